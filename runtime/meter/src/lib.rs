@@ -1,1 +1,32 @@
-//! runtime/meter
+//! What a request used, what that costs, and what it saved: integers in, receipts out.
+//!
+//! Time, processor time and resident bytes are measured elsewhere and passed in; this crate splits them among
+//! requests and accounts so that the parts always sum to the whole, models energy and carbon from them, prices
+//! them by a rate card, and compares what happened with servers that never unload anything.
+//!
+//! Invariants: every quantity is an integer ([`units`]); a split loses nothing ([`units::split_largest_remainder`]);
+//! the accounts of [`residency::Residency`] sum to the integral of what was resident; a figure that is modelled
+//! says so wherever it is shown ([`energy::Quality`]).
+//!
+//! Deliberately absent: clocks, files, sensors and the store. All of them belong to the callers.
+
+pub mod carbon;
+pub mod energy;
+pub mod kv;
+mod limits;
+pub mod processor;
+pub mod rate;
+pub mod receipt;
+pub mod residency;
+pub mod savings;
+pub mod units;
+
+pub use carbon::CarbonFactors;
+pub use energy::{EnergyEstimate, EnergyModel, EnergyUse, Quality};
+pub use kv::KvIntegral;
+pub use processor::CpuDescription;
+pub use rate::{Cost, RateCard};
+pub use receipt::{Measured, Outcome, Receipt};
+pub use residency::{Account, AccountInterval, Load, Request, RequestCharge, Residency};
+pub use savings::SavingsInputs;
+pub use units::{KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};

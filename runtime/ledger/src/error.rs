@@ -1,0 +1,122 @@
+//! What can go wrong, and what the caller can do.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+/// Why the ledger did not do what it was asked. Whatever the reason, nothing was recorded for this operation.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process writes this ledger. End it, or use another file.
+    #[error("another process uses the ledger {path}")]
+    Locked {
+        /// The ledger's file.
+        path: PathBuf,
+    },
+    /// A newer version of the program wrote this ledger. Use that version; this one does not touch the file.
+    #[error("the ledger has schema {found}, this program knows schemas up to {supported}")]
+    SchemaTooNew {
+        /// The file's schema.
+        found: i64,
+        /// The newest known one.
+        supported: i64,
+    },
+    /// The file is no ledger, or it is damaged. Restore or move it away; retrying does not help.
+    #[error("the ledger is damaged or is not a ledger")]
+    Corrupt {
+        /// What the store found.
+        #[source]
+        source: Arc<StoreFailure>,
+    },
+    /// The store cannot write or read now: full, read-only, an input or output error. The same operation may be
+    /// tried again once that is mended; until then no output may leave unmetered.
+    #[error("the ledger is unavailable")]
+    Unavailable {
+        /// What the store found.
+        #[source]
+        source: Arc<StoreFailure>,
+    },
+    /// Too many operations wait for the writer. Try again.
+    #[error("the ledger is overloaded: {queue_max} operations are waiting")]
+    Overloaded {
+        /// How many may wait.
+        queue_max: usize,
+    },
+    /// This id was recorded before with different content; the earlier row stands. A bug in the caller.
+    #[error("{id} was recorded before with different content")]
+    Duplicate {
+        /// The id.
+        id: String,
+    },
+    /// A settlement without its reservation. A bug in the caller.
+    #[error("{id} was never reserved")]
+    NotReserved {
+        /// The id.
+        id: String,
+    },
+    /// A figure that does not fit the store's 63 bits. A bug in the caller.
+    #[error("{column} does not fit: {value}")]
+    OutOfRange {
+        /// The column.
+        column: &'static str,
+        /// The figure.
+        value: u64,
+    },
+    /// The ledger was closed. Open it again.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// What the store reported.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFailure {
+    /// The database.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A stored receipt that cannot be read back.
+    #[error(transparent)]
+    Receipt(#[from] serde_json::Error),
+    /// A row or a file that this program would not have written.
+    #[error("{0}")]
+    Unexpected(&'static str),
+}
+
+impl LedgerError {
+    /// Whether the same operation may succeed later without anyone's mending the caller or the file.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Overloaded { .. })
+    }
+
+    /// Whether the operation itself is at fault, and others may be committed without it.
+    pub(crate) const fn concerns_one_operation(&self) -> bool {
+        matches!(self, Self::Duplicate { .. } | Self::NotReserved { .. } | Self::OutOfRange { .. })
+    }
+
+    pub(crate) fn corrupt(failure: impl Into<StoreFailure>) -> Self {
+        Self::Corrupt { source: Arc::new(failure.into()) }
+    }
+
+    pub(crate) fn unavailable(failure: impl Into<StoreFailure>) -> Self {
+        Self::Unavailable { source: Arc::new(failure.into()) }
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::corrupt(error),
+            _ => Self::unavailable(error),
+        }
+    }
+}
+
+impl From<std::io::Error> for LedgerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::unavailable(error)
+    }
+}

@@ -1,0 +1,26 @@
+//! One writing process at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::LedgerError;
+
+/// Held for as long as this lives; the kernel gives it back when the process dies, however it dies.
+#[derive(Debug)]
+pub(crate) struct ProcessLock {
+    _file: File,
+}
+
+/// Takes the lock of the ledger at `path`, on a file beside it that stays behind empty.
+pub(crate) fn acquire(path: &Path) -> Result<ProcessLock, LedgerError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(name)?;
+    match file.try_lock() {
+        Ok(()) => Ok(ProcessLock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(io::Error::from(error).into()),
+    }
+}

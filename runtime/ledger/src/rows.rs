@@ -1,0 +1,88 @@
+//! What can be read.
+
+use meter::{Account, KibMillis, Micrograms, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
+use serde::Serialize;
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageState {
+    /// Work may be going on for it.
+    Reserved,
+    /// It is over.
+    Settled,
+}
+
+/// What is known of a request.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UsageRecord {
+    /// The response's id.
+    pub id: String,
+    /// Who is charged.
+    pub tenant: String,
+    /// The model.
+    pub model: String,
+    /// Where it stands.
+    pub state: UsageState,
+    /// How it ended; none while it is reserved.
+    pub outcome: Option<Outcome>,
+    /// When it was reserved: milliseconds since 1970 by the wall clock, for display.
+    pub reserved_unix_ms: i64,
+    /// What it used; none while it is reserved, and none if its process died.
+    pub receipt: Option<Receipt>,
+}
+
+/// Sums of the settled requests of one tenant on one model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TenantTotal {
+    /// The tenant.
+    pub tenant: String,
+    /// The model.
+    pub model: String,
+    /// All settled requests.
+    pub requests: u64,
+    /// Those of them that completed.
+    pub completed: u64,
+    /// Those of them that the model was loaded for.
+    pub cold: u64,
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Those of them found in the cache.
+    pub cached_tokens: u64,
+    /// Tokens generated.
+    pub completion_tokens: u64,
+    /// Time waited for loads.
+    pub load_wait_ns: Nanos,
+    /// Wall-clock time.
+    pub wall_ns: Nanos,
+    /// Processor time, loading included.
+    pub cpu_ns: Nanos,
+    /// Processor time of loading.
+    pub load_cpu_ns: Nanos,
+    /// Weights while active.
+    pub weights_kib_ms: KibMillis,
+    /// Weights while loading.
+    pub load_kib_ms: KibMillis,
+    /// Key-value blocks.
+    pub kv_kib_ms: KibMillis,
+    /// Energy.
+    pub energy_nj: Nanojoules,
+    /// Carbon.
+    pub micrograms_co2e: Micrograms,
+    /// Money of the requests that had a price.
+    pub pico_units: PicoUnits,
+    /// Requests without one.
+    pub unpriced: u64,
+}
+
+/// What an account carried of a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AccountTotal {
+    /// The model.
+    pub model: String,
+    /// Who carries it.
+    #[serde(flatten)]
+    pub account: Account,
+    /// How much.
+    pub kib_ms: KibMillis,
+}

@@ -1,0 +1,217 @@
+//! Whose are the resident bytes: every model's weights over time, split among requests and accounts.
+//!
+//! Pure: the caller says what happened and when. While at least one request is active, the resident bytes are split
+//! equally over the active tenants and each tenant's part equally over its requests. After the last request they are
+//! the last active tenants' [`Account::Keepalive`] until the keep-alive ends; beyond that, and before the first
+//! request, [`Account::Idle`]. A load is split over the requests that waited for it, or is [`Account::Load`].
+//!
+//! Between two reports of its size a model counts with the earlier one; while it loads, with the size it ends up
+//! with, since that is what the pool has reserved.
+//!
+//! Invariants: the charges of requests and accounts sum to the integral of resident KiB over time exactly
+//! ([`Residency::imbalance`]); no sequence of events panics: repeated events are absorbed, a time before a model's
+//! latest one counts as that one, an eviction under an active request only stops the charging. Nothing grows without
+//! bound if intervals are taken, requests and waiters end, and model names come from a catalog.
+//!
+//! Deliberately absent: key-value blocks ([`crate::kv`]), clocks and sampling.
+
+mod charges;
+mod resident;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use self::charges::{Charges, Span};
+use self::resident::Resident;
+use crate::units::{KibMillis, Moment, kib_of_bytes, split_equally};
+
+/// A request and who made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The request's id, unique among those that are waiting or active.
+    pub id: &'a str,
+    /// Its tenant.
+    pub tenant: &'a str,
+}
+
+/// A finished load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load<'a> {
+    /// Resident bytes of the weights.
+    pub bytes: u64,
+    /// How long it took.
+    pub wall: Duration,
+    /// Who waits for it at its end, empty for a load that nobody waits for. Each of them ends by
+    /// [`Residency::request_ends`], whether it began or not.
+    pub waiters: &'a [Request<'a>],
+}
+
+/// Who carries memory that no active request does.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "account", content = "tenant", rename_all = "snake_case")]
+pub enum Account {
+    /// Kept loaded for this tenant's next request.
+    Keepalive(String),
+    /// Loading while no request waits.
+    Load,
+    /// Loaded for nobody in particular.
+    Idle,
+    /// What no rule covers; zero in a healthy run.
+    Unmeasured,
+}
+
+/// What an account carries of a model over a span, for the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountInterval {
+    /// Unique within this process; a repeat of it is the same interval.
+    pub sequence: u64,
+    /// The model.
+    pub model: String,
+    /// Who carries it.
+    pub account: Account,
+    /// How much.
+    pub kib_ms: KibMillis,
+    /// The first moment charged.
+    pub from: Moment,
+    /// The last moment charged.
+    pub to: Moment,
+}
+
+/// What a request is charged of its model's weights.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequestCharge {
+    /// While it was active.
+    pub active: KibMillis,
+    /// While the model was loaded for it.
+    pub load: KibMillis,
+}
+
+impl RequestCharge {
+    /// Both together.
+    #[must_use]
+    pub const fn total(self) -> KibMillis {
+        self.active.saturating_add(self.load)
+    }
+}
+
+/// The accounts of all models.
+#[derive(Debug, Default)]
+pub struct Residency {
+    models: BTreeMap<Arc<str>, Resident>,
+    /// Which model a request is active on.
+    active: BTreeMap<Arc<str>, Arc<str>>,
+    charges: Charges,
+    keep_alive: Duration,
+}
+
+impl Residency {
+    /// No models yet. `keep_alive` is how long after the last request its tenants carry a model;
+    /// [`Residency::keep_alive_changed`] overrides it for one model.
+    #[must_use]
+    pub fn new(keep_alive: Duration) -> Self {
+        Self { keep_alive, ..Self::default() }
+    }
+
+    /// `model` was loaded, ending at `at`. A model that is resident already only changes its size.
+    pub fn model_loaded(&mut self, model: &str, at: Moment, load: Load<'_>) {
+        let (resident, charges) = self.resident(model);
+        if resident.is_loaded() {
+            return self.resident_bytes_changed(model, load.bytes, at);
+        }
+        let span = resident.load(kib_of_bytes(load.bytes), at, load.wall);
+        charges.measure(span.kib_ms);
+        if load.waiters.is_empty() {
+            return charges.charge_account(resident.name(), Account::Load, span);
+        }
+        for (waiter, part) in load.waiters.iter().zip(split_equally(span.kib_ms, load.waiters.len())) {
+            charges.charge_load(resident.name(), waiter.id, Span { kib_ms: part, ..span });
+        }
+    }
+
+    /// The resident size of `model` is `bytes` from `at` on. A model that was not resident is from now on.
+    pub fn resident_bytes_changed(&mut self, model: &str, bytes: u64, at: Moment) {
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        resident.resize(kib_of_bytes(bytes), at);
+    }
+
+    /// `request` is active on `model` from `at` on. One that is active already, on whichever model, is left as it is.
+    pub fn request_begins(&mut self, model: &str, request: Request<'_>, at: Moment) {
+        if self.active.contains_key(request.id) {
+            return;
+        }
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        let id: Arc<str> = request.id.into();
+        resident.begin(request.tenant, Arc::clone(&id));
+        let name = Arc::clone(resident.name());
+        self.active.insert(id, name);
+    }
+
+    /// `request` is over: what it is charged. One that waited and never began is charged its share of the load; one
+    /// that is unknown, or ended before, nothing.
+    pub fn request_ends(&mut self, request: &str, at: Moment) -> RequestCharge {
+        if let Some((id, model)) = self.active.remove_entry(request) {
+            let (resident, charges) = self.resident(&model);
+            resident.advance(at, charges);
+            resident.end(&id);
+        }
+        self.charges.settle(request)
+    }
+
+    /// From `at` on the last tenants carry `model` for `keep_alive` after its last request, until it is evicted.
+    pub fn keep_alive_changed(&mut self, model: &str, keep_alive: Duration, at: Moment) {
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        resident.set_keep_alive(keep_alive);
+    }
+
+    /// `model` was unloaded at `at`.
+    pub fn model_evicted(&mut self, model: &str, at: Moment) {
+        let keep_alive = self.keep_alive;
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        resident.evict();
+        resident.set_keep_alive(keep_alive);
+    }
+
+    /// Nothing happened until `at`: charges all models up to it.
+    pub fn advance(&mut self, at: Moment) {
+        for resident in self.models.values_mut() {
+            resident.advance(at, &mut self.charges);
+        }
+    }
+
+    /// What the accounts carried since the last call, up to `at`. The caller stores every interval.
+    pub fn take_intervals(&mut self, at: Moment) -> Vec<AccountInterval> {
+        self.advance(at);
+        self.charges.take_intervals()
+    }
+
+    /// The integral of resident KiB over time until the latest event, in KiB · ms.
+    #[must_use]
+    pub const fn measured(&self) -> u128 {
+        self.charges.measured()
+    }
+
+    /// How far all charges are from [`Residency::measured`], in KiB · ms: zero, or there is a bug.
+    #[must_use]
+    pub fn imbalance(&self) -> u128 {
+        self.charges.imbalance()
+    }
+
+    fn resident(&mut self, model: &str) -> (&mut Resident, &mut Charges) {
+        if !self.models.contains_key(model) {
+            let name: Arc<str> = model.into();
+            self.models.insert(Arc::clone(&name), Resident::new(name, self.keep_alive));
+        }
+        let resident = self.models.get_mut(model).expect("inserted above");
+        (resident, &mut self.charges)
+    }
+}
+
+#[cfg(test)]
+mod tests;

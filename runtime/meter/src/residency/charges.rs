@@ -1,0 +1,124 @@
+//! Where every KiB · ms goes: open requests, ended requests, accounts not yet taken, accounts taken.
+//!
+//! Invariant: the four together equal what was measured. Nothing here decides who pays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Account, AccountInterval, RequestCharge};
+use crate::units::{KibMillis, Moment};
+
+/// Memory held over a span of time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    pub(super) kib_ms: u64,
+    pub(super) from: Moment,
+    pub(super) to: Moment,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Charges {
+    measured: u128,
+    open: BTreeMap<Arc<str>, RequestCharge>,
+    /// What ended requests were charged in all.
+    ended: u128,
+    pending: BTreeMap<(Arc<str>, Account), Span>,
+    /// Intervals that were closed early because their sum would have overflowed.
+    full: Vec<(Arc<str>, Account, Span)>,
+    /// What taken intervals carried in all.
+    taken: u128,
+    next_sequence: u64,
+}
+
+impl Charges {
+    /// Memory was held: it is the caller's duty to charge exactly this.
+    pub(super) fn measure(&mut self, kib_ms: u64) {
+        self.measured += u128::from(kib_ms);
+    }
+
+    pub(super) fn charge_active(&mut self, model: &Arc<str>, request: &Arc<str>, span: Span) {
+        let charge = self.open.entry(Arc::clone(request)).or_default();
+        let surplus = add_up_to_max(&mut charge.active, span.kib_ms);
+        self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
+    }
+
+    pub(super) fn charge_load(&mut self, model: &Arc<str>, request: &str, span: Span) {
+        let charge = self.open.entry(request.into()).or_default();
+        let surplus = add_up_to_max(&mut charge.load, span.kib_ms);
+        self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
+    }
+
+    pub(super) fn charge_account(&mut self, model: &Arc<str>, account: Account, span: Span) {
+        if span.kib_ms == 0 {
+            return;
+        }
+        let key = (Arc::clone(model), account);
+        let Some(pending) = self.pending.get_mut(&key) else {
+            self.pending.insert(key, span);
+            return;
+        };
+        if let Some(sum) = pending.kib_ms.checked_add(span.kib_ms) {
+            *pending = Span { kib_ms: sum, from: pending.from.min(span.from), to: pending.to.max(span.to) };
+        } else {
+            let closed = std::mem::replace(pending, span);
+            self.full.push((key.0, key.1, closed));
+        }
+    }
+
+    /// A charge too large for its counter.
+    fn charge_unmeasured(&mut self, model: &Arc<str>, span: Span) {
+        self.charge_account(model, Account::Unmeasured, span);
+    }
+
+    pub(super) fn settle(&mut self, request: &str) -> RequestCharge {
+        let charge = self.open.remove(request).unwrap_or_default();
+        self.ended += sum(charge);
+        charge
+    }
+
+    pub(super) fn take_intervals(&mut self) -> Vec<AccountInterval> {
+        let pending =
+            std::mem::take(&mut self.pending).into_iter().map(|((model, account), span)| (model, account, span));
+        let all = std::mem::take(&mut self.full).into_iter().chain(pending);
+        let (mut taken, mut sequence) = (self.taken, self.next_sequence);
+        let intervals = all
+            .map(|(model, account, span)| {
+                taken += u128::from(span.kib_ms);
+                sequence += 1;
+                AccountInterval {
+                    sequence: sequence - 1,
+                    model: model.as_ref().to_owned(),
+                    account,
+                    kib_ms: KibMillis::new(span.kib_ms),
+                    from: span.from,
+                    to: span.to,
+                }
+            })
+            .collect();
+        (self.taken, self.next_sequence) = (taken, sequence);
+        intervals
+    }
+
+    pub(super) const fn measured(&self) -> u128 {
+        self.measured
+    }
+
+    pub(super) fn imbalance(&self) -> u128 {
+        let open: u128 = self.open.values().copied().map(sum).sum();
+        let full = self.full.iter().map(|(_, _, span)| span);
+        let pending: u128 = self.pending.values().chain(full).map(|span| u128::from(span.kib_ms)).sum();
+        self.measured.abs_diff(open + self.ended + pending + self.taken)
+    }
+}
+
+fn sum(charge: RequestCharge) -> u128 {
+    u128::from(charge.active.get()) + u128::from(charge.load.get())
+}
+
+/// Adds what fits and returns what does not.
+fn add_up_to_max(counter: &mut KibMillis, amount: u64) -> u64 {
+    let room = u64::MAX - counter.get();
+    let added = amount.min(room);
+    *counter = KibMillis::new(counter.get() + added);
+    amount - added
+}

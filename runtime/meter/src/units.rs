@@ -1,0 +1,261 @@
+//! The integer quantities that the ledger keeps, and the one way to split them.
+//!
+//! Invariants: arithmetic saturates or is checked, never wraps; every quantity is one JSON integer; floating point
+//! appears only in the conversions to shown units. Deliberately absent: negative quantities. A difference of two
+//! arms is a plain `i128` in [`crate::savings`].
+
+use std::iter::Sum;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const BYTES_PER_KIB: u64 = 1024;
+const NANOS_PER_SECOND: f64 = 1e9;
+const JOULES_PER_KWH: f64 = 3.6e6;
+
+macro_rules! quantity {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(u64);
+
+        impl $name {
+            /// Nothing of it.
+            pub const ZERO: Self = Self(0);
+            /// The most that can be held; sums saturate here.
+            pub const MAX: Self = Self(u64::MAX);
+
+            /// Wraps a count of this unit.
+            #[must_use]
+            pub const fn new(count: u64) -> Self {
+                Self(count)
+            }
+
+            /// The count of this unit.
+            #[must_use]
+            pub const fn get(self) -> u64 {
+                self.0
+            }
+
+            /// The sum, or `None` if it does not fit.
+            #[must_use]
+            pub const fn checked_add(self, other: Self) -> Option<Self> {
+                match self.0.checked_add(other.0) {
+                    Some(sum) => Some(Self(sum)),
+                    None => None,
+                }
+            }
+
+            /// The difference, or `None` if it would be negative.
+            #[must_use]
+            pub const fn checked_sub(self, other: Self) -> Option<Self> {
+                match self.0.checked_sub(other.0) {
+                    Some(difference) => Some(Self(difference)),
+                    None => None,
+                }
+            }
+
+            /// The sum, at most [`Self::MAX`].
+            #[must_use]
+            pub const fn saturating_add(self, other: Self) -> Self {
+                Self(self.0.saturating_add(other.0))
+            }
+
+            /// The difference, at least zero.
+            #[must_use]
+            pub const fn saturating_sub(self, other: Self) -> Self {
+                Self(self.0.saturating_sub(other.0))
+            }
+
+            /// The count from a wider integer, at most [`Self::MAX`].
+            #[must_use]
+            pub fn saturating_from(count: u128) -> Self {
+                Self(u64::try_from(count).unwrap_or(u64::MAX))
+            }
+        }
+
+        impl Sum for $name {
+            fn sum<I: Iterator<Item = Self>>(quantities: I) -> Self {
+                quantities.fold(Self::ZERO, Self::saturating_add)
+            }
+        }
+    };
+}
+
+quantity!(
+    /// Energy in 10⁻⁹ joules; the most it holds is 5 MWh.
+    Nanojoules
+);
+quantity!(
+    /// Memory held over time, in KiB · milliseconds (byte-microseconds would overflow 64 bits within hours).
+    KibMillis
+);
+quantity!(
+    /// Money in 10⁻¹² of a currency's unit; the currency is named by the rate card.
+    PicoUnits
+);
+quantity!(
+    /// A time span or processor time in nanoseconds; the most it holds is 584 years.
+    Nanos
+);
+quantity!(
+    /// Mass of CO₂ equivalent in 10⁻⁶ grams.
+    Micrograms
+);
+quantity!(
+    /// A point in monotonic time: milliseconds since the process began to meter.
+    Moment
+);
+
+impl Nanojoules {
+    /// For display: joules.
+    #[must_use]
+    pub fn joules(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// For display: kilowatt-hours.
+    #[must_use]
+    pub fn kilowatt_hours(self) -> f64 {
+        self.joules() / JOULES_PER_KWH
+    }
+}
+
+impl KibMillis {
+    /// `bytes` (counted in whole KiB, rounded up) held for `span` (whole milliseconds).
+    #[must_use]
+    pub fn held(bytes: u64, span: Duration) -> Self {
+        Self::saturating_from(u128::from(bytes.div_ceil(BYTES_PER_KIB)).saturating_mul(span.as_millis()))
+    }
+
+    /// For display: byte-seconds.
+    #[must_use]
+    pub fn byte_seconds(self) -> f64 {
+        self.0 as f64 * (BYTES_PER_KIB as f64 / 1e3)
+    }
+
+    /// For display: GB-seconds (1 GB = 10⁹ bytes).
+    #[must_use]
+    pub fn gb_seconds(self) -> f64 {
+        self.byte_seconds() / 1e9
+    }
+
+    /// For display: GB-hours (1 GB = 10⁹ bytes), byte-seconds ÷ 3.6 · 10¹².
+    #[must_use]
+    pub fn gb_hours(self) -> f64 {
+        self.byte_seconds() / 3.6e12
+    }
+}
+
+impl PicoUnits {
+    /// A price or amount written as units of its currency, or `None` if it is negative, not finite or over
+    /// 18 million.
+    #[must_use]
+    pub fn from_units(units: f64) -> Option<Self> {
+        let picos = (units * 1e12).round();
+        // 2⁶⁴ as f64 is exact; everything below it fits.
+        if !(0.0..18_446_744_073_709_551_616.0).contains(&picos) {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "range checked above")]
+        Some(Self(picos as u64))
+    }
+
+    /// For display: units of the currency.
+    #[must_use]
+    pub fn units(self) -> f64 {
+        self.0 as f64 / 1e12
+    }
+}
+
+impl Nanos {
+    /// For display: seconds.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / NANOS_PER_SECOND
+    }
+}
+
+impl From<Duration> for Nanos {
+    fn from(span: Duration) -> Self {
+        Self::saturating_from(span.as_nanos())
+    }
+}
+
+impl From<Nanos> for Duration {
+    fn from(nanos: Nanos) -> Self {
+        Self::from_nanos(nanos.0)
+    }
+}
+
+impl Micrograms {
+    /// For display: grams.
+    #[must_use]
+    pub fn grams(self) -> f64 {
+        self.0 as f64 / 1e6
+    }
+}
+
+impl Moment {
+    /// The moment this long after metering began.
+    #[must_use]
+    pub fn after_start(elapsed: Duration) -> Self {
+        Self::saturating_from(elapsed.as_millis())
+    }
+
+    /// Whole milliseconds from `earlier` to here; zero if `earlier` is later.
+    #[must_use]
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// `bytes` in whole KiB, rounded up.
+#[must_use]
+pub const fn kib_of_bytes(bytes: u64) -> u64 {
+    bytes.div_ceil(BYTES_PER_KIB)
+}
+
+/// Splits `total` in proportion to `weights`; the parts, one per weight, sum to `total` exactly.
+///
+/// Each part is its exact share rounded down, and the units left over go to the largest remainders, the earlier one
+/// on a tie. So equal weights get parts that differ by at most one, and a weight of zero gets nothing, unless all
+/// weights are zero: then the split is equal. With no weights there is nobody to charge and no part: the caller
+/// keeps the total.
+///
+/// Source: the method of Hamilton, as in M. Balinski and H. P. Young, "Fair Representation", 1982.
+#[must_use]
+pub fn split_largest_remainder(total: u64, weights: &[u64]) -> Vec<u64> {
+    let sum: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
+    if sum == 0 {
+        return split_equally(total, weights.len());
+    }
+    let mut remainders = Vec::with_capacity(weights.len());
+    let mut parts = Vec::with_capacity(weights.len());
+    let mut left = total;
+    for (index, &weight) in weights.iter().enumerate() {
+        let share = u128::from(total) * u128::from(weight);
+        let part = u64::try_from(share / sum).expect("a share is at most the total");
+        left -= part;
+        parts.push(part);
+        remainders.push((share % sum, index));
+    }
+    remainders.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    for &(_, index) in &remainders {
+        if left == 0 {
+            break;
+        }
+        parts[index] += 1;
+        left -= 1;
+    }
+    parts
+}
+
+/// Splits `total` into `count` parts that differ by at most one, the larger ones first.
+#[must_use]
+pub fn split_equally(total: u64, count: usize) -> Vec<u64> {
+    let Some(divisor) = u64::try_from(count).ok().filter(|&count| count > 0) else { return Vec::new() };
+    let (part, over) = (total / divisor, total % divisor);
+    (0..divisor).map(|index| part + u64::from(index < over)).collect()
+}
