@@ -1,1 +1,20 @@
-//! loader
+//! Artifacts: from a file to verified, named tensors without a copy; which files there are; where to get them.
+//!
+//! - [`Artifact`] is an opened model file: [`gguf`] validates its header, `mapping` maps its bytes.
+//! - [`catalog`] knows the models in the models directories by name.
+//! - [`pull`] brings a model into a models directory.
+//! - `fixture` (feature of that name, for tests) writes tiny models and broken files.
+//!
+//! Invariants: nothing is read from a file before its header is validated within [`limits`]; a name given by a client
+//! never becomes a path; a file appears in a models directory only whole and verified.
+//!
+//! Deliberately absent: what metadata means (architectures live in `models`), when to load or drop (`scheduler`).
+
+mod artifact;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
+pub mod gguf;
+pub mod limits;
+
+pub use artifact::{Artifact, OpenError, TensorView};
+pub use mapping::{FileIdentity, MapError, MappedFile};

@@ -1,0 +1,48 @@
+//! Every limit of this crate. They bound what a hostile file, folder or server can cost; real ones stay far below.
+
+use std::time::Duration;
+
+/// Bytes of a GGUF file in front of its tensor data. Parsing keeps at most one copy, so that a hostile header costs
+/// less than 64 MiB of resident memory, its touched pages included. The largest real ones, of vocabularies with
+/// 260,000 tokens and 500,000 merges, take 16 MiB.
+pub const HEADER_BYTES_MAX: u64 = 24 << 20;
+/// Metadata keys of one file; real files have fewer than 100.
+pub const KEYS_MAX: u64 = 4096;
+/// Bytes of one key, as the specification has it.
+pub const KEY_BYTES_MAX: u64 = 65_535;
+/// Tensors of one file; the largest real ones have a few thousand.
+pub const TENSORS_MAX: u64 = 65_536;
+/// Bytes of a tensor's name. The specification says 64; some writers go beyond.
+pub const TENSOR_NAME_BYTES_MAX: u64 = 256;
+/// Dimensions of one tensor, as in ggml.
+pub const DIMS_MAX: u32 = 4;
+/// Strings in all arrays of one file together; each costs four bytes beside its text.
+pub const STRINGS_MAX: u64 = 1 << 21;
+/// `general.alignment`; the default is 32, and no page is larger than this where we run.
+pub const ALIGNMENT_MAX: u32 = 1 << 20;
+
+/// Folders below a root that a catalog descends into. A Hugging Face cache needs three.
+pub const CATALOG_DEPTH_MAX: usize = 6;
+/// Directory entries that one scan of a catalog looks at, over all roots.
+pub const CATALOG_ENTRIES_MAX: usize = 65_536;
+/// Directory times this recent may miss a change of the same tick (FAT counts in steps of two seconds).
+pub const CATALOG_RACY_WINDOW: Duration = Duration::from_secs(2);
+/// Bytes of a model's name; file systems allow 255 with the extension.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of one pulled file, unless a request says otherwise.
+pub const PULL_BYTES_MAX: u64 = 256 << 30;
+/// Entries of a wheel that is opened.
+pub const WHEEL_ENTRIES_MAX: usize = 100_000;
+/// Redirects that one download follows.
+pub const REDIRECTS_MAX: u32 = 5;
+/// Broken connections that one pull resumes by itself, as long as each brought bytes.
+pub const RESUMES_MAX: u32 = 16;
+/// A connection that takes longer to open is given up.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that sends nothing for so long is given up.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A `pip download` that takes longer is ended.
+pub const PIP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// A pull waits so long for another one of the same file.
+pub const LOCK_TIMEOUT: Duration = Duration::from_secs(60 * 60);
