@@ -1,1 +1,39 @@
-//! scheduler
+//! Policy: which models are in memory, and which sequence computes next.
+//!
+//! Two parts, in the order in which a request meets them:
+//!
+//! 1. [`pool`]: models come into a fixed byte [`budget`] when a request needs them and leave when idle. One task owns
+//!    every state; a request holds a [`Lease`] for as long as it uses a model.
+//! 2. [`executor`]: one thread per device runs one step at a time, models taking turns, through the [`engine`] seam.
+//!
+//! Both are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
+//! [`ModelLoader`], what a step does from an [`Engine`], and both have fakes that run the tests in paused time.
+//!
+//! Invariants: the budget is never exceeded; a leased model is never evicted; bytes are given back when the model is
+//! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion.
+//!
+//! Deliberately absent: batching and weighted turns (the seam is the slice that a step receives), admission by
+//! tenant, a watchdog over a step that never returns.
+
+pub mod budget;
+pub mod engine;
+pub mod executor;
+pub mod limits;
+mod panic;
+pub mod pool;
+#[cfg(test)]
+mod testing;
+
+pub use budget::{Budget, Reservation};
+pub use engine::{Engine, Phase, SequenceState, StepCost, StepOutcome};
+pub use executor::{
+    Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, RequestTiming, RoomAnswer, RoomSource,
+    SpawnError, Submission, SubmitError, Ticket,
+};
+pub use pool::{
+    EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease, LeaseError, LeaseOptions,
+    LeaseResult, LoadFault, ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind,
+    PoolObserver, PoolOptions, PoolSnapshot, ShuttingDown, UnloadOutcome,
+};
+/// The clock of every deadline in this crate; tests pause it.
+pub use tokio::time::Instant;

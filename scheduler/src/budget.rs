@@ -1,0 +1,177 @@
+//! The byte budget that weights and KV share.
+//!
+//! Invariants: `used_bytes() <= limit_bytes()` at every moment; every reserved byte belongs to exactly one
+//! [`Reservation`] and comes back when that is dropped, waking whoever waits for room.
+//!
+//! Deliberately absent: order among those who want bytes. Whoever calls [`Budget::try_reserve`] first wins; the pool
+//! is the queue in front of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+/// A fixed number of bytes, reserved piecewise.
+pub struct Budget {
+    limit_bytes: u64,
+    used_bytes: AtomicU64,
+    freed: watch::Sender<()>,
+}
+
+impl Budget {
+    /// A budget of `limit_bytes`, all of them free.
+    #[must_use]
+    pub fn new(limit_bytes: u64) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), freed: watch::Sender::new(()) })
+    }
+
+    /// The bytes that reservations together never exceed.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
+    }
+
+    /// The bytes reserved now.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Acquire)
+    }
+
+    /// The bytes that are free now.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.limit_bytes - self.used_bytes()
+    }
+
+    /// Takes `bytes` out of the budget, or nothing at all when they do not fit now.
+    #[must_use]
+    pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
+        self.used_bytes
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                used.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes)
+            })
+            .ok()?;
+        Some(Reservation { budget: Arc::clone(self), bytes })
+    }
+
+    /// Tells of every byte that comes back from now on; no wake-up is lost between two looks.
+    pub(crate) fn freed(&self) -> watch::Receiver<()> {
+        self.freed.subscribe()
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget")
+            .field("limit_bytes", &self.limit_bytes)
+            .field("used_bytes", &self.used_bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bytes taken out of a [`Budget`]; dropping it gives them back.
+#[derive(Debug)]
+#[must_use = "dropping a reservation gives its bytes back"]
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// The bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds the bytes of `other` to this reservation.
+    ///
+    /// # Panics
+    /// When `other` comes from another budget: bytes would change owners unseen.
+    pub fn merge(&mut self, mut other: Self) {
+        assert!(Arc::ptr_eq(&self.budget, &other.budget), "reservations of different budgets cannot be merged");
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.budget.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+            self.budget.freed.send_replace(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn a_reservation_fits_whole_or_not_at_all() {
+        let budget = Budget::new(100);
+        let first = budget.try_reserve(60).unwrap();
+        assert!(budget.try_reserve(41).is_none());
+        assert_eq!(budget.used_bytes(), 60);
+        let second = budget.try_reserve(40).unwrap();
+        assert_eq!(budget.free_bytes(), 0);
+        drop(first);
+        assert_eq!(budget.used_bytes(), second.bytes());
+    }
+
+    #[test]
+    fn a_size_that_wraps_is_refused() {
+        let budget = Budget::new(u64::MAX);
+        let _one = budget.try_reserve(1).unwrap();
+        assert!(budget.try_reserve(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn merged_bytes_come_back_once() {
+        let budget = Budget::new(10);
+        let mut all = budget.try_reserve(3).unwrap();
+        all.merge(budget.try_reserve(4).unwrap());
+        assert_eq!((all.bytes(), budget.used_bytes()), (7, 7));
+        drop(all);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "different budgets")]
+    fn reservations_of_two_budgets_do_not_merge() {
+        let mut one = Budget::new(10).try_reserve(1).unwrap();
+        one.merge(Budget::new(10).try_reserve(1).unwrap());
+    }
+
+    #[test]
+    fn a_drop_before_the_wait_is_not_lost() {
+        let budget = Budget::new(10);
+        let mut freed = budget.freed();
+        drop(budget.try_reserve(1));
+        assert!(freed.has_changed().unwrap());
+        freed.mark_unchanged();
+        assert!(!freed.has_changed().unwrap());
+    }
+
+    #[test]
+    fn threads_never_exceed_the_limit_together() {
+        let budget = Budget::new(7);
+        let start = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    for round in 0..2_000 {
+                        let held = budget.try_reserve(1 + round % 5);
+                        assert!(budget.used_bytes() <= 7);
+                        drop(held);
+                    }
+                });
+            }
+        });
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,246 @@
+//! The stream from a sequence to whoever submitted it: bounded outputs, then exactly one completion.
+//!
+//! One mutex guards both ends, so there is no order of events to argue about; it is held for a push or a pop. The
+//! completion is no output: a full stream never keeps it back.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::inbox::{Inbox, SequenceId, Signal};
+use super::timing::RequestTiming;
+use crate::engine::Engine;
+use crate::pool::{Lease, NoRoom};
+
+/// What a submitted sequence tells.
+pub enum Event<E: Engine> {
+    /// A step showed something.
+    Output(E::Output),
+    /// It is over. Always the last.
+    Done(Completion<E>),
+}
+
+/// The end of a sequence. Dropping it gives back what the request held: meter first.
+pub struct Completion<E: Engine> {
+    /// How it ended.
+    pub outcome: Outcome<E::Fault>,
+    /// The hold on its model.
+    pub lease: Lease<E::Model>,
+    /// Its state, KV cache included.
+    pub sequence: E::Sequence,
+    /// Where its time went.
+    pub timing: RequestTiming,
+}
+
+/// How a sequence ended.
+#[derive(Debug)]
+pub enum Outcome<F> {
+    /// The engine said that it is complete.
+    Completed,
+    /// Its ticket was cancelled.
+    Cancelled,
+    /// The engine said that it cannot go on.
+    Failed(F),
+    /// Its deadline passed: before its first step when `timing` shows no cost.
+    DeadlinePassed,
+    /// Its reader was too slow for too long.
+    StallLimit,
+    /// Its memory could not grow.
+    NoRoom(NoRoom),
+    /// A step that it was part of panicked.
+    EnginePanicked {
+        /// What the panic said.
+        message: String,
+    },
+    /// The executor ended.
+    ShuttingDown,
+}
+
+/// The caller's end of a submitted sequence. Dropping it cancels the sequence.
+pub struct Ticket<E: Engine> {
+    stream: Arc<Stream<E>>,
+    inbox: Arc<Inbox<E>>,
+    id: SequenceId,
+}
+
+/// The executor's end.
+pub(super) struct Feed<E: Engine> {
+    stream: Arc<Stream<E>>,
+}
+
+/// Whether the stream takes another output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Space {
+    Free,
+    /// The inbox will hear `Drained` when there is space again.
+    Full,
+}
+
+struct Stream<E: Engine> {
+    state: Mutex<State<E>>,
+    readable: Notify,
+    outputs_max: usize,
+}
+
+struct State<E: Engine> {
+    outputs: VecDeque<E::Output>,
+    end: End<E>,
+    reader: Reader,
+}
+
+enum End<E: Engine> {
+    Open,
+    Done(Box<Completion<E>>),
+    /// Told, or never to be told: the executor's thread is gone.
+    Over,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Keeping,
+    /// The sequence is set aside until the reader takes something.
+    Behind,
+    Gone,
+}
+
+pub(super) fn stream<E: Engine>(outputs_max: usize, inbox: &Arc<Inbox<E>>, id: SequenceId) -> (Feed<E>, Ticket<E>) {
+    let state = State { outputs: VecDeque::new(), end: End::Open, reader: Reader::Keeping };
+    let stream =
+        Arc::new(Stream { state: Mutex::new(state), readable: Notify::new(), outputs_max: outputs_max.max(1) });
+    (Feed { stream: Arc::clone(&stream) }, Ticket { stream, inbox: Arc::clone(inbox), id })
+}
+
+impl<E: Engine> Stream<E> {
+    fn lock(&self) -> MutexGuard<'_, State<E>> {
+        // Nothing of the caller's runs under the lock, so a poisoned one is as good as any.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Engine> Feed<E> {
+    /// Adds an output; the stream had space before. Says whether it has still.
+    pub(super) fn push(&self, output: E::Output) -> Space {
+        let mut state = self.stream.lock();
+        if state.reader == Reader::Gone {
+            // The cancellation is on its way.
+            return Space::Free;
+        }
+        state.outputs.push_back(output);
+        let space = if state.outputs.len() < self.stream.outputs_max { Space::Free } else { Space::Full };
+        if space == Space::Full {
+            state.reader = Reader::Behind;
+        }
+        drop(state);
+        self.stream.readable.notify_one();
+        space
+    }
+
+    /// Whether the stream takes another output.
+    pub(super) fn space(&self) -> Space {
+        let mut state = self.stream.lock();
+        if state.reader == Reader::Gone || state.outputs.len() < self.stream.outputs_max {
+            return Space::Free;
+        }
+        state.reader = Reader::Behind;
+        Space::Full
+    }
+
+    /// Ends the stream. Dropped here when there is no reader.
+    pub(super) fn finish(self, completion: Completion<E>) {
+        let mut state = self.stream.lock();
+        if state.reader == Reader::Gone {
+            drop(state);
+            drop(completion);
+        } else {
+            state.end = End::Done(Box::new(completion));
+        }
+        // Dropping `self` wakes the reader.
+    }
+}
+
+impl<E: Engine> Drop for Feed<E> {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        if matches!(state.end, End::Open) {
+            state.end = End::Over;
+        }
+        drop(state);
+        self.stream.readable.notify_one();
+    }
+}
+
+impl<E: Engine> Ticket<E> {
+    /// The next event: outputs in order, then [`Event::Done`], then `None`.
+    ///
+    /// `None` without a `Done` before it means that the executor's thread died, which is a bug. Cancel-safe.
+    pub async fn recv(&mut self) -> Option<Event<E>> {
+        loop {
+            // The permit of a notification outlives the look before it, so none is missed.
+            let readable = self.stream.readable.notified();
+            let mut state = self.stream.lock();
+            if let Some(output) = state.outputs.pop_front() {
+                let was_behind = state.reader == Reader::Behind;
+                state.reader = Reader::Keeping;
+                drop(state);
+                if was_behind {
+                    self.inbox.send(Signal::Drained(self.id));
+                }
+                return Some(Event::Output(output));
+            }
+            match std::mem::replace(&mut state.end, End::Over) {
+                End::Open => state.end = End::Open,
+                End::Done(completion) => return Some(Event::Done(*completion)),
+                End::Over => return None,
+            }
+            drop(state);
+            readable.await;
+        }
+    }
+
+    /// Ends the sequence before its next step. Its `Done` still comes, after the outputs it had shown. Idempotent.
+    pub fn cancel(&self) {
+        self.inbox.send(Signal::Cancel(self.id));
+    }
+}
+
+impl<E: Engine> Drop for Ticket<E> {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        state.reader = Reader::Gone;
+        let outputs = std::mem::take(&mut state.outputs);
+        let is_open = matches!(state.end, End::Open);
+        let end = if is_open { End::Open } else { std::mem::replace(&mut state.end, End::Over) };
+        drop(state);
+        if is_open {
+            self.cancel();
+        }
+        drop((outputs, end));
+    }
+}
+
+impl<E: Engine> fmt::Debug for Ticket<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<E: Engine> fmt::Debug for Completion<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("outcome", &self.outcome)
+            .field("lease", &self.lease)
+            .field("timing", &self.timing)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Engine> fmt::Debug for Event<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Output(_) => f.write_str("Output(..)"),
+            Self::Done(completion) => f.debug_tuple("Done").field(completion).finish(),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Every limit of this crate that is not an option of the pool or the executor.
+
+use std::time::Duration;
+
+/// Requests on their way to the pool's owner; further callers wait, each until its own deadline.
+pub const POOL_REQUESTS_MAX: usize = 1024;
+/// Inspections (a stat and a header) that run at once, each on a blocking thread.
+pub const INSPECTIONS_MAX: usize = 8;
+/// Evictions that a snapshot can still explain.
+pub const EVICTIONS_REMEMBERED_MAX: usize = 64;
+/// Absent models whose history (loads, last load time, quarantine) is kept.
+pub const ABSENT_REMEMBERED_MAX: usize = 16_384;
+/// The shortest delay that a refused client is told.
+pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+/// The longest delay that a client refused for overload is told.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);

@@ -1,0 +1,141 @@
+//! What the pool tells those who count, log and explain.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::loader::FaultKind;
+
+/// Hears every change of the pool, in order, from the pool's own task: it must return at once.
+pub trait PoolObserver: Send + Sync + 'static {
+    /// Called after the change that `event` tells of.
+    fn observe(&self, event: &PoolEvent);
+}
+
+/// For a pool that nobody watches.
+impl PoolObserver for () {
+    fn observe(&self, _event: &PoolEvent) {}
+}
+
+/// One change of one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolEvent {
+    /// Monotonic.
+    pub at: Instant,
+    /// The model that changed.
+    pub model: Arc<str>,
+    /// What changed.
+    pub kind: PoolEventKind,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolEventKind {
+    /// Room is reserved and the load began.
+    LoadStarted {
+        /// Bytes reserved.
+        bytes: u64,
+        /// From the first request to here: inspection and the wait for room.
+        waited: Duration,
+    },
+    /// The model is in memory.
+    Loaded {
+        /// Bytes held.
+        bytes: u64,
+        /// Time inside the loader.
+        wall: Duration,
+        /// Requests that waited for it.
+        waiters: usize,
+    },
+    /// An inspection or a load failed.
+    LoadFailed {
+        /// What the pool does about it.
+        fault: FaultKind,
+        /// The loader's message.
+        message: String,
+        /// Requests that waited for it.
+        waiters: usize,
+    },
+    /// A request holds it.
+    Leased {
+        /// Leases now, this one included.
+        leases: usize,
+    },
+    /// A request let go of it.
+    Released {
+        /// Leases left.
+        leases: usize,
+    },
+    /// Nobody holds it; it may be evicted from now on.
+    Idle {
+        /// When it will be evicted if nobody comes: `None` is never.
+        expires_in: Option<Duration>,
+    },
+    /// It was chosen to go; no request gets it any more.
+    Evicted {
+        /// Bytes that will come back.
+        bytes: u64,
+        /// Why.
+        cause: EvictionCause,
+        /// How long nobody had held it.
+        idle_for: Duration,
+    },
+    /// It is really gone, and its bytes are back.
+    Freed {
+        /// Bytes that came back.
+        bytes: u64,
+    },
+}
+
+/// Why a model was evicted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvictionCause {
+    /// Its keep-alive ran out.
+    IdleTimeout,
+    /// Another model needed the room.
+    ModelPressure {
+        /// That model.
+        for_model: Arc<str>,
+    },
+    /// A sequence's KV cache needed the room.
+    KvPressure {
+        /// The model of that sequence.
+        for_model: Arc<str>,
+    },
+    /// Someone asked for it.
+    Requested,
+    /// Its last request wanted it gone after use.
+    KeepAliveZero,
+    /// The pool ends.
+    Shutdown,
+}
+
+impl fmt::Display for EvictionCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::IdleTimeout => f.write_str("idle time-out"),
+            Self::ModelPressure { for_model } => write!(f, "memory for model {for_model}"),
+            Self::KvPressure { for_model } => write!(f, "memory for a sequence of {for_model}"),
+            Self::Requested => f.write_str("requested"),
+            Self::KeepAliveZero => f.write_str("keep-alive 0"),
+            Self::Shutdown => f.write_str("shutdown"),
+        }
+    }
+}
+
+/// An eviction, as a snapshot explains it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvictionRecord {
+    /// When it was decided.
+    pub at: Instant,
+    /// Who went.
+    pub model: Arc<str>,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Why, and for whom.
+    pub cause: EvictionCause,
+    /// How long nobody had held it.
+    pub idle_for: Duration,
+}

@@ -1,0 +1,136 @@
+//! The right to use a model, for as long as it is held.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::loader::Identity;
+use super::owner::Signal;
+use crate::budget::Reservation;
+
+/// A loaded model and the bytes that it holds: they come back when, and only when, the model itself is dropped.
+#[derive(Debug)]
+pub(super) struct Resident<M> {
+    // Declared before its bytes, so dropped before them.
+    pub(super) model: M,
+    pub(super) identity: Identity,
+    pub(super) bytes: u64,
+    pub(super) _reservation: Option<Reservation>,
+}
+
+/// Holds a model in memory: while a lease, or a clone of it, lives, the model is not evicted.
+///
+/// Dropping the last clone releases it, without waiting, from any thread.
+pub struct Lease<M> {
+    held: Arc<Held<M>>,
+}
+
+struct Held<M> {
+    // Emptied before the release is told: whoever hears of it finds the reference gone.
+    resident: Option<Arc<Resident<M>>>,
+    name: Arc<str>,
+    start: Start,
+    release: Option<UnboundedSender<Signal>>,
+}
+
+/// How a lease began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Warm,
+    AfterLoad(Duration),
+}
+
+impl<M> Lease<M> {
+    pub(super) fn new(
+        resident: Arc<Resident<M>>,
+        name: Arc<str>,
+        start: Start,
+        release: UnboundedSender<Signal>,
+    ) -> Self {
+        Self { held: Arc::new(Held { resident: Some(resident), name, start, release: Some(release) }) }
+    }
+
+    /// A lease of a model that no pool owns: for tests, and for commands that run a single model.
+    #[must_use]
+    pub fn unpooled(name: &str, model: M) -> Self {
+        let resident = Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, _reservation: None });
+        Self { held: Arc::new(Held { resident: Some(resident), name: name.into(), start: Start::Warm, release: None }) }
+    }
+
+    /// The model's name, as it was asked for.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.held.name
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &M {
+        &self.resident().model
+    }
+
+    /// Which artifact was loaded.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.resident().identity
+    }
+
+    /// Bytes of the budget that the model holds.
+    #[must_use]
+    pub fn weights_bytes(&self) -> u64 {
+        self.resident().bytes
+    }
+
+    /// Whether this lease's request waited for a load, its own or another's.
+    #[must_use]
+    pub fn is_cold(&self) -> bool {
+        self.held.start != Start::Warm
+    }
+
+    /// How long it waited: for inspection, room and load. Zero when warm.
+    #[must_use]
+    pub fn load_wait(&self) -> Duration {
+        match self.held.start {
+            Start::Warm => Duration::ZERO,
+            Start::AfterLoad(wait) => wait,
+        }
+    }
+
+    fn resident(&self) -> &Resident<M> {
+        self.held.resident.as_deref().expect("only dropping a lease empties it")
+    }
+}
+
+/// Another hold on the same model, as one request's several sequences need it; not another request.
+impl<M> Clone for Lease<M> {
+    fn clone(&self) -> Self {
+        Self { held: Arc::clone(&self.held) }
+    }
+}
+
+impl<M> Deref for Lease<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        self.model()
+    }
+}
+
+impl<M> fmt::Debug for Lease<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("name", &self.held.name).field("start", &self.held.start).finish_non_exhaustive()
+    }
+}
+
+impl<M> Drop for Held<M> {
+    fn drop(&mut self) {
+        drop(self.resident.take());
+        if let Some(release) = &self.release {
+            // Fails only after the pool's task ended, which it does not while a lease lives.
+            let _ = release.send(Signal::Released { model: Arc::clone(&self.name) });
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! A model's life, step by step: inspection, load, leases, idleness, eviction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::error::LeaseError;
+use super::event::{EvictionCause, EvictionRecord, PoolEventKind};
+use super::lease::{Lease, Resident, Start};
+use super::loader::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
+use super::owner::{Arrival, Coldness, Owner, Signal};
+use super::quarantine::Quarantine;
+use super::slot::{Idle, State, Unload, Waiter};
+use super::workers::Work;
+use crate::budget::Reservation;
+use crate::limits::EVICTIONS_REMEMBERED_MAX;
+use crate::panic;
+
+impl<L: ModelLoader> Owner<L> {
+    pub(super) fn start_inspection(&self, model: &Arc<str>) {
+        let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
+        let job = move || {
+            let result = caught(|| loader.inspect(&model));
+            let _ = arrivals.send(Arrival::Inspected { model, result });
+        };
+        self.outgoing.workers.run(Work::Inspect, Box::new(job));
+    }
+
+    pub(super) fn on_inspected(&mut self, model: &Arc<str>, result: Result<Inspection, L::Error>) {
+        let now = Instant::now();
+        // Anything else means that the pool shut down meanwhile, or that everyone left.
+        let Some(slot) = self.slots.get_mut(model) else { return };
+        if !matches!(slot.state, State::Inspecting) {
+            return;
+        }
+        let inspection = match result {
+            Ok(inspection) => inspection,
+            Err(error) => return self.refuse_for_fault(model, error, None),
+        };
+        let remembered = slot.quarantine.take_if(|quarantine| !quarantine.is_of(inspection.identity));
+        drop(remembered);
+        let in_quarantine = slot.quarantine.as_ref().and_then(|quarantine| {
+            let retry_after = quarantine.rest(now)?;
+            Some(LeaseError::Quarantined { source: Arc::clone(quarantine.source()), retry_after })
+        });
+        let limit_bytes = self.budget.limit_bytes();
+        let refusal = if in_quarantine.is_some() {
+            in_quarantine
+        } else if inspection.weights_bytes > limit_bytes {
+            Some(LeaseError::TooLarge { needed_bytes: inspection.weights_bytes, limit_bytes })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            self.refuse_waiters(model, &refusal);
+            self.set_absent(model);
+        } else if slot.waiters.is_empty() {
+            self.set_absent(model);
+        } else {
+            slot.state = State::AwaitingRoom(inspection);
+            self.room.models.push_back(Arc::clone(model));
+            self.update_retry_after();
+        }
+    }
+
+    pub(super) fn start_load(&mut self, model: &Arc<str>, inspection: Inspection, reservation: Reservation) {
+        let slot = self.slot(model);
+        slot.state = State::Loading(inspection);
+        let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
+        self.loads_running += 1;
+        self.update_retry_after();
+        self.tell(model, PoolEventKind::LoadStarted { bytes: inspection.weights_bytes, waited: since.elapsed() });
+        let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
+        let job = move || {
+            let start = Instant::now();
+            let loaded = caught(|| loader.load(&model, &inspection));
+            let result = loaded.map(|loaded| Resident {
+                model: loaded,
+                identity: inspection.identity,
+                bytes: reservation.bytes(),
+                _reservation: Some(reservation),
+            });
+            let _ = arrivals.send(Arrival::Loaded { model, result, wall: start.elapsed() });
+        };
+        self.outgoing.workers.run(Work::Load, Box::new(job));
+    }
+
+    pub(super) fn on_loaded(&mut self, model: &Arc<str>, result: Result<Resident<L::Model>, L::Error>, wall: Duration) {
+        self.loads_running -= 1;
+        self.load_wall_mean = if self.load_wall_mean.is_zero() { wall } else { (self.load_wall_mean * 3 + wall) / 4 };
+        self.update_retry_after();
+        let resident = match result {
+            Ok(resident) => resident,
+            Err(error) => {
+                let State::Loading(inspection) = self.slot(model).state else {
+                    unreachable!("a load ends in the state in which it ran")
+                };
+                return self.refuse_for_fault(model, error, Some(inspection.identity));
+            }
+        };
+        let bytes = resident.bytes;
+        let slot = self.slot(model);
+        slot.quarantine = None;
+        slot.history.loads += 1;
+        slot.history.last_load_wall = Some(wall);
+        slot.state = State::Resident { model: Arc::new(resident), leases: 0, idle: None };
+        let waiters = std::mem::take(&mut slot.waiters);
+        self.lease_waiters -= waiters.len();
+        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len() });
+        if waiters.is_empty() {
+            self.on_unheld(model);
+        }
+        for waiter in waiters {
+            self.grant(model, waiter, Coldness::WaitedForLoad);
+        }
+    }
+
+    /// Counts the lease, then hands it out. One that nobody takes any more comes back as any other.
+    pub(super) fn grant(&mut self, name: &Arc<str>, waiter: Waiter<L>, coldness: Coldness) {
+        let State::Resident { model, leases, idle } = &mut self.slot(name).state else {
+            unreachable!("only models in memory are handed out")
+        };
+        *leases += 1;
+        let (leases, idle, model) = (*leases, idle.take(), Arc::clone(model));
+        if let Some(expires) = idle.and_then(|idle| idle.expires) {
+            self.expiries.remove(&(expires, Arc::clone(name)));
+        }
+        let start = match coldness {
+            Coldness::Warm => Start::Warm,
+            Coldness::WaitedForLoad => Start::AfterLoad(waiter.since.elapsed()),
+        };
+        self.tell(name, PoolEventKind::Leased { leases });
+        let lease = Lease::new(model, Arc::clone(name), start, self.outgoing.signals.clone());
+        let _ = waiter.reply.send(Ok(lease));
+    }
+
+    pub(super) fn on_released(&mut self, name: &Arc<str>) {
+        let State::Resident { leases, .. } = &mut self.slot(name).state else {
+            unreachable!("a model that is held stays in memory")
+        };
+        *leases -= 1;
+        let leases = *leases;
+        self.tell(name, PoolEventKind::Released { leases });
+        if leases == 0 {
+            self.on_unheld(name);
+        }
+    }
+
+    /// Nobody holds it: it goes now, or stays for as long as its keep-alive says.
+    fn on_unheld(&mut self, name: &Arc<str>) {
+        let now = Instant::now();
+        let closing = self.closing;
+        let slot = self.slot(name);
+        let (keep_alive, unload) = (slot.keep_alive, slot.unload);
+        let expires = keep_alive.expiry(now);
+        let State::Resident { idle, .. } = &mut slot.state else { unreachable!("only a model in memory is let go") };
+        *idle = Some(Idle { since: now, expires });
+        if let Some(expires) = expires {
+            self.expiries.insert((expires, Arc::clone(name)));
+        }
+        if closing {
+            self.evict(name, EvictionCause::Shutdown);
+        } else if unload == Unload::WhenFree {
+            self.evict(name, EvictionCause::Requested);
+        } else if keep_alive.is_after_use() {
+            self.evict(name, EvictionCause::KeepAliveZero);
+        } else {
+            let expires_in = expires.map(|expires| expires.duration_since(now));
+            self.tell(name, PoolEventKind::Idle { expires_in });
+        }
+    }
+
+    /// Takes an idle model out and has it dropped on a blocking thread; its bytes come back from there.
+    pub(super) fn evict(&mut self, name: &Arc<str>, cause: EvictionCause) {
+        let slot = self.slot(name);
+        let State::Resident { model, idle: Some(idle), .. } = std::mem::replace(&mut slot.state, State::Absent) else {
+            unreachable!("only idle models are evicted")
+        };
+        let bytes = model.bytes;
+        slot.leaving.copies += 1;
+        slot.leaving.bytes += bytes;
+        self.leaving_bytes += bytes;
+        if let Some(expires) = idle.expires {
+            self.expiries.remove(&(expires, Arc::clone(name)));
+        }
+        self.set_absent(name);
+        let idle_for = idle.since.elapsed();
+        tracing::info!(model = &**name, bytes, %cause, ?idle_for, "evicted");
+        self.remember(EvictionRecord {
+            at: Instant::now(),
+            model: Arc::clone(name),
+            bytes,
+            cause: cause.clone(),
+            idle_for,
+        });
+        self.tell(name, PoolEventKind::Evicted { bytes, cause, idle_for });
+        let (signals, name) = (self.outgoing.signals.clone(), Arc::clone(name));
+        let job = move || {
+            if catch_unwind(AssertUnwindSafe(|| drop(model))).is_err() {
+                tracing::error!(model = &*name, "dropping the model panicked");
+            }
+            let _ = signals.send(Signal::Disposed { model: name, bytes });
+        };
+        self.outgoing.workers.run(Work::Dispose, Box::new(job));
+    }
+
+    pub(super) fn on_disposed(&mut self, name: &Arc<str>, bytes: u64) {
+        self.leaving_bytes -= bytes;
+        let slot = self.slot(name);
+        slot.leaving.copies -= 1;
+        slot.leaving.bytes -= bytes;
+        self.tell(name, PoolEventKind::Freed { bytes });
+        self.forget_if_blank(name);
+    }
+
+    pub(super) fn refuse_waiters(&mut self, model: &Arc<str>, refusal: &LeaseError<L::Error>) {
+        let waiters = std::mem::take(&mut self.slot(model).waiters);
+        self.lease_waiters -= waiters.len();
+        for waiter in waiters {
+            let _ = waiter.reply.send(Err(refusal.clone()));
+        }
+    }
+
+    /// An inspection failed, or the load of `loaded`. Only the latter says which artifact to remember.
+    fn refuse_for_fault(&mut self, model: &Arc<str>, error: L::Error, loaded: Option<Identity>) {
+        let now = Instant::now();
+        let options = self.options;
+        let (fault, source) = (error.kind(), Arc::new(error));
+        tracing::warn!(model = &**model, error = %source, ?fault, "no model");
+        let slot = self.slot(model);
+        let (message, waiters) = (source.to_string(), slot.waiters.len());
+        let refusal = match (fault, loaded) {
+            (FaultKind::NotFound, _) => {
+                slot.quarantine = None;
+                LeaseError::NotFound(source)
+            }
+            (FaultKind::Transient, _) => LeaseError::LoadFailed(source),
+            (FaultKind::Invalid, None) => {
+                LeaseError::Quarantined { source, retry_after: options.quarantine_min.min(options.quarantine_max) }
+            }
+            (FaultKind::Invalid, Some(identity)) => {
+                let failed = (identity, Arc::clone(&source));
+                let bounds = (options.quarantine_min, options.quarantine_max);
+                let quarantine = Quarantine::after(slot.quarantine.take(), failed, bounds, now);
+                let retry_after = quarantine.rest(now).unwrap_or_default();
+                slot.quarantine = Some(quarantine);
+                LeaseError::Quarantined { source, retry_after }
+            }
+        };
+        self.tell(model, PoolEventKind::LoadFailed { fault, message, waiters });
+        self.refuse_waiters(model, &refusal);
+        self.set_absent(model);
+    }
+
+    fn remember(&mut self, eviction: EvictionRecord) {
+        if self.evictions.len() == EVICTIONS_REMEMBERED_MAX {
+            self.evictions.pop_front();
+        }
+        self.evictions.push_back(eviction);
+    }
+}
+
+/// Runs a part of the loader; a panic becomes its error.
+fn caught<T, E: LoadFault>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(E::panicked(panic::message(&*payload))))
+}

@@ -1,0 +1,59 @@
+//! What the pool asks of whoever turns a name into a model.
+
+use std::error::Error;
+
+/// Finds and loads models. Its methods block, and run on blocking threads, never on the pool's task.
+pub trait ModelLoader: Send + Sync + 'static {
+    /// A loaded model; dropping it gives its memory back to the machine, on a blocking thread.
+    type Model: Send + Sync + 'static;
+    /// Why a model cannot be had.
+    type Error: LoadFault;
+
+    /// Looks at the artifact behind `name` without loading it: cheap (a stat, a header), before every load.
+    ///
+    /// # Errors
+    /// See [`FaultKind`].
+    fn inspect(&self, name: &str) -> Result<Inspection, Self::Error>;
+
+    /// Loads what `inspection` described; that many bytes are reserved already.
+    ///
+    /// Room may have been waited for in between: a loader that meets another artifact than the one inspected refuses
+    /// with a [`FaultKind::Transient`] fault unless the new one is no larger.
+    ///
+    /// # Errors
+    /// See [`FaultKind`].
+    fn load(&self, name: &str, inspection: &Inspection) -> Result<Self::Model, Self::Error>;
+}
+
+/// What the pool must know of an artifact before it makes room for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// Equal for equal artifacts; a replaced file has another.
+    pub identity: Identity,
+    /// Bytes that the loaded model will hold.
+    pub weights_bytes: u64,
+}
+
+/// Opaque: the loader's own idea of what makes two artifacts the same (device, inode, size, time of change).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(pub [u64; 4]);
+
+/// A loader's error, as far as the pool cares.
+pub trait LoadFault: Error + Send + Sync + 'static {
+    /// What the pool does about it.
+    fn kind(&self) -> FaultKind;
+
+    /// The error that stands for a panic inside the loader. Its kind decides, as any other's, whether it is remembered.
+    fn panicked(message: String) -> Self;
+}
+
+/// What a failed load means for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// There is no such artifact. Never remembered.
+    NotFound,
+    /// This artifact will not load. Remembered by identity, with back-off.
+    Invalid,
+    /// Another attempt may succeed. Not remembered.
+    Transient,
+}

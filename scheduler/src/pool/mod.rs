@@ -1,0 +1,46 @@
+//! The pool: any number of models in a fixed byte budget, gone when idle.
+//!
+//! ```text
+//! Absent → Inspecting → AwaitingRoom → Loading → Resident(leases) ⇄ Idle → Evicting → Absent
+//! ```
+//!
+//! One task ([`owner`]) owns every state and handles one message at a time; [`Pool`] only sends it messages. Choosing
+//! who goes is a pure function ([`victim`]). Whatever blocks (inspecting, loading, dropping a model) runs on blocking
+//! threads ([`workers`]) and reports back.
+//!
+//! Invariants:
+//! - Loads are single-flight: all requests for a model share one, which survives whoever began it.
+//! - Room is checked and reserved in one step, before a load begins; a load in flight holds its bytes.
+//! - A model is evicted only while nobody holds it; a lease is counted before it is handed out.
+//! - Victims are chosen when room is needed, on the state of that moment; no choice outlives a wait.
+//! - Bytes come back when the model is dropped. Until then it is Evicting, and counts.
+//! - Room is given first to sequences that run (they finish, and free more), then to models, each in the order of
+//!   their first request; whoever stands behind the first in line waits with it, so nobody is overtaken forever.
+//! - Every wait ends at its deadline.
+//!
+//! Deliberately absent: taking turns away from a model that is always busy (its waiters are refused at their
+//! deadline), pinning, a minimum residency, and caches of parsed headers, which belong to the loader.
+
+mod error;
+mod event;
+mod handle;
+mod lease;
+mod life;
+mod loader;
+mod options;
+mod owner;
+mod quarantine;
+mod room;
+mod slot;
+mod snapshot;
+mod victim;
+mod workers;
+
+pub use error::{LeaseError, NoRoom, ShuttingDown};
+pub use event::{EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
+pub use handle::{Pool, UnloadOutcome};
+pub use lease::Lease;
+pub use loader::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
+pub use options::{KeepAlive, LeaseOptions, PoolOptions};
+pub use owner::LeaseResult;
+pub use snapshot::{ModelSnapshot, ModelState, PoolSnapshot};

@@ -1,0 +1,70 @@
+//! What an operator and a request can choose.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// The operator's choices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolOptions {
+    /// For models whose requests never said anything else.
+    pub keep_alive_default: KeepAlive,
+    /// The longest that a request waits for room and load together, whatever its own deadline.
+    pub load_wait_max: Duration,
+    /// Loads of different models that run at once.
+    pub loads_parallel_max: usize,
+    /// Requests that wait for models, and for room, in all.
+    pub waiters_max: usize,
+    /// Back-off after the first load of an artifact that turned out invalid; doubled by each further one.
+    pub quarantine_min: Duration,
+    /// Where that doubling ends.
+    pub quarantine_max: Duration,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self {
+            keep_alive_default: KeepAlive::For(Duration::from_secs(300)),
+            load_wait_max: Duration::from_secs(120),
+            loads_parallel_max: 2,
+            waiters_max: 4096,
+            quarantine_min: Duration::from_secs(5),
+            quarantine_max: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How long a model stays after its last lease has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// This long, unless memory is needed earlier. Zero means [`KeepAlive::DropAfterUse`].
+    For(Duration),
+    /// No time-out: only memory pressure (in its turn, as any idle model) or an unload evicts it.
+    Forever,
+    /// It is evicted at the moment its last lease ends.
+    DropAfterUse,
+}
+
+impl KeepAlive {
+    /// When a model that is idle since `now` expires: `None` is never.
+    pub(super) fn expiry(self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::For(time) => now.checked_add(time),
+            Self::DropAfterUse => Some(now),
+            Self::Forever => None,
+        }
+    }
+
+    pub(super) fn is_after_use(self) -> bool {
+        matches!(self, Self::DropAfterUse | Self::For(Duration::ZERO))
+    }
+}
+
+/// A request's choices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseOptions {
+    /// The last request that says something decides for the model, until it is evicted; `None` changes nothing.
+    pub keep_alive: Option<KeepAlive>,
+    /// When the request gives up waiting.
+    pub deadline: Instant,
+}

@@ -1,0 +1,338 @@
+//! The one task that owns every state of the pool: what reaches it, and in which order it looks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::error::{LeaseError, NoRoom, ShuttingDown};
+use super::event::{EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
+use super::handle::{Parts, RetryAfter, UnloadOutcome};
+use super::lease::{Lease, Resident};
+use super::loader::{Inspection, ModelLoader};
+use super::options::{KeepAlive, PoolOptions};
+use super::room::{RoomQueue, RoomWaiter};
+use super::slot::{Slot, State, Unload, Waiter};
+use super::snapshot::PoolSnapshot;
+use super::workers::Workers;
+use crate::budget::Budget;
+use crate::limits::{ABSENT_REMEMBERED_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
+
+/// What a request for a model gets.
+pub type LeaseResult<L> = Result<Lease<<L as ModelLoader>::Model>, LeaseError<<L as ModelLoader>::Error>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WaiterId(pub(super) u64);
+
+/// What callers ask. Bounded: a caller waits until there is space.
+pub(super) enum Request<L: ModelLoader> {
+    Lease { model: Arc<str>, keep_alive: Option<KeepAlive>, waiter: Waiter<L> },
+    Room(RoomWaiter),
+    Unload { model: Arc<str>, reply: oneshot::Sender<Result<UnloadOutcome, ShuttingDown>> },
+    Snapshot { reply: oneshot::Sender<PoolSnapshot> },
+}
+
+/// What must never wait, since destructors send it. As many as there are leases, waiters and disposals.
+pub(super) enum Signal {
+    Released { model: Arc<str> },
+    Disposed { model: Arc<str>, bytes: u64 },
+    // A caller drops its end of the answer before it sends one of these two.
+    LeaseUnwanted { model: Arc<str>, id: WaiterId },
+    RoomUnwanted { id: WaiterId },
+    Shutdown,
+}
+
+/// What inspections and loads report. As many as there are of them.
+pub(super) enum Arrival<L: ModelLoader> {
+    Inspected { model: Arc<str>, result: Result<Inspection, L::Error> },
+    Loaded { model: Arc<str>, result: Result<Resident<L::Model>, L::Error>, wall: Duration },
+}
+
+pub(super) struct Incoming<L: ModelLoader> {
+    pub(super) requests: mpsc::Receiver<Request<L>>,
+    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    pub(super) arrivals: mpsc::UnboundedReceiver<Arrival<L>>,
+}
+
+pub(super) struct Outgoing<L: ModelLoader> {
+    pub(super) workers: Arc<dyn Workers>,
+    pub(super) signals: mpsc::UnboundedSender<Signal>,
+    pub(super) arrivals: mpsc::UnboundedSender<Arrival<L>>,
+    pub(super) retry_after: Arc<RetryAfter>,
+}
+
+pub(super) struct Owner<L: ModelLoader> {
+    pub(super) loader: Arc<L>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) options: PoolOptions,
+    pub(super) outgoing: Outgoing<L>,
+    observer: Arc<dyn PoolObserver>,
+    // Ordered, so that the same messages always do the same.
+    pub(super) slots: BTreeMap<Arc<str>, Slot<L>>,
+    pub(super) room: RoomQueue,
+    /// Idle models that expire, soonest first.
+    pub(super) expiries: BTreeSet<(Instant, Arc<str>)>,
+    pub(super) evictions: VecDeque<EvictionRecord>,
+    pub(super) loads_running: usize,
+    pub(super) load_wall_mean: Duration,
+    /// Of models that were evicted and are not dropped yet.
+    pub(super) leaving_bytes: u64,
+    /// Requests that wait for a model, over all slots.
+    pub(super) lease_waiters: usize,
+    pub(super) closing: bool,
+}
+
+impl<L: ModelLoader> Owner<L> {
+    pub(super) fn new(parts: Parts<L>, outgoing: Outgoing<L>) -> Self {
+        Self {
+            loader: parts.loader,
+            budget: parts.budget,
+            options: parts.options,
+            outgoing,
+            observer: parts.observer,
+            slots: BTreeMap::new(),
+            room: RoomQueue::default(),
+            expiries: BTreeSet::new(),
+            evictions: VecDeque::new(),
+            loads_running: 0,
+            load_wall_mean: Duration::ZERO,
+            leaving_bytes: 0,
+            lease_waiters: 0,
+            closing: false,
+        }
+    }
+
+    /// Runs until the pool was shut down and everything that it held is gone.
+    ///
+    /// What frees is looked at before what asks, and time-outs and room before either, so that no flood of requests
+    /// holds them up.
+    pub(super) async fn run(mut self, mut incoming: Incoming<L>) {
+        let mut freed = self.budget.freed();
+        loop {
+            self.expire(Instant::now());
+            self.serve_room();
+            if self.is_over() {
+                return;
+            }
+            let expiry = self.expiries.first().map(|&(at, _)| at);
+            tokio::select! {
+                biased;
+                Some(signal) = incoming.signals.recv() => self.on_signal(signal),
+                Some(arrival) = incoming.arrivals.recv() => self.on_arrival(arrival),
+                // Never closed: the budget lives as long as its receiver's owner here.
+                Ok(()) = freed.changed() => {}
+                request = incoming.requests.recv(), if !incoming.requests.is_closed() || !self.closing => match request {
+                    Some(request) => self.on_request(request),
+                    None => self.shut_down(),
+                },
+                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => {}
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request<L>) {
+        match request {
+            Request::Lease { model, keep_alive, waiter } => self.on_lease(model, keep_alive, waiter),
+            Request::Room(waiter) => self.on_room(waiter),
+            Request::Unload { model, reply } => {
+                let _ = reply.send(self.on_unload(&model));
+            }
+            Request::Snapshot { reply } => {
+                let _ = reply.send(self.snapshot(Instant::now()));
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Released { model } => self.on_released(&model),
+            Signal::Disposed { model, bytes } => self.on_disposed(&model, bytes),
+            Signal::LeaseUnwanted { model, id } => self.on_lease_unwanted(&model, id),
+            Signal::RoomUnwanted { id } => self.room.sequences.retain(|waiter| waiter.id != id),
+            Signal::Shutdown => self.shut_down(),
+        }
+    }
+
+    fn on_arrival(&mut self, arrival: Arrival<L>) {
+        match arrival {
+            Arrival::Inspected { model, result } => self.on_inspected(&model, result),
+            Arrival::Loaded { model, result, wall } => self.on_loaded(&model, result, wall),
+        }
+    }
+
+    fn on_lease(&mut self, model: Arc<str>, keep_alive: Option<KeepAlive>, waiter: Waiter<L>) {
+        // One who left before its request came is not taken in; one who leaves later tells.
+        if waiter.reply.is_closed() {
+            return;
+        }
+        let now = Instant::now();
+        let resident = matches!(self.slots.get(&model).map(|slot| &slot.state), Some(State::Resident { .. }));
+        let refusal = if self.closing {
+            Some(LeaseError::ShuttingDown)
+        } else if !resident && self.waiters_in_all() >= self.options.waiters_max {
+            Some(LeaseError::Overloaded { retry_after: self.outgoing.retry_after.get() })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let _ = waiter.reply.send(Err(refusal));
+            return;
+        }
+        if !self.slots.contains_key(&model) {
+            self.forget_oldest_absent();
+        }
+        let default = self.options.keep_alive_default;
+        let slot = self.slots.entry(Arc::clone(&model)).or_insert_with(|| Slot::new(default, now));
+        slot.history.last_asked = now;
+        if let Some(keep_alive) = keep_alive {
+            slot.keep_alive = keep_alive;
+        }
+        match slot.state {
+            State::Resident { .. } => self.grant(&model, waiter, Coldness::Warm),
+            State::Inspecting | State::AwaitingRoom(_) | State::Loading(_) => self.join(&model, waiter),
+            State::Absent => {
+                slot.state = State::Inspecting;
+                self.join(&model, waiter);
+                self.start_inspection(&model);
+            }
+        }
+    }
+
+    fn join(&mut self, model: &Arc<str>, waiter: Waiter<L>) {
+        self.slot(model).waiters.push(waiter);
+        self.lease_waiters += 1;
+    }
+
+    fn on_lease_unwanted(&mut self, model: &Arc<str>, id: WaiterId) {
+        let Some(slot) = self.slots.get_mut(model) else { return };
+        let before = slot.waiters.len();
+        slot.waiters.retain(|waiter| waiter.id != id);
+        self.lease_waiters -= before - slot.waiters.len();
+        // A load that began goes on; nobody makes room for a model that nobody waits for.
+        if slot.waiters.is_empty() && matches!(slot.state, State::AwaitingRoom(_)) {
+            self.room.models.retain(|waiting| waiting != model);
+            self.set_absent(model);
+        }
+    }
+
+    fn on_unload(&mut self, model: &Arc<str>) -> Result<UnloadOutcome, ShuttingDown> {
+        if self.closing {
+            return Err(ShuttingDown);
+        }
+        let Some(slot) = self.slots.get_mut(model) else { return Ok(UnloadOutcome::NotLoaded) };
+        match slot.state {
+            State::Absent => Ok(UnloadOutcome::NotLoaded),
+            State::Resident { idle: Some(_), .. } => {
+                self.evict(model, EvictionCause::Requested);
+                Ok(UnloadOutcome::Evicting)
+            }
+            State::Resident { .. } | State::Inspecting | State::AwaitingRoom(_) | State::Loading(_) => {
+                slot.unload = Unload::WhenFree;
+                Ok(UnloadOutcome::WhenFree { users: slot.users() })
+            }
+        }
+    }
+
+    fn snapshot(&self, now: Instant) -> PoolSnapshot {
+        PoolSnapshot {
+            models: self.slots.iter().map(|(name, slot)| slot.snapshot(name, now)).collect(),
+            limit_bytes: self.budget.limit_bytes(),
+            used_bytes: self.budget.used_bytes(),
+            waiters: self.lease_waiters,
+            room_waiters: self.room.sequences.len(),
+            evictions: self.evictions.iter().cloned().collect(),
+            shutting_down: self.closing,
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.closing = true;
+        for waiter in std::mem::take(&mut self.room.sequences) {
+            let _ = waiter.reply.send(Err(NoRoom::ShuttingDown));
+        }
+        self.room.models.clear();
+        let names: Vec<_> = self.slots.keys().cloned().collect();
+        for name in &names {
+            self.refuse_waiters(name, &LeaseError::ShuttingDown);
+            match self.slot(name).state {
+                State::Inspecting | State::AwaitingRoom(_) => self.set_absent(name),
+                State::Resident { idle: Some(_), .. } => self.evict(name, EvictionCause::Shutdown),
+                // A load is waited for, a lease too: both end in an eviction.
+                State::Absent | State::Loading(_) | State::Resident { .. } => {}
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.closing && self.slots.values().all(Slot::is_absent)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, model)) = self.expiries.first()
+            && *at <= now
+        {
+            let model = Arc::clone(model);
+            self.evict(&model, EvictionCause::IdleTimeout);
+        }
+    }
+
+    pub(super) fn waiters_in_all(&self) -> usize {
+        self.lease_waiters + self.room.sequences.len()
+    }
+
+    /// The slot of a model that a message of its own life is about: such a slot is never forgotten.
+    pub(super) fn slot(&mut self, model: &Arc<str>) -> &mut Slot<L> {
+        self.slots.get_mut(model).expect("a model that is not absent has a slot")
+    }
+
+    /// Back to absent, and forgotten unless there is something to remember.
+    pub(super) fn set_absent(&mut self, model: &Arc<str>) {
+        let default = self.options.keep_alive_default;
+        let slot = self.slot(model);
+        slot.state = State::Absent;
+        slot.keep_alive = default;
+        slot.unload = Unload::NotAsked;
+        self.forget_if_blank(model);
+    }
+
+    pub(super) fn forget_if_blank(&mut self, model: &Arc<str>) {
+        if self.slots.get(model).is_some_and(|slot| slot.is_absent() && !slot.has_history()) {
+            self.slots.remove(model);
+        }
+    }
+
+    fn forget_oldest_absent(&mut self) {
+        if self.slots.len() < ABSENT_REMEMBERED_MAX {
+            return;
+        }
+        let absent = self.slots.iter().filter(|(_, slot)| slot.is_absent());
+        let oldest = absent.min_by_key(|(_, slot)| slot.history.last_asked).map(|(name, _)| Arc::clone(name));
+        if let Some(oldest) = oldest {
+            self.slots.remove(&oldest);
+        }
+    }
+
+    pub(super) fn update_retry_after(&self) {
+        let waiting = u32::try_from(self.room.models.len() + self.loads_running).unwrap_or(u32::MAX);
+        let estimate = self.load_wall_mean.saturating_mul(waiting.saturating_add(1));
+        self.outgoing.retry_after.set(estimate.clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX));
+    }
+
+    /// Tells the observer. One that panics is at fault alone: the pool goes on.
+    pub(super) fn tell(&self, model: &Arc<str>, kind: PoolEventKind) {
+        let event = PoolEvent { at: Instant::now(), model: Arc::clone(model), kind };
+        if catch_unwind(AssertUnwindSafe(|| self.observer.observe(&event))).is_err() {
+            tracing::error!(model = &*event.model, "the pool's observer panicked");
+        }
+    }
+}
+
+/// Whether a request found its model in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coldness {
+    Warm,
+    WaitedForLoad,
+}

@@ -1,0 +1,127 @@
+//! All that the pool knows of one model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::lease::Resident;
+use super::loader::{Inspection, ModelLoader};
+use super::options::KeepAlive;
+use super::owner::{LeaseResult, WaiterId};
+use super::quarantine::Quarantine;
+use super::snapshot::{ModelSnapshot, ModelState};
+
+pub(super) struct Slot<L: ModelLoader> {
+    pub(super) state: State<L::Model>,
+    /// In the order in which they came. Empty unless the model is on its way.
+    pub(super) waiters: Vec<Waiter<L>>,
+    /// Earlier copies of the model, not dropped yet.
+    pub(super) leaving: Leaving,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) unload: Unload,
+    pub(super) history: History,
+    pub(super) quarantine: Option<Quarantine<L::Error>>,
+}
+
+/// A request that waits for the model.
+pub(super) struct Waiter<L: ModelLoader> {
+    pub(super) id: WaiterId,
+    pub(super) since: Instant,
+    pub(super) reply: oneshot::Sender<LeaseResult<L>>,
+}
+
+pub(super) enum State<M> {
+    Absent,
+    Inspecting,
+    AwaitingRoom(Inspection),
+    Loading(Inspection),
+    Resident { model: Arc<Resident<M>>, leases: usize, idle: Option<Idle> },
+}
+
+/// Nobody holds the model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Idle {
+    pub(super) since: Instant,
+    pub(super) expires: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leaving {
+    pub(super) copies: usize,
+    pub(super) bytes: u64,
+}
+
+/// Whether someone asked for the model to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unload {
+    NotAsked,
+    WhenFree,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct History {
+    pub(super) loads: u64,
+    pub(super) last_load_wall: Option<Duration>,
+    pub(super) last_asked: Instant,
+}
+
+impl<L: ModelLoader> Slot<L> {
+    pub(super) fn new(keep_alive: KeepAlive, now: Instant) -> Self {
+        Self {
+            state: State::Absent,
+            waiters: Vec::new(),
+            leaving: Leaving::default(),
+            keep_alive,
+            unload: Unload::NotAsked,
+            history: History { loads: 0, last_load_wall: None, last_asked: now },
+            quarantine: None,
+        }
+    }
+
+    /// Neither in memory nor on its way in or out.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self.state, State::Absent) && self.leaving.copies == 0 && self.waiters.is_empty()
+    }
+
+    /// Whether anything would be lost by forgetting it.
+    pub(super) fn has_history(&self) -> bool {
+        self.history.loads > 0 || self.quarantine.is_some()
+    }
+
+    /// Those who hold it or wait for it.
+    pub(super) fn users(&self) -> usize {
+        let leases = if let State::Resident { leases, .. } = self.state { leases } else { 0 };
+        leases + self.waiters.len()
+    }
+
+    pub(super) fn snapshot(&self, name: &Arc<str>, now: Instant) -> ModelSnapshot {
+        let (state, weights_bytes) = match &self.state {
+            State::Absent if self.leaving.copies > 0 => (ModelState::Evicting, self.leaving.bytes),
+            State::Absent => (ModelState::Absent, 0),
+            State::Inspecting => (ModelState::Inspecting, 0),
+            State::AwaitingRoom(_) => (ModelState::AwaitingRoom, 0),
+            State::Loading(inspection) => (ModelState::Loading, inspection.weights_bytes),
+            State::Resident { model, idle: None, .. } => (ModelState::Resident, model.bytes),
+            State::Resident { model, idle: Some(_), .. } => (ModelState::Idle, model.bytes),
+        };
+        let (leases, idle) = match self.state {
+            State::Resident { leases, idle, .. } => (leases, idle),
+            _ => (0, None),
+        };
+        ModelSnapshot {
+            name: Arc::clone(name),
+            state,
+            weights_bytes,
+            leases,
+            waiters: self.waiters.len(),
+            idle_for: idle.map(|idle| now.duration_since(idle.since)),
+            expires_in: idle.and_then(|idle| idle.expires).map(|expires| expires.saturating_duration_since(now)),
+            loads: self.history.loads,
+            last_load_wall: self.history.last_load_wall,
+            quarantined_for: self.quarantine.as_ref().and_then(|quarantine| quarantine.rest(now)),
+            unload_pending: self.unload == Unload::WhenFree,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What `ps`, metrics and probes see. Taking one wakes nothing and refreshes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::event::EvictionRecord;
+
+/// The pool at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PoolSnapshot {
+    /// Every model in memory, on its way, or remembered; by name.
+    pub models: Vec<ModelSnapshot>,
+    /// The budget.
+    pub limit_bytes: u64,
+    /// Of it, reserved now: weights, loads in flight and KV.
+    pub used_bytes: u64,
+    /// Requests that wait for a model.
+    pub waiters: usize,
+    /// Sequences that wait for room.
+    pub room_waiters: usize,
+    /// The latest evictions, oldest first.
+    pub evictions: Vec<EvictionRecord>,
+    /// Whether new requests are refused.
+    pub shutting_down: bool,
+}
+
+/// One model at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSnapshot {
+    /// As requests call it.
+    pub name: Arc<str>,
+    /// Where it is in its life.
+    pub state: ModelState,
+    /// Bytes reserved for it: of this copy, or of the copies that are still going.
+    pub weights_bytes: u64,
+    /// Requests that hold it.
+    pub leases: usize,
+    /// Requests that wait for it.
+    pub waiters: usize,
+    /// How long nobody has held it; only when idle.
+    pub idle_for: Option<Duration>,
+    /// When its keep-alive runs out; only when idle, and never for those that stay.
+    pub expires_in: Option<Duration>,
+    /// Loads that succeeded so far.
+    pub loads: u64,
+    /// Time inside the loader, the last time.
+    pub last_load_wall: Option<Duration>,
+    /// The rest of its back-off after an invalid load.
+    pub quarantined_for: Option<Duration>,
+    /// It goes as soon as its last lease ends, because someone asked.
+    pub unload_pending: bool,
+}
+
+/// Where a model is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ModelState {
+    /// Only remembered.
+    Absent,
+    /// Its artifact is looked at.
+    Inspecting,
+    /// It waits for room, or for its turn to load.
+    AwaitingRoom,
+    /// It loads.
+    Loading,
+    /// Requests hold it.
+    Resident,
+    /// Nobody holds it.
+    Idle,
+    /// Its memory is on the way back.
+    Evicting,
+}
+
+impl ModelState {
+    /// For tables and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Inspecting => "inspecting",
+            Self::AwaitingRoom => "awaiting_room",
+            Self::Loading => "loading",
+            Self::Resident => "resident",
+            Self::Idle => "idle",
+            Self::Evicting => "evicting",
+        }
+    }
+}
