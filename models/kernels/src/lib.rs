@@ -1,1 +1,48 @@
-//! models/kernels
+//! The arithmetic of models: products with quantized weights, attention, norms, and the threads they run on.
+//!
+//! Purpose: weights stay where they are mapped, in GGUF's own blocks, and are unpacked into registers as they are
+//! used; nothing is repacked. One [`Kernels`] owns the threads and the instruction set chosen at its start.
+//!
+//! Invariants:
+//! - every public function is safe: lengths are checked, and a wrong one from a caller's mistake panics;
+//! - every operation has a readable scalar twin ([`Isa::Scalar`]) which is its oracle and the portable fallback;
+//! - a result does not depend on the number of threads, bit for bit;
+//! - a column's product and a token's attention are the same, bit for bit, alone or in a batch, on one
+//!   instruction set (different instruction sets round differently);
+//! - after warm-up, no operation allocates;
+//! - a NaN or an infinity in the input is never hidden: it reaches the output.
+//!
+//! Deliberately absent: any knowledge of models, files or tokens; any dependency; NEON (aarch64 takes the scalar
+//! path).
+//!
+//! Way of a product: [`Kernels::activate`] quantizes the input once → [`Kernels::products`] splits the rows of all
+//! matrices into chunks → the pool's threads claim chunks → `avx2` or `scalar` computes one chunk for all columns.
+
+mod activations;
+mod aligned;
+mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod clock;
+mod denormals;
+mod elementwise;
+mod entry;
+mod isa;
+mod kv;
+mod limits;
+mod logits;
+mod pool;
+mod products;
+mod rope;
+mod scalar;
+mod weights;
+
+pub use activations::Activations;
+pub use attention::AttentionCall;
+pub use entry::Kernels;
+pub use isa::{Isa, IsaError};
+pub use kv::{KvCache, KvShape};
+pub use logits::{argmax, log_softmax_at, softmax_in_place};
+pub use products::Product;
+pub use rope::{RopeStyle, RopeTable};
+pub use weights::{Matrix, ShapeError, WeightType};

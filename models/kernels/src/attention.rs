@@ -1,0 +1,234 @@
+//! Attention over the KV cache: the split into tasks and the merging of their parts.
+//!
+//! A task is one KV head and a group of tokens, with all the query heads that share it, so that keys and values are
+//! read once per group. Long histories are cut into segments of a fixed number of positions, each with a softmax of
+//! its own, and merged in order; whether segments run on several threads or one after another changes nothing in the
+//! result.
+
+use std::ops::Range;
+
+use crate::aligned::Shared;
+use crate::entry::Kernels;
+use crate::isa::Isa;
+use crate::kv::KvCache;
+use crate::limits::{QUERY_ROWS_MAX, SEGMENT_POSITIONS};
+use crate::scalar;
+
+/// One layer's attention for the tokens of one sequence.
+pub struct AttentionCall<'a> {
+    /// Queries [tokens, heads × head_dim].
+    pub q: &'a [f32],
+    /// Keys and values, those of these tokens included.
+    pub kv: &'a KvCache,
+    /// Whose keys and values.
+    pub layer: usize,
+    /// Query heads, a multiple of the KV heads.
+    pub heads: usize,
+    /// Position of the first token; token t sees positions 0 to `first_position` + t.
+    pub first_position: usize,
+    /// Factor of the scores, usually 1 / √head_dim.
+    pub scale: f32,
+    /// Output [tokens, heads × head_dim].
+    pub out: &'a mut [f32],
+}
+
+/// What every task of a call reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Queries<'a> {
+    pub(crate) q: &'a [f32],
+    pub(crate) kv: &'a KvCache,
+    pub(crate) layer: usize,
+    pub(crate) heads: usize,
+    pub(crate) first_position: usize,
+    pub(crate) scale: f32,
+}
+
+/// Some tokens' queries to one KV head.
+#[derive(Clone)]
+pub(crate) struct Rows {
+    pub(crate) kv_head: usize,
+    pub(crate) tokens: Range<usize>,
+}
+
+impl Queries<'_> {
+    /// Query heads per KV head.
+    pub(crate) fn group(&self) -> usize {
+        self.heads / self.kv.shape().kv_heads
+    }
+
+    /// How many query rows there are in `rows`.
+    pub(crate) fn count(&self, rows: &Rows) -> usize {
+        rows.tokens.len() * self.group()
+    }
+
+    /// Where query row `row` of `rows` begins in `q`, and in the output.
+    pub(crate) fn start(&self, rows: &Rows, row: usize) -> usize {
+        let (token, head) = (rows.tokens.start + row / self.group(), rows.kv_head * self.group() + row % self.group());
+        (token * self.heads + head) * self.kv.shape().head_dim
+    }
+
+    /// Positions that query row `row` of `rows` sees.
+    pub(crate) fn seen(&self, rows: &Rows, row: usize) -> usize {
+        self.first_position + rows.tokens.start + row / self.group() + 1
+    }
+
+    /// Positions that the last token of `rows` sees.
+    pub(crate) fn seen_at_most(&self, rows: &Rows) -> usize {
+        self.first_position + rows.tokens.end
+    }
+
+    /// Blocks of a segment.
+    pub(crate) fn segment_blocks(&self) -> usize {
+        (SEGMENT_POSITIONS / self.kv.shape().block_positions).max(1)
+    }
+
+    /// Segments of the history of `rows`.
+    fn segments(&self, rows: &Rows) -> usize {
+        self.seen_at_most(rows).div_ceil(self.segment_blocks() * self.kv.shape().block_positions)
+    }
+}
+
+impl Kernels {
+    /// Causal grouped-query attention: `out` = softmax(`scale` · q · keys) · values, per head and token.
+    ///
+    /// # Panics
+    /// When the heads are no multiple of the KV heads, `q` is not whole tokens or as long as `out`, there is no such
+    /// layer, or the cache has no room for the last token's position.
+    ///
+    /// Source: the streaming softmax is arXiv:1805.02867's.
+    pub fn attention(&self, call: AttentionCall<'_>) {
+        let AttentionCall { q, kv, layer, heads, first_position, scale, out } = call;
+        let shape = kv.shape();
+        assert!(heads > 0 && heads.is_multiple_of(shape.kv_heads), "{heads} heads over {} KV heads", shape.kv_heads);
+        let tokens = crate::activations::whole_rows(q, heads * shape.head_dim);
+        assert_eq!(q.len(), out.len(), "queries and their outputs");
+        assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
+        assert!(first_position + tokens <= kv.capacity(), "positions beyond room for {}", kv.capacity());
+        let queries = Queries { q, kv, layer, heads, first_position, scale };
+        match self.isa() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => self.grouped(queries, tokens, &Shared::new(out)),
+            _ => self.one_by_one(queries, tokens, &Shared::new(out)),
+        }
+    }
+
+    fn one_by_one(&self, queries: Queries<'_>, tokens: usize, out: &Shared<'_, f32>) {
+        let head_dim = queries.kv.shape().head_dim;
+        self.run(tokens * queries.heads, &|participant, task| {
+            let start = task * head_dim;
+            // SAFETY: each head of each token is written by the one thread that claimed it.
+            let out = unsafe { out.part(start..start + head_dim) };
+            let mut scores = self.scratch(participant);
+            scalar::attention::head(&queries, task / queries.heads, task % queries.heads, (&mut scores, out));
+        });
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn grouped(&self, queries: Queries<'_>, tokens: usize, out: &Shared<'_, f32>) {
+        let group_tokens = (QUERY_ROWS_MAX / queries.group()).max(1);
+        let (kv_heads, groups) = (queries.kv.shape().kv_heads, tokens.div_ceil(group_tokens));
+        // The last tokens have the longest history; they come first, so that the short ones even out the end.
+        let rows = |task: usize| {
+            let start = (groups - 1 - task / kv_heads) * group_tokens;
+            Rows { kv_head: task % kv_heads, tokens: start..tokens.min(start + group_tokens) }
+        };
+        let tasks = groups * kv_heads;
+        let segments_max = if tasks == 0 { 0 } else { queries.segments(&rows(0)) };
+        let part_len = partial_len(&queries, group_tokens * queries.group());
+        if tasks >= 2 * self.threads() || segments_max <= 1 {
+            return self.run(tasks, &|participant, task| {
+                let rows = rows(task);
+                let mut scratch = self.scratch(participant);
+                let (work, partials) = parts(&mut scratch, work_len(&queries, &rows), 2 * part_len);
+                let (merged, next) = partials.split_at_mut(part_len);
+                for segment in 0..queries.segments(&rows) {
+                    let part = if segment == 0 { &mut *merged } else { &mut *next };
+                    // SAFETY: `Kernels::new` made sure of the instruction set.
+                    unsafe { crate::avx2::attention::segment(&queries, &rows, segment, (work, part)) };
+                    if segment > 0 {
+                        merge(&queries, &rows, merged, next);
+                    }
+                }
+                finish(&queries, &rows, merged, out);
+            });
+        }
+        let mut shared = self.shared_scratch();
+        let (partials, _) = parts(&mut shared, tasks * segments_max * part_len, 0);
+        let partials = Shared::new(partials);
+        let part = |task: usize, segment: usize| {
+            let start = (task * segments_max + segment) * part_len;
+            // SAFETY: a partial is written by the one thread that claimed it, and merged in a later call.
+            unsafe { partials.part(start..start + part_len) }
+        };
+        self.run(tasks * segments_max, &|participant, index| {
+            let (task, segment) = (index / segments_max, index % segments_max);
+            let rows = rows(task);
+            if segment < queries.segments(&rows) {
+                let mut scratch = self.scratch(participant);
+                let (work, _) = parts(&mut scratch, work_len(&queries, &rows), 0);
+                // SAFETY: `Kernels::new` made sure of the instruction set.
+                unsafe { crate::avx2::attention::segment(&queries, &rows, segment, (work, part(task, segment))) };
+            }
+        });
+        for task in 0..tasks {
+            let (rows, merged) = (rows(task), part(task, 0));
+            (1..queries.segments(&rows)).for_each(|segment| merge(&queries, &rows, merged, part(task, segment)));
+            finish(&queries, &rows, merged, out);
+        }
+    }
+}
+
+/// Floats of one row of a partial result: the greatest score, the sum of exponentials, and the weighted values.
+pub(crate) fn partial_stride(queries: &Queries<'_>) -> usize {
+    PARTIAL_VALUES + queries.kv.shape().value_stride()
+}
+
+/// Where the weighted values begin in a row of a partial result.
+pub(crate) const PARTIAL_VALUES: usize = 8;
+
+fn partial_len(queries: &Queries<'_>, rows: usize) -> usize {
+    rows * partial_stride(queries)
+}
+
+/// Floats that a segment's computation needs: the scores of one block.
+fn work_len(queries: &Queries<'_>, rows: &Rows) -> usize {
+    queries.count(rows) * queries.kv.shape().key_stride()
+}
+
+/// Two buffers from one scratch, which grows where it must.
+fn parts(scratch: &mut Vec<f32>, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
+    if scratch.len() < first + second {
+        scratch.resize(first + second, 0.0);
+    }
+    scratch[..first + second].split_at_mut(first)
+}
+
+/// Adds the partial result `next` to `merged`; its positions follow those of `merged`.
+fn merge(queries: &Queries<'_>, rows: &Rows, merged: &mut [f32], next: &[f32]) {
+    let stride = partial_stride(queries);
+    for row in 0..queries.count(rows) {
+        let (into, from) = (&mut merged[row * stride..][..stride], &next[row * stride..][..stride]);
+        if from[0] == f32::NEG_INFINITY && from[1] == 0.0 {
+            continue; // this row sees nothing of the segment
+        }
+        let max = into[0].max(from[0]);
+        let (old, new) = ((into[0] - max).exp(), (from[0] - max).exp());
+        into[0] = max;
+        for (into, from) in into[1..].iter_mut().zip(&from[1..]) {
+            *into = *into * old + *from * new;
+        }
+    }
+}
+
+/// Divides by the sum of exponentials, into the output.
+fn finish(queries: &Queries<'_>, rows: &Rows, merged: &[f32], out: &Shared<'_, f32>) {
+    let (stride, head_dim) = (partial_stride(queries), queries.kv.shape().head_dim);
+    for row in 0..queries.count(rows) {
+        let start = queries.start(rows, row);
+        // SAFETY: each head of each token belongs to one task.
+        let out = unsafe { out.part(start..start + head_dim) };
+        let merged = &merged[row * stride..][..stride];
+        let inverse = 1.0 / merged[1];
+        out.iter_mut().zip(&merged[PARTIAL_VALUES..]).for_each(|(out, value)| *out = value * inverse);
+    }
+}

@@ -1,0 +1,155 @@
+//! Norms, gates, rotations and softmax, eight numbers at a time; what is left over goes through a padded vector, so
+//! that each element's result does not depend on where it stands.
+
+use std::arch::x86_64::*;
+
+use super::exp::exp;
+use super::lanes::sum_of_lanes;
+use crate::rope::RopeStyle;
+use crate::scalar;
+
+/// Up to eight floats; `fill` in the lanes beyond.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn load(x: &[f32], fill: f32) -> __m256 {
+    let mut padded = [fill; 8];
+    let source = if x.len() == 8 {
+        x.as_ptr()
+    } else {
+        padded[..x.len()].copy_from_slice(x);
+        padded.as_ptr()
+    };
+    // SAFETY: eight floats either way.
+    unsafe { _mm256_loadu_ps(source) }
+}
+
+/// Stores the first lanes, as many as `out` has room for, at most eight.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn store(out: &mut [f32], v: __m256) {
+    if out.len() == 8 {
+        // SAFETY: eight floats.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), v) };
+    } else {
+        let mut padded = [0.0; 8];
+        // SAFETY: eight floats.
+        unsafe { _mm256_storeu_ps(padded.as_mut_ptr(), v) };
+        out.copy_from_slice(&padded[..out.len()]);
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    let mut squares = [_mm256_setzero_ps(); 2];
+    for (i, x) in x.chunks(8).enumerate() {
+        let v = load(x, 0.0);
+        squares[i % 2] = _mm256_fmadd_ps(v, v, squares[i % 2]);
+    }
+    let mean = sum_of_lanes(_mm256_add_ps(squares[0], squares[1])) / x.len() as f32;
+    let scale = _mm256_set1_ps(1.0 / (mean + epsilon).sqrt());
+    for ((x, gain), out) in x.chunks(8).zip(gain.chunks(8)).zip(out.chunks_mut(8)) {
+        store(out, _mm256_mul_ps(_mm256_mul_ps(load(x, 0.0), scale), load(gain, 0.0)));
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let one = _mm256_set1_ps(1.0);
+    for ((gate, up), out) in gate.chunks(8).zip(up.chunks(8)).zip(out.chunks_mut(8)) {
+        let gate = load(gate, 0.0);
+        let silu = _mm256_div_ps(gate, _mm256_add_ps(one, exp(_mm256_sub_ps(_mm256_setzero_ps(), gate))));
+        store(out, _mm256_mul_ps(silu, load(up, 0.0)));
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn rotate(head: &mut [f32], cosines: &[f32], sines: &[f32], style: RopeStyle) {
+    let pairs = cosines.len();
+    if !pairs.is_multiple_of(8) {
+        return scalar::elementwise::rotate(head, cosines, sines, style);
+    }
+    for pair in (0..pairs).step_by(8) {
+        let (c, s) = (load(&cosines[pair..pair + 8], 0.0), load(&sines[pair..pair + 8], 0.0));
+        let (first, second) = match style {
+            RopeStyle::Interleaved => (2 * pair, 2 * pair + 8),
+            RopeStyle::Halves => (pair, pairs + pair),
+        };
+        let (a, b) = (load(&head[first..first + 8], 0.0), load(&head[second..second + 8], 0.0));
+        // Neighbours are parted into even and odd, rotated, and joined again; both moves stay within 128 bits, so the
+        // angles are brought into the same order.
+        let (x, y, c, s) = match style {
+            RopeStyle::Interleaved => (
+                _mm256_shuffle_ps::<0b10_00_10_00>(a, b),
+                _mm256_shuffle_ps::<0b11_01_11_01>(a, b),
+                quads_crossed(c),
+                quads_crossed(s),
+            ),
+            RopeStyle::Halves => (a, b, c, s),
+        };
+        let (x, y) = (
+            _mm256_sub_ps(_mm256_mul_ps(x, c), _mm256_mul_ps(y, s)),
+            _mm256_add_ps(_mm256_mul_ps(x, s), _mm256_mul_ps(y, c)),
+        );
+        let (a, b) = match style {
+            RopeStyle::Interleaved => (_mm256_unpacklo_ps(x, y), _mm256_unpackhi_ps(x, y)),
+            RopeStyle::Halves => (x, y),
+        };
+        store(&mut head[first..first + 8], a);
+        store(&mut head[second..second + 8], b);
+    }
+}
+
+/// Pairs of lanes 0, 2, 1, 3.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn quads_crossed(v: __m256) -> __m256 {
+    _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v)))
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn softmax(x: &mut [f32]) {
+    let max = _mm256_set1_ps(greatest(x));
+    let mut sum = _mm256_setzero_ps();
+    for x in x.chunks_mut(8) {
+        let e = exp(_mm256_sub_ps(load(x, f32::NEG_INFINITY), max));
+        sum = _mm256_add_ps(sum, e);
+        store(x, e);
+    }
+    let sum = _mm256_set1_ps(sum_of_lanes(sum));
+    for x in x.chunks_mut(8) {
+        store(x, _mm256_div_ps(load(x, 0.0), sum));
+    }
+}
+
+/// The greatest, and Σ e^(x − greatest).
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn greatest_and_exp_sum(x: &[f32]) -> (f32, f32) {
+    let max = greatest(x);
+    let mut sum = _mm256_setzero_ps();
+    for x in x.chunks(8) {
+        sum = _mm256_add_ps(sum, exp(_mm256_sub_ps(load(x, f32::NEG_INFINITY), _mm256_set1_ps(max))));
+    }
+    (max, sum_of_lanes(sum))
+}
+
+/// The greatest number; −∞ for none.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn greatest(x: &[f32]) -> f32 {
+    let lowest = _mm256_set1_ps(f32::NEG_INFINITY);
+    let eight = x.chunks(8).fold(lowest, |max, x| _mm256_max_ps(load(x, f32::NEG_INFINITY), max));
+    let mut lanes = [0.0; 8];
+    store(&mut lanes, eight);
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}

@@ -1,0 +1,17 @@
+//! Kernels for x86-64 with AVX2, FMA and F16C.
+//!
+//! Every function here needs those three and says so with `target_feature`; [`crate::Kernels::new`] refuses to be
+//! made where they are missing, and dispatch happens once per chunk of a product, never inside.
+
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
+
+pub(crate) mod attention;
+mod blocks;
+pub(crate) mod elementwise;
+mod exp;
+mod floats;
+mod lanes;
+pub(crate) mod products;
+pub(crate) mod quantize;
+mod superblocks;
+mod weights;

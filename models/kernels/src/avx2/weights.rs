@@ -1,0 +1,130 @@
+//! Eight rows × 32 weights in registers, and their products with one column's block.
+//!
+//! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants
+//! are broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps
+//! per block are `acc += (scale · column's scale) · sum` and, where there is an offset, `acc += offset · column's sum`,
+//! in this order for every number of columns, so a column's result does not depend on its neighbours.
+
+use std::arch::x86_64::*;
+
+/// One block of one column.
+#[derive(Clone, Copy)]
+pub(super) struct ColumnBlock {
+    pub(super) quants: *const i8,
+    pub(super) scale: *const f32,
+    pub(super) sum: *const f32,
+    pub(super) half_sums: *const [i16; 2],
+}
+
+/// Weights ready to be multiplied.
+pub(super) trait Weights {
+    /// Adds the products of the rows with `column` to `acc`.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block. The processor has AVX2, FMA and F16C.
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256;
+}
+
+/// Quants without sign, of which `RUN` pairs of products fit 16 bits, with a scale and an offset per row.
+pub(super) struct Unsigned<const RUN: usize> {
+    pub(super) quants: [__m256i; 8],
+    pub(super) scale: __m256,
+    pub(super) offset: __m256,
+}
+
+/// Signed bytes with a scale per row.
+pub(super) struct Signed {
+    pub(super) quants: [__m256i; 8],
+    pub(super) magnitudes: [__m256i; 8],
+    pub(super) scale: __m256,
+}
+
+/// Quants without sign below 64, an integer factor per 16 of them, an offset, and a scale per row.
+pub(super) struct Sixteenths {
+    pub(super) quants: [__m256i; 8],
+    /// The factor of the first and the second 16, twice in each lane.
+    pub(super) factors: [__m256i; 2],
+    /// Offset × factor of the first and the second 16, side by side in each lane.
+    pub(super) offsets: __m256i,
+    pub(super) scale: __m256,
+}
+
+/// Quants 4i to 4i + 3 of a column, in every lane.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn four(column: ColumnBlock, i: usize) -> __m256i {
+    // SAFETY: a block has 32 quants (contract of `accumulate`).
+    unsafe { _mm256_set1_epi32(column.quants.cast::<i32>().add(i).read_unaligned()) }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn scaled(sum: __m256i, scale: __m256, column: ColumnBlock, acc: __m256) -> __m256 {
+    // SAFETY: a block has a scale (contract of `accumulate`).
+    let scale = _mm256_mul_ps(scale, _mm256_set1_ps(unsafe { *column.scale }));
+    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc)
+}
+
+impl<const RUN: usize> Weights for Unsigned<RUN> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        const { assert!(RUN == 8 || RUN == 4) };
+        // SAFETY: by this function's contract.
+        let p = |i: usize| unsafe { _mm256_maddubs_epi16(self.quants[i], four(column, i)) };
+        let low = _mm256_add_epi16(_mm256_add_epi16(p(0), p(1)), _mm256_add_epi16(p(2), p(3)));
+        let high = _mm256_add_epi16(_mm256_add_epi16(p(4), p(5)), _mm256_add_epi16(p(6), p(7)));
+        let ones = _mm256_set1_epi16(1);
+        let sum = if RUN == 8 {
+            _mm256_madd_epi16(_mm256_add_epi16(low, high), ones)
+        } else {
+            _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, ones))
+        };
+        // SAFETY: by this function's contract.
+        let (acc, column_sum) = unsafe { (scaled(sum, self.scale, column, acc), _mm256_set1_ps(*column.sum)) };
+        _mm256_fmadd_ps(self.offset, column_sum, acc)
+    }
+}
+
+impl Weights for Signed {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        let ones = _mm256_set1_epi16(1);
+        // A column's quants are never −128, so their signs can be turned; |−128| is 128 without sign, and two products
+        // of 128 × 127 still fit 16 bits.
+        let p = |i: usize| {
+            // SAFETY: by this function's contract.
+            let turned = unsafe { _mm256_sign_epi8(four(column, i), self.quants[i]) };
+            _mm256_madd_epi16(_mm256_maddubs_epi16(self.magnitudes[i], turned), ones)
+        };
+        let low = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
+        let high = _mm256_add_epi32(_mm256_add_epi32(p(4), p(5)), _mm256_add_epi32(p(6), p(7)));
+        // SAFETY: by this function's contract.
+        unsafe { scaled(_mm256_add_epi32(low, high), self.scale, column, acc) }
+    }
+}
+
+impl Weights for Sixteenths {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // Two pairs of 63 × 127 fit 16 bits, no more. The whole, with its factors, stays below 2²⁴ once the offset is
+        // gone, so its conversion to f32 is exact.
+        let p = |i: usize| {
+            // SAFETY: by this function's contract.
+            let (a, b) = unsafe { (four(column, 2 * i), four(column, 2 * i + 1)) };
+            let pairs = _mm256_add_epi16(
+                _mm256_maddubs_epi16(self.quants[2 * i], a),
+                _mm256_maddubs_epi16(self.quants[2 * i + 1], b),
+            );
+            _mm256_madd_epi16(pairs, self.factors[i / 2])
+        };
+        let sum = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
+        // SAFETY: by this function's contract.
+        let halves = unsafe { _mm256_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) };
+        let sum = _mm256_sub_epi32(sum, _mm256_madd_epi16(self.offsets, halves));
+        // SAFETY: by this function's contract.
+        unsafe { scaled(sum, self.scale, column, acc) }
+    }
+}

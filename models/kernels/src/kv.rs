@@ -1,0 +1,235 @@
+//! The keys and values of one sequence, in blocks of positions.
+//!
+//! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
+//! [head_dim][positions], so that scores of neighbouring positions come out side by side, then the values
+//! [positions][head_dim]; both with rows padded to eight floats.
+
+use crate::aligned::{AlignedBuffer, Shared};
+use crate::entry::Kernels;
+
+/// Sizes that all blocks of a cache have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvShape {
+    /// Layers that attend.
+    pub layers: usize,
+    /// KV heads in each layer.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Positions in one block.
+    pub block_positions: usize,
+}
+
+impl KvShape {
+    /// Bytes of one block.
+    #[must_use]
+    pub const fn block_bytes(&self) -> usize {
+        self.layers * self.kv_heads * self.head_floats() * size_of::<f32>()
+    }
+
+    /// Distance between a key's neighbouring dimensions, in floats.
+    pub(crate) const fn key_stride(&self) -> usize {
+        self.block_positions.next_multiple_of(8)
+    }
+
+    /// Distance between neighbouring values, in floats.
+    pub(crate) const fn value_stride(&self) -> usize {
+        self.head_dim.next_multiple_of(8)
+    }
+
+    const fn keys_floats(&self) -> usize {
+        self.head_dim * self.key_stride()
+    }
+
+    const fn head_floats(&self) -> usize {
+        self.keys_floats() + self.block_positions * self.value_stride()
+    }
+}
+
+/// The keys and values of one sequence; grows by whole blocks.
+pub struct KvCache {
+    shape: KvShape,
+    blocks: Vec<AlignedBuffer<f32>>,
+    len: usize,
+}
+
+impl KvCache {
+    /// No blocks yet.
+    ///
+    /// # Panics
+    /// When a block would have no positions.
+    #[must_use]
+    pub const fn new(shape: KvShape) -> Self {
+        assert!(shape.block_positions > 0, "a block of positions");
+        Self { shape, blocks: Vec::new(), len: 0 }
+    }
+
+    /// The sizes it was made with.
+    #[must_use]
+    pub const fn shape(&self) -> KvShape {
+        self.shape
+    }
+
+    /// Adds a block of zeros.
+    pub fn push_block(&mut self) {
+        self.blocks.push(AlignedBuffer::zeroed(self.shape.block_bytes() / size_of::<f32>()));
+    }
+
+    /// Blocks held.
+    #[must_use]
+    pub const fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Positions there is room for.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        self.blocks.len() * self.shape.block_positions
+    }
+
+    /// Positions that its owner counts as written.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Counts `positions` as written, once all layers have been.
+    ///
+    /// # Panics
+    /// When there is no room for as many.
+    pub fn set_len(&mut self, positions: usize) {
+        assert!(positions <= self.capacity(), "{positions} positions in room for {}", self.capacity());
+        self.len = positions;
+    }
+
+    /// Forgets all but the first `positions`, and gives back the blocks that hold none of them.
+    pub fn truncate(&mut self, positions: usize) {
+        self.len = self.len.min(positions);
+        self.blocks.truncate(positions.div_ceil(self.shape.block_positions));
+    }
+
+    /// Memory that the blocks take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().map(AlignedBuffer::capacity_bytes).sum()
+    }
+
+    fn head_start(&self, layer: usize, kv_head: usize) -> usize {
+        debug_assert!(layer < self.shape.layers && kv_head < self.shape.kv_heads);
+        (layer * self.shape.kv_heads + kv_head) * self.shape.head_floats()
+    }
+
+    /// A head's keys in one block: [head_dim][key_stride].
+    pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
+        &self.blocks[block].as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_floats()]
+    }
+
+    /// A head's values in one block: [positions][value_stride].
+    pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
+        let start = self.head_start(layer, kv_head);
+        &self.blocks[block].as_slice()[start + self.shape.keys_floats()..start + self.shape.head_floats()]
+    }
+
+    /// All heads of a layer in one block, to be written.
+    fn heads_mut(&mut self, block: usize, layer: usize) -> &mut [f32] {
+        let (start, len) = (self.head_start(layer, 0), self.shape.kv_heads * self.shape.head_floats());
+        &mut self.blocks[block].as_mut_slice()[start..start + len]
+    }
+}
+
+impl Kernels {
+    /// Stores the keys and values of some tokens for one layer. Does not change [`KvCache::len`].
+    ///
+    /// Shapes: `k` and `v` [tokens, kv_heads × head_dim]; token t goes to position `first_position` + t.
+    ///
+    /// # Panics
+    /// When `k` and `v` differ in length or are not whole tokens, when there is no such layer, or when the cache has
+    /// no room for the last position.
+    pub fn kv_write(&self, cache: &mut KvCache, layer: usize, first_position: usize, k: &[f32], v: &[f32]) {
+        let shape = cache.shape;
+        let width = shape.kv_heads * shape.head_dim;
+        let tokens = crate::activations::whole_rows(k, width);
+        assert_eq!(k.len(), v.len(), "keys and values");
+        assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
+        assert!(first_position + tokens <= cache.capacity(), "positions beyond room for {}", cache.capacity());
+        if tokens == 0 {
+            return;
+        }
+        let end = first_position + tokens;
+        for block in first_position / shape.block_positions..=(end - 1) / shape.block_positions {
+            let begin = block * shape.block_positions;
+            let positions = begin.max(first_position)..end.min(begin + shape.block_positions);
+            let heads = Shared::new(cache.heads_mut(block, layer));
+            self.for_rows(shape.kv_heads, positions.len() * shape.head_dim * 2, &|kv_head| {
+                let range = kv_head * shape.head_floats()..(kv_head + 1) * shape.head_floats();
+                // SAFETY: each head of the block is written by the one thread that claimed it.
+                let (keys, values) = unsafe { heads.part(range) }.split_at_mut(shape.keys_floats());
+                for position in positions.clone() {
+                    let (source, place) =
+                        ((position - first_position) * width + kv_head * shape.head_dim, position - begin);
+                    let (k, v) = (&k[source..source + shape.head_dim], &v[source..source + shape.head_dim]);
+                    keys[place..].iter_mut().step_by(shape.key_stride()).zip(k).for_each(|(key, k)| *key = *k);
+                    values[place * shape.value_stride()..][..shape.head_dim].copy_from_slice(v);
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::isa::Isa;
+
+    #[test]
+    fn what_is_written_stands_where_it_belongs() {
+        let shape = KvShape { layers: 2, kv_heads: 3, head_dim: 5, block_positions: 7 };
+        let mut cache = KvCache::new(shape);
+        for _ in 0..3 {
+            cache.push_block();
+        }
+        assert_eq!((cache.capacity(), cache.blocks(), cache.bytes() >= 3 * shape.block_bytes()), (21, 3, true));
+        let kernels = Kernels::new(NonZeroUsize::MIN, Isa::Scalar);
+        let k: Vec<f32> = (0..10 * 15).map(|i| i as f32).collect();
+        let v: Vec<f32> = k.iter().map(|x| -x).collect();
+        kernels.kv_write(&mut cache, 1, 5, &k, &v);
+        for token in 0..10 {
+            let (block, place) = ((5 + token) / 7, (5 + token) % 7);
+            for head in 0..3 {
+                for d in 0..5 {
+                    let x = k[token * 15 + head * 5 + d];
+                    assert_eq!(cache.keys(block, 1, head)[d * 8 + place], x);
+                    assert_eq!(cache.values(block, 1, head)[place * 8 + d], -x);
+                }
+            }
+        }
+        assert!(cache.keys(0, 0, 0).iter().chain(cache.values(2, 0, 2)).all(|&x| x == 0.0));
+    }
+
+    #[test]
+    fn truncation_gives_blocks_back() {
+        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        (0..4).for_each(|_| cache.push_block());
+        cache.set_len(14);
+        cache.truncate(5);
+        assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (5, 2, false));
+        cache.truncate(0);
+        assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (0, 0, true));
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond room")]
+    fn a_position_without_room_is_a_mistake() {
+        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        cache.push_block();
+        Kernels::new(NonZeroUsize::MIN, Isa::Scalar).kv_write(&mut cache, 0, 4, &[0.0; 8], &[0.0; 8]);
+    }
+}

@@ -1,0 +1,97 @@
+//! Products of weight matrices with activations: the split into chunks of rows, and the way to the kernels.
+
+use std::ops::Range;
+
+use crate::activations::Activations;
+use crate::aligned::Shared;
+use crate::entry::Kernels;
+use crate::isa::Isa;
+use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP};
+use crate::scalar;
+use crate::weights::Matrix;
+
+/// One matrix of a dispatch, and where its product goes: `out` [columns, rows].
+pub struct Product<'m, 'o> {
+    /// The weights [rows, width].
+    pub weights: Matrix<'m>,
+    /// One output per column and row.
+    pub out: &'o mut [f32],
+}
+
+/// Some rows of one product, for all columns: what a kernel computes at a time.
+pub(crate) struct RowsOf<'a> {
+    pub(crate) weights: Matrix<'a>,
+    pub(crate) activations: &'a Activations,
+    pub(crate) out: &'a Shared<'a, f32>,
+    pub(crate) rows: Range<usize>,
+}
+
+impl RowsOf<'_> {
+    /// Stores the products of `column` with the rows from `first` on: those of `values` that are rows of ours.
+    #[inline]
+    pub(crate) fn store(&self, column: usize, first: usize, values: &[f32]) {
+        let count = values.len().min(self.rows.end - first);
+        let start = column * self.weights.rows() + first;
+        // SAFETY: every row of a product is computed by one thread, for all its columns.
+        unsafe { self.out.part(start..start + count) }.copy_from_slice(&values[..count]);
+    }
+}
+
+impl Kernels {
+    /// Multiplies every matrix with the same input, in one dispatch: `out[c, r]` = Σₖ `weights[r, k]` · `x[c, k]`.
+    ///
+    /// Shapes: `activations` [columns, width], `weights` [rows, width], `out` [columns, rows], f32. Quantized weights
+    /// meet the int8 form of the input; the sums within a block of 32 are exact integers.
+    ///
+    /// # Panics
+    /// When a matrix is not as wide as the input, or an `out` has another length than columns × rows.
+    pub fn products(&self, activations: &Activations, products: &mut [Product<'_, '_>]) {
+        for product in &*products {
+            let (weights, columns) = (product.weights, activations.columns());
+            assert_eq!(weights.width(), activations.width(), "{weights:?} and the width of its input");
+            assert_eq!(product.out.len(), columns * weights.rows(), "the output of {weights:?} for {columns} columns");
+        }
+        for products in products.chunks_mut(DISPATCH_PRODUCTS_MAX) {
+            self.dispatch(activations, products);
+        }
+    }
+
+    /// Computes at most [`DISPATCH_PRODUCTS_MAX`] products in one call of the pool.
+    fn dispatch(&self, activations: &Activations, products: &mut [Product<'_, '_>]) {
+        let rows_total: usize = products.iter().map(|product| product.weights.rows()).sum();
+        let chunk_rows = chunk_rows(rows_total, self.threads());
+        let mut parts = [const { None }; DISPATCH_PRODUCTS_MAX];
+        let mut chunks = 0;
+        for (part, product) in parts.iter_mut().zip(products) {
+            *part = Some((product.weights, Shared::new(&mut *product.out), chunks));
+            chunks += product.weights.rows().div_ceil(chunk_rows);
+        }
+        let isa = self.isa();
+        self.run(chunks, &|_, chunk| {
+            let (weights, out, first) = parts
+                .iter()
+                .flatten()
+                .rfind(|(_, _, first)| *first <= chunk)
+                .expect("the first product begins with chunk 0");
+            let row = (chunk - first) * chunk_rows;
+            let rows = row..weights.rows().min(row + chunk_rows);
+            compute(isa, &RowsOf { weights: *weights, activations, out, rows });
+        });
+    }
+}
+
+/// Computes some rows with the chosen kernels.
+fn compute(isa: Isa, part: &RowsOf<'_>) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Kernels::new` made sure of the instruction set.
+        Isa::Avx2 => unsafe { crate::avx2::products::compute(part) },
+        _ => scalar::products::compute(part),
+    }
+}
+
+/// Rows per claim: a few claims per thread, within bounds, in whole groups.
+fn chunk_rows(rows: usize, threads: usize) -> usize {
+    let wanted = rows.div_ceil(threads * CHUNKS_PER_THREAD).clamp(CHUNK_ROWS_MIN, CHUNK_ROWS_MAX);
+    wanted.next_multiple_of(ROW_GROUP)
+}

@@ -1,0 +1,159 @@
+//! Attention against plain f64, against itself token by token, and on any number of threads.
+
+use kernels::{AttentionCall, Isa, Kernels, KvCache, KvShape};
+
+use crate::seeded::{Seeded, every_isa, with};
+
+struct Case {
+    shape: KvShape,
+    heads: usize,
+    tokens: usize,
+    first: usize,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Case {
+    fn new(seeded: &mut Seeded, (shape, group): (KvShape, usize), first: usize, tokens: usize) -> Self {
+        let heads = shape.kv_heads * group;
+        let history = (first + tokens) * shape.kv_heads * shape.head_dim;
+        let mut loud = |len: usize| seeded.floats(len).iter().map(|x| x * 3.0).collect::<Vec<f32>>();
+        let (q, k) = (loud(tokens * heads * shape.head_dim), loud(history));
+        Self { shape, heads, tokens, first, q, k, v: seeded.floats(history) }
+    }
+
+    fn cache(&self, kernels: &Kernels, layer: usize) -> KvCache {
+        let mut cache = KvCache::new(self.shape);
+        while cache.capacity() < self.first + self.tokens {
+            cache.push_block();
+        }
+        kernels.kv_write(&mut cache, layer, 0, &self.k, &self.v);
+        cache.set_len(self.first + self.tokens);
+        cache
+    }
+
+    /// The outputs of some of the tokens.
+    fn outputs(&self, kernels: &Kernels, cache: &KvCache, tokens: std::ops::Range<usize>) -> Vec<f32> {
+        let width = self.heads * self.shape.head_dim;
+        let q = &self.q[tokens.start * width..tokens.end * width];
+        let mut out = vec![f32::NAN; q.len()];
+        kernels.attention(AttentionCall {
+            q,
+            kv: cache,
+            layer: self.shape.layers - 1,
+            heads: self.heads,
+            first_position: self.first + tokens.start,
+            scale: (self.shape.head_dim as f32).sqrt().recip(),
+            out: &mut out,
+        });
+        out
+    }
+
+    fn exact(&self) -> Vec<f64> {
+        let dim = self.shape.head_dim;
+        let head = |x: &[f32], index: usize| -> Vec<f64> {
+            x[index * dim..(index + 1) * dim].iter().map(|&x| f64::from(x)).collect()
+        };
+        let mut out = Vec::new();
+        for index in 0..self.tokens * self.heads {
+            let q = head(&self.q, index);
+            let kv_head = index % self.heads / (self.heads / self.shape.kv_heads);
+            let place = |position: usize| position * self.shape.kv_heads + kv_head;
+            let weights: Vec<f64> = (0..=self.first + index / self.heads)
+                .map(|position| q.iter().zip(head(&self.k, place(position))).map(|(q, k)| q * k).sum::<f64>())
+                .map(|score| (score / (dim as f64).sqrt()).exp())
+                .collect();
+            let sum: f64 = weights.iter().sum();
+            let mut mean = vec![0.0; dim];
+            for (position, weight) in weights.iter().enumerate() {
+                let value = head(&self.v, place(position));
+                mean.iter_mut().zip(value).for_each(|(mean, value)| *mean += weight / sum * value);
+            }
+            out.extend(mean);
+        }
+        out
+    }
+}
+
+fn shapes() -> Vec<(KvShape, usize)> {
+    let shape = |kv_heads, head_dim, block_positions| KvShape { layers: 2, kv_heads, head_dim, block_positions };
+    vec![
+        (shape(1, 5, 3), 1),
+        (shape(3, 64, 32), 3),
+        (shape(2, 20, 7), 4),
+        (shape(1, 128, 64), 8),
+        (shape(1, 8, 300), 30),
+        (shape(5, 16, 16), 1),
+    ]
+}
+
+const EXTENTS: [(usize, usize); 9] = [(0, 0), (0, 1), (0, 9), (1, 1), (31, 2), (255, 1), (256, 2), (600, 1), (500, 40)];
+
+#[test]
+fn it_is_close_to_the_exact_one() {
+    let mut seeded = Seeded(21);
+    for shape in shapes() {
+        for (first, tokens) in EXTENTS {
+            let case = Case::new(&mut seeded, shape, first, tokens);
+            let exact = case.exact();
+            for kernels in every_isa(2) {
+                let cache = case.cache(&kernels, 1);
+                let out = case.outputs(&kernels, &cache, 0..tokens);
+                assert_eq!(out.len(), exact.len());
+                for (found, exact) in out.iter().zip(&exact) {
+                    let context = format!("{:?} {shape:?} {first} {tokens}", kernels.isa());
+                    assert!((f64::from(*found) - exact).abs() < 2e-5, "{context}: {found} for {exact}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_alone_is_the_same_as_in_a_batch_and_on_any_threads() {
+    let mut seeded = Seeded(22);
+    for shape in shapes() {
+        let case = Case::new(&mut seeded, shape, 490, 50);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            let one = with(1, isa);
+            let cache = case.cache(&one, 1);
+            let batch = case.outputs(&one, &cache, 0..50);
+            let alone: Vec<f32> = (0..50).flat_map(|token| case.outputs(&one, &cache, token..token + 1)).collect();
+            assert_eq!(batch, alone, "{isa} {shape:?}");
+            for threads in [2, 5] {
+                let many = with(threads, isa);
+                assert_eq!(case.outputs(&many, &case.cache(&many, 1), 0..50), batch, "{isa} {shape:?} {threads}");
+                assert_eq!(case.outputs(&many, &cache, 49..50), batch[batch.len() / 50 * 49..]);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_beyond_is_not_seen() {
+    let mut seeded = Seeded(23);
+    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16 };
+    let case = Case::new(&mut seeded, (shape, 2), 20, 1);
+    for kernels in every_isa(1) {
+        let mut cache = case.cache(&kernels, 1);
+        let before = case.outputs(&kernels, &cache, 0..1);
+        let poison = [f32::NAN; 32];
+        for position in 21..32 {
+            kernels.kv_write(&mut cache, 1, position, &poison, &poison);
+        }
+        kernels.kv_write(&mut cache, 0, 3, &poison, &poison);
+        assert_eq!(case.outputs(&kernels, &cache, 0..1), before);
+    }
+}
+
+#[test]
+fn a_nan_in_a_key_is_not_hidden() {
+    let shape = KvShape { layers: 2, kv_heads: 1, head_dim: 8, block_positions: 16 };
+    let case = Case::new(&mut Seeded(24), (shape, 1), 20, 1);
+    for kernels in every_isa(1) {
+        let mut cache = case.cache(&kernels, 1);
+        kernels.kv_write(&mut cache, 1, 7, &[f32::NAN; 8], &[0.0; 8]);
+        assert!(case.outputs(&kernels, &cache, 0..1).iter().all(|x| x.is_nan()));
+    }
+}

@@ -1,0 +1,130 @@
+//! Norms, gates, sums and rotations against plain f64.
+
+use kernels::{RopeStyle, RopeTable};
+
+use crate::seeded::{Seeded, every_isa};
+
+fn close(found: &[f32], exact: impl Iterator<Item = f64>, tolerance: f64) {
+    let mut compared = 0;
+    for (found, exact) in found.iter().zip(exact) {
+        let error = (f64::from(*found) - exact).abs();
+        assert!(error <= tolerance * (1.0 + exact.abs()), "{found} for {exact}");
+        compared += 1;
+    }
+    assert_eq!(compared, found.len());
+}
+
+#[test]
+fn norms() {
+    let mut seeded = Seeded(11);
+    for width in [1, 5, 8, 9, 16, 31, 576] {
+        for rows in [0, 1, 3, 70] {
+            let (x, gain) = (seeded.floats(rows * width), seeded.floats(width));
+            for kernels in every_isa(2) {
+                let mut out = vec![f32::NAN; x.len()];
+                kernels.rms_norm(&x, &gain, 1e-5, &mut out);
+                let exact = x.chunks(width).flat_map(|x| {
+                    let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / width as f64;
+                    let scale = 1.0 / (mean + f64::from(1e-5f32)).sqrt();
+                    x.iter()
+                        .zip(&gain)
+                        .map(move |(&x, &gain)| f64::from(x) * scale * f64::from(gain))
+                        .collect::<Vec<_>>()
+                });
+                close(&out, exact, 2e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn gates() {
+    let mut seeded = Seeded(12);
+    for len in [0, 1, 7, 8, 9, 100, 50_001] {
+        let gate: Vec<f32> = seeded.floats(len).iter().map(|x| x * 30.0).collect();
+        let up = seeded.floats(len);
+        for kernels in every_isa(2) {
+            let mut out = vec![f32::NAN; len];
+            kernels.silu_mul(&gate, &up, &mut out);
+            let silu = |x: f64| x / (1.0 + (-x).exp());
+            close(&out, gate.iter().zip(&up).map(|(&g, &u)| silu(f64::from(g)) * f64::from(u)), 1e-6);
+        }
+    }
+    for kernels in every_isa(1) {
+        let mut out = [0.0; 4];
+        kernels.silu_mul(&[-200.0, 200.0, f32::NAN, -0.0], &[1.0; 4], &mut out);
+        assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
+    }
+}
+
+#[test]
+fn sums() {
+    let mut seeded = Seeded(13);
+    for len in [0, 1, 9, 40_003] {
+        let (x, y) = (seeded.floats(len), seeded.floats(len));
+        for kernels in every_isa(3) {
+            let mut sum = x.clone();
+            kernels.add(&mut sum, &y);
+            assert!(sum.iter().zip(x.iter().zip(&y)).all(|(sum, (x, y))| *sum == x + y));
+        }
+    }
+}
+
+#[test]
+fn rotations() {
+    let mut seeded = Seeded(14);
+    for style in [RopeStyle::Interleaved, RopeStyle::Halves] {
+        for (head_dim, rope_dim) in [(2, 2), (10, 6), (64, 64), (64, 32), (80, 80), (128, 128)] {
+            let factors: Vec<f32> = (0..rope_dim / 2).map(|i| 1.0 + i as f32).collect();
+            for factors in [None, Some(&factors[..])] {
+                let table = RopeTable::new(head_dim, rope_dim, 10_000.0, style, factors);
+                for (tokens, heads, first) in [(0, 3, 0), (1, 1, 0), (5, 3, 254), (300, 2, 1000), (1, 2, 300_000)] {
+                    let x = seeded.floats(tokens * heads * head_dim);
+                    let exact = rotated(&x, (style, head_dim, rope_dim), heads, first, factors);
+                    for kernels in every_isa(2) {
+                        let mut found = x.clone();
+                        kernels.rope(&mut found, &table, heads, first);
+                        close(&found, exact.iter().copied(), 1e-6);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rotated(
+    x: &[f32],
+    (style, head_dim, rope_dim): (RopeStyle, usize, usize),
+    heads: usize,
+    first: usize,
+    factors: Option<&[f32]>,
+) -> Vec<f64> {
+    let mut out: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+    for (index, head) in out.chunks_mut(head_dim).enumerate() {
+        let position = (first + index / heads) as f64;
+        for pair in 0..rope_dim / 2 {
+            let (i, j) = match style {
+                RopeStyle::Interleaved => (2 * pair, 2 * pair + 1),
+                RopeStyle::Halves => (pair, pair + rope_dim / 2),
+            };
+            let factor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
+            let angle = position * 10_000f64.powf(-2.0 * pair as f64 / rope_dim as f64) / factor;
+            let (x, y) = (head[i], head[j]);
+            head[i] = x * angle.cos() - y * angle.sin();
+            head[j] = x * angle.sin() + y * angle.cos();
+        }
+    }
+    out
+}
+
+#[test]
+fn angles_are_kept_within_what_was_reserved() {
+    let table = RopeTable::new(64, 64, 10_000.0, RopeStyle::Halves, None);
+    table.reserve(300);
+    let held = table.bytes();
+    assert_eq!(held, 512 * 64 * 4);
+    for kernels in every_isa(1) {
+        kernels.rope(&mut [1.0; 64], &table, 1, 511);
+    }
+    assert_eq!(table.bytes(), held);
+}
