@@ -54,7 +54,9 @@ impl CarbonFactors {
     pub fn emissions(&self, energy: Nanojoules) -> Micrograms {
         let per_kwh = u128::from(self.grams_per_kwh) * u128::from(self.pue_thousandths);
         // nJ ÷ 3.6·10¹⁵ = kWh; × g × 10⁶ = µg; ÷ 1000 for the thousandths.
-        Micrograms::saturating_from(u128::from(energy.get()) * per_kwh * 1000 / 3_600_000_000_000_000)
+        Micrograms::saturating_from(
+            u128::from(energy.get()).saturating_mul(per_kwh).saturating_mul(1000) / 3_600_000_000_000_000,
+        )
     }
 }
 

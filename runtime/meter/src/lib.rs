@@ -10,6 +10,8 @@
 //!
 //! Deliberately absent: clocks, files, sensors and the store. All of them belong to the callers.
 
+#[cfg(test)]
+mod arbitrary;
 pub mod carbon;
 pub mod energy;
 pub mod kv;

@@ -5,143 +5,15 @@
 //!
 //! Invariants: the parts of every section sum to its whole; nothing of a prompt or an answer is in here.
 
+mod measured;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::measured::{Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, StepSharing};
 use crate::carbon::CarbonFactors;
 use crate::energy::{EnergyModel, EnergyUse, Quality};
 use crate::rate::{BilledUse, CostPart, RateCard, Resource};
-use crate::residency::RequestCharge;
 use crate::units::{KibMillis, Micrograms, Nanojoules, Nanos, PicoUnits};
-
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// The whole answer was given.
-    Completed,
-    /// The client left; what was computed until then is charged.
-    Cancelled,
-    /// It ended with an error.
-    Failed,
-    /// The process died before it ended.
-    Crashed,
-}
-
-impl Outcome {
-    /// The name as it stands in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Cancelled => "cancelled",
-            Self::Failed => "failed",
-            Self::Crashed => "crashed",
-        }
-    }
-
-    /// The outcome of that name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Completed, Self::Cancelled, Self::Failed, Self::Crashed].into_iter().find(|one| one.name() == name)
-    }
-}
-
-/// How the cost of a compute step was given to the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepSharing {
-    /// The step worked for this request alone.
-    WholeStep,
-    /// The step's cost was split equally over the requests in its batch.
-    EqualShare,
-}
-
-impl StepSharing {
-    const fn explanation(self) -> &'static str {
-        match self {
-            Self::WholeStep => "whole step: one sequence per batch",
-            Self::EqualShare => "equal share of each step over the sequences in its batch",
-        }
-    }
-}
-
-/// What was measured of one request, as the runtime hands it in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measured {
-    /// The response's id.
-    pub id: String,
-    /// Who is charged.
-    pub tenant: String,
-    /// The model's name in the catalog.
-    pub model: String,
-    /// Whether the model had to be loaded for it.
-    pub cold: bool,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// Tokens.
-    pub tokens: MeasuredTokens,
-    /// Wall-clock spans.
-    pub times: MeasuredTimes,
-    /// Processor time of the compute threads.
-    pub cpu: MeasuredCpu,
-    /// Memory over time.
-    pub memory: MeasuredMemory,
-    /// How step costs were shared.
-    pub sharing: StepSharing,
-}
-
-/// Token counts: `cached` is a part of `prompt`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MeasuredTokens {
-    /// All prompt tokens.
-    pub prompt: u64,
-    /// Those of them whose keys and values were found in the cache.
-    pub cached: u64,
-    /// Tokens generated.
-    pub completion: u64,
-}
-
-/// Wall-clock spans of one request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MeasuredTimes {
-    /// Waiting for a turn.
-    pub queue: Nanos,
-    /// Waiting for the model to be loaded.
-    pub load_wait: Nanos,
-    /// Computing the prompt.
-    pub prefill: Nanos,
-    /// Generating.
-    pub decode: Nanos,
-    /// Waiting for the client to take what was generated.
-    pub stall: Nanos,
-    /// From the request's arrival to its end.
-    pub wall: Nanos,
-}
-
-/// Processor time of one request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MeasuredCpu {
-    /// Computing the prompt.
-    pub prefill: Nanos,
-    /// Generating.
-    pub decode: Nanos,
-    /// This request's share of loading the model.
-    pub load: Nanos,
-}
-
-/// Memory of one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MeasuredMemory {
-    /// Its share of the weights, as [`crate::Residency::request_ends`] returned it.
-    pub weights: RequestCharge,
-    /// Its key-value blocks, as [`crate::KvIntegral::finish`] returned it.
-    pub kv: KibMillis,
-    /// Resident bytes of the model's weights at the end: what a copy that is never unloaded would hold.
-    pub weights_bytes: u64,
-    /// [`Quality::Measured`] if the kernel was asked what is resident, [`Quality::Derived`] if the pool's own
-    /// accounting stands in.
-    pub quality: Quality,
-}
 
 /// A request's receipt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -456,3 +328,6 @@ fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
     }
     ReceiptMethod { steps: measured.sharing, notes }
 }
+
+#[cfg(test)]
+mod tests;

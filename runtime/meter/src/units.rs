@@ -259,3 +259,87 @@ pub fn split_equally(total: u64, count: usize) -> Vec<u64> {
     let (part, over) = (total / divisor, total % divisor);
     (0..divisor).map(|index| part + u64::from(index < over)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arbitrary::Arbitrary;
+
+    #[test]
+    fn splits_sum_exactly_and_are_within_one_of_the_exact_share() {
+        for seed in 0..2000 {
+            let mut arbitrary = Arbitrary::new(seed);
+            let count = arbitrary.below(12) + 1;
+            let weight_max = [1, 3, 1000, u64::MAX][arbitrary.index(4)];
+            let weights: Vec<u64> = (0..count).map(|_| arbitrary.up_to(weight_max)).collect();
+            let total = arbitrary.up_to([0, 5, 1_000_000, u64::MAX][arbitrary.clone().index(4)]);
+            let parts = split_largest_remainder(total, &weights);
+            let sum: u128 = parts.iter().map(|&part| u128::from(part)).sum();
+            assert_eq!(sum, u128::from(total), "seed {seed}: {total} over {weights:?} gave {parts:?}");
+            let all: u128 = weights.iter().map(|&weight| u128::from(weight)).sum();
+            for (&weight, &part) in weights.iter().zip(&parts) {
+                let exact = (u128::from(total) * u128::from(weight)).checked_div(all);
+                let floor = exact.unwrap_or(u128::from(total) / u128::from(count));
+                assert!((floor..=floor + 1).contains(&u128::from(part)), "seed {seed}: {weights:?} gave {parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn splits_are_symmetric_and_charge_null_players_nothing() {
+        for seed in 0..2000 {
+            let mut arbitrary = Arbitrary::new(seed);
+            let mut weights: Vec<u64> = (0..arbitrary.below(8) + 2).map(|_| arbitrary.below(5)).collect();
+            weights[0] += 1;
+            let total = arbitrary.below(10_000);
+            let parts = split_largest_remainder(total, &weights);
+            for (i, &one) in weights.iter().enumerate() {
+                assert!(one > 0 || parts[i] == 0, "seed {seed}: {weights:?} gave {parts:?}");
+                for (j, &other) in weights.iter().enumerate() {
+                    let apart = parts[i].abs_diff(parts[j]);
+                    assert!(one != other || apart <= 1, "seed {seed}: {weights:?} gave {parts:?}");
+                    assert!(one <= other || parts[i] >= parts[j], "seed {seed}: {weights:?} gave {parts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_splits_are_splits_by_equal_weights() {
+        for (total, count) in [(0, 1), (10, 3), (2, 5), (u64::MAX, 7)] {
+            assert_eq!(split_equally(total, count), split_largest_remainder(total, &vec![9; count]));
+            assert_eq!(split_equally(total, count), split_largest_remainder(total, &vec![0; count]));
+        }
+        assert_eq!(split_largest_remainder(5, &[]), [0; 0]);
+        assert_eq!(split_equally(5, 0), [0; 0]);
+        assert_eq!(split_largest_remainder(10, &[1, 1, 2]), [3, 2, 5]);
+    }
+
+    #[test]
+    fn quantities_saturate_and_check() {
+        assert_eq!(KibMillis::MAX.saturating_add(KibMillis::new(1)), KibMillis::MAX);
+        assert_eq!(KibMillis::ZERO.saturating_sub(KibMillis::new(1)), KibMillis::ZERO);
+        assert_eq!(KibMillis::MAX.checked_add(KibMillis::new(1)), None);
+        assert_eq!(KibMillis::new(1).checked_sub(KibMillis::new(2)), None);
+        assert_eq!([Nanos::MAX, Nanos::new(1)].into_iter().sum::<Nanos>(), Nanos::MAX);
+        assert_eq!(Nanos::from(Duration::MAX), Nanos::MAX);
+        assert_eq!(KibMillis::held(u64::MAX, Duration::MAX), KibMillis::MAX);
+    }
+
+    #[test]
+    fn shown_units_are_the_usual_ones() {
+        assert_eq!(KibMillis::held(1_024_000_000, Duration::from_secs(3600)).gb_hours(), 1.024);
+        assert_eq!(KibMillis::held(1024, Duration::from_secs(2)).byte_seconds(), 2048.0);
+        assert_eq!(KibMillis::held(1, Duration::from_millis(3)), KibMillis::new(3), "a started KiB counts whole");
+        assert_eq!(Nanojoules::new(3_600_000_000_000_000).kilowatt_hours(), 1.0);
+        assert_eq!(PicoUnits::new(31_611_000_000).units(), 0.031_611);
+        assert_eq!(Moment::after_start(Duration::from_micros(2999)), Moment::new(2));
+    }
+
+    #[test]
+    fn quantities_are_json_integers() {
+        assert_eq!(serde_json::to_string(&Nanojoules::MAX).unwrap(), "18446744073709551615");
+        assert_eq!(serde_json::from_str::<Nanojoules>("7").unwrap(), Nanojoules::new(7));
+        assert!(serde_json::from_str::<Nanojoules>("7.5").is_err());
+    }
+}

@@ -1,0 +1,126 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::processor::CpuDescription;
+use crate::residency::RequestCharge;
+
+fn measured() -> Measured {
+    Measured {
+        id: "chatcmpl-1".into(),
+        tenant: "acme".into(),
+        model: "m".into(),
+        cold: true,
+        outcome: Outcome::Completed,
+        tokens: MeasuredTokens { prompt: 30, cached: 10, completion: 5 },
+        times: MeasuredTimes {
+            queue: Nanos::new(1),
+            load_wait: Nanos::new(20),
+            prefill: Nanos::new(300),
+            decode: Nanos::new(4000),
+            stall: Nanos::new(50_000),
+            wall: Nanos::new(600_000),
+        },
+        cpu: MeasuredCpu {
+            prefill: Nanos::new(1_000_000_000),
+            decode: Nanos::new(500_000_000),
+            load: Nanos::new(100_000_000),
+        },
+        memory: MeasuredMemory {
+            weights: RequestCharge { active: KibMillis::new(8_000_000), load: KibMillis::new(400_000) },
+            kv: KibMillis::new(100_000),
+            weights_bytes: 80_000_000,
+            quality: Quality::Derived,
+        },
+        sharing: StepSharing::WholeStep,
+    }
+}
+
+fn assemble(measured: Measured, rates: &RateCard) -> Receipt {
+    let cpu = CpuDescription { vendor: "AuthenticAMD".into(), family: 23, model: 1, ..CpuDescription::default() };
+    Receipt::assemble(measured, &EnergyModel::new(&cpu, 2, 8 << 30), &CarbonFactors::default(), rates)
+}
+
+#[test]
+fn explains_itself_in_json() {
+    let receipt = assemble(measured(), &RateCard::default());
+    let expected = json!({
+        "id": "chatcmpl-1", "tenant": "acme", "model": "m", "cold": true, "outcome": "completed",
+        "tokens": {"prompt": 30, "cached": 10, "completion": 5, "total": 35},
+        "times": {"queue_ns": 1, "load_wait_ns": 20, "prefill_ns": 300, "decode_ns": 4000, "stall_ns": 50_000,
+                  "other_ns": 545_679, "wall_ns": 600_000, "quality": "measured"},
+        "cpu": {"prefill_ns": 1_000_000_000, "decode_ns": 500_000_000, "load_ns": 100_000_000,
+                "total_ns": 1_600_000_000, "quality": "measured"},
+        "memory": {"weights_kib_ms": 8_000_000, "load_kib_ms": 400_000, "kv_kib_ms": 100_000,
+                   "byte_seconds": 8_704_000.0, "weights_bytes": 80_000_000, "quality": "derived"},
+        // Dynamic 1.757 W × 1.5 s and × 0.1 s; idle 2 × 0.847 W × byte-time ÷ 8 GiB.
+        "energy": {"joules": 2.812_916_494, "total_nj": 2_812_916_494_u64, "active_nj": 2_635_500_000_u64,
+                   "load_nj": 175_780_776, "residency_nj": 1_635_718,
+                   "source": "W-per-vCPU model (Cloud Carbon Footprint, EPYC 1st generation: 0.847 to 2.604 W)",
+                   "quality": "modelled", "scope": "host at the wall: processor, memory and the rest of the machine",
+                   "relative_uncertainty": 0.5},
+        "carbon": {"grams_co2e": 0.000_371, "micrograms_co2e": 371, "intensity_grams_per_kwh": 475,
+                   "intensity_source": "World, mean of 2023 (CodeCarbon), location-based",
+                   "intensity_quality": "assumed", "pue": 1.0, "quality": "modelled"},
+        "cost": {"amount": 0.000_014_059_577, "pico_units": 14_059_577, "currency": "USD",
+                 "rate_card": "OpenCost defaults",
+                 "parts": [{"resource": "cpu", "pico_units": 14_049_333}, {"resource": "memory", "pico_units": 10_244}],
+                 "missing": []},
+        "method": {"steps": "whole_step", "notes": [
+            "whole step: one sequence per batch",
+            "weights: split equally over active tenants, then over each tenant's requests"]},
+    });
+    assert_eq!(serde_json::to_value(&receipt).unwrap(), expected);
+    assert_eq!(serde_json::from_value::<Receipt>(expected).unwrap(), receipt);
+}
+
+#[test]
+fn every_section_sums_to_its_whole() {
+    let receipt = assemble(measured(), &RateCard::default());
+    let times = receipt.times;
+    let spans = [times.queue_ns, times.load_wait_ns, times.prefill_ns, times.decode_ns, times.stall_ns, times.other_ns];
+    assert_eq!(spans.into_iter().sum::<Nanos>(), times.wall_ns);
+    let energy = &receipt.energy;
+    assert_eq!(
+        [energy.active_nj, energy.load_nj, energy.residency_nj].into_iter().sum::<Nanojoules>(),
+        energy.total_nj
+    );
+    let parts: PicoUnits = receipt.cost.parts.iter().map(|part| part.pico_units).sum();
+    assert_eq!(Some(parts), receipt.cost.pico_units);
+
+    let mut overlapping = measured();
+    overlapping.times.wall = Nanos::new(10);
+    let times = assemble(overlapping, &RateCard::default()).times;
+    assert_eq!((times.other_ns, times.wall_ns), (Nanos::ZERO, Nanos::new(54_321)));
+}
+
+#[test]
+fn a_missing_price_is_null_and_a_note_not_zero() {
+    let receipt = assemble(measured(), &RateCard { memory_gb_hour: None, ..RateCard::default() });
+    let json = serde_json::to_value(&receipt).unwrap();
+    assert_eq!(json["cost"]["amount"], Value::Null);
+    assert_eq!(json["cost"]["pico_units"], Value::Null);
+    assert_eq!(json["cost"]["missing"], json!(["memory"]));
+    assert!(receipt.method.notes.iter().any(|note| note.starts_with("cost unknown")), "{:?}", receipt.method.notes);
+}
+
+#[test]
+fn a_cancelled_request_says_what_it_is_charged_for() {
+    let receipt = assemble(Measured { outcome: Outcome::Cancelled, ..measured() }, &RateCard::default());
+    assert!(receipt.method.notes.iter().any(|note| note.starts_with("cancelled")), "{:?}", receipt.method.notes);
+}
+
+#[test]
+fn more_cached_than_prompt_tokens_are_only_the_prompt() {
+    let tokens = MeasuredTokens { prompt: 3, cached: 9, completion: 0 };
+    let receipt = assemble(Measured { tokens, ..measured() }, &RateCard::default());
+    assert_eq!(receipt.tokens, ReceiptTokens { prompt: 3, cached: 3, completion: 0, total: 3 });
+}
+
+#[test]
+fn outcomes_are_named_alike_everywhere() {
+    for outcome in [Outcome::Completed, Outcome::Cancelled, Outcome::Failed, Outcome::Crashed] {
+        assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.name());
+        assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+    }
+    assert_eq!(Outcome::from_name("done"), None);
+}

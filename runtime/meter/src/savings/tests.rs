@@ -1,0 +1,162 @@
+use super::*;
+use crate::processor::CpuDescription;
+
+const MIB: u64 = 1 << 20;
+
+fn energy() -> EnergyModel {
+    EnergyModel::new(&CpuDescription::default(), 2, 8 << 30)
+}
+
+fn compare(inputs: &SavingsInputs) -> SavingsReport {
+    report(inputs, &energy(), &RateCard::default())
+}
+
+fn used(tenant: &str, model: &str, span_ms: u64, active: u64) -> TenantUse {
+    TenantUse {
+        tenant: tenant.into(),
+        model: model.into(),
+        requests: 1,
+        span_ms,
+        active: KibMillis::new(active),
+        ..TenantUse::default()
+    }
+}
+
+fn of_model(model: &str, mib: u64) -> ModelUse {
+    ModelUse { model: model.into(), weights_bytes: mib * MIB, ..ModelUse::default() }
+}
+
+#[test]
+fn a_model_used_two_hours_of_a_day_saves_the_other_twenty_two() {
+    let (hour, kib) = (3_600_000, 100 * 1024);
+    let inputs = SavingsInputs {
+        window_ms: 24 * hour,
+        models: vec![of_model("m", 100)],
+        tenants: vec![used("a", "m", 2 * hour, 2 * hour * kib)],
+    };
+    let report = compare(&inputs);
+    let shared = &report.total.shared_persistent;
+    assert_eq!(shared.baseline.kib_ms.get(), 24 * hour * kib);
+    assert_eq!(shared.saved.kib_ms, (22 * hour * kib) as i64);
+    assert!((shared.saved.memory_share.unwrap() - 22.0 / 24.0).abs() < 1e-12);
+    assert_eq!(shared.judged.verdict, Verdict::Saving);
+    assert_eq!(shared.judged.cause, None);
+    // Its own copy would have been held for just the time that it was used.
+    assert_eq!(report.total.dedicated.judged.verdict, Verdict::NoSignificantDifference);
+    assert_eq!(shared.saved.marginal_joules, 0.0, "memory that stays powered saves nothing");
+    assert!(shared.saved.attributional_joules > 0.0);
+}
+
+#[test]
+fn an_always_hot_tenant_shows_a_loss_as_a_negative_saving() {
+    let kib = 10 * 1024;
+    let mut hot = used("hot", "m", 1000, 900 * kib);
+    hot.load = KibMillis::new(100 * kib);
+    hot.load_cpu = Nanos::new(5_000_000_000);
+    hot.cold_requests = 1;
+    hot.load_wait = Nanos::new(100_000_000);
+    let inputs = SavingsInputs { window_ms: 1000, models: vec![of_model("m", 10)], tenants: vec![hot] };
+    let report = compare(&inputs);
+    let shared = &report.total.shared_persistent;
+    assert_eq!(shared.saved.kib_ms, 0);
+    assert!(shared.saved.pico_units.unwrap() < 0, "the load's processor time is charged against us");
+    assert!(shared.saved.cost.unwrap() < 0.0);
+    assert!(shared.saved.marginal_joules < 0.0);
+    assert_eq!(shared.judged.verdict, Verdict::Loss);
+    assert!(report.cold_starts.break_even_per_second.unwrap() < 0.0);
+    assert_eq!(report.cold_starts.requests, 1);
+    // Two tenants on one model: the hot one carries more than its equal share of a persistent copy.
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 10)],
+        tenants: vec![used("hot", "m", 1000, 950 * kib), used("rare", "m", 10, 10 * kib)],
+    };
+    let report = compare(&inputs);
+    let verdicts: Vec<_> =
+        report.tenants.iter().map(|tenant| tenant.savings.shared_persistent.judged.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Loss, Verdict::Saving]);
+    assert_eq!(report.tenants[0].savings.shared_persistent.judged.cause, Some(LossCause::AlwaysHot));
+    assert_eq!(report.total.shared_persistent.judged.verdict, Verdict::NoSignificantDifference);
+}
+
+#[test]
+fn each_cause_of_a_loss_is_told_apart() {
+    let kib = 10 * 1024;
+    let mut thrashing = used("a", "m", 1000, 100 * kib);
+    thrashing.load = KibMillis::new(1000 * kib);
+    let inputs = SavingsInputs { window_ms: 1000, models: vec![of_model("m", 10)], tenants: vec![thrashing] };
+    assert_eq!(compare(&inputs).total.shared_persistent.judged.cause, Some(LossCause::ReloadThrash));
+
+    let pinned = ModelUse { idle: KibMillis::new(1500 * kib), ..of_model("m", 10) };
+    let inputs =
+        SavingsInputs { window_ms: 1000, models: vec![pinned], tenants: vec![used("a", "m", 1000, 100 * kib)] };
+    let judged = compare(&inputs).total.shared_persistent.judged;
+    assert_eq!(judged.cause, Some(LossCause::HeldIdle));
+    assert_eq!(judged.remedy.as_deref(), Some(LossCause::HeldIdle.remedy()));
+}
+
+#[test]
+fn memory_that_nobody_used_is_charged_against_us() {
+    let unused = ModelUse { idle: KibMillis::new(777_000), load: KibMillis::new(3_000), ..of_model("unused", 0) };
+    let inputs = SavingsInputs { window_ms: 1000, models: vec![unused], tenants: vec![] };
+    let report = compare(&inputs);
+    assert_eq!(report.tenants.len(), 1);
+    assert_eq!(report.tenants[0].tenant, None);
+    assert_eq!(report.total.shared_persistent.saved.kib_ms, -780_000);
+    assert_eq!(report.total.shared_persistent.saved.memory_share, None);
+    assert_eq!(report.total.shared_persistent.judged.cause, Some(LossCause::HeldIdle));
+}
+
+#[test]
+fn tenants_sum_to_the_total_of_every_arm() {
+    let inputs = SavingsInputs {
+        window_ms: 1003,
+        models: vec![
+            ModelUse { load: KibMillis::new(101), idle: KibMillis::new(7), ..of_model("m", 3) },
+            ModelUse { idle: KibMillis::new(11), ..of_model("n", 5) },
+        ],
+        tenants: vec![
+            used("a", "m", 500, 5),
+            used("b", "m", 700, 50),
+            used("c", "m", 1, 500),
+            used("a", "n", 20, 13),
+            used("b", "n", 1003, 9),
+        ],
+    };
+    let report = compare(&inputs);
+    let each = |figure: fn(&Savings) -> u64| report.tenants.iter().map(|tenant| figure(&tenant.savings)).sum::<u64>();
+    let shared = (3 + 5) * 1024 * 1003;
+    assert_eq!(report.total.shared_persistent.baseline.kib_ms.get(), shared);
+    assert_eq!(each(|one| one.shared_persistent.baseline.kib_ms.get()), shared);
+    let dedicated = 1024 * (3 * (500 + 700 + 1) + 5 * (20 + 1003));
+    assert_eq!(report.total.dedicated.baseline.kib_ms.get(), dedicated);
+    assert_eq!(each(|one| one.dedicated.baseline.kib_ms.get()), dedicated);
+    let held = 101 + 7 + 11 + 5 + 50 + 500 + 13 + 9;
+    assert_eq!(report.total.ephemeral.kib_ms.get(), held);
+    assert_eq!(each(|one| one.ephemeral.kib_ms.get()), held);
+    assert_eq!(report.total.held.total().get(), held);
+    assert_eq!(each(|one| one.ephemeral.energy_nj.get()), report.total.ephemeral.energy_nj.get());
+}
+
+#[test]
+fn a_missing_price_leaves_money_unknown_and_memory_decides() {
+    let rates = RateCard { cpu_hour: None, ..RateCard::default() };
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 1)],
+        tenants: vec![TenantUse { load_wait: Nanos::new(1), ..used("a", "m", 10, 10 * 1024) }],
+    };
+    let report = report(&inputs, &energy(), &rates);
+    let shared = &report.total.shared_persistent;
+    assert_eq!((shared.saved.pico_units, shared.saved.cost), (None, None));
+    assert_eq!((shared.judged.by, shared.judged.verdict), (Measure::Memory, Verdict::Saving));
+    assert_eq!(report.cold_starts.break_even_per_second, None);
+}
+
+#[test]
+fn nothing_happened_saves_nothing() {
+    let report = compare(&SavingsInputs::default());
+    assert_eq!(report.total.shared_persistent.judged.verdict, Verdict::NoSignificantDifference);
+    assert_eq!(report.total.shared_persistent.saved.kib_ms, 0);
+    assert!(report.tenants.is_empty());
+}
