@@ -26,8 +26,9 @@ use libc::{c_int, c_void, siginfo_t};
 
 use crate::MapError;
 
-/// Files that can be mapped at once: the size of the handler's table.
-pub const MAPPINGS_MAX: usize = 1024;
+/// Files that can be mapped at once: the size of the handler's table. Each also holds a descriptor, of which a
+/// process often has no more than 1,024.
+pub const MAPPINGS_MAX: usize = 256;
 
 /// One row of the table, a sequence lock: `sequence` is odd while the row is being written.
 struct Slot {
@@ -90,10 +91,8 @@ impl Registration {
     pub(crate) fn publish(start: usize, length: usize) -> Result<Self, MapError> {
         let end = start + length.next_multiple_of(page_bytes());
         let _writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
-        let slot = TABLE
-            .iter()
-            .position(|slot| slot.start.load(Ordering::Relaxed) == 0)
-            .ok_or(MapError::TooManyMappings)?;
+        let slot =
+            TABLE.iter().position(|slot| slot.start.load(Ordering::Relaxed) == 0).ok_or(MapError::TooManyMappings)?;
         TABLE[slot].write(start, end);
         Ok(Self { slot })
     }
@@ -112,12 +111,6 @@ impl Drop for Registration {
         let _writer = WRITER.lock().unwrap_or_else(PoisonError::into_inner);
         TABLE[self.slot].write(0, 0);
     }
-}
-
-/// Ranges published now.
-#[cfg(test)]
-pub(crate) fn published() -> usize {
-    TABLE.iter().filter(|slot| slot.range().is_some()).count()
 }
 
 /// The system's page size.
