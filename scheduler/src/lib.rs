@@ -28,7 +28,7 @@ pub use budget::{Budget, Reservation};
 pub use engine::{Engine, Phase, SequenceState, StepCost, StepOutcome};
 pub use executor::{
     Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, RequestTiming, RoomAnswer, RoomSource,
-    SpawnError, Submission, SubmitError, Ticket,
+    SpawnError, Submission, SubmitError, Ticket, Wanted,
 };
 pub use pool::{
     EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease, LeaseError, LeaseOptions,

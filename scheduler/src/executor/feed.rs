@@ -97,6 +97,14 @@ enum End<E: Engine> {
     Over,
 }
 
+/// What the reader finds.
+enum Taken<E: Engine> {
+    Output(E::Output),
+    Done(Box<Completion<E>>),
+    Over,
+    Nothing,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reader {
     Keeping,
@@ -177,25 +185,33 @@ impl<E: Engine> Ticket<E> {
     /// `None` without a `Done` before it means that the executor's thread died, which is a bug. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Event<E>> {
         loop {
-            // The permit of a notification outlives the look before it, so none is missed.
-            let readable = self.stream.readable.notified();
-            let mut state = self.stream.lock();
-            if let Some(output) = state.outputs.pop_front() {
-                let was_behind = state.reader == Reader::Behind;
-                state.reader = Reader::Keeping;
-                drop(state);
-                if was_behind {
-                    self.inbox.send(Signal::Drained(self.id));
-                }
-                return Some(Event::Output(output));
+            match self.take() {
+                Taken::Output(output) => return Some(Event::Output(output)),
+                Taken::Done(completion) => return Some(Event::Done(*completion)),
+                Taken::Over => return None,
+                // A notification since the look above left a permit, so none is missed.
+                Taken::Nothing => self.stream.readable.notified().await,
             }
-            match std::mem::replace(&mut state.end, End::Over) {
-                End::Open => state.end = End::Open,
-                End::Done(completion) => return Some(Event::Done(*completion)),
-                End::Over => return None,
-            }
+        }
+    }
+
+    fn take(&self) -> Taken<E> {
+        let mut state = self.stream.lock();
+        if let Some(output) = state.outputs.pop_front() {
+            let before = std::mem::replace(&mut state.reader, Reader::Keeping);
             drop(state);
-            readable.await;
+            if before == Reader::Behind {
+                self.inbox.send(Signal::Drained(self.id));
+            }
+            return Taken::Output(output);
+        }
+        match std::mem::replace(&mut state.end, End::Over) {
+            End::Open => {
+                state.end = End::Open;
+                Taken::Nothing
+            }
+            End::Done(completion) => Taken::Done(completion),
+            End::Over => Taken::Over,
         }
     }
 

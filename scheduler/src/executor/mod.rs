@@ -34,5 +34,5 @@ mod turns;
 
 pub use feed::{Completion, Event, Outcome, Ticket};
 pub use handle::{DrainOutcome, Executor, ExecutorOptions, SpawnError, Submission, SubmitError};
-pub use room::{RoomAnswer, RoomSource};
+pub use room::{RoomAnswer, RoomSource, Wanted};
 pub use timing::{Cost, RequestTiming};

@@ -24,12 +24,15 @@ pub struct RoomAnswer {
 type Settle = Box<dyn FnOnce(Result<Reservation, NoRoom>) + Send>;
 
 /// Held by whoever waits for the answer; dropping it says that it is not wanted any more.
-pub(super) struct Wanted {
+#[must_use = "dropping it abandons the request"]
+#[derive(Debug)]
+pub struct Wanted {
     _alive: oneshot::Sender<()>,
 }
 
 impl RoomAnswer {
-    pub(super) fn new(settle: impl FnOnce(Result<Reservation, NoRoom>) + Send + 'static) -> (Self, Wanted) {
+    /// An answer that goes to `settle`, once, and the other end by which it is wanted.
+    pub fn new(settle: impl FnOnce(Result<Reservation, NoRoom>) + Send + 'static) -> (Self, Wanted) {
         let (alive, wanted) = oneshot::channel();
         (Self { settle: Some(Box::new(settle)), wanted }, Wanted { _alive: alive })
     }

@@ -36,6 +36,13 @@ mod snapshot;
 mod victim;
 mod workers;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
 pub use error::{LeaseError, NoRoom, ShuttingDown};
 pub use event::{EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
 pub use handle::{Pool, UnloadOutcome};

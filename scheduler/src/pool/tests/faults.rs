@@ -1,0 +1,119 @@
+//! Loads that fail, and what is remembered of them.
+
+use tokio::time::sleep;
+
+use crate::pool::fake::*;
+use crate::pool::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_load_answers_everyone_who_waited_and_gives_its_bytes_back() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Transient);
+    let one = bench.lease_meanwhile("a").await;
+    let two = bench.lease_meanwhile("a").await;
+    for waiting in [one, two] {
+        let refusal = waiting.await.unwrap().unwrap_err();
+        assert!(matches!(refusal, LeaseError::LoadFailed(source) if source.message == "try again"));
+    }
+    assert_eq!((bench.loader.loads("a"), bench.budget.used_bytes()), (1, 0));
+    assert_eq!(bench.find("a").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_transient_failure_is_not_remembered() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Transient);
+    bench.lease("a").await.unwrap_err();
+    bench.lease("a").await.unwrap_err();
+    assert_eq!(bench.loader.loads("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_artifact_is_not_remembered() {
+    let bench = Bench::new(10);
+    assert!(matches!(bench.lease("new").await.unwrap_err(), LeaseError::NotFound(_)));
+    assert_eq!(bench.find("new").await, None);
+    bench.loader.put("new", 1, Behaviour::Good);
+    assert!(bench.lease("new").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_artifact_that_was_deleted_serves_on_and_is_not_found_when_cold() {
+    let bench = Bench::new(10);
+    let lease = bench.lease_keeping("a", KeepAlive::DropAfterUse).await;
+    bench.loader.records.lock().unwrap().artifacts.remove("a");
+    assert!(bench.lease("a").await.is_ok());
+    drop(lease);
+    assert!(matches!(bench.lease("a").await.unwrap_err(), LeaseError::NotFound(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalid_artifact_is_quarantined_with_doubled_back_off() {
+    let options = PoolOptions { quarantine_min: 4 * SECOND, quarantine_max: 10 * SECOND, ..PoolOptions::default() };
+    let bench = Bench::with(10, options);
+    bench.loader.put("a", 10, Behaviour::Invalid);
+    for (round, backoff) in [4, 8, 10, 10].into_iter().enumerate() {
+        let LeaseError::Quarantined { source, retry_after } = bench.lease("a").await.unwrap_err() else {
+            panic!("an invalid artifact is quarantined")
+        };
+        assert_eq!((source.message.as_str(), retry_after), ("bad tensor", backoff * SECOND));
+        assert_eq!(bench.loader.loads("a"), round + 1);
+        sleep(SECOND).await;
+        let again = bench.lease("a").await.unwrap_err();
+        assert!(matches!(again, LeaseError::Quarantined { retry_after, .. } if retry_after < (backoff - 1) * SECOND
+            && retry_after > (backoff - 2) * SECOND));
+        assert_eq!(bench.loader.loads("a"), round + 1, "it was not tried again");
+        assert!(bench.model("a").await.quarantined_for.is_some());
+        sleep(backoff * SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_identity_ends_the_quarantine_at_once() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Invalid);
+    bench.lease("a").await.unwrap_err();
+    bench.loader.put("a", 10, Behaviour::Good);
+    assert!(bench.lease("a").await.is_ok());
+    assert_eq!(bench.model("a").await.quarantined_for, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_invalid_artifact_starts_its_own_back_off() {
+    let options = PoolOptions { quarantine_min: 4 * SECOND, ..PoolOptions::default() };
+    let bench = Bench::with(10, options);
+    bench.loader.put("a", 10, Behaviour::Invalid);
+    bench.lease("a").await.unwrap_err();
+    bench.loader.put("a", 10, Behaviour::Invalid);
+    let refusal = bench.lease("a").await.unwrap_err();
+    assert!(matches!(refusal, LeaseError::Quarantined { retry_after, .. } if retry_after == 4 * SECOND));
+    assert_eq!(bench.loader.loads("a"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inspection_that_finds_it_invalid_never_loads() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::InvalidHeader);
+    let refusal = bench.lease("a").await.unwrap_err();
+    assert!(matches!(refusal, LeaseError::Quarantined { source, .. } if source.message == "bad header"));
+    assert_eq!(bench.loader.loads("a"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_load_is_a_failed_load() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Panics);
+    let refusal = bench.lease("a").await.unwrap_err();
+    assert!(matches!(refusal, LeaseError::Quarantined { source, .. } if source.message == "the fake loader panics"));
+    assert_eq!(bench.budget.used_bytes(), 0);
+    assert!(bench.lease("b").await.is_ok(), "the pool goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_told_with_their_kind() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Invalid);
+    bench.lease("a").await.unwrap_err();
+    let failed = PoolEventKind::LoadFailed { fault: FaultKind::Invalid, message: "bad tensor".into(), waiters: 1 };
+    assert_eq!(bench.heard.events().last().map(|event| event.kind.clone()), Some(failed));
+}

@@ -1,0 +1,7 @@
+//! One test per rule, in paused time.
+
+mod ending;
+mod faults;
+mod keeping;
+mod loading;
+mod room;
