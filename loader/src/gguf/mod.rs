@@ -15,6 +15,8 @@ mod header;
 mod names;
 mod parse;
 mod tensor_type;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use error::FormatError;

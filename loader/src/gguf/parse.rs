@@ -240,9 +240,8 @@ fn tensor(cursor: &mut Cursor<'_>, name: &str) -> Result<Tensor, FormatError> {
     if !used[0].is_multiple_of(ty.block_len()) {
         return Err(FormatError::RaggedRows { tensor: shown(name), width: used[0], block_len: ty.block_len(), ty });
     }
-    let bytes = ty
-        .tensor_bytes(used)
-        .ok_or_else(|| FormatError::SizeOverflow { tensor: shown(name), dims: used.to_vec() })?;
+    let bytes =
+        ty.tensor_bytes(used).ok_or_else(|| FormatError::SizeOverflow { tensor: shown(name), dims: used.to_vec() })?;
     let offset = cursor.u64("tensor offset")?;
     let dim_count = u8::try_from(count).expect("at most DIMS_MAX");
     Ok(Tensor { ty, dims, dim_count, offset, bytes })
