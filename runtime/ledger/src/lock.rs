@@ -1,7 +1,6 @@
 //! One writing process at a time.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -10,7 +9,14 @@ use crate::LedgerError;
 /// Held for as long as this lives; the kernel gives it back when the process dies, however it dies.
 #[derive(Debug)]
 pub(crate) struct ProcessLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for ProcessLock {
+    /// Closing alone would not do: a child that is just being started holds the file, too, until it runs its program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 /// Takes the lock of the ledger at `path`, on a file beside it that stays behind empty.
@@ -19,8 +25,8 @@ pub(crate) fn acquire(path: &Path) -> Result<ProcessLock, LedgerError> {
     name.push(".lock");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(name)?;
     match file.try_lock() {
-        Ok(()) => Ok(ProcessLock { _file: file }),
+        Ok(()) => Ok(ProcessLock { file }),
         Err(TryLockError::WouldBlock) => Err(LedgerError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(io::Error::from(error).into()),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }

@@ -33,6 +33,8 @@ pub(crate) fn run(mut connection: Connection, run: i64, queue: &Receiver<Submiss
             complete(submission.done, result);
         }
     }
+    // The file is whole without its WAL after an orderly end; if this fails, the next opening reads the WAL.
+    let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 /// A completion that panics must not take the ledger with it.

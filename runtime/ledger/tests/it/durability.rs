@@ -1,0 +1,251 @@
+//! Death of the process, torn files, a full disk.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::thread;
+
+use ledger::{Ledger, LedgerError, LedgerOptions, Reader, UsageState, wait};
+use meter::Outcome;
+
+use crate::support::{
+    child, measured, open, path_from_parent, promised, reservation, reserve, settle, settlement, settlement_of,
+    tell_parent,
+};
+
+const KILLS: u64 = 20;
+const CHILD_THREADS: u64 = 4;
+
+#[test]
+fn what_was_reserved_when_the_process_ended_is_settled_as_crashed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    assert_eq!(ledger.crashed_on_open(), 0);
+    for id in ["done", "lost", "lost too"] {
+        reserve(&ledger, id).unwrap();
+    }
+    settle(&ledger, "done").unwrap();
+    assert_eq!(ledger.reader().usage("lost").unwrap().unwrap().state, UsageState::Reserved);
+    drop(ledger);
+
+    let ledger = open(&path).unwrap();
+    assert_eq!(ledger.crashed_on_open(), 2);
+    let lost = ledger.reader().usage("lost").unwrap().unwrap();
+    assert_eq!((lost.state, lost.outcome, lost.receipt), (UsageState::Settled, Some(Outcome::Crashed), None));
+    let done = ledger.reader().usage("done").unwrap().unwrap();
+    assert_eq!((done.outcome, done.receipt.as_ref()), (Some(Outcome::Completed), Some(&*settlement("done").receipt)));
+    // A settlement that comes too late finds that its request was given up.
+    assert!(matches!(settle(&ledger, "lost"), Err(LedgerError::Duplicate { .. })));
+    drop(ledger);
+    assert_eq!(open(&path).unwrap().crashed_on_open(), 0, "crashed once, not at every opening");
+}
+
+#[test]
+fn dropping_writes_what_is_queued() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    let results: Vec<_> = (0..100)
+        .flat_map(|number| {
+            let id = format!("r{number}");
+            let (reserved, first) = promised();
+            let (settled, second) = promised();
+            ledger.reserve(reservation(&id, "acme", 0), reserved);
+            ledger.settle(settlement(&id), settled);
+            [first, second]
+        })
+        .collect();
+    drop(ledger);
+    assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
+    assert_eq!(open(&path).unwrap().crashed_on_open(), 0);
+}
+
+#[test]
+fn no_acknowledged_row_is_lost_or_doubled_by_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let (mut reserved, mut settled, mut crashed) = (BTreeSet::new(), BTreeSet::new(), 0);
+    for cycle in 0..KILLS {
+        let mut process = child("durability::writes_until_it_is_killed", &path);
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        // Primes, so that the kills fall on different phases of the four threads' work.
+        let acknowledgements = (cycle * 37) % 101 + 1;
+        for _ in 0..acknowledgements {
+            acknowledge(&lines.next().unwrap().unwrap(), &mut reserved, &mut settled);
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        lines.for_each(|line| acknowledge(&line.unwrap(), &mut reserved, &mut settled));
+
+        let ledger = open(&path).unwrap();
+        crashed += ledger.crashed_on_open();
+        assert!(ledger.crashed_on_open() <= CHILD_THREADS, "cycle {cycle}: {}", ledger.crashed_on_open());
+    }
+    let outcomes = outcomes(&path);
+    for id in &reserved {
+        assert!(outcomes.contains_key(id), "{id} was acknowledged and is gone");
+    }
+    for id in &settled {
+        assert_eq!(outcomes[id], Some(Outcome::Completed), "{id} was acknowledged as settled");
+    }
+    assert!(outcomes.values().all(Option::is_some), "every request is settled");
+    let found_crashed = outcomes.values().filter(|outcome| **outcome == Some(Outcome::Crashed)).count();
+    assert_eq!(found_crashed as u64, crashed);
+    assert!(crashed > 0 && settled.len() > 100, "{crashed} crashed and {} settled test little", settled.len());
+}
+
+fn acknowledge(line: &str, reserved: &mut BTreeSet<String>, settled: &mut BTreeSet<String>) {
+    match line.split_once(' ') {
+        Some(("reserved", id)) => reserved.insert(id.to_owned()),
+        Some(("settled", id)) => settled.insert(id.to_owned()),
+        _ => return, // the test harness's own lines
+    };
+}
+
+/// Every request, exactly once: the rows are counted from outside the reader, which would not show a double.
+fn outcomes(path: &Path) -> BTreeMap<String, Option<Outcome>> {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let mut query = connection
+        .prepare("SELECT id, outcome FROM reservations r LEFT JOIN settlements s ON s.reservation = r.sequence")
+        .unwrap();
+    let mut outcomes = BTreeMap::new();
+    let mut rows = query.query([]).unwrap();
+    while let Some(row) = rows.next().unwrap() {
+        let outcome = row.get::<_, Option<String>>(1).unwrap().map(|name| Outcome::from_name(&name).unwrap());
+        assert_eq!(outcomes.insert(row.get(0).unwrap(), outcome), None, "a request has two rows");
+    }
+    outcomes
+}
+
+#[test]
+#[ignore = "a process that another test starts and kills"]
+fn writes_until_it_is_killed() {
+    let path = path_from_parent();
+    let ledger = open(&path).unwrap();
+    let process = std::process::id();
+    thread::scope(|scope| {
+        for thread in 0..CHILD_THREADS {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                for number in 0_u64.. {
+                    let id = format!("{process}-{thread}-{number}");
+                    reserve(ledger, &id).unwrap();
+                    tell_parent(&format!("reserved {id}"));
+                    settle(ledger, &id).unwrap();
+                    tell_parent(&format!("settled {id}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_torn_wal_keeps_every_commit_before_the_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let wal = folder.path().join("ledger.sqlite-wal");
+    let ledger = open(&path).unwrap();
+    let mut lengths = Vec::new();
+    for number in 0..12 {
+        let id = format!("r{number}");
+        reserve(&ledger, &id).unwrap();
+        settle(&ledger, &id).unwrap();
+        lengths.push(fs::metadata(&wal).unwrap().len());
+    }
+    let (file, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
+    drop(ledger);
+    let begun = lengths[0];
+    let mut cuts: Vec<u64> = (0..=40).map(|step| begun + (log.len() as u64 - begun) * step / 40).collect();
+    cuts.extend(lengths.iter().flat_map(|&length| [length - 1, length, length + 1]));
+    for cut in cuts {
+        let torn = folder.path().join("torn.sqlite");
+        let torn_wal = folder.path().join("torn.sqlite-wal");
+        let _ = fs::remove_file(folder.path().join("torn.sqlite-shm"));
+        fs::write(&torn, &file).unwrap();
+        fs::write(&torn_wal, &log[..usize::try_from(cut).unwrap().min(log.len())]).unwrap();
+        let ledger = open(&torn).unwrap();
+        for (number, &length) in lengths.iter().enumerate() {
+            let record = ledger.reader().usage(&format!("r{number}")).unwrap();
+            if length <= cut {
+                assert_eq!(record.unwrap().outcome, Some(Outcome::Completed), "r{number}, cut at {cut}");
+            } else if let Some(record) = record {
+                assert_eq!(record.state, UsageState::Settled, "r{number}, cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_damaged_page_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    for number in 0..200 {
+        ledger.reserve(reservation(&format!("r{number}"), "acme", 0), Box::new(|result| result.unwrap()));
+    }
+    drop(ledger);
+    let mut bytes = fs::read(&path).unwrap();
+    for page in bytes.chunks_mut(4096).skip(1) {
+        page[..64].fill(0xa5);
+    }
+    fs::write(&path, bytes).unwrap();
+    let opened = open(&path).map(drop);
+    assert!(matches!(opened, Err(LedgerError::Corrupt { .. })), "{opened:?}");
+    let read = Reader::open(&path).and_then(|reader| reader.recent(10));
+    assert!(matches!(read, Err(LedgerError::Corrupt { .. })), "{read:?}");
+}
+
+#[test]
+fn a_full_disk_fails_its_callers_and_loses_nothing_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let full = LedgerOptions { pages_max: Some(30), ..LedgerOptions::default() };
+    let ledger = Ledger::open(&path, full).unwrap();
+    let (mut acknowledged, mut failures) = (Vec::new(), Vec::new());
+    for number in 0..200 {
+        let id = format!("r{number}");
+        match reserve(&ledger, &id).and_then(|()| settle(&ledger, &id)) {
+            Ok(()) => acknowledged.push(id),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(acknowledged.len() > 3 && failures.len() > 100, "{} acknowledged", acknowledged.len());
+    for failure in &failures {
+        assert!(failure.is_retryable(), "{failure:?}");
+        let LedgerError::Unavailable { source } = failure else { panic!("{failure:?}") };
+        assert!(source.to_string().contains("full"), "{source}");
+    }
+    assert_eq!(ledger.reader().tenant_totals().unwrap()[0].requests, acknowledged.len() as u64);
+    drop(ledger);
+    let ledger = open(&path).unwrap();
+    for id in &acknowledged {
+        assert_eq!(ledger.reader().usage(id).unwrap().unwrap().outcome, Some(Outcome::Completed));
+    }
+    reserve(&ledger, "after").unwrap();
+    settle(&ledger, "after").unwrap();
+}
+
+#[test]
+fn a_failed_commit_fails_its_whole_batch_and_no_other() {
+    let ledger = Ledger::in_memory(LedgerOptions { pages_max: Some(60), ..LedgerOptions::default() }).unwrap();
+    reserve(&ledger, "huge").unwrap();
+    let mut huge = settlement_of(measured("huge", "acme"), 1);
+    huge.receipt.method.notes.push("x".repeat(1 << 20));
+    let pause = crate::support::Pause::begin(&ledger);
+    let (first_done, first) = promised();
+    let (huge_done, second) = promised();
+    let (last_done, third) = promised();
+    ledger.reserve(reservation("before", "acme", 0), first_done);
+    ledger.settle(huge, huge_done);
+    ledger.reserve(reservation("behind", "acme", 0), last_done);
+    pause.end();
+    for result in [first, second, third] {
+        let result = result.recv().unwrap();
+        assert!(matches!(result, Err(LedgerError::Unavailable { .. })), "{result:?}");
+    }
+    assert_eq!(ledger.reader().usage("before").unwrap(), None, "what failed is not there");
+    wait(|done| ledger.reserve(reservation("before", "acme", 0), done)).unwrap();
+    settle(&ledger, "huge").unwrap();
+}

@@ -1,0 +1,131 @@
+//! What the ledger answers.
+
+use ledger::{Ledger, LedgerOptions, Reader, SavingsQuery, Since, wait};
+use meter::savings::{ModelUse, TenantUse};
+use meter::{Account, AccountInterval, KibMillis, Moment, Nanos, Outcome};
+
+use crate::support::{measured, open, reservation, settlement_of};
+
+fn serve(ledger: &Ledger, id: &str, tenant: &str, [from, to]: [u64; 2]) {
+    wait(|done| ledger.reserve(reservation(id, tenant, from), done)).unwrap();
+    wait(|done| ledger.settle(settlement_of(measured(id, tenant), to), done)).unwrap();
+}
+
+fn charge(ledger: &Ledger, sequence: u64, account: Account, [from, to]: [u64; 2]) {
+    let interval = AccountInterval {
+        sequence,
+        model: "m".into(),
+        account,
+        kib_ms: KibMillis::new((to - from) * 1024),
+        from: Moment::new(from),
+        to: Moment::new(to),
+    };
+    wait(|done| ledger.interval(interval, done)).unwrap();
+}
+
+#[test]
+fn a_usage_record_reads_as_documented() {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    wait(|done| ledger.reserve(reservation("r", "acme", 3), done)).unwrap();
+    let json = serde_json::to_value(ledger.reader().usage("r").unwrap()).unwrap();
+    assert_eq!((&json["id"], &json["state"], &json["outcome"]), (&"r".into(), &"reserved".into(), &().into()));
+    serve(&ledger, "r", "acme", [3, 9]);
+    let record = ledger.reader().usage("r").unwrap().unwrap();
+    assert!(record.reserved_unix_ms > 1_577_836_800_000, "after 2020: {}", record.reserved_unix_ms);
+    let json = serde_json::to_value(&record).unwrap();
+    assert_eq!((&json["state"], &json["outcome"]), (&"settled".into(), &"completed".into()));
+    assert_eq!(json["receipt"]["tokens"]["total"], 19);
+    assert_eq!(ledger.reader().usage("s").unwrap(), None);
+}
+
+#[test]
+fn totals_count_every_outcome_and_unpriced_requests() {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    serve(&ledger, "r1", "acme", [0, 1]);
+    for (id, outcome) in [("r2", Outcome::Cancelled), ("r3", Outcome::Failed)] {
+        wait(|done| ledger.reserve(reservation(id, "acme", 0), done)).unwrap();
+        let mut settlement = settlement_of(meter::Measured { outcome, cold: true, ..measured(id, "acme") }, 1);
+        settlement.receipt.cost.pico_units = None;
+        wait(|done| ledger.settle(settlement, done)).unwrap();
+    }
+    wait(|done| ledger.reserve(reservation("open", "acme", 0), done)).unwrap();
+    let totals = ledger.reader().tenant_totals().unwrap();
+    assert_eq!(totals.len(), 1);
+    let total = &totals[0];
+    assert_eq!((total.requests, total.completed, total.cold, total.unpriced), (3, 1, 2, 2));
+    assert_eq!((total.load_wait_ns, total.load_cpu_ns), (Nanos::new(9), Nanos::new(33)));
+    assert_eq!(total.pico_units, settlement_of(measured("x", "y"), 0).receipt.cost.pico_units.unwrap());
+}
+
+#[test]
+fn savings_inputs_are_the_sums_of_their_rows() {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    serve(&ledger, "a1", "a", [100, 150]);
+    serve(&ledger, "b1", "b", [120, 200]);
+    serve(&ledger, "a2", "a", [300, 420]);
+    charge(&ledger, 0, Account::Keepalive("a".into()), [420, 500]);
+    charge(&ledger, 1, Account::Keepalive("gone".into()), [500, 510]);
+    charge(&ledger, 2, Account::Idle, [510, 520]);
+    charge(&ledger, 3, Account::Unmeasured, [520, 521]);
+    charge(&ledger, 4, Account::Load, [90, 100]);
+    let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
+    assert_eq!(inputs.window_ms, 521 - 90);
+    let model = ModelUse {
+        model: "m".into(),
+        weights_bytes: 1 << 20,
+        load: KibMillis::new(10 * 1024),
+        idle: KibMillis::new(11 * 1024),
+    };
+    assert_eq!(inputs.models, [model]);
+    let of = |tenant: &str, requests: u64, span_ms, keepalive_ms: u64| TenantUse {
+        tenant: tenant.into(),
+        model: "m".into(),
+        requests,
+        cold_requests: 0,
+        span_ms,
+        active: KibMillis::new(1000 * requests),
+        load: KibMillis::new(30 * requests),
+        keepalive: KibMillis::new(keepalive_ms * 1024),
+        load_cpu: Nanos::new(11 * requests),
+        load_wait: Nanos::new(3 * requests),
+    };
+    assert_eq!(inputs.tenants, [of("a", 2, 320, 80), of("b", 1, 80, 0), of("gone", 0, 0, 10)]);
+
+    let query = SavingsQuery { until: Some(Moment::new(1000)), ..SavingsQuery::default() };
+    assert_eq!(ledger.reader().savings_inputs(query).unwrap().window_ms, 1000 - 90);
+}
+
+#[test]
+fn spans_and_windows_do_not_reach_over_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    serve(&ledger, "r1", "a", [1_000_000, 1_000_500]);
+    drop(ledger);
+    // Another process, another clock: it begins at zero.
+    let ledger = open(&path).unwrap();
+    serve(&ledger, "r2", "a", [10, 110]);
+    charge(&ledger, 0, Account::Idle, [110, 120]);
+    let read = |since| ledger.reader().savings_inputs(SavingsQuery { since, until: None }).unwrap();
+    let all = read(Since::Beginning);
+    assert_eq!((all.window_ms, all.tenants[0].span_ms, all.tenants[0].requests), (500 + 110, 600, 2));
+    let latest = read(Since::LatestRun);
+    assert_eq!((latest.window_ms, latest.tenants[0].span_ms, latest.tenants[0].requests), (110, 100, 1));
+    assert_eq!(read(Since::UnixMillis(0)), all);
+    assert_eq!(read(Since::UnixMillis(i64::MAX)), meter::SavingsInputs::default());
+    drop(ledger);
+    assert_eq!(Reader::open(&path).unwrap().savings_inputs(SavingsQuery::default()).unwrap(), all);
+}
+
+#[test]
+fn the_latest_receipt_with_weights_tells_the_models_size() {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    for (id, weights_bytes) in [("r1", 500), ("r2", 300), ("r3", 0)] {
+        wait(|done| ledger.reserve(reservation(id, "a", 0), done)).unwrap();
+        let mut measured = measured(id, "a");
+        measured.memory.weights_bytes = weights_bytes;
+        wait(|done| ledger.settle(settlement_of(measured, 1), done)).unwrap();
+    }
+    let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
+    assert_eq!(inputs.models[0].weights_bytes, 300);
+}

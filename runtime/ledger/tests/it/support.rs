@@ -1,0 +1,120 @@
+//! Requests to record, and a second process.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+
+use ledger::{Completion, Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
+use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::{
+    CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Outcome, Quality, RateCard,
+    Receipt, RequestCharge,
+};
+
+pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
+    Ledger::open(path, LedgerOptions::default())
+}
+
+pub(crate) fn reservation(id: &str, tenant: &str, at: u64) -> Reservation {
+    Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at: Moment::new(at) }
+}
+
+pub(crate) fn reserve(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
+    wait(|done| ledger.reserve(reservation(id, "acme", 0), done))
+}
+
+pub(crate) fn settle(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
+    wait(|done| ledger.settle(settlement(id), done))
+}
+
+pub(crate) fn settlement(id: &str) -> Settlement {
+    settlement_of(measured(id, "acme"), 10)
+}
+
+pub(crate) fn settlement_of(measured: Measured, at: u64) -> Settlement {
+    Settlement { at: Moment::new(at), receipt: Box::new(receipt(measured)) }
+}
+
+pub(crate) fn receipt(measured: Measured) -> Receipt {
+    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
+    Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
+}
+
+pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
+    Measured {
+        id: id.into(),
+        tenant: tenant.into(),
+        model: "m".into(),
+        cold: false,
+        outcome: Outcome::Completed,
+        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7 },
+        times: MeasuredTimes { load_wait: Nanos::new(3), wall: Nanos::new(1_000), ..MeasuredTimes::default() },
+        cpu: MeasuredCpu { prefill: Nanos::new(50_000_000), decode: Nanos::new(7), load: Nanos::new(11) },
+        memory: MeasuredMemory {
+            weights: RequestCharge { active: KibMillis::new(1000), load: KibMillis::new(30) },
+            kv: KibMillis::new(5),
+            weights_bytes: 1 << 20,
+            quality: Quality::Measured,
+        },
+        sharing: StepSharing::WholeStep,
+    }
+}
+
+/// Keeps the writer busy in a completion until it is told to go on, so that what is queued meanwhile is one batch.
+pub(crate) struct Pause {
+    release: mpsc::Sender<()>,
+}
+
+impl Pause {
+    pub(crate) fn begin(ledger: &Ledger) -> Self {
+        let (release, released) = mpsc::channel::<()>();
+        let (reached, reach) = mpsc::channel();
+        let done: Completion = Box::new(move |result| {
+            reached.send(result).unwrap();
+            released.recv().unwrap();
+        });
+        ledger.reserve(reservation("pause", "nobody", 0), done);
+        reach.recv().unwrap().unwrap();
+        Self { release }
+    }
+
+    pub(crate) fn end(self) {
+        self.release.send(()).unwrap();
+    }
+}
+
+/// A completion, and where its result arrives.
+pub(crate) fn promised() -> (Completion, Receiver<Result<(), LedgerError>>) {
+    let (sender, receiver) = mpsc::channel();
+    (Box::new(move |result| sender.send(result).unwrap()), receiver)
+}
+
+/// Runs the ignored test `name` of this binary in a process of its own, which is told `path` on its standard input.
+pub(crate) fn child(name: &str, path: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{}", path.display()).unwrap();
+    child
+}
+
+/// The path that the parent gave this process.
+pub(crate) fn path_from_parent() -> std::path::PathBuf {
+    // The test harness has begun a line of its own.
+    tell_parent("");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().into()
+}
+
+/// Says something to the parent, at once.
+pub(crate) fn tell_parent(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
