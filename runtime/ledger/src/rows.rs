@@ -1,7 +1,10 @@
 //! What can be read.
 
+use meter::receipt::{
+    ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
+};
 use meter::{Account, KibMillis, Micrograms, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -13,8 +16,8 @@ pub enum UsageState {
     Settled,
 }
 
-/// What is known of a request.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// What is known of a request. In JSON the receipt's sections stand beside `id`, `state` and `outcome`.
+#[derive(Debug, Clone, PartialEq)]
 pub struct UsageRecord {
     /// The response's id.
     pub id: String,
@@ -30,6 +33,44 @@ pub struct UsageRecord {
     pub reserved_unix_ms: i64,
     /// What it used; none while it is reserved, and none if its process died.
     pub receipt: Option<Receipt>,
+}
+
+impl Serialize for UsageRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { id, tenant, model, state, outcome, reserved_unix_ms, receipt } = self;
+        let sections = receipt.as_ref().map(|receipt| {
+            // Id, tenant, model and outcome stand in the record.
+            let Receipt { cold, tokens, times, cpu, memory, energy, carbon, cost, method, .. } = receipt;
+            Sections { cold: *cold, tokens, times, cpu, memory, energy, carbon, cost, method }
+        });
+        Shown { id, state: *state, outcome: *outcome, tenant, model, reserved_unix_ms: *reserved_unix_ms, sections }
+            .serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    state: UsageState,
+    outcome: Option<Outcome>,
+    tenant: &'a str,
+    model: &'a str,
+    reserved_unix_ms: i64,
+    #[serde(flatten)]
+    sections: Option<Sections<'a>>,
+}
+
+#[derive(Serialize)]
+struct Sections<'a> {
+    cold: bool,
+    tokens: &'a ReceiptTokens,
+    times: &'a ReceiptTimes,
+    cpu: &'a ReceiptCpu,
+    memory: &'a ReceiptMemory,
+    energy: &'a ReceiptEnergy,
+    carbon: &'a ReceiptCarbon,
+    cost: &'a ReceiptCost,
+    method: &'a ReceiptMethod,
 }
 
 /// Sums of the settled requests of one tenant on one model.

@@ -10,7 +10,7 @@ pub struct SavingsInputs {
     /// How long the window is: the time that the runtime was up between the first event and the last, in
     /// milliseconds.
     pub window_ms: u64,
-    /// Every model that a request used.
+    /// Every model that was requested or resident.
     pub models: Vec<ModelUse>,
     /// Every tenant's use of every model.
     pub tenants: Vec<TenantUse>,
@@ -21,7 +21,8 @@ pub struct SavingsInputs {
 pub struct ModelUse {
     /// The model.
     pub model: String,
-    /// What a copy of its weights holds: the resident bytes on its latest receipt.
+    /// What a copy of its weights holds: the resident bytes on its latest receipt; zero if nobody
+    /// asked for it.
     pub weights_bytes: u64,
     /// Loads that no request waited for.
     pub load: KibMillis,
