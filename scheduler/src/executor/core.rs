@@ -52,7 +52,7 @@ impl<E: Engine> Core<E> {
         }
     }
 
-    /// Runs until it is told to end. Dropping `self`, by return or by panic, tells everyone that it did.
+    /// Runs until it is told to end. Dropping `self`, by return or by panic, ends every stream that is left.
     pub(super) fn run(mut self) {
         loop {
             self.hear();
@@ -230,6 +230,5 @@ impl<E: Engine> Drop for Core<E> {
         let unheard = self.shared.inbox.close();
         self.entries.clear();
         drop(unheard);
-        self.shared.ended.send_replace(super::handle::Ended::Yes);
     }
 }

@@ -56,7 +56,7 @@ struct StopOnDrop<E: Engine> {
 
 pub(super) struct Shared<E: Engine> {
     pub(super) inbox: Arc<Inbox<E>>,
-    pub(super) ended: watch::Sender<Ended>,
+    ended: watch::Sender<Ended>,
     queue_max: usize,
     outputs_max: usize,
     /// Sequences that wait for their first step.
@@ -68,7 +68,7 @@ pub(super) struct Shared<E: Engine> {
 
 /// Whether the executor's thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+enum Ended {
     No,
     Yes,
 }
@@ -132,7 +132,13 @@ impl<E: Engine> Executor<E> {
             sequence_nanos: AtomicU64::new(0),
         });
         let core = Core::new(engine, Box::new(room), options, Arc::clone(&shared));
-        std::thread::Builder::new().name("executor".to_owned()).spawn(move || core.run()).map_err(SpawnError)?;
+        let end = EndOnDrop(Arc::clone(&shared));
+        let thread = std::thread::Builder::new().name("executor".to_owned()).spawn(move || {
+            // Outlives the core, and with it the engine, even if that panics.
+            let _end = end;
+            core.run();
+        });
+        thread.map_err(SpawnError)?;
         Ok(Self { handle: Arc::new(StopOnDrop { shared }) })
     }
 
@@ -190,7 +196,7 @@ impl<E: Engine> Executor<E> {
         self.handle.shared.inbox.send(Signal::Stop);
     }
 
-    /// Waits for the end of the executor's thread.
+    /// Waits until the executor's thread has dropped its engine, and ends.
     pub async fn ended(&self) {
         let mut ended = self.handle.shared.ended.subscribe();
         // Fails when the sender is gone, which `self` holds.
@@ -216,6 +222,15 @@ impl<E: Engine> Shared<E> {
         let mean = Duration::from_nanos(self.sequence_nanos.load(Ordering::Relaxed));
         let queued = u32::try_from(self.queued.load(Ordering::Acquire)).unwrap_or(u32::MAX);
         mean.saturating_mul(queued).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
+    }
+}
+
+/// Held by the executor's thread, and dropped last of all that it holds.
+struct EndOnDrop<E: Engine>(Arc<Shared<E>>);
+
+impl<E: Engine> Drop for EndOnDrop<E> {
+    fn drop(&mut self) {
+        self.0.ended.send_replace(Ended::Yes);
     }
 }
 

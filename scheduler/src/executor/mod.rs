@@ -6,7 +6,7 @@
 //!              stalled (slow reader), awaiting room (KV growth)
 //! ```
 //!
-//! A pure policy ([`turns`]) says which sequence steps next and which are overdue; a thin thread ([`core`]) does it,
+//! A pure policy (`turns`) says which sequence steps next and which are overdue; a thin thread (`core`) does it,
 //! and parks when there is nothing to do. Requests of one model run one after another in the order in which they came;
 //! models take turns step by step.
 //!
@@ -31,6 +31,9 @@ mod inbox;
 mod room;
 mod timing;
 mod turns;
+
+#[cfg(test)]
+mod tests;
 
 pub use feed::{Completion, Event, Outcome, Ticket};
 pub use handle::{DrainOutcome, Executor, ExecutorOptions, SpawnError, Submission, SubmitError};

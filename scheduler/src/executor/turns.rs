@@ -55,8 +55,9 @@ pub(super) struct Turns {
     places: HashMap<SequenceId, Place>,
     /// Sequences of each model, oldest first: those that started, then those that queue.
     lines: HashMap<Arc<str>, VecDeque<SequenceId>>,
-    /// Models with sequences; the front is next.
+    /// Models with sequences, but for the one that stepped last; the first that can step is next.
     ring: VecDeque<Arc<str>>,
+    stepped: Option<Arc<str>>,
     timers: BTreeSet<(Instant, SequenceId, Overrun)>,
 }
 
@@ -67,6 +68,7 @@ impl Turns {
             places: HashMap::new(),
             lines: HashMap::new(),
             ring: VecDeque::new(),
+            stepped: None,
             timers: BTreeSet::new(),
         }
     }
@@ -85,20 +87,17 @@ impl Turns {
         }
     }
 
-    /// Whose turn it is; its model goes to the end of the ring.
+    /// Whose turn it is. The model of the turn before goes to the end of the ring only now, behind those that came
+    /// while it stepped.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        for _ in 0..self.ring.len() {
-            self.ring.rotate_left(1);
-            let model = self.ring.back().expect("the ring is not empty inside this loop");
-            let turn = self.next_of(model);
-            if let Some(Turn::First(id)) = turn {
-                self.place(id).standing = Standing::Ready;
-            }
-            if turn.is_some() {
-                return turn;
-            }
+        self.ring.extend(self.stepped.take());
+        let (place, turn) =
+            self.ring.iter().enumerate().find_map(|(place, model)| Some((place, self.next_of(model)?)))?;
+        self.stepped = self.ring.remove(place);
+        if let Turn::First(id) = turn {
+            self.place(id).standing = Standing::Ready;
         }
-        None
+        Some(turn)
     }
 
     fn next_of(&self, model: &str) -> Option<Turn> {
@@ -164,6 +163,7 @@ impl Turns {
         if line.is_empty() {
             self.lines.remove(&place.model);
             self.ring.retain(|model| *model != place.model);
+            self.stepped.take_if(|model| *model == place.model);
         }
     }
 
@@ -219,6 +219,14 @@ mod tests {
         assert_eq!(steps, [2, 3, 2]);
         turns.leave(SequenceId(3));
         assert_eq!((next(&mut turns), next(&mut turns)), (Some(2), Some(2)));
+    }
+
+    #[test]
+    fn a_model_that_comes_during_a_step_goes_before_the_one_that_steps() {
+        let mut turns = turns(&[(1, A)]);
+        assert_eq!(next(&mut turns), Some(1));
+        turns.enter(SequenceId(2), &B.into(), None);
+        assert_eq!((next(&mut turns), next(&mut turns)), (Some(2), Some(1)));
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! Absent → Inspecting → AwaitingRoom → Loading → Resident(leases) ⇄ Idle → Evicting → Absent
 //! ```
 //!
-//! One task ([`owner`]) owns every state and handles one message at a time; [`Pool`] only sends it messages. Choosing
-//! who goes is a pure function ([`victim`]). Whatever blocks (inspecting, loading, dropping a model) runs on blocking
-//! threads ([`workers`]) and reports back.
+//! One task (`owner`) owns every state and handles one message at a time; [`Pool`] only sends it messages. Choosing
+//! who goes is a pure function (`victim`). Whatever blocks (inspecting, loading, dropping a model) runs on blocking
+//! threads (`workers`) and reports back.
 //!
 //! Invariants:
 //! - Loads are single-flight: all requests for a model share one, which survives whoever began it.

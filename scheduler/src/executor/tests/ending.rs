@@ -1,0 +1,117 @@
+//! Drain, stop, and what everyone is told then.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::fake::Act::{Finish, NeedRoom, Token};
+use super::fake::*;
+use crate::executor::*;
+
+#[tokio::test]
+async fn a_drain_finishes_what_was_let_in_and_refuses_the_rest() {
+    let mut bench = Bench::new();
+    let mut running = bench.submit("m", "running", &[Token, Token, Finish]);
+    let mut queued = bench.submit("m", "queued", &[Token, Finish]);
+    assert_eq!(bench.stepping().await, "running");
+    let executor = bench.executor.clone();
+    let drain = tokio::spawn(async move { executor.drain(Instant::now() + PATIENCE).await });
+    // The drain takes effect at some moment: every submission is either taken and finished, or refused.
+    let mut taken = Vec::new();
+    let refusal = loop {
+        match bench.executor.submit(submission("n", "late", &[Finish])) {
+            Ok(ticket) => taken.push(ticket),
+            Err(refusal) => break refusal,
+        }
+        tokio::task::yield_now().await;
+    };
+    let SubmitError::ShuttingDown { submission } = refusal else { panic!("{refusal:?}") };
+    assert_eq!(submission.sequence.name, "late");
+    assert!(!drain.is_finished());
+    bench.run_free();
+    assert_eq!(drain.await.unwrap(), DrainOutcome::Drained);
+    assert!(matches!(finish(&mut running).await, (2, Completion { outcome: Outcome::Completed, .. })));
+    assert!(matches!(finish(&mut queued).await, (1, Completion { outcome: Outcome::Completed, .. })));
+    for ticket in &mut taken {
+        assert!(matches!(finish(ticket).await.1.outcome, Outcome::Completed));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_is_not_done_in_time_says_so_and_a_stop_cuts_off() {
+    let mut bench = Bench::new();
+    let mut running = bench.submit("m", "running", &[Token, Token, Token]);
+    let mut queued = bench.submit("m", "queued", &[Token]);
+    let mut waiting = bench.submit("n", "waiting", &[NeedRoom(1)]);
+    assert_eq!(bench.steps(2).await, ["running", "waiting"]);
+    let _asked = bench.asked().await;
+    assert_eq!(bench.stepping().await, "running");
+    assert_eq!(bench.executor.drain(Instant::now() + Duration::from_millis(5)).await, DrainOutcome::Unfinished);
+    bench.executor.stop();
+    bench.permit();
+    timeout(PATIENCE, bench.executor.ended()).await.expect("the thread ends");
+    for (ticket, steps) in [(&mut running, 2), (&mut queued, 0), (&mut waiting, 1)] {
+        let (_, completion) = finish(ticket).await;
+        assert!(matches!(completion.outcome, Outcome::ShuttingDown));
+        assert_eq!(completion.timing.decode.steps, steps);
+    }
+    assert!(matches!(
+        bench.executor.submit(submission("m", "late", &[])).unwrap_err(),
+        SubmitError::ShuttingDown { .. }
+    ));
+    assert_eq!(bench.executor.drain(Instant::now() + PATIENCE).await, DrainOutcome::Drained);
+}
+
+#[tokio::test]
+async fn an_idle_executor_drains_at_once() {
+    let bench = Bench::new();
+    assert_eq!(bench.executor.drain(Instant::now() + PATIENCE).await, DrainOutcome::Drained);
+}
+
+#[tokio::test]
+async fn an_executor_without_handles_stops() {
+    let mut bench = Bench::new();
+    let mut ticket = bench.submit("m", "one", &[Token, Token]);
+    assert_eq!(bench.stepping().await, "one");
+    let permits = bench.permit_later();
+    drop(bench);
+    permits();
+    assert!(matches!(finish(&mut ticket).await.1.outcome, Outcome::ShuttingDown));
+}
+
+#[tokio::test]
+async fn every_ticket_gets_its_completion_whatever_happens() {
+    use crate::testing::Random;
+
+    let options = ExecutorOptions { outputs_max: 2, queue_max: 10_000, ..ExecutorOptions::default() };
+    let bench = Bench::with(options);
+    bench.run_free();
+    let mut random = Random::new(11);
+    let mut readers = Vec::new();
+    for round in 0..600 {
+        let model = ["a", "b", "c"][usize::try_from(random.below(3)).unwrap()];
+        let script: Vec<_> = (0..random.below(6))
+            .map(|_| match random.below(10) {
+                0 => Act::Panic,
+                1 => Act::Fail,
+                2 => Act::Prefill(3),
+                _ => Act::Token,
+            })
+            .collect();
+        let mut ticket = bench.submit(model, "any", &script);
+        match random.below(4) {
+            0 => ticket.cancel(),
+            1 => drop(ticket),
+            _ => readers.push(tokio::spawn(async move { finish(&mut ticket).await.1.timing })),
+        }
+        if round == 500 {
+            bench.executor.stop();
+            break;
+        }
+    }
+    for reader in readers {
+        reader.await.unwrap();
+    }
+    timeout(PATIENCE, bench.executor.ended()).await.expect("the thread ends");
+    assert_eq!(bench.executor.queued(), 0);
+}

@@ -1,0 +1,6 @@
+//! The executor on a fake engine, whose every step waits for the test's permission: no sleeping, no guessing.
+
+mod ending;
+mod fake;
+mod running;
+mod waiting;
