@@ -191,3 +191,78 @@ fn range(info: TensorInfo<'_>) -> Range<usize> {
     let place = |offset: u64| usize::try_from(offset).expect("a mapped file's offsets fit in memory");
     place(info.offset)..place(info.offset + info.bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, OpenOptions};
+
+    use super::*;
+    use crate::fixture::{TinyLlama, tiny_llama};
+
+    #[test]
+    fn tensors_are_views_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        let writer = tiny_llama(&TinyLlama { ty: TensorType::Q8_0, ..TinyLlama::default() });
+        writer.write_to(&path).unwrap();
+        let artifact = Artifact::open(&path).unwrap();
+        let mapped = artifact.file().bytes().as_ptr_range();
+        assert_eq!(artifact.tensors().len(), writer.tensors.len());
+        for (written, view) in writer.tensors.iter().zip(artifact.tensors()) {
+            assert_eq!((written.name.as_str(), &*written.dims, &*written.data), (view.name, view.dims, view.bytes));
+            assert!(mapped.contains(&view.bytes.as_ptr()), "nothing was copied");
+            assert_eq!(artifact.tensor(view.name).unwrap().bytes.as_ptr(), view.bytes.as_ptr());
+            assert_eq!(&artifact.file().bytes()[artifact.tensor_range(view.name).unwrap()], view.bytes);
+        }
+        assert!(artifact.tensor("absent").is_none());
+    }
+
+    #[test]
+    fn errors_tell_whose_fault_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let error = |name: &str| Artifact::open(&path(name)).unwrap_err();
+        assert!(matches!(error("absent.gguf"), OpenError::NotFound { .. }));
+        fs::write(path("empty.gguf"), b"").unwrap();
+        let too_short = FormatError::TooShort { file_bytes: 0 };
+        assert!(matches!(error("empty.gguf"), OpenError::Invalid { source, .. } if source == too_short));
+        assert!(error("empty.gguf").is_load_fail());
+        assert!(matches!(error("empty.gguf/below"), OpenError::NotFound { .. }));
+        fs::write(path("text.gguf"), b"not a model").unwrap();
+        assert!(error("text.gguf").is_load_fail());
+        assert!(matches!(error(""), OpenError::NotARegularFile { .. }));
+        assert!(matches!(error("name\0with.gguf"), OpenError::Io { .. }));
+        assert!(!error("absent.gguf").is_load_fail());
+    }
+
+    #[test]
+    fn a_kept_header_serves_the_same_version_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        tiny_llama(&TinyLlama::default()).write_to(&path).unwrap();
+        let first = Artifact::open(&path).unwrap();
+        let (identity, header) = (first.identity(), Arc::clone(first.header()));
+        let again = Artifact::open_with_header(&path, identity, Arc::clone(&header)).unwrap();
+        assert!(Arc::ptr_eq(again.header(), &header));
+
+        tiny_llama(&TinyLlama { layers: 1, ..TinyLlama::default() }).write_to(&path).unwrap();
+        let replaced = Artifact::open_with_header(&path, identity, Arc::clone(&header)).unwrap();
+        assert!(!Arc::ptr_eq(replaced.header(), &header));
+        assert!(replaced.tensor("blk.1.attn_q.weight").is_none());
+        assert!(first.tensor("blk.1.attn_q.weight").is_some(), "row 12: the old version serves on");
+    }
+
+    #[test]
+    fn row_11_a_truncated_file_poisons_and_is_refused_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        tiny_llama(&TinyLlama { hidden: 256, ffn: 512, ..TinyLlama::default() }).write_to(&path).unwrap();
+        let artifact = Artifact::open(&path).unwrap();
+        let length = artifact.header().data_offset();
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
+        let last = artifact.tensors().last().unwrap();
+        assert!(last.bytes.iter().all(|byte| *byte == 0));
+        assert!(artifact.file().is_poisoned());
+        assert!(Artifact::open(&path).unwrap_err().is_load_fail());
+    }
+}

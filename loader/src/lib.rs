@@ -11,6 +11,7 @@
 //! Deliberately absent: what metadata means (architectures live in `models`), when to load or drop (`scheduler`).
 
 mod artifact;
+pub mod catalog;
 #[cfg(any(test, feature = "fixture"))]
 pub mod fixture;
 pub mod gguf;

@@ -1,0 +1,261 @@
+//! Which models there are: names to files in the models directories.
+//!
+//! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one. Names from
+//! requests are only ever looked up among the names that a scan found; they never become part of a path, so `../`,
+//! `%2e`, NUL and absolute paths are names that do not exist, whatever exists on the disk.
+//!
+//! Invariants:
+//! - What [`Catalog::resolve`] returns was looked at just then: deleted files are not found, sizes are current.
+//! - The first root wins; within a root the shallower file, then the one whose path sorts first. What was shadowed is
+//!   logged and kept in [`Catalog::shadowed`].
+//! - A scan is repeated when a directory's modification time moved, or was too fresh to tell.
+//! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
+//!   where pulls in progress live.
+//!
+//! Deliberately absent: watching (inotify loses events and sees no network mounts), reading files, joining shards.
+
+mod scan;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mapping::FileIdentity;
+
+use self::scan::{Found, Scan};
+use crate::artifact::{Artifact, OpenError};
+use crate::gguf::Header;
+use crate::limits::NAME_BYTES_MAX;
+
+/// Where to look, and what to accept.
+#[derive(Clone, Debug)]
+pub struct CatalogOptions {
+    /// Models directories, the most important first. One that does not exist (yet) is empty.
+    pub roots: Vec<PathBuf>,
+    /// Further names, each for a file's stem. They win over stems; they do not chain.
+    pub aliases: BTreeMap<String, String>,
+    /// What links may do.
+    pub links: LinkPolicy,
+}
+
+/// What symbolic links inside a root may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkPolicy {
+    /// Files may be links as long as they end inside the root that they were found in (a Hugging Face cache as a root
+    /// works). Links to folders are not descended into.
+    #[default]
+    Confined,
+    /// Links may lead anywhere, folders too; cycles end.
+    Followed,
+}
+
+/// One model's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The file's stem: the model's one true name, also if it was asked for by an alias.
+    pub name: String,
+    /// The file with all links resolved; for one that cannot be served, as it was found.
+    pub path: PathBuf,
+    /// Its length; 0 for what is no file.
+    pub size_bytes: u64,
+    /// Whether it can be opened at all.
+    pub kind: EntryKind,
+    /// The root it was found in, against which links are checked again when it is opened.
+    root: Option<PathBuf>,
+}
+
+/// What kind of thing carries a model's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory, FIFO, socket or device. Opening it is a load-fail.
+    NotAFile,
+    /// A link out of its root under [`LinkPolicy::Confined`]. Opening it is a load-fail.
+    LinkLeavesRoot,
+}
+
+impl Entry {
+    /// Maps the file and validates its header.
+    ///
+    /// # Errors
+    /// As [`Artifact::open`], and [`OpenError::LinkLeavesRoot`].
+    pub fn open(&self) -> Result<Artifact, OpenError> {
+        self.check()?;
+        Artifact::open(&self.path)
+    }
+
+    /// As [`Artifact::open_with_header`], for a header that was kept.
+    ///
+    /// # Errors
+    /// As [`Entry::open`].
+    pub fn open_with_header(&self, identity: FileIdentity, header: Arc<Header>) -> Result<Artifact, OpenError> {
+        self.check()?;
+        Artifact::open_with_header(&self.path, identity, header)
+    }
+
+    /// Refuses what is no file or has become a link out of the root since it was resolved.
+    fn check(&self) -> Result<(), OpenError> {
+        let path = || self.path.clone();
+        match self.kind {
+            EntryKind::NotAFile => Err(OpenError::NotARegularFile { path: path() }),
+            EntryKind::LinkLeavesRoot => Err(OpenError::LinkLeavesRoot { path: path() }),
+            EntryKind::File => match &self.root {
+                Some(root) if !scan::ends_inside(&self.path, root) => Err(OpenError::LinkLeavesRoot { path: path() }),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// A file whose name was taken by another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadowed {
+    /// The name.
+    pub name: String,
+    /// What it means.
+    pub kept: PathBuf,
+    /// What it does not.
+    pub ignored: PathBuf,
+}
+
+/// Why a name leads to no entry.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// No model is called so.
+    #[error("no model is called {name:?}")]
+    NotFound {
+        /// What was asked for, shortened to what a name may be.
+        name: String,
+    },
+    /// None was found, but not everything could be looked at: the host's fault.
+    #[error("{path}: the models directory could not be read")]
+    Unreadable {
+        /// The first directory that could not be read.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// The models of some directories, by name. `Sync`; calls touch the file system and may block on it.
+#[derive(Debug)]
+pub struct Catalog {
+    options: CatalogOptions,
+    scan: Mutex<Option<Scan>>,
+}
+
+impl Catalog {
+    /// Nothing is looked at before the first question.
+    #[must_use]
+    pub fn new(options: CatalogOptions) -> Self {
+        Self { options, scan: Mutex::new(None) }
+    }
+
+    /// The configured aliases: name to stem. Nothing says that the stem exists.
+    #[must_use]
+    pub fn aliases(&self) -> &BTreeMap<String, String> {
+        &self.options.aliases
+    }
+
+    /// The file that `name` (a stem or an alias) means now.
+    ///
+    /// What carries the name but cannot be served (a FIFO, a link out of the root) is returned as such, and fails when
+    /// it is opened.
+    ///
+    /// # Errors
+    /// [`CatalogError::NotFound`], alike for every name that is none; [`CatalogError::Unreadable`].
+    pub fn resolve(&self, name: &str) -> Result<Entry, CatalogError> {
+        let stem = self.options.aliases.get(name).map_or(name, String::as_str);
+        let mut guard = self.lock();
+        let scan = self.current(&mut guard);
+        if let Some(entry) = scan.found.get(stem).and_then(|found| self.look(stem, found)) {
+            return Ok(entry);
+        }
+        match &scan.unreadable {
+            Some((path, error)) => {
+                // io::Error is not Clone; kind and message are what matters.
+                let source = io::Error::new(error.kind(), error.to_string());
+                Err(CatalogError::Unreadable { path: path.clone(), source })
+            }
+            None => Err(CatalogError::NotFound { name: shortened(name) }),
+        }
+    }
+
+    /// All entries, sorted by name, those that cannot be served included.
+    #[must_use]
+    pub fn list(&self) -> Vec<Entry> {
+        let mut guard = self.lock();
+        let scan = self.current(&mut guard);
+        scan.found.iter().filter_map(|(name, found)| self.look(name, found)).collect()
+    }
+
+    /// Files that a scan passed over because their name was taken.
+    #[must_use]
+    pub fn shadowed(&self) -> Vec<Shadowed> {
+        let mut guard = self.lock();
+        self.current(&mut guard).shadowed.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Scan>> {
+        self.scan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last scan if it still holds, else a new one.
+    fn current<'a>(&self, kept: &'a mut Option<Scan>) -> &'a Scan {
+        let previous = kept.take();
+        let scan = match previous {
+            Some(scan) if scan.is_current() => scan,
+            previous => {
+                let scan = Scan::of(&self.options);
+                scan.warn_of_news(previous.as_ref());
+                scan
+            }
+        };
+        kept.insert(scan)
+    }
+
+    /// What `found` is at this moment; `None` if it is gone.
+    fn look(&self, name: &str, found: &Found) -> Option<Entry> {
+        let confined = self.options.links == LinkPolicy::Confined;
+        let refused = |kind| Entry { name: name.into(), path: found.path.clone(), size_bytes: 0, kind, root: None };
+        // Before anything behind the link is touched.
+        let path = match std::fs::canonicalize(&found.path) {
+            Ok(path) => path,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(&found.path) => return None,
+            // A link to nothing, or in circles.
+            Err(_) => return Some(refused(EntryKind::NotAFile)),
+        };
+        if confined && !path.starts_with(&found.root) {
+            return Some(refused(EntryKind::LinkLeavesRoot));
+        }
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => Some(Entry {
+                name: name.into(),
+                path,
+                size_bytes: metadata.len(),
+                kind: EntryKind::File,
+                root: confined.then(|| found.root.clone()),
+            }),
+            Ok(_) => Some(refused(EntryKind::NotAFile)),
+            Err(_) => None,
+        }
+    }
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// A name from a request, short enough to be shown.
+fn shortened(name: &str) -> String {
+    let mut end = name.len().min(NAME_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].into()
+}
