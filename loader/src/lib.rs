@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod fixture;
 pub mod gguf;
 pub mod limits;
+pub mod pull;
 
 pub use artifact::{Artifact, OpenError, TensorView};
 pub use mapping::{FileIdentity, MapError, MappedFile};
