@@ -1,1 +1,35 @@
-//! models
+//! Weights and tokens in, logits and text out.
+//!
+//! The way through this crate, in the order of a request:
+//! [`descriptor`] (what a file's header says: plan, tokenizer, template) → [`model`] (the plan bound to mapped
+//! weights) → [`template`] (messages to prompt) → [`tokenizer`] (text to ids) → [`generation`] (which tokens the next
+//! step computes, and what its logits become) → [`executor`] (the arithmetic, over `kernels`) → [`sampling`] →
+//! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character).
+//!
+//! An architecture file turns metadata into a [`plan::Plan`]; two executors read that plan: [`executor`], which runs
+//! requests, and [`reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
+//!
+//! Invariants: weights are read where the file is mapped and never copied to the heap by [`executor`]; a key or tensor
+//! that would change the maths and is not understood refuses the model by name.
+//!
+//! Deliberately absent: files (in `loader`), who runs when and on how much memory (in `scheduler`).
+
+pub mod architecture;
+pub mod descriptor;
+pub mod detokenizer;
+mod error;
+pub mod executor;
+pub mod generation;
+pub mod limits;
+pub mod model;
+pub mod perplexity;
+pub mod plan;
+pub mod reference;
+pub mod sampling;
+pub mod template;
+pub mod tokenizer;
+
+pub use descriptor::Descriptor;
+pub use error::ModelError;
+pub use executor::Executor;
+pub use model::Model;

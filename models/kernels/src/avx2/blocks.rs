@@ -2,119 +2,299 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{RowPointers, dwords, halves, pairs_of_halves, transposed};
-use super::weights::{Signed, Unsigned, Weights};
+use super::lanes::{
+    EightRows, dwords, half_sums_of_words, halves, paired, pairs_of_halves, sums_of_dwords, transposed,
+};
+use super::weights::{ColumnBlock, Signed, Unsigned, Weights, scaled, scaled_with_offset, sixteen};
 
-/// A type's blocks, eight rows at a time.
+/// A type's blocks, eight rows at a time: a block has parts, which are transposed at once, and a part has runs of 32
+/// weights, which are unpacked at once.
 pub(super) trait Blocks {
     /// Bytes of one block.
     const BYTES: usize;
-    /// Runs of 32 weights in one block.
+    /// Parts of one block.
+    const PARTS: usize;
+    /// Runs of one part: 1, 2 or 4.
     const RUNS: usize;
-    /// One block of eight rows, transposed but still packed.
-    type Packed;
+    /// The scales of one block of eight rows.
+    type Scales;
+    /// One part of eight rows, transposed but still packed.
+    type Part;
     /// One run, ready to be multiplied.
     type Run: Weights;
 
-    /// Reads one block of each row.
+    /// Reads the scales of one block of each row.
     ///
     /// # Safety
-    /// Every pointer is to a whole block. The processor has AVX2, FMA and F16C.
-    unsafe fn load(rows: &RowPointers) -> Self::Packed;
+    /// `rows` are whole blocks. The processor has AVX2, FMA and F16C.
+    unsafe fn scales(rows: EightRows) -> Self::Scales;
 
-    /// Unpacks a run, below [`Self::RUNS`].
+    /// Reads the quants of one part, below [`Self::PARTS`].
+    ///
+    /// # Safety
+    /// `rows` are whole blocks. The processor has AVX2, FMA and F16C.
+    unsafe fn part(rows: EightRows, part: usize) -> Self::Part;
+
+    /// Unpacks run `R` of a part, below [`Self::RUNS`].
     ///
     /// # Safety
     /// The processor has AVX2, FMA and F16C.
-    unsafe fn run(packed: &Self::Packed, run: usize) -> Self::Run;
+    unsafe fn run<const R: usize>(scales: &Self::Scales, number: usize, part: &Self::Part) -> Self::Run;
+
+    /// What [`Self::products`] leaves to be done for each run.
+    type Pending: Pending;
+
+    /// Multiplies run `R` of a part with one column, up to the steps that wait for each other: with [`Pending::finish`]
+    /// the same as [`Self::run`] and [`Weights::accumulate`], bit for bit, but shorter where a type allows it.
+    ///
+    /// # Safety
+    /// `rows` are whole blocks, `column` is the run's. The processor has AVX2, FMA and F16C.
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &Self::Scales,
+        number: usize,
+        column: ColumnBlock,
+    ) -> Self::Pending;
+}
+
+/// The last steps of a run's product. They are a chain of long latencies; done one run late, they overlap with the next
+/// run's loads, which the processor's window is too small to see otherwise.
+pub(super) trait Pending: Copy {
+    /// A product that adds nothing.
+    fn none() -> Self;
+
+    /// Adds the products to `acc`.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block. The processor has AVX2, FMA and F16C.
+    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256;
+}
+
+/// Sums of nibbles, in halves, to be multiplied by their factor; a scale and an offset.
+#[derive(Clone, Copy)]
+pub(super) struct PendingNibbles {
+    pub(super) half_sums: __m256i,
+    pub(super) factor: __m256i,
+    pub(super) scale: __m256,
+    pub(super) offset: __m256,
+}
+
+/// Whole sums and a scale.
+#[derive(Clone, Copy)]
+pub(super) struct PendingSums {
+    pub(super) sums: __m256i,
+    pub(super) scale: __m256,
+}
+
+impl Pending for PendingNibbles {
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: zeros are a value of every vector.
+        unsafe { std::mem::zeroed() }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
+        let sums = _mm256_madd_epi16(self.half_sums, self.factor);
+        // SAFETY: by contract.
+        unsafe { scaled_with_offset(sums, (self.scale, self.offset), column, acc) }
+    }
+}
+
+impl Pending for PendingSums {
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: zeros are a value of every vector.
+        unsafe { std::mem::zeroed() }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by contract.
+        unsafe { scaled(self.sums, self.scale, column, acc) }
+    }
+}
+
+/// Products of nibbles, per row, in halves: one vector with the first 16 quants of a column, one with the others.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) unsafe fn nibble_products(
+    first: impl Fn(usize) -> __m256i,
+    second: impl Fn(usize) -> __m256i,
+    column: ColumnBlock,
+) -> __m256i {
+    // SAFETY: by contract.
+    let (a, b) = unsafe { (sixteen(column, 0), sixteen(column, 1)) };
+    let products = |i| _mm256_add_epi16(_mm256_maddubs_epi16(first(i), a), _mm256_maddubs_epi16(second(i), b));
+    half_sums_of_words([products(0), products(1), products(2), products(3)])
+}
+
+/// Products of a block of 32 nibbles at `offset`, per row, in halves.
+///
+/// # Safety
+/// As [`Blocks::products`]; 16 bytes of nibbles stand at `offset`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn nibble_block_products(rows: EightRows, offset: usize, column: ColumnBlock) -> __m256i {
+    let mask = _mm256_set1_epi8(15);
+    // SAFETY: by contract.
+    unsafe {
+        let v = paired(rows, offset);
+        let high = |i: usize| _mm256_and_si256(_mm256_srli_epi16::<4>(v[i]), mask);
+        nibble_products(|i| _mm256_and_si256(v[i], mask), high, column)
+    }
 }
 
 pub(super) enum Q4_0 {}
 pub(super) enum Q4_1 {}
 pub(super) enum Q8_0 {}
 
-/// Four vectors of nibbles and what scales them.
-pub(super) struct Nibbles {
-    quants: [__m256i; 4],
-    scale: __m256,
-    offset: __m256,
-}
-
-impl Nibbles {
-    /// The low nibbles are the first 16 weights, the high ones the others.
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    fn unpacked(&self) -> Unsigned<8> {
-        let [a, b, c, d] = self.quants;
-        let mask = _mm256_set1_epi8(15);
-        let low = |v| _mm256_and_si256(v, mask);
-        let high = |v| _mm256_and_si256(_mm256_srli_epi16::<4>(v), mask);
-        let quants = [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)];
-        Unsigned { quants, scale: self.scale, offset: self.offset }
-    }
+/// The low nibbles are the first 16 weights, the high ones the others.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn nibbles([a, b, c, d]: [__m256i; 4]) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(15);
+    let low = |v| _mm256_and_si256(v, mask);
+    let high = |v| _mm256_and_si256(_mm256_srli_epi16::<4>(v), mask);
+    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
 }
 
 impl Blocks for Q4_0 {
     const BYTES: usize = 18;
+    const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Packed = Nibbles;
+    type Scales = __m256;
+    type Part = [__m256i; 4];
     type Run = Unsigned<8>;
+    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn load(rows: &RowPointers) -> Nibbles {
-        // SAFETY: a block is 18 bytes: a half, then 16 of nibbles.
-        let (scale, quants) = unsafe { (halves(rows, 0), transposed(rows, 2)) };
-        Nibbles { quants, scale, offset: _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)) }
+    unsafe fn scales(rows: EightRows) -> __m256 {
+        // SAFETY: a block begins with a half.
+        unsafe { halves(rows, 0) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run(packed: &Nibbles, _: usize) -> Unsigned<8> {
-        packed.unpacked()
+    unsafe fn part(rows: EightRows, _: usize) -> [__m256i; 4] {
+        // SAFETY: after the half come 16 bytes.
+        unsafe { transposed(rows, 2) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scale: &__m256, _: usize, part: &[__m256i; 4]) -> Unsigned<8> {
+        let offset = _mm256_mul_ps(*scale, _mm256_set1_ps(-8.0));
+        Unsigned { quants: nibbles(*part), factor: _mm256_set1_epi16(1), scale: *scale, offset }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        &scale: &__m256,
+        _: usize,
+        column: ColumnBlock,
+    ) -> PendingNibbles {
+        let (factor, offset) = (_mm256_set1_epi16(1), _mm256_mul_ps(scale, _mm256_set1_ps(-8.0)));
+        // SAFETY: by contract; after the half come 16 bytes.
+        PendingNibbles { half_sums: unsafe { nibble_block_products(rows, 2, column) }, factor, scale, offset }
     }
 }
 
 impl Blocks for Q4_1 {
     const BYTES: usize = 20;
+    const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Packed = Nibbles;
+    type Scales = (__m256, __m256);
+    type Part = [__m256i; 4];
     type Run = Unsigned<8>;
+    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn load(rows: &RowPointers) -> Nibbles {
-        // SAFETY: a block is 20 bytes: two halves, then 16 of nibbles.
-        let (pairs, quants) = unsafe { (dwords(rows, 0), transposed(rows, 4)) };
-        let (scale, offset) = pairs_of_halves(pairs);
-        Nibbles { quants, scale, offset }
+    unsafe fn scales(rows: EightRows) -> (__m256, __m256) {
+        // SAFETY: a block begins with two halves.
+        pairs_of_halves(unsafe { dwords(rows, 0) })
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run(packed: &Nibbles, _: usize) -> Unsigned<8> {
-        packed.unpacked()
+    unsafe fn part(rows: EightRows, _: usize) -> [__m256i; 4] {
+        // SAFETY: after the halves come 16 bytes.
+        unsafe { transposed(rows, 4) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(&(scale, offset): &(__m256, __m256), _: usize, part: &[__m256i; 4]) -> Unsigned<8> {
+        Unsigned { quants: nibbles(*part), factor: _mm256_set1_epi16(1), scale, offset }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        &(scale, offset): &(__m256, __m256),
+        _: usize,
+        column: ColumnBlock,
+    ) -> PendingNibbles {
+        let factor = _mm256_set1_epi16(1);
+        // SAFETY: by contract; after the halves come 16 bytes.
+        PendingNibbles { half_sums: unsafe { nibble_block_products(rows, 4, column) }, factor, scale, offset }
     }
 }
 
 impl Blocks for Q8_0 {
     const BYTES: usize = 34;
+    const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Packed = ([__m256i; 4], [__m256i; 4], __m256);
+    type Scales = __m256;
+    type Part = [[__m256i; 4]; 2];
     type Run = Signed;
+    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn load(rows: &RowPointers) -> Self::Packed {
-        // SAFETY: a block is 34 bytes: a half, then 32 quants.
-        unsafe { (transposed(rows, 2), transposed(rows, 18), halves(rows, 0)) }
+    unsafe fn scales(rows: EightRows) -> __m256 {
+        // SAFETY: a block begins with a half.
+        unsafe { halves(rows, 0) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run(&([a, b, c, d], [e, f, g, h], scale): &Self::Packed, _: usize) -> Signed {
-        let quants = [a, b, c, d, e, f, g, h];
+    unsafe fn part(rows: EightRows, _: usize) -> [[__m256i; 4]; 2] {
+        // SAFETY: after the half come 32 bytes.
+        unsafe { [transposed(rows, 2), transposed(rows, 18)] }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(&scale: &__m256, _: usize, part: &[[__m256i; 4]; 2]) -> Signed {
+        let &[[a, b, c, d], [e, f, g, h]] = part;
         let abs = |v| _mm256_abs_epi8(v);
-        Signed { quants, magnitudes: [abs(a), abs(b), abs(c), abs(d), abs(e), abs(f), abs(g), abs(h)], scale }
+        Signed {
+            quants: [a, b, c, d, e, f, g, h],
+            magnitudes: [abs(a), abs(b), abs(c), abs(d), abs(e), abs(f), abs(g), abs(h)],
+            scale,
+        }
+    }
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(rows: EightRows, &scale: &__m256, _: usize, column: ColumnBlock) -> PendingSums {
+        // SAFETY: by contract; after the half come 32 bytes.
+        let (first, second) = unsafe { (paired(rows, 2), paired(rows, 18)) };
+        // SAFETY: by contract.
+        let (a, b) = unsafe { (sixteen(column, 0), sixteen(column, 1)) };
+        let product = |w, a| {
+            let turned = _mm256_sign_epi8(a, w);
+            _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), turned), _mm256_set1_epi16(1))
+        };
+        let products = |i: usize| _mm256_add_epi32(product(first[i], a), product(second[i], b));
+        let sums = sums_of_dwords([products(0), products(1), products(2), products(3)]);
+        PendingSums { sums, scale }
     }
 }

@@ -5,7 +5,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::sum_of_lanes;
-use super::products::row_pointers;
+use super::products::RowGroup;
 use crate::limits::ROW_GROUP;
 use crate::products::RowsOf;
 use crate::scalar::dequantize::half_to_float;
@@ -91,15 +91,16 @@ unsafe fn tiles<F: Float, const R: usize, const C: usize>(part: &RowsOf<'_>) {
             let start = (column + c).min(columns - 1) * width;
             &values[start..start + width]
         });
-        for group in part.rows.clone().step_by(ROW_GROUP) {
-            let pointers = row_pointers(part, group);
-            for row in (0..ROW_GROUP.min(part.rows.end - group)).step_by(R) {
-                let rows: [*const u8; R] = std::array::from_fn(|r| pointers[row + r]);
+        for group in RowGroup::all(part) {
+            let mut sums = [[0.0; ROW_GROUP]; C];
+            for row in (0..ROW_GROUP).step_by(R) {
+                let rows: [*const u8; R] = std::array::from_fn(|r| group.rows.at(row + r, 0));
                 // SAFETY: the rows are as wide as the inputs (`products` asserts).
-                let sums = unsafe { tile::<F, R, C>(rows, inputs) };
-                for (c, sums) in sums[..C.min(columns - column)].iter().enumerate() {
-                    part.store(column + c, group + row, sums);
-                }
+                let tile = unsafe { tile::<F, R, C>(rows, inputs) };
+                sums.iter_mut().zip(tile).for_each(|(sums, tile)| sums[row..row + R].copy_from_slice(&tile));
+            }
+            for (c, sums) in sums[..C.min(columns - column)].iter().enumerate() {
+                group.store(part, column + c, sums);
             }
         }
     }

@@ -4,8 +4,27 @@ use std::arch::x86_64::*;
 
 use crate::limits::ROW_GROUP;
 
-/// The same place in eight neighbouring rows.
-pub(super) type RowPointers = [*const u8; ROW_GROUP];
+/// The same place in eight rows, a fixed number of bytes apart.
+#[derive(Clone, Copy)]
+pub(super) struct EightRows {
+    pub(super) first: *const u8,
+    pub(super) stride: usize,
+}
+
+impl EightRows {
+    /// The address `offset` bytes further in `row`.
+    #[inline(always)]
+    pub(super) fn at(self, row: usize, offset: usize) -> *const u8 {
+        debug_assert!(row < ROW_GROUP);
+        self.first.wrapping_add(row * self.stride + offset)
+    }
+
+    /// The place `bytes` further in all rows.
+    #[inline(always)]
+    pub(super) fn right(self, bytes: usize) -> Self {
+        Self { first: self.first.wrapping_add(bytes), ..self }
+    }
+}
 
 /// Sum of the eight lanes, in a fixed order.
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -16,20 +35,31 @@ pub(super) fn sum_of_lanes(v: __m256) -> f32 {
     _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
 
+/// 16 bytes of each row, as four vectors of which the i-th holds those of rows i and i + 4.
+///
+/// # Safety
+/// 16 bytes are readable at `offset` of every row.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) unsafe fn paired(rows: EightRows, offset: usize) -> [__m256i; 4] {
+    // SAFETY: readable by contract.
+    let pair = |low: usize, high: usize| unsafe {
+        let low = _mm_loadu_si128(rows.at(low, offset).cast());
+        let high = _mm_loadu_si128(rows.at(high, offset).cast());
+        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high)
+    };
+    [pair(0, 4), pair(1, 5), pair(2, 6), pair(3, 7)]
+}
+
 /// 16 bytes of each row, as four vectors of which the i-th holds the i-th 32 bits of rows 0 to 7, in order.
 ///
 /// # Safety
 /// 16 bytes are readable at `offset` of every row.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) unsafe fn transposed(rows: &RowPointers, offset: usize) -> [__m256i; 4] {
+pub(super) unsafe fn transposed(rows: EightRows, offset: usize) -> [__m256i; 4] {
     // SAFETY: readable by contract.
-    let pair = |low: usize, high: usize| unsafe {
-        let low = _mm_loadu_si128(rows[low].add(offset).cast());
-        let high = _mm_loadu_si128(rows[high].add(offset).cast());
-        _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(low), high)
-    };
-    let (a, b, c, d) = (pair(0, 4), pair(1, 5), pair(2, 6), pair(3, 7));
+    let [a, b, c, d] = unsafe { paired(rows, offset) };
     let (ab_low, ab_high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
     let (cd_low, cd_high) = (_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
     [
@@ -46,9 +76,9 @@ pub(super) unsafe fn transposed(rows: &RowPointers, offset: usize) -> [__m256i; 
 /// Two bytes are readable at `offset` of every row.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) unsafe fn halves(rows: &RowPointers, offset: usize) -> __m256 {
+pub(super) unsafe fn halves(rows: EightRows, offset: usize) -> __m256 {
     // SAFETY: readable by contract.
-    let half = |row: usize| unsafe { i32::from(rows[row].add(offset).cast::<i16>().read_unaligned()) };
+    let half = |row: usize| unsafe { i32::from(rows.at(row, offset).cast::<i16>().read_unaligned()) };
     let v = _mm_cvtsi32_si128(half(0));
     let v = _mm_insert_epi16::<1>(v, half(1));
     let v = _mm_insert_epi16::<2>(v, half(2));
@@ -65,9 +95,9 @@ pub(super) unsafe fn halves(rows: &RowPointers, offset: usize) -> __m256 {
 /// Four bytes are readable at `offset` of every row.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) unsafe fn dwords(rows: &RowPointers, offset: usize) -> __m256i {
+pub(super) unsafe fn dwords(rows: EightRows, offset: usize) -> __m256i {
     // SAFETY: readable by contract.
-    let dword = |row: usize| unsafe { rows[row].add(offset).cast::<i32>().read_unaligned() };
+    let dword = |row: usize| unsafe { rows.at(row, offset).cast::<i32>().read_unaligned() };
     _mm256_setr_epi32(dword(0), dword(1), dword(2), dword(3), dword(4), dword(5), dword(6), dword(7))
 }
 
@@ -80,4 +110,33 @@ pub(super) fn pairs_of_halves(pairs: __m256i) -> (__m256, __m256) {
     );
     let split = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_shuffle_epi8(pairs, apart));
     (_mm256_cvtph_ps(_mm256_castsi256_si128(split)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(split)))
+}
+
+/// Sums per row: of four vectors with eight 16-bit numbers each of rows i and i + 4, the sums of rows 0 to 7, in order.
+/// In halves: each lane holds two numbers still to be added. Any four of a row's numbers must add up within 16 bits.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn half_sums_of_words([a, b, c, d]: [__m256i; 4]) -> __m256i {
+    let two = |a, b| _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (even, odd) = even_and_odd(two(a, b), two(c, d));
+    _mm256_add_epi16(even, odd)
+}
+
+/// Sums per row: of four vectors with four 32-bit numbers each of rows i and i + 4, the sums of rows 0 to 7, in order.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn sums_of_dwords([a, b, c, d]: [__m256i; 4]) -> __m256i {
+    let two = |a, b| _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    let (even, odd) = even_and_odd(two(a, b), two(c, d));
+    _mm256_add_epi32(even, odd)
+}
+
+/// The even and the odd 32 bits of both, `a`'s first in each half.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn even_and_odd(a: __m256i, b: __m256i) -> (__m256i, __m256i) {
+    let (a, b) = (_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+    let even = _mm256_shuffle_ps::<0b10_00_10_00>(a, b);
+    let odd = _mm256_shuffle_ps::<0b11_01_11_01>(a, b);
+    (_mm256_castps_si256(even), _mm256_castps_si256(odd))
 }

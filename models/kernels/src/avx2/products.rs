@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::blocks::{Blocks, Pending, Q4_0, Q4_1, Q8_0};
 use super::floats::{self, F16, F32};
-use super::lanes::RowPointers;
+use super::lanes::EightRows;
 use super::superblocks::{Q4K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
@@ -32,93 +32,138 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
     }
 }
 
-/// The blocks of one tile's columns.
-struct TileBlocks<'a> {
-    tile: Tile,
-    activations: &'a Activations,
+/// Eight rows of a matrix, of which the lanes from `lane` on are the rows from `row` on.
+pub(super) struct RowGroup {
+    pub(super) rows: EightRows,
+    row: usize,
+    lane: usize,
 }
 
-impl TileBlocks<'_> {
-    /// The blocks number `block` of all columns, of which `column`'s is `column` places further.
-    #[inline(always)]
-    fn at(&self, block: usize) -> ColumnBlock {
-        let index = self.tile.index(block, 0);
-        ColumnBlock {
-            quants: self.activations.quants()[index * QUANT_BLOCK..].as_ptr(),
-            scale: self.activations.scales()[index..].as_ptr(),
-            sum: self.activations.sums()[index..].as_ptr(),
-            half_sums: self.activations.half_sums()[index..].as_ptr(),
-        }
+impl RowGroup {
+    /// The rows of `part` in groups. Where the matrix ends before a group does, the group begins earlier; a matrix of
+    /// fewer than eight rows is taken row by row, each standing for all eight.
+    pub(super) fn all<'a>(part: &'a RowsOf<'_>) -> impl Iterator<Item = Self> + 'a {
+        let total = part.weights.rows();
+        let (step, stride) = if total < ROW_GROUP { (1, 0) } else { (ROW_GROUP, part.weights.row_bytes()) };
+        part.rows.clone().step_by(step).map(move |row| {
+            let first = if total < ROW_GROUP { row } else { row.min(total - ROW_GROUP) };
+            let rows = EightRows { first: part.weights.row(first).as_ptr(), stride };
+            Self { rows, row, lane: row - first }
+        })
     }
-}
 
-impl ColumnBlock {
-    /// The same block of the column `columns` further.
-    ///
-    /// # Safety
-    /// The tile has such a column.
-    #[inline(always)]
-    unsafe fn right(self, columns: usize) -> Self {
-        // SAFETY: the blocks of a tile's columns lie side by side.
-        unsafe {
-            Self {
-                quants: self.quants.add(columns * QUANT_BLOCK),
-                scale: self.scale.add(columns),
-                sum: self.sum.add(columns),
-                half_sums: self.half_sums.add(columns),
-            }
-        }
+    /// Stores the sums of one column, a lane for each row.
+    #[inline]
+    pub(super) fn store(&self, part: &RowsOf<'_>, column: usize, sums: &[f32; ROW_GROUP]) {
+        let end = if self.rows.stride == 0 { 1 } else { ROW_GROUP };
+        part.store(column, self.row, &sums[self.lane..end]);
     }
-}
-
-/// Pointers to eight rows from `first` on; where the matrix ends before, its last row stands in.
-pub(super) fn row_pointers(part: &RowsOf<'_>, first: usize) -> RowPointers {
-    std::array::from_fn(|i| part.weights.row((first + i).min(part.rows.end - 1)).as_ptr())
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
     for tile in part.activations.tiles() {
-        let blocks = TileBlocks { tile, activations: part.activations };
-        for first in part.rows.clone().step_by(ROW_GROUP) {
-            let rows = row_pointers(part, first);
+        let columns = ColumnBlock::first_of(part.activations, tile);
+        for group in RowGroup::all(part) {
             // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
             unsafe {
                 if tile.columns == 1 {
-                    let sums = one_column::<B>(rows, &blocks);
-                    part.store(tile.first, first, &sums);
+                    let sums = one_column::<B>(group.rows, columns, tile.blocks);
+                    group.store(part, tile.first, &sums);
                 } else {
-                    many_columns::<B>(rows, &blocks, &mut |column, sums| part.store(tile.first + column, first, sums));
+                    let mut accs = [_mm256_setzero_ps(); COLUMN_TILE_MAX];
+                    many_columns::<B>(group.rows, columns, tile.blocks, &mut accs[..tile.columns]);
+                    for (column, acc) in accs[..tile.columns].iter().enumerate() {
+                        group.store(part, tile.first + column, &floats_of(*acc));
+                    }
                 }
             }
         }
     }
 }
 
-/// # Safety
-/// Each pointer is to a row of the tile's number of blocks.
+impl ColumnBlock {
+    /// The first block of the first column of a tile, whose blocks all lie behind it in order.
+    fn first_of(activations: &Activations, tile: Tile) -> Self {
+        let range = tile.index(0, 0)..tile.index(tile.blocks, 0);
+        Self {
+            quants: activations.quants()[range.start * QUANT_BLOCK..range.end * QUANT_BLOCK].as_ptr(),
+            scale: activations.scales()[range.clone()].as_ptr(),
+            sum: activations.sums()[range.clone()].as_ptr(),
+            half_sums: activations.half_sums()[range].as_ptr(),
+        }
+    }
+
+    /// The block `blocks` places further: in the same place of a later column, or of a later block.
+    #[inline(always)]
+    pub(super) fn right(self, blocks: usize) -> Self {
+        Self {
+            quants: self.quants.wrapping_add(blocks * QUANT_BLOCK),
+            scale: self.scale.wrapping_add(blocks),
+            sum: self.sum.wrapping_add(blocks),
+            half_sums: self.half_sums.wrapping_add(blocks),
+        }
+    }
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_column<B: Blocks>(mut rows: RowPointers, blocks: &TileBlocks<'_>) -> [f32; ROW_GROUP] {
-    let mut acc = _mm256_setzero_ps();
+#[inline]
+fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
+    let mut floats = [0.0; ROW_GROUP];
+    // SAFETY: eight floats.
+    unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), v) };
+    floats
+}
+
+/// # Safety
+/// The rows and the column have `blocks` blocks of 32, a whole number of the type's.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> [f32; ROW_GROUP] {
+    let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: B::Pending::none(), column };
     // The next group of rows follows this one in memory; the hardware's prefetcher would stop at every page.
-    let mut ahead = rows[0].wrapping_add(rows[ROW_GROUP - 1].addr() - rows[0].addr());
-    let mut block = 0;
-    while block < blocks.tile.blocks {
+    let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
+    for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and of the column. Prefetching never faults.
         unsafe {
-            ahead = prefetched(ahead, B::BYTES * ROW_GROUP);
-            let packed = B::load(&rows);
-            for run in 0..B::RUNS {
-                acc = B::run(&packed, run).accumulate(blocks.at(block + run), acc);
+            let scales = B::scales(rows);
+            for number in 0..B::PARTS {
+                ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
+                late.add(B::products::<0>(rows, &scales, number, column), column);
+                if B::RUNS >= 2 {
+                    late.add(B::products::<1>(rows, &scales, number, column.right(1)), column.right(1));
+                }
+                if B::RUNS == 4 {
+                    late.add(B::products::<2>(rows, &scales, number, column.right(2)), column.right(2));
+                    late.add(B::products::<3>(rows, &scales, number, column.right(3)), column.right(3));
+                }
+                column = column.right(B::RUNS);
             }
         }
-        rows = rows.map(|row| row.wrapping_add(B::BYTES));
-        block += B::RUNS;
+        rows = rows.right(B::BYTES);
     }
-    let mut sums = [0.0; ROW_GROUP];
-    // SAFETY: eight floats.
-    unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), acc) };
-    sums
+    // SAFETY: the last run's column.
+    floats_of(if blocks == 0 { late.acc } else { unsafe { late.pending.finish(late.column, late.acc) } })
+}
+
+/// Sums whose last addend is still pending.
+struct Late<B: Blocks> {
+    acc: __m256,
+    pending: B::Pending,
+    column: ColumnBlock,
+}
+
+impl<B: Blocks> Late<B> {
+    /// Finishes what is pending, and leaves `next` so.
+    ///
+    /// # Safety
+    /// `column` is that of `next`.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn add(&mut self, next: B::Pending, column: ColumnBlock) {
+        // SAFETY: the columns are whole blocks.
+        self.acc = unsafe { self.pending.finish(self.column, self.acc) };
+        (self.pending, self.column) = (next, column);
+    }
 }
 
 /// Asks for `bytes` from `start` on, and returns their end.
@@ -126,41 +171,46 @@ unsafe fn one_column<B: Blocks>(mut rows: RowPointers, blocks: &TileBlocks<'_>) 
 #[inline]
 fn prefetched(start: *const u8, bytes: usize) -> *const u8 {
     for offset in (0..bytes).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(offset).cast());
+        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast());
     }
     start.wrapping_add(bytes)
 }
 
 /// # Safety
-/// Each pointer is to a row of the tile's number of blocks.
+/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn many_columns<B: Blocks>(
-    mut rows: RowPointers,
-    blocks: &TileBlocks<'_>,
-    store: &mut dyn FnMut(usize, &[f32; ROW_GROUP]),
-) {
-    let mut accs = [_mm256_setzero_ps(); COLUMN_TILE_MAX];
-    let accs = &mut accs[..blocks.tile.columns];
-    let mut block = 0;
-    while block < blocks.tile.blocks {
+unsafe fn many_columns<B: Blocks>(mut rows: EightRows, mut columns: ColumnBlock, blocks: usize, accs: &mut [__m256]) {
+    for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
         unsafe {
-            let packed = B::load(&rows);
-            for run in 0..B::RUNS {
-                let weights = B::run(&packed, run);
-                let columns = blocks.at(block + run);
-                for (column, acc) in accs.iter_mut().enumerate() {
-                    *acc = weights.accumulate(columns.right(column), *acc);
+            let scales = B::scales(rows);
+            for number in 0..B::PARTS {
+                let part = B::part(rows, number);
+                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs);
+                if B::RUNS >= 2 {
+                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs);
+                }
+                if B::RUNS == 4 {
+                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs);
+                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs);
                 }
             }
         }
-        rows = rows.map(|row| row.wrapping_add(B::BYTES));
-        block += B::RUNS;
+        rows = rows.right(B::BYTES);
     }
-    for (column, acc) in accs.iter().enumerate() {
-        let mut sums = [0.0; ROW_GROUP];
-        // SAFETY: eight floats.
-        unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };
-        store(column, &sums);
+}
+
+/// Multiplies one run with the blocks of all columns, and returns the place of the next blocks.
+///
+/// # Safety
+/// A block of each column lies from `columns` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn each_column(weights: &impl Weights, mut columns: ColumnBlock, accs: &mut [__m256]) -> ColumnBlock {
+    for acc in accs {
+        // SAFETY: by contract.
+        *acc = unsafe { weights.accumulate(columns, *acc) };
+        columns = columns.right(1);
     }
+    columns
 }

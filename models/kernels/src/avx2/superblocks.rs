@@ -2,42 +2,54 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::Blocks;
-use super::lanes::{RowPointers, halves, pairs_of_halves, transposed};
-use super::weights::{Sixteenths, Unsigned};
+use super::blocks::{Blocks, PendingNibbles, PendingSums, nibble_products};
+use super::lanes::{EightRows, halves, paired, pairs_of_halves, transposed};
+use super::weights::{ColumnBlock, Sixteenths, Unsigned};
 
 pub(super) enum Q4K {}
 pub(super) enum Q6K {}
 
-/// A block of Q4_K: d, dmin, eight 6-bit scales and minima, then per 64 weights 32 bytes of nibbles.
-pub(super) struct PackedQ4K {
-    rows: RowPointers,
+/// Of Q4_K: a factor and a minimum for each of the eight runs.
+pub(super) struct ScalesQ4K {
     d: __m256,
-    dmin: __m256,
+    negative_dmin: __m256,
     /// Byte i of a lane: the scale of run i, of run i + 4.
     scales: [__m256i; 2],
     /// Byte i of a lane: the minimum of run i, of run i + 4.
     minima: [__m256i; 2],
 }
 
-/// Byte `index` of every lane, as a float.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn byte(bytes: __m256i, index: usize) -> __m256 {
-    let shift = _mm_cvtsi64_si128(8 * index as i64);
-    _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(bytes, shift), _mm256_set1_epi32(255)))
+impl ScalesQ4K {
+    /// Integer factor, scale and offset of one of the eight runs.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn of_run(&self, run: usize) -> (__m256i, __m256, __m256) {
+        // Byte `run` of four to the low byte of both 16 bits of its lane, or of the lane alone.
+        let (twice, once) = (0x8000_8000_u32, 0x8080_8000_u32);
+        let placed = |bytes, pattern: u32, byte: u32| {
+            let lane = |first: u32| (pattern + (first + byte) * if pattern == twice { 0x0001_0001 } else { 1 }) as i32;
+            let (a, b, c, d) = (lane(0), lane(4), lane(8), lane(12));
+            _mm256_shuffle_epi8(bytes, _mm256_setr_epi32(a, b, c, d, a, b, c, d))
+        };
+        let (half, byte) = (run / 4, run as u32 % 4);
+        let minimum = _mm256_cvtepi32_ps(placed(self.minima[half], once, byte));
+        (placed(self.scales[half], twice, byte), self.d, _mm256_mul_ps(self.negative_dmin, minimum))
+    }
 }
 
 impl Blocks for Q4K {
     const BYTES: usize = 144;
-    const RUNS: usize = 8;
-    type Packed = PackedQ4K;
+    const PARTS: usize = 4;
+    const RUNS: usize = 2;
+    type Scales = ScalesQ4K;
+    type Part = [[__m256i; 4]; 2];
     type Run = Unsigned<8>;
+    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn load(rows: &RowPointers) -> PackedQ4K {
-        // SAFETY: a block begins with 16 bytes of scales.
+    unsafe fn scales(rows: EightRows) -> ScalesQ4K {
+        // SAFETY: a block begins with d, dmin and 12 bytes of packed scales and minima.
         let [pairs, s, m, mixed] = unsafe { transposed(rows, 0) };
         let (d, dmin) = pairs_of_halves(pairs);
         let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
@@ -45,86 +57,133 @@ impl Blocks for Q4K {
         let scales = [_mm256_and_si256(s, six), _mm256_or_si256(_mm256_and_si256(mixed, four), top(s))];
         let high = _mm256_and_si256(_mm256_srli_epi16::<4>(mixed), four);
         let minima = [_mm256_and_si256(m, six), _mm256_or_si256(high, top(m))];
-        PackedQ4K { rows: *rows, d, dmin, scales, minima }
+        ScalesQ4K { d, negative_dmin: _mm256_xor_ps(dmin, _mm256_set1_ps(-0.0)), scales, minima }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run(packed: &PackedQ4K, run: usize) -> Unsigned<8> {
-        let start = 16 + run / 2 * 32;
-        // SAFETY: the pointers are still those of whole blocks, of 16 + 4 × 32 bytes.
-        let ([a, b, c, d], [e, f, g, h]) =
-            unsafe { (transposed(&packed.rows, start), transposed(&packed.rows, start + 16)) };
-        let (shift, mask) = (_mm_cvtsi64_si128(run as i64 % 2 * 4), _mm256_set1_epi8(15));
-        let nibbles = |v| _mm256_and_si256(_mm256_srl_epi16(v, shift), mask);
-        let scale = _mm256_mul_ps(packed.d, byte(packed.scales[run / 4], run % 4));
-        let minimum = _mm256_mul_ps(packed.dmin, byte(packed.minima[run / 4], run % 4));
-        Unsigned {
-            quants: [nibbles(a), nibbles(b), nibbles(c), nibbles(d), nibbles(e), nibbles(f), nibbles(g), nibbles(h)],
-            scale,
-            offset: _mm256_xor_ps(minimum, _mm256_set1_ps(-0.0)),
+    unsafe fn part(rows: EightRows, part: usize) -> [[__m256i; 4]; 2] {
+        let start = 16 + part * 32;
+        // SAFETY: after 16 bytes of scales, a block has four times 32 of nibbles.
+        unsafe { [transposed(rows, start), transposed(rows, start + 16)] }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesQ4K, number: usize, part: &[[__m256i; 4]; 2]) -> Unsigned<8> {
+        let mask = _mm256_set1_epi8(15);
+        let nibbles = |v| _mm256_and_si256(if R == 0 { v } else { _mm256_srli_epi16::<4>(v) }, mask);
+        let &[[a, b, c, d], [e, f, g, h]] = part;
+        let (factor, scale, offset) = scales.of_run(2 * number + R);
+        let quants = [nibbles(a), nibbles(b), nibbles(c), nibbles(d), nibbles(e), nibbles(f), nibbles(g), nibbles(h)];
+        Unsigned { quants, factor, scale, offset }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesQ4K,
+        number: usize,
+        column: ColumnBlock,
+    ) -> PendingNibbles {
+        let (start, mask) = (16 + number * 32, _mm256_set1_epi8(15));
+        let nibbles = |v| _mm256_and_si256(if R == 0 { v } else { _mm256_srli_epi16::<4>(v) }, mask);
+        let (factor, scale, offset) = scales.of_run(2 * number + R);
+        // SAFETY: by contract; a part is 32 bytes.
+        unsafe {
+            let (v, w) = (paired(rows, start), paired(rows, start + 16));
+            let half_sums = nibble_products(|i| nibbles(v[i]), |i| nibbles(w[i]), column);
+            PendingNibbles { half_sums, factor, scale, offset }
         }
     }
 }
 
-/// A block of Q6_K: 128 bytes of low nibbles, 64 of high pairs of bits, 16 signed factors, d.
-pub(super) struct PackedQ6K {
-    rows: RowPointers,
-    scale: __m256,
+/// Of Q6_K: d, and a signed factor for each 16 weights.
+pub(super) struct ScalesQ6K {
+    d: __m256,
     /// Byte i of a lane of vector j: the factor of the sixteen number 4j + i.
     factors: [__m256i; 4],
 }
 
+/// Half a block of Q6_K: low nibbles of runs 0 and 2, of runs 1 and 3, and the high pairs of bits of all four.
+pub(super) struct PartQ6K {
+    low: [[__m256i; 8]; 2],
+    high: [__m256i; 8],
+}
+
 impl Blocks for Q6K {
     const BYTES: usize = 210;
-    const RUNS: usize = 8;
-    type Packed = PackedQ6K;
+    const PARTS: usize = 2;
+    const RUNS: usize = 4;
+    type Scales = ScalesQ6K;
+    type Part = PartQ6K;
     type Run = Sixteenths;
+    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn load(rows: &RowPointers) -> PackedQ6K {
+    unsafe fn scales(rows: EightRows) -> ScalesQ6K {
         // SAFETY: a block is 210 bytes, the factors at 192 and d at 208.
-        unsafe { PackedQ6K { rows: *rows, scale: halves(rows, 208), factors: transposed(rows, 192) } }
+        unsafe { ScalesQ6K { d: halves(rows, 208), factors: transposed(rows, 192) } }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run(packed: &PackedQ6K, run: usize) -> Sixteenths {
-        // Each half of the block packs four runs: two in the low nibbles of 64 bytes, two in the high ones.
-        let (side, run_of_side) = (run / 4, run % 4);
-        let (low, high) = (side * 64 + run_of_side % 2 * 32, 128 + side * 32);
-        // SAFETY: the pointers are still those of whole blocks.
-        let (l0, l1, h0, h1) = unsafe {
-            (
-                transposed(&packed.rows, low),
-                transposed(&packed.rows, low + 16),
-                transposed(&packed.rows, high),
-                transposed(&packed.rows, high + 16),
-            )
+    unsafe fn part(rows: EightRows, part: usize) -> PartQ6K {
+        // SAFETY: a block has twice 64 bytes of nibbles, then twice 32 of pairs of bits.
+        let thirty_two = |offset: usize| unsafe {
+            let ([a, b, c, d], [e, f, g, h]) = (transposed(rows, offset), transposed(rows, offset + 16));
+            [a, b, c, d, e, f, g, h]
         };
-        let nibble_shift = _mm_cvtsi64_si128(run_of_side as i64 / 2 * 4);
-        let pair_shift = _mm_cvtsi64_si128(run_of_side as i64 * 2);
-        let quants = |low, high| {
-            let nibble = _mm256_and_si256(_mm256_srl_epi16(low, nibble_shift), _mm256_set1_epi8(15));
-            let pair = _mm256_and_si256(_mm256_srl_epi16(high, pair_shift), _mm256_set1_epi8(3));
-            _mm256_or_si256(nibble, _mm256_slli_epi16::<4>(pair))
+        let low = [thirty_two(part * 64), thirty_two(part * 64 + 32)];
+        PartQ6K { low, high: thirty_two(128 + part * 32) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesQ6K, number: usize, part: &PartQ6K) -> Sixteenths {
+        let quants = |i: usize| {
+            let (low, high) = (part.low[R % 2][i], part.high[i]);
+            let nibble = if R < 2 { low } else { _mm256_srli_epi16::<4>(low) };
+            let pair = match R {
+                0 => _mm256_slli_epi16::<4>(high),
+                1 => _mm256_slli_epi16::<2>(high),
+                2 => high,
+                _ => _mm256_srli_epi16::<2>(high),
+            };
+            let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
+            _mm256_or_si256(_mm256_and_si256(nibble, four), _mm256_and_si256(pair, two))
         };
         // A factor to the high byte of a 16-bit lane, and down again with its sign.
-        let bytes = packed.factors[run / 2];
-        let (first, second) = (run % 2 * 2, run % 2 * 2 + 1);
+        let bytes = scales.factors[2 * number + R / 2];
+        let (first, second) = (R % 2 * 2, R % 2 * 2 + 1);
         let placed = |low: usize, high: usize| {
             let lane = (0x80 | low << 8 | 0x80 << 16 | high << 24) as i32;
-            let lanes =
-                _mm256_setr_epi32(0, 0x0400_0400, 0x0800_0800, 0x0c00_0c00, 0, 0x0400_0400, 0x0800_0800, 0x0c00_0c00);
-            _mm256_shuffle_epi8(bytes, _mm256_add_epi32(_mm256_set1_epi32(lane), lanes))
+            let (b, c, d) = (lane + 0x0400_0400, lane + 0x0800_0800, lane + 0x0c00_0c00);
+            _mm256_shuffle_epi8(bytes, _mm256_setr_epi32(lane, b, c, d, lane, b, c, d))
         };
         Sixteenths {
-            quants: std::array::from_fn(|i| if i < 4 { quants(l0[i], h0[i]) } else { quants(l1[i - 4], h1[i - 4]) }),
+            quants: [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)],
             factors: [_mm256_srai_epi16::<8>(placed(first, first)), _mm256_srai_epi16::<8>(placed(second, second))],
             // 32 × the factor: five bits less down.
             offsets: _mm256_srai_epi16::<3>(placed(first, second)),
-            scale: packed.scale,
+            scale: scales.d,
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesQ6K,
+        number: usize,
+        column: ColumnBlock,
+    ) -> PendingSums {
+        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
+        unsafe {
+            let part = Self::part(rows, number);
+            PendingSums { sums: Self::run::<R>(scales, number, &part).sums(column), scale: scales.d }
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants
 //! are broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps
-//! per block are `acc += (scale · column's scale) · sum` and, where there is an offset, `acc += offset · column's sum`,
+//! per block are `acc += (scale · column's scale) · sum · factor` (an integer) and, where there is an offset, `acc += offset · column's sum`,
 //! in this order for every number of columns, so a column's result does not depend on its neighbours.
 
 use std::arch::x86_64::*;
@@ -25,9 +25,11 @@ pub(super) trait Weights {
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256;
 }
 
-/// Quants without sign, of which `RUN` pairs of products fit 16 bits, with a scale and an offset per row.
+/// Quants without sign, of which `RUN` pairs of products fit 16 bits, with a factor, a scale and an offset per row.
 pub(super) struct Unsigned<const RUN: usize> {
     pub(super) quants: [__m256i; 8],
+    /// A 16-bit integer, twice in each lane.
+    pub(super) factor: __m256i,
     pub(super) scale: __m256,
     pub(super) offset: __m256,
 }
@@ -57,12 +59,44 @@ unsafe fn four(column: ColumnBlock, i: usize) -> __m256i {
     unsafe { _mm256_set1_epi32(column.quants.cast::<i32>().add(i).read_unaligned()) }
 }
 
+/// The first or the second 16 quants of a column, in both halves.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn scaled(sum: __m256i, scale: __m256, column: ColumnBlock, acc: __m256) -> __m256 {
+pub(super) unsafe fn sixteen(column: ColumnBlock, half: usize) -> __m256i {
+    // SAFETY: a block has 32 quants.
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(column.quants.add(16 * half).cast()) })
+}
+
+/// `acc` += `sum` × the rows' scale × the column's.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) unsafe fn scaled(sum: __m256i, scale: __m256, column: ColumnBlock, acc: __m256) -> __m256 {
     // SAFETY: a block has a scale (contract of `accumulate`).
     let scale = _mm256_mul_ps(scale, _mm256_set1_ps(unsafe { *column.scale }));
     _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc)
+}
+
+/// `acc` += `sum` × the rows' scale × the column's, += the rows' offset × the column's sum.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) unsafe fn scaled_with_offset(
+    sum: __m256i,
+    (scale, offset): (__m256, __m256),
+    column: ColumnBlock,
+    acc: __m256,
+) -> __m256 {
+    // SAFETY: by contract.
+    let (acc, column_sum) = unsafe { (scaled(sum, scale, column, acc), _mm256_set1_ps(*column.sum)) };
+    _mm256_fmadd_ps(offset, column_sum, acc)
 }
 
 impl<const RUN: usize> Weights for Unsigned<RUN> {
@@ -74,15 +108,13 @@ impl<const RUN: usize> Weights for Unsigned<RUN> {
         let p = |i: usize| unsafe { _mm256_maddubs_epi16(self.quants[i], four(column, i)) };
         let low = _mm256_add_epi16(_mm256_add_epi16(p(0), p(1)), _mm256_add_epi16(p(2), p(3)));
         let high = _mm256_add_epi16(_mm256_add_epi16(p(4), p(5)), _mm256_add_epi16(p(6), p(7)));
-        let ones = _mm256_set1_epi16(1);
         let sum = if RUN == 8 {
-            _mm256_madd_epi16(_mm256_add_epi16(low, high), ones)
+            _mm256_madd_epi16(_mm256_add_epi16(low, high), self.factor)
         } else {
-            _mm256_add_epi32(_mm256_madd_epi16(low, ones), _mm256_madd_epi16(high, ones))
+            _mm256_add_epi32(_mm256_madd_epi16(low, self.factor), _mm256_madd_epi16(high, self.factor))
         };
         // SAFETY: by this function's contract.
-        let (acc, column_sum) = unsafe { (scaled(sum, self.scale, column, acc), _mm256_set1_ps(*column.sum)) };
-        _mm256_fmadd_ps(self.offset, column_sum, acc)
+        unsafe { scaled_with_offset(sum, (self.scale, self.offset), column, acc) }
     }
 }
 
@@ -105,10 +137,14 @@ impl Weights for Signed {
     }
 }
 
-impl Weights for Sixteenths {
+impl Sixteenths {
+    /// The sums of products with a column, their factors and offsets included.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+    pub(super) unsafe fn sums(&self, column: ColumnBlock) -> __m256i {
         // Two pairs of 63 × 127 fit 16 bits, no more. The whole, with its factors, stays below 2²⁴ once the offset is
         // gone, so its conversion to f32 is exact.
         let p = |i: usize| {
@@ -123,8 +159,15 @@ impl Weights for Sixteenths {
         let sum = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
         // SAFETY: by this function's contract.
         let halves = unsafe { _mm256_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) };
-        let sum = _mm256_sub_epi32(sum, _mm256_madd_epi16(self.offsets, halves));
+        _mm256_sub_epi32(sum, _mm256_madd_epi16(self.offsets, halves))
+    }
+}
+
+impl Weights for Sixteenths {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
-        unsafe { scaled(sum, self.scale, column, acc) }
+        unsafe { scaled(self.sums(column), self.scale, column, acc) }
     }
 }

@@ -20,7 +20,7 @@ fn product(kernels: &Kernels, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
 fn exact(weights: Matrix<'_>, x: &[f32]) -> Vec<(f64, f64, f64)> {
     let (rows, width) = (weights.rows(), weights.width());
     let mut floats = vec![0.0; width];
-    let mut out = vec![(0.0, 0.0, 0.0); if width == 0 { 0 } else { x.len() / width * rows }];
+    let mut out = vec![(0.0, 0.0, 0.0); x.len().checked_div(width).unwrap_or(0) * rows];
     for row in 0..rows {
         weights.dequantize_row(row, &mut floats);
         let greatest = floats.iter().fold(0f32, |max, w| max.max(w.abs()));

@@ -1,0 +1,214 @@
+//! The executor that runs requests: our kernels over mapped weights, one arena, nothing allocated once it is warm.
+//!
+//! A step reads each weight once, whatever the number of its tokens. Of a prompt only the positions that are asked for
+//! are multiplied with the head.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product};
+
+use crate::Model;
+use crate::generation::Wanted;
+use crate::limits::SCORED_POSITIONS_AT_ONCE;
+use crate::plan::Layer;
+
+/// Runs steps of any model on the kernels' threads, one at a time.
+pub struct Executor {
+    kernels: Arc<Kernels>,
+    arena: Arena,
+    logits: Vec<f32>,
+}
+
+impl std::fmt::Debug for Executor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("threads", &self.kernels.threads()).finish_non_exhaustive()
+    }
+}
+
+/// Working memory of a step; it grows to the largest step and stays.
+#[derive(Default)]
+struct Arena {
+    hidden: Vec<f32>,
+    normed: Vec<f32>,
+    query: Vec<f32>,
+    key: Vec<f32>,
+    value: Vec<f32>,
+    attended: Vec<f32>,
+    gate: Vec<f32>,
+    up: Vec<f32>,
+    gated: Vec<f32>,
+    projected: Vec<f32>,
+    input: Activations,
+}
+
+/// The tokens of a step and where they stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    /// Token ids, below the vocabulary's length.
+    pub tokens: &'a [u32],
+    /// Position of the first.
+    pub position: usize,
+    /// Which logits to compute.
+    pub wanted: Wanted,
+}
+
+impl Executor {
+    /// An executor over `threads` threads of its own.
+    #[must_use]
+    pub fn new(threads: NonZeroUsize, isa: Isa) -> Self {
+        Self { kernels: Arc::new(Kernels::new(threads, isa)), arena: Arena::default(), logits: Vec::new() }
+    }
+
+    /// Instructions that it uses.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.kernels.isa()
+    }
+
+    /// Threads that it uses.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.kernels.threads()
+    }
+
+    /// Processor time that its threads have used since they began.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        self.kernels.cpu_time()
+    }
+
+    /// The logits of the last step's last token (\[vocabulary\]): empty when none were wanted.
+    pub fn logits(&mut self) -> &mut Vec<f32> {
+        &mut self.logits
+    }
+
+    /// Computes `run` and puts its keys and values into `cache`, which afterwards ends with the run's last position.
+    /// `each` gets the logits of every token, in order, where [`Wanted::Each`] asks for them.
+    ///
+    /// # Panics
+    /// When a token is past the vocabulary, the positions before the run are not in the cache, or the cache has no room.
+    pub fn run(&mut self, model: &Model, cache: &mut KvCache, run: Run<'_>, each: &mut dyn FnMut(usize, &[f32])) {
+        let plan = model.plan();
+        let end = run.position + run.tokens.len();
+        assert!(run.position <= cache.len() && end <= cache.capacity(), "the cache holds what precedes the run");
+        cache.set_len(end);
+        self.arena.resize(model, run.tokens.len());
+        let embedding = plan.token_embedding.matrix(model.artifact());
+        for (token, row) in run.tokens.iter().zip(self.arena.hidden.chunks_exact_mut(plan.hidden)) {
+            embedding.dequantize_row(*token as usize, row);
+        }
+        for (index, layer) in plan.layers.iter().enumerate() {
+            self.attention(model, layer, (index, run.position), cache);
+            self.feed_forward(model, layer);
+        }
+        self.head(model, run, each);
+    }
+
+    fn attention(&mut self, model: &Model, layer: &Layer, (index, position): (usize, usize), cache: &mut KvCache) {
+        let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
+        let arena = &mut self.arena;
+        let gain = layer.attention_norm.values(artifact);
+        kernels.rms_norm(&arena.hidden, gain, plan.rms_epsilon, &mut arena.normed);
+        kernels.activate(&mut arena.input, &arena.normed, plan.hidden);
+        kernels.products(
+            &arena.input,
+            &mut [
+                Product { weights: layer.query.matrix(artifact), out: &mut arena.query },
+                Product { weights: layer.key.matrix(artifact), out: &mut arena.key },
+                Product { weights: layer.value.matrix(artifact), out: &mut arena.value },
+            ],
+        );
+        kernels.rope(&mut arena.query, model.rope(), plan.heads, position);
+        kernels.rope(&mut arena.key, model.rope(), plan.kv_heads, position);
+        kernels.kv_write(cache, index, position, &arena.key, &arena.value);
+        #[expect(clippy::cast_precision_loss, reason = "a head is far narrower than 2^24")]
+        let scale = 1.0 / (plan.head_dim as f32).sqrt();
+        kernels.attention(AttentionCall {
+            q: &arena.query,
+            kv: cache,
+            layer: index,
+            heads: plan.heads,
+            first_position: position,
+            scale,
+            out: &mut arena.attended,
+        });
+        kernels.activate(&mut arena.input, &arena.attended, plan.heads * plan.head_dim);
+        let weights = layer.attention_output.matrix(artifact);
+        kernels.products(&arena.input, &mut [Product { weights, out: &mut arena.projected }]);
+        kernels.add(&mut arena.hidden, &arena.projected);
+    }
+
+    fn feed_forward(&mut self, model: &Model, layer: &Layer) {
+        let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
+        let arena = &mut self.arena;
+        let gain = layer.feed_forward_norm.values(artifact);
+        kernels.rms_norm(&arena.hidden, gain, plan.rms_epsilon, &mut arena.normed);
+        kernels.activate(&mut arena.input, &arena.normed, plan.hidden);
+        kernels.products(
+            &arena.input,
+            &mut [
+                Product { weights: layer.gate.matrix(artifact), out: &mut arena.gate },
+                Product { weights: layer.up.matrix(artifact), out: &mut arena.up },
+            ],
+        );
+        kernels.silu_mul(&arena.gate, &arena.up, &mut arena.gated);
+        kernels.activate(&mut arena.input, &arena.gated, plan.feed_forward);
+        let weights = layer.down.matrix(artifact);
+        kernels.products(&arena.input, &mut [Product { weights, out: &mut arena.projected }]);
+        kernels.add(&mut arena.hidden, &arena.projected);
+    }
+
+    fn head(&mut self, model: &Model, run: Run<'_>, each: &mut dyn FnMut(usize, &[f32])) {
+        let (plan, tokens) = (model.plan(), run.tokens.len());
+        match run.wanted {
+            Wanted::Nothing => self.logits.clear(),
+            Wanted::Last => self.project(model, tokens - 1..tokens),
+            Wanted::Each => {
+                for begin in (0..tokens).step_by(SCORED_POSITIONS_AT_ONCE) {
+                    let end = tokens.min(begin + SCORED_POSITIONS_AT_ONCE);
+                    self.project(model, begin..end);
+                    for (index, logits) in self.logits.chunks_exact(plan.vocabulary).enumerate() {
+                        each(begin + index, logits);
+                    }
+                }
+                let last = self.logits.len() - plan.vocabulary;
+                self.logits.drain(..last);
+            }
+        }
+    }
+
+    /// Logits of some positions of the step: \[positions, vocabulary\].
+    fn project(&mut self, model: &Model, positions: std::ops::Range<usize>) {
+        let (plan, artifact, arena) = (model.plan(), model.artifact(), &mut self.arena);
+        let normed = &mut arena.normed[..positions.len() * plan.hidden];
+        let hidden = &arena.hidden[positions.start * plan.hidden..positions.end * plan.hidden];
+        self.kernels.rms_norm(hidden, plan.output_norm.values(artifact), plan.rms_epsilon, normed);
+        self.kernels.activate(&mut arena.input, normed, plan.hidden);
+        self.logits.resize(positions.len() * plan.vocabulary, 0.0);
+        let weights = plan.output.matrix(artifact);
+        self.kernels.products(&arena.input, &mut [Product { weights, out: &mut self.logits }]);
+    }
+}
+
+impl Arena {
+    fn resize(&mut self, model: &Model, tokens: usize) {
+        let plan = model.plan();
+        let (width, kv_width) = (plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
+        for (buffer, width) in [
+            (&mut self.hidden, plan.hidden),
+            (&mut self.normed, plan.hidden),
+            (&mut self.projected, plan.hidden),
+            (&mut self.query, width),
+            (&mut self.attended, width),
+            (&mut self.key, kv_width),
+            (&mut self.value, kv_width),
+            (&mut self.gate, plan.feed_forward),
+            (&mut self.up, plan.feed_forward),
+            (&mut self.gated, plan.feed_forward),
+        ] {
+            buffer.resize(tokens * width, 0.0);
+        }
+    }
+}

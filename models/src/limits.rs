@@ -1,0 +1,36 @@
+//! The bounds of this crate, in one place.
+
+/// Layers of a model.
+pub const LAYERS_MAX: u32 = 1024;
+/// Attention heads of a layer.
+pub const HEADS_MAX: u32 = 1024;
+/// Width of a hidden state or of a feed-forward layer.
+pub const WIDTH_MAX: u32 = 1 << 20;
+/// Positions of a context window.
+pub const CONTEXT_MAX: u32 = 1 << 24;
+/// Entries of a vocabulary.
+pub const VOCABULARY_MAX: usize = 1 << 20;
+/// Positions of one block of the key-value cache.
+pub const KV_BLOCK_POSITIONS: usize = 32;
+/// Tokens of a prompt that one step computes: the wait of a cancellation.
+pub const PREFILL_CHUNK_TOKENS: usize = 256;
+/// Positions whose logits exist at the same time when a whole prompt is scored.
+pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
+/// Instructions a chat template may execute.
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
+/// Bytes of a chat template's source.
+pub const TEMPLATE_SOURCE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of a rendered prompt.
+pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 64 << 20;
+/// Stop strings of a request.
+pub const STOP_STRINGS_MAX: usize = 16;
+/// Bytes of one stop string.
+pub const STOP_STRING_BYTES_MAX: usize = 1024;
+/// Alternatives that a request may ask to see for every token.
+pub const TOP_LOGPROBS_MAX: usize = 20;
+/// Entries of a request's `logit_bias`.
+pub const LOGIT_BIAS_MAX: usize = 1024;
+/// Choices that a request may ask for each prompt.
+pub const CHOICES_MAX: usize = 128;
+/// Prompts of one request.
+pub const PROMPTS_MAX: usize = 256;

@@ -1,0 +1,201 @@
+//! Chat messages to a prompt, by the template that the model's file carries.
+//!
+//! A template is a program from a file that anyone may have made: it runs with bounded fuel and without access to
+//! anything but the messages.
+//!
+//! What a user writes never becomes a control token. Before rendering, each special token's text inside a message is
+//! broken by a mark (a noncharacter of Unicode that no message holds); after rendering, the prompt is split at the
+//! special tokens that are still whole, which only the template can have written, and the marks are taken out.
+//! A template thus sees every message as it is, unless the message spells a special token.
+//!
+//! Deliberately absent: tools and documents; a template for a model that brings none.
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, Value, context};
+
+use crate::ModelError;
+use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
+use crate::tokenizer::{Special, Start, TokenizeError, Tokenizer};
+
+const NAME: &str = "chat";
+
+/// A compiled chat template.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    source: String,
+    bos: String,
+    eos: String,
+    special: Option<AhoCorasick>,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, ….
+    pub role: String,
+    /// What is said.
+    pub content: String,
+    /// The speaker's name, where given.
+    pub name: Option<String>,
+}
+
+/// Why messages did not become a prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum TemplateError {
+    /// The template itself refused the messages, in its own words.
+    #[error("the model's chat template refuses these messages: {message}")]
+    Refused {
+        /// What the template raised.
+        message: String,
+    },
+    /// The template did not end within its fuel, or wrote too much.
+    #[error("the model's chat template took more than its budget")]
+    Budget(#[source] Option<minijinja::Error>),
+    /// The template failed.
+    #[error("the model's chat template failed")]
+    Failed(#[source] minijinja::Error),
+    /// The prompt cannot be tokenized.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// The messages hold every mark that could have been used.
+    #[error("the messages use all noncharacters of Unicode")]
+    NoMark,
+}
+
+impl ChatTemplate {
+    /// Compiles a template's source for a tokenizer.
+    ///
+    /// # Errors
+    /// [`ModelError`] when it is too long or does not compile.
+    pub fn compile(source: &str, tokenizer: &Tokenizer) -> Result<Self, ModelError> {
+        if source.len() > TEMPLATE_SOURCE_BYTES_MAX {
+            return Err(ModelError::TemplateTooLong { bytes: source.len(), max: TEMPLATE_SOURCE_BYTES_MAX });
+        }
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(TEMPLATE_FUEL));
+        let blocks = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(blocks.expect("the default delimiters are not changed"));
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
+        });
+        environment.add_template_owned(NAME, source.to_owned()).map_err(ModelError::Template)?;
+        let text = |id: Option<u32>| id.map(|id| tokenizer.text(id)).unwrap_or_default();
+        let texts: Vec<&str> = tokenizer.special_texts().filter(|text| text.chars().nth(1).is_some()).collect();
+        let special = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).ok();
+        Ok(Self {
+            environment,
+            source: source.to_owned(),
+            bos: text(tokenizer.bos()),
+            eos: text(tokenizer.eos()),
+            special: special.filter(|_| !texts.is_empty()),
+        })
+    }
+
+    /// The template as the file has it.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Token ids of a conversation, ready for the assistant's answer.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when the template refuses the messages, fails, or takes more than its budget.
+    pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, TemplateError> {
+        let mark = mark(messages).ok_or(TemplateError::NoMark)?;
+        let prompt = self.render(messages, mark)?;
+        let mut ids = Vec::new();
+        for (index, piece) in prompt.pieces(self.special.as_ref()).enumerate() {
+            let special = if index % 2 == 0 { Special::Plain } else { Special::Parsed };
+            let piece: String = piece.chars().filter(|&character| character != mark).collect();
+            ids.extend(tokenizer.encode(&piece, special, Start::Bare)?);
+        }
+        if let Some(bos) = tokenizer.added_bos()
+            && ids.first() != Some(&bos)
+        {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
+    }
+
+    fn render(&self, messages: &[Message], mark: char) -> Result<Prompt, TemplateError> {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|message| {
+                let content = self.broken(&message.content, mark);
+                match &message.name {
+                    Some(name) => context! { role => message.role.as_str(), content, name => self.broken(name, mark) },
+                    None => context! { role => message.role.as_str(), content },
+                }
+            })
+            .collect();
+        let template = self.environment.get_template(NAME).map_err(TemplateError::Failed)?;
+        let values = context! {
+            messages,
+            add_generation_prompt => true,
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
+        };
+        let text = template.render(values).map_err(refusal)?;
+        if text.len() > TEMPLATE_OUTPUT_BYTES_MAX {
+            return Err(TemplateError::Budget(None));
+        }
+        Ok(Prompt(text))
+    }
+
+    /// `text` with the mark after the first character of each special token that it spells, overlapping ones too.
+    fn broken(&self, text: &str, mark: char) -> String {
+        let Some(special) = &self.special else { return text.to_owned() };
+        let mut broken = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(found) = special.find(rest) {
+            let after = found.start() + rest[found.start()..].chars().next().map_or(1, char::len_utf8);
+            broken.push_str(&rest[..after]);
+            broken.push(mark);
+            rest = &rest[after..];
+        }
+        broken.push_str(rest);
+        broken
+    }
+}
+
+/// A rendered prompt: marks still inside.
+struct Prompt(String);
+
+impl Prompt {
+    /// Text and special tokens in turns, text first (possibly empty).
+    fn pieces<'a>(&'a self, special: Option<&'a AhoCorasick>) -> impl Iterator<Item = &'a str> {
+        let mut pieces = Vec::new();
+        let mut rest = 0;
+        for found in special.into_iter().flat_map(|special| special.find_iter(&self.0)) {
+            pieces.push(&self.0[rest..found.start()]);
+            pieces.push(&self.0[found.start()..found.end()]);
+            rest = found.end();
+        }
+        pieces.push(&self.0[rest..]);
+        pieces.into_iter()
+    }
+}
+
+/// Tells an error that a template raised on purpose from one that happened to it.
+#[derive(Debug, thiserror::Error)]
+#[error("raised by the template")]
+struct Raised;
+
+fn refusal(error: minijinja::Error) -> TemplateError {
+    let raised = std::error::Error::source(&error).is_some_and(|source| source.is::<Raised>());
+    match error.kind() {
+        ErrorKind::OutOfFuel => TemplateError::Budget(Some(error)),
+        _ if raised => TemplateError::Refused { message: error.detail().unwrap_or("no reason given").to_owned() },
+        _ => TemplateError::Failed(error),
+    }
+}
+
+/// A noncharacter that no message holds.
+fn mark(messages: &[Message]) -> Option<char> {
+    let held = |mark: char| messages.iter().any(|message| message.content.contains(mark));
+    ('\u{fdd0}'..='\u{fdef}').find(|&mark| !held(mark))
+}

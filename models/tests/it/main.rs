@@ -1,0 +1,8 @@
+//! What real weights and tiny seeded ones must give, against engines that no one here wrote.
+
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
+mod goldens;
+mod reference;
+mod requests;
+mod support;

@@ -1,0 +1,68 @@
+//! The two executors over one plan: ours, and candle's plain ops over weights that candle unpacked.
+
+use loader::fixture::{Random, TinyLlama};
+use loader::gguf::TensorType;
+use models::Model;
+
+use crate::support::{executor, log_softmax, logits, smollm2, tiny};
+
+const TYPES: [TensorType; 7] = [
+    TensorType::F32,
+    TensorType::F16,
+    TensorType::Q4_0,
+    TensorType::Q4_1,
+    TensorType::Q8_0,
+    TensorType::Q4K,
+    TensorType::Q6K,
+];
+
+/// Largest difference between the executors' log-probabilities over all positions and tokens.
+fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
+    let ours = logits(&mut executor(), model, tokens, step);
+    let theirs = models::reference::logits(model, tokens).unwrap();
+    let theirs = theirs.chunks_exact(model.plan().vocabulary);
+    let differences = ours.iter().zip(theirs).flat_map(|(ours, theirs)| {
+        let (ours, theirs) = (log_softmax(ours), log_softmax(theirs));
+        ours.into_iter().zip(theirs).map(|(ours, theirs)| (ours - theirs).abs()).collect::<Vec<_>>()
+    });
+    differences.fold(0.0, f32::max)
+}
+
+fn tokens(seed: u64, count: usize, vocabulary: usize) -> Vec<u32> {
+    let mut random = Random::new(seed);
+    (0..count).map(|_| u32::try_from(random.below(vocabulary)).unwrap()).collect()
+}
+
+#[test]
+fn every_type_agrees_with_candle_however_the_prompt_is_cut() {
+    for ty in TYPES {
+        let hidden = if matches!(ty, TensorType::Q4K | TensorType::Q6K) { 256 } else { 96 };
+        let options = TinyLlama { ty, hidden, ffn: 2 * hidden, layers: 3, seed: 11, ..TinyLlama::default() };
+        let (_folder, model) = tiny(&options);
+        let tokens = tokens(5, 70, model.plan().vocabulary);
+        // Activations are rounded to 8 bits where weights are quantized; nothing is rounded for floats.
+        let bound = if matches!(ty, TensorType::F32 | TensorType::F16) { 1e-3 } else { 0.05 };
+        for step in [70, 33, 1] {
+            let difference = difference(&model, &tokens, step);
+            assert!(difference < bound, "{ty:?} in steps of {step}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn smollm2_agrees_with_candle() {
+    let model = smollm2();
+    let text = "Ephemeral models are mapped when a request needs them, and let go when they are idle.";
+    let tokenizer = &model.descriptor().tokenizer;
+    let tokens = tokenizer.encode(text, models::tokenizer::Special::Plain, models::tokenizer::Start::Bare).unwrap();
+    let ours = logits(&mut executor(), &model, &tokens, 5);
+    let theirs = models::reference::logits(&model, &tokens).unwrap();
+    let mut mean = 0.0;
+    for (index, theirs) in theirs.chunks_exact(model.plan().vocabulary).enumerate().take(tokens.len() - 1) {
+        let next = tokens[index + 1] as usize;
+        mean += (log_softmax(&ours[index])[next] - log_softmax(theirs)[next]).abs();
+    }
+    mean /= (tokens.len() - 1) as f32;
+    println!("mean |Δ log-probability| to candle: {mean:.4}");
+    assert!(mean < 0.05, "mean |Δ log-probability| {mean}");
+}

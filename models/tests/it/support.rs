@@ -1,0 +1,64 @@
+//! Real and tiny models for tests.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use etcetera::BaseStrategy as _;
+use kernels::{Isa, KvCache};
+use loader::Artifact;
+use loader::fixture::{TinyLlama, tiny_llama};
+use models::executor::Run;
+use models::generation::Wanted;
+use models::{Descriptor, Executor, Model};
+
+/// The real SmolLM2, from the cache that `dayfly pull smollm2` fills.
+pub(crate) fn smollm2() -> Model {
+    let models = etcetera::choose_base_strategy().unwrap().data_dir().join("dayfly").join("models");
+    open(&models.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
+}
+
+pub(crate) fn open(path: &Path) -> Model {
+    let artifact = Artifact::open(path).unwrap();
+    let descriptor = Arc::new(Descriptor::of(&artifact).unwrap());
+    Model::new(artifact, descriptor)
+}
+
+/// A tiny model in a folder of its own.
+pub(crate) fn tiny(options: &TinyLlama) -> (tempfile::TempDir, Model) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    tiny_llama(options).write_to(&path).unwrap();
+    let model = open(&path);
+    (folder, model)
+}
+
+pub(crate) fn executor() -> Executor {
+    Executor::new(NonZeroUsize::new(2).unwrap(), Isa::detect())
+}
+
+pub(crate) fn cache(model: &Model, positions: usize) -> KvCache {
+    let mut cache = KvCache::new(model.kv_shape());
+    while cache.capacity() < positions {
+        cache.push_block();
+    }
+    cache
+}
+
+/// Logits of every position, by our executor, in steps of the given sizes.
+pub(crate) fn logits(executor: &mut Executor, model: &Model, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+    let mut cache = cache(model, tokens.len());
+    let mut all = Vec::new();
+    for (index, tokens) in tokens.chunks(step).enumerate() {
+        let run = Run { tokens, position: index * step, wanted: Wanted::Each };
+        executor.run(model, &mut cache, run, &mut |_, logits| all.push(logits.to_vec()));
+    }
+    all
+}
+
+/// Natural logarithms of the probabilities that logits stand for.
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - best).exp()).sum();
+    logits.iter().map(|logit| (f64::from(logit - best) - sum.ln()) as f32).collect()
+}
