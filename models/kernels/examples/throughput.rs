@@ -192,8 +192,8 @@ mod machine {
 
     /// Multiplies registers by maddubs and madd, and adds.
     pub(crate) fn multiply(threads: usize) {
-        // SAFETY: the example is for processors with AVX2.
         on_all(0..threads, |_| {
+            // SAFETY: the example is for processors with AVX2.
             black_box(unsafe { chains() });
         });
     }

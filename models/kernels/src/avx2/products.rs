@@ -180,11 +180,13 @@ fn prefetched(start: *const u8, bytes: usize) -> *const u8 {
 /// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn many_columns<B: Blocks>(mut rows: EightRows, mut columns: ColumnBlock, blocks: usize, accs: &mut [__m256]) {
+    let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
         unsafe {
             let scales = B::scales(rows);
             for number in 0..B::PARTS {
+                ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
                 let part = B::part(rows, number);
                 columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs);
                 if B::RUNS >= 2 {
