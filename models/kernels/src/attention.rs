@@ -114,12 +114,14 @@ impl Kernels {
 
     fn one_by_one(&self, queries: Queries<'_>, tokens: usize, out: &Shared<'_, f32>) {
         let head_dim = queries.kv.shape().head_dim;
+        self.reserve_scratch(queries.first_position + tokens);
         self.run(tokens * queries.heads, &|participant, task| {
             let start = task * head_dim;
             // SAFETY: each head of each token is written by the one thread that claimed it.
             let out = unsafe { out.part(start..start + head_dim) };
             let mut scores = self.scratch(participant);
-            scalar::attention::head(&queries, task / queries.heads, task % queries.heads, (&mut scores, out));
+            let scores = &mut scores[..queries.first_position + task / queries.heads + 1];
+            scalar::attention::head(&queries, task / queries.heads, task % queries.heads, (scores, out));
         });
     }
 
@@ -134,12 +136,15 @@ impl Kernels {
         };
         let tasks = groups * kv_heads;
         let segments_max = if tasks == 0 { 0 } else { queries.segments(&rows(0)) };
-        let part_len = partial_len(&queries, group_tokens * queries.group());
+        let rows_max = group_tokens * queries.group();
+        let part_len = rows_max * partial_stride(&queries);
+        let work_len = rows_max * queries.kv.shape().key_stride();
+        self.reserve_scratch(work_len + 2 * part_len);
         if tasks >= 2 * self.threads() || segments_max <= 1 {
             return self.run(tasks, &|participant, task| {
                 let rows = rows(task);
                 let mut scratch = self.scratch(participant);
-                let (work, partials) = parts(&mut scratch, work_len(&queries, &rows), 2 * part_len);
+                let (work, partials) = scratch.split_at_mut(work_len);
                 let (merged, next) = partials.split_at_mut(part_len);
                 for segment in 0..queries.segments(&rows) {
                     let part = if segment == 0 { &mut *merged } else { &mut *next };
@@ -153,8 +158,11 @@ impl Kernels {
             });
         }
         let mut shared = self.shared_scratch();
-        let (partials, _) = parts(&mut shared, tasks * segments_max * part_len, 0);
-        let partials = Shared::new(partials);
+        let partials_len = tasks * segments_max * part_len;
+        if shared.len() < partials_len {
+            shared.resize(partials_len, 0.0);
+        }
+        let partials = Shared::new(&mut shared[..partials_len]);
         let part = |task: usize, segment: usize| {
             let start = (task * segments_max + segment) * part_len;
             // SAFETY: a partial is written by the one thread that claimed it, and merged in a later call.
@@ -165,9 +173,9 @@ impl Kernels {
             let rows = rows(task);
             if segment < queries.segments(&rows) {
                 let mut scratch = self.scratch(participant);
-                let (work, _) = parts(&mut scratch, work_len(&queries, &rows), 0);
+                let work = (&mut scratch[..work_len], part(task, segment));
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                unsafe { crate::avx2::attention::segment(&queries, &rows, segment, (work, part(task, segment))) };
+                unsafe { crate::avx2::attention::segment(&queries, &rows, segment, work) };
             }
         });
         for task in 0..tasks {
@@ -185,23 +193,6 @@ pub(crate) fn partial_stride(queries: &Queries<'_>) -> usize {
 
 /// Where the weighted values begin in a row of a partial result.
 pub(crate) const PARTIAL_VALUES: usize = 8;
-
-fn partial_len(queries: &Queries<'_>, rows: usize) -> usize {
-    rows * partial_stride(queries)
-}
-
-/// Floats that a segment's computation needs: the scores of one block.
-fn work_len(queries: &Queries<'_>, rows: &Rows) -> usize {
-    queries.count(rows) * queries.kv.shape().key_stride()
-}
-
-/// Two buffers from one scratch, which grows where it must.
-fn parts(scratch: &mut Vec<f32>, first: usize, second: usize) -> (&mut [f32], &mut [f32]) {
-    if scratch.len() < first + second {
-        scratch.resize(first + second, 0.0);
-    }
-    scratch[..first + second].split_at_mut(first)
-}
 
 /// Adds the partial result `next` to `merged`; its positions follow those of `merged`.
 fn merge(queries: &Queries<'_>, rows: &Rows, merged: &mut [f32], next: &[f32]) {

@@ -62,6 +62,16 @@ impl Kernels {
         self.scratch[participant].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Grows every participant's scratch buffer to `floats` now, so that the first call of a shape warms all of them.
+    pub(crate) fn reserve_scratch(&self, floats: usize) {
+        for participant in 0..self.threads() {
+            let mut scratch = self.scratch(participant);
+            if scratch.len() < floats {
+                scratch.resize(floats, 0.0);
+            }
+        }
+    }
+
     /// The scratch buffer that outlives the phases of one operation; taken before its first call.
     pub(crate) fn shared_scratch(&self) -> MutexGuard<'_, Vec<f32>> {
         self.scratch(self.scratch.len() - 1)

@@ -88,13 +88,17 @@ impl Pool {
             work: Condvar::new(),
             done: Condvar::new(),
         });
-        let workers = (1..threads)
+        let workers: Vec<_> = (1..threads)
             .map_while(|participant| {
                 let shared = Arc::clone(&shared);
                 let name = format!("kernels-{participant}");
                 std::thread::Builder::new().name(name).spawn(move || shared.work(participant)).ok()
             })
             .collect();
+        // Until each runs: what a thread allocates for itself is then behind us, and its time is counted.
+        while shared.clocks[1..=workers.len()].iter().any(|clock| clock.get().is_none()) {
+            std::thread::yield_now();
+        }
         Self { shared, workers, turn: Mutex::new(()) }
     }
 

@@ -78,15 +78,10 @@ pub(super) unsafe fn transposed(rows: EightRows, offset: usize) -> [__m256i; 4] 
 #[inline]
 pub(super) unsafe fn halves(rows: EightRows, offset: usize) -> __m256 {
     // SAFETY: readable by contract.
-    let half = |row: usize| unsafe { i32::from(rows.at(row, offset).cast::<i16>().read_unaligned()) };
-    let v = _mm_cvtsi32_si128(half(0));
-    let v = _mm_insert_epi16::<1>(v, half(1));
-    let v = _mm_insert_epi16::<2>(v, half(2));
-    let v = _mm_insert_epi16::<3>(v, half(3));
-    let v = _mm_insert_epi16::<4>(v, half(4));
-    let v = _mm_insert_epi16::<5>(v, half(5));
-    let v = _mm_insert_epi16::<6>(v, half(6));
-    _mm256_cvtph_ps(_mm_insert_epi16::<7>(v, half(7)))
+    let half = |row: usize| unsafe { u64::from(rows.at(row, offset).cast::<u16>().read_unaligned()) };
+    // Gathered in integer registers: the vector units are what is short.
+    let four = |row: usize| (half(row) | half(row + 1) << 16 | half(row + 2) << 32 | half(row + 3) << 48).cast_signed();
+    _mm256_cvtph_ps(_mm_set_epi64x(four(4), four(0)))
 }
 
 /// The 32 bits at `offset` of each row.

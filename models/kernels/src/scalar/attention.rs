@@ -2,19 +2,17 @@
 
 use crate::attention::Queries;
 
-/// Computes one output head with `scores` as scratch.
-pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, out): (&mut Vec<f32>, &mut [f32])) {
+/// Computes one output head with `scores` as scratch, one for each position that the token sees.
+pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, out): (&mut [f32], &mut [f32])) {
     let shape = queries.kv.shape();
     let kv_head = head / queries.group();
     let q = &queries.q[(token * queries.heads + head) * shape.head_dim..][..shape.head_dim];
-    let positions = queries.first_position + token + 1;
-    scores.clear();
-    scores.extend((0..positions).map(|position| {
+    for (position, score) in scores.iter_mut().enumerate() {
         let keys = queries.kv.keys(position / shape.block_positions, queries.layer, kv_head);
         let place = position % shape.block_positions;
         let products = q.iter().enumerate().map(|(d, q)| q * keys[d * shape.key_stride() + place]);
-        products.sum::<f32>() * queries.scale
-    }));
+        *score = products.sum::<f32>() * queries.scale;
+    }
     crate::scalar::elementwise::softmax(scores);
     out.fill(0.0);
     for (position, weight) in scores.iter().enumerate() {

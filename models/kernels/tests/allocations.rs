@@ -1,0 +1,100 @@
+//! After the first call of each shape, no operation allocates, on whatever thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kernels::{
+    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RopeStyle, RopeTable, WeightType,
+    argmax,
+};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: by the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: by the caller's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: by the caller's contract.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const WIDTH: usize = 256;
+const HEADS: usize = 8;
+
+/// What a layer of a model computes, with the buffers that it keeps.
+struct Layer {
+    activations: Activations,
+    table: RopeTable,
+    kv: KvCache,
+    x: Vec<f32>,
+    out: [Vec<f32>; 2],
+}
+
+impl Layer {
+    fn step(&mut self, kernels: &Kernels, weights: [Matrix<'_>; 2], position: usize) {
+        let [first, second] = &mut self.out;
+        kernels.rms_norm(&self.x, &[1.0; WIDTH], 1e-5, first);
+        kernels.activate(&mut self.activations, first, WIDTH);
+        let [a, b] = weights;
+        kernels.products(
+            &self.activations,
+            &mut [Product { weights: a, out: first }, Product { weights: b, out: second }],
+        );
+        kernels.rope(first, &self.table, HEADS, position);
+        kernels.kv_write(&mut self.kv, 0, position, second, second);
+        kernels.attention(AttentionCall {
+            q: first,
+            kv: &self.kv,
+            layer: 0,
+            heads: HEADS,
+            first_position: position,
+            scale: 0.1,
+            out: second,
+        });
+        kernels.silu_mul(first, second, &mut self.x);
+        kernels.add(&mut self.x, second);
+        assert!(argmax(&self.x) < self.x.len());
+    }
+}
+
+#[test]
+fn warm_steps_do_not_allocate() {
+    let bytes = vec![0x11; WIDTH * WeightType::Q4K.block_bytes()];
+    let weights = Matrix::new(WeightType::Q4K, WIDTH, WIDTH, &bytes).expect("a matrix");
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        let kernels = Kernels::new(NonZeroUsize::new(3).expect("three"), isa);
+        for tokens in [1, 40] {
+            let mut kv =
+                KvCache::new(KvShape { layers: 1, kv_heads: HEADS, head_dim: WIDTH / HEADS, block_positions: 32 });
+            (0..40).for_each(|_| kv.push_block());
+            let table = RopeTable::new(WIDTH / HEADS, WIDTH / HEADS, 1e4, RopeStyle::Interleaved, None);
+            table.reserve(kv.capacity());
+            let buffer = || vec![0.5; tokens * WIDTH];
+            let mut layer =
+                Layer { activations: Activations::new(), table, kv, x: buffer(), out: [buffer(), buffer()] };
+            layer.step(&kernels, [weights; 2], 1000);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            (0..20).for_each(|step| layer.step(&kernels, [weights; 2], 980 + step));
+            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{isa}, {tokens} tokens");
+        }
+    }
+}
