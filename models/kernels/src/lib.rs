@@ -18,6 +18,8 @@
 //! Way of a product: [`Kernels::activate`] quantizes the input once → [`Kernels::products`] splits the rows of all
 //! matrices into chunks → the pool's threads claim chunks → `avx2` or `scalar` computes one chunk for all columns.
 
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, reason = "what only the SIMD kernels read"))]
+
 mod activations;
 mod aligned;
 mod attention;
