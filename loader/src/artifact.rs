@@ -92,7 +92,9 @@ impl OpenError {
         }
     }
 
-    fn of(path: &Path, error: MapError) -> Self {
+    /// What failing to map, or to look at, the file at `path` means.
+    #[must_use]
+    pub fn of(path: &Path, error: MapError) -> Self {
         let path = path.to_owned();
         match error {
             MapError::NotARegularFile => Self::NotARegularFile { path },

@@ -19,4 +19,4 @@ pub mod limits;
 pub mod pull;
 
 pub use artifact::{Artifact, OpenError, TensorView};
-pub use mapping::{FileIdentity, MapError, MappedFile};
+pub use mapping::{FileIdentity, MapError, MappedFile, identity_of};

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use loader::{Artifact, FileIdentity};
 use loader::gguf::Header;
+use loader::{Artifact, FileIdentity};
 
 use crate::ModelError;
 use crate::architecture;

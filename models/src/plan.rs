@@ -196,10 +196,9 @@ impl<'a> TensorSource<'a> {
             return Ok(());
         }
         match self.artifact.tensors().find(|tensor| !used(tensor.name)) {
-            Some(tensor) => Err(ModelError::UnsupportedTensor {
-                name: tensor.name.to_owned(),
-                architecture: self.architecture,
-            }),
+            Some(tensor) => {
+                Err(ModelError::UnsupportedTensor { name: tensor.name.to_owned(), architecture: self.architecture })
+            }
             None => Ok(()),
         }
     }

@@ -28,9 +28,9 @@ impl StopStrings {
     pub(super) fn held_back(&self, pending: &str) -> usize {
         let held = |text: &String| {
             let longest = pending.len().min(text.len() - 1);
-            (1..=longest).rev().find(|&bytes| {
-                text.is_char_boundary(bytes) && pending.as_bytes().ends_with(&text.as_bytes()[..bytes])
-            })
+            (1..=longest)
+                .rev()
+                .find(|&bytes| text.is_char_boundary(bytes) && pending.as_bytes().ends_with(&text.as_bytes()[..bytes]))
         };
         self.texts.iter().filter_map(held).max().unwrap_or(0)
     }

@@ -18,16 +18,8 @@ const USER_DEFINED: i32 = 4;
 
 /// Names of the tokens that end a turn; a file names only one end, and templates of chat models use the others.
 /// Source: llama.cpp's list of end-of-generation tokens (`llama-vocab.cpp`).
-const END_NAMES: [&str; 8] = [
-    "<|endoftext|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|end_of_text|>",
-    "<EOT>",
-];
+const END_NAMES: [&str; 8] =
+    ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "<EOT>"];
 
 /// The entries of a vocabulary.
 pub(super) struct Vocabulary {

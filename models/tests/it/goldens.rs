@@ -52,7 +52,12 @@ fn forced_decoding_agrees_with_llama_cpps_log_probabilities() {
             let top = step["top"].as_array().unwrap();
             let margin = top[0][1].as_f64().unwrap() - top[1][1].as_f64().unwrap();
             if margin > 0.5 {
-                assert_eq!(kernels::argmax(&ours) as u64, top[0][0].as_u64().unwrap(), "{} step {index}", case["prompt"]);
+                assert_eq!(
+                    kernels::argmax(&ours) as u64,
+                    top[0][0].as_u64().unwrap(),
+                    "{} step {index}",
+                    case["prompt"]
+                );
             }
         }
     }

@@ -197,8 +197,7 @@ fn a_long_prompt_is_cut_into_chunks_and_only_its_last_token_meets_the_head() {
 #[test]
 fn what_a_user_writes_never_becomes_a_control_token() {
     let model = smollm2();
-    let (tokenizer, template) =
-        (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
+    let (tokenizer, template) = (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
     let message = |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), name: None };
     let controls = |content: &str| {
         let ids = template.encode(&[message(content)], tokenizer).unwrap();

@@ -31,6 +31,19 @@ pub enum Quality {
     Assumed,
 }
 
+impl Quality {
+    /// The name as it stands in JSON and labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Derived => "derived",
+            Self::Modelled => "modelled",
+            Self::Assumed => "assumed",
+        }
+    }
+}
+
 /// What energy is estimated from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EnergyUse {

@@ -1,0 +1,186 @@
+//! One server: its parts, put together once.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use ledger::{Ledger, LedgerOptions};
+use loader::catalog::{Catalog, CatalogOptions, Entry};
+use loader::pull::{KNOWN, Known, PullRequest, Silent, Source};
+use meter::{CpuDescription, EnergyModel};
+use models::{Descriptor, Executor as ModelExecutor, Model};
+use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool, PoolOptions};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, PullPolicy};
+use crate::engine::KernelEngine;
+use crate::http::error::ApiError;
+use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, STALL_MAX};
+use crate::loading::{LoadError, Models};
+use crate::metering::{Metering, Prices};
+
+/// A hold on a loaded model.
+pub(crate) type Lease = scheduler::Lease<Model>;
+
+/// What requests share.
+pub(crate) struct App {
+    pub(crate) config: Config,
+    pub(crate) models: Arc<Models>,
+    pub(crate) pool: Pool<Models>,
+    pub(crate) executor: Executor<KernelEngine>,
+    pub(crate) metering: Arc<Metering>,
+    /// Requests that are followed to their end, clients or not.
+    pub(crate) requests: TaskTracker,
+    /// One pull at a time.
+    pulling: tokio::sync::Mutex<()>,
+}
+
+impl App {
+    /// The name under which the pool knows what a request calls `name`. Pulls a known model on first use.
+    pub(crate) async fn true_name(self: &Arc<Self>, name: &str) -> Result<Arc<str>, ApiError> {
+        match self.entry(name).await {
+            Ok(entry) => Ok(entry.name.into()),
+            Err(LoadError::NotFound(_)) => match Known::find(name) {
+                Some(known) if self.config.pull == PullPolicy::OnFirstUse => {
+                    self.pull(known).await?;
+                    let entry = self.entry(name).await.map_err(|_| ApiError::model_not_found(name))?;
+                    Ok(entry.name.into())
+                }
+                _ => Err(ApiError::model_not_found(name)),
+            },
+            Err(error) => Err(ApiError::internal(error)),
+        }
+    }
+
+    async fn entry(self: &Arc<Self>, name: &str) -> Result<Entry, LoadError> {
+        let (models, name) = (Arc::clone(&self.models), name.to_owned());
+        let entry = tokio::task::spawn_blocking(move || models.entry(&name)).await;
+        entry.unwrap_or_else(|error| Err(LoadError::Panicked(error.to_string())))
+    }
+
+    async fn pull(self: &Arc<Self>, known: &'static Known) -> Result<(), ApiError> {
+        let _one_at_a_time = self.pulling.lock().await;
+        let Some(models_dir) = self.config.models_dirs.first().cloned() else {
+            return Err(ApiError::model_not_found(known.alias));
+        };
+        tracing::info!(model = known.alias, "pulling on first use");
+        let request = PullRequest { source: Source::Known(known), models_dir, sha256: None };
+        let pulled = tokio::task::spawn_blocking(move || loader::pull::pull(&request, &Silent)).await;
+        pulled.map_err(ApiError::internal)?.map(|_| ()).map_err(ApiError::load_failed)
+    }
+
+    /// Positions that a sequence of this model may have.
+    pub(crate) fn context_of(&self, descriptor: &Descriptor) -> usize {
+        let trained = descriptor.plan.context_length;
+        self.config.context_max.map_or(trained, |max| max.min(trained))
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) app: Arc<App>,
+    address: SocketAddr,
+    stopping: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    accounts: JoinHandle<()>,
+    pool: JoinHandle<()>,
+}
+
+/// Starts a server, and returns when it listens.
+///
+/// # Errors
+/// When the ledger cannot be opened, the address is taken, or a thread cannot be started.
+pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
+    let ledger = Ledger::open(&config.ledger, LedgerOptions::default())
+        .with_context(|| format!("the ledger {} cannot be opened", config.ledger.display()))?;
+    if ledger.crashed_on_open() > 0 {
+        tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
+    }
+    let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
+    let metering = Arc::new(Metering::new(ledger, prices, config.keep_alive));
+    let models = Arc::new(Models::new(catalog(&config), Arc::clone(&metering)));
+    let budget = Budget::new(config.memory_budget_bytes);
+    let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
+    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&metering) as Arc<_>);
+    let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
+    let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
+    let executor = Executor::spawn(engine, pool.clone(), options)?;
+    let listener =
+        TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let address = listener.local_addr()?;
+    let app = Arc::new(App {
+        config,
+        models,
+        pool,
+        executor,
+        metering,
+        requests: TaskTracker::new(),
+        pulling: tokio::sync::Mutex::new(()),
+    });
+    let (stopping, stop) = watch::channel(false);
+    let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
+    let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
+    Ok(Server { app, address, stopping, accepting, accounts, pool: pool_task })
+}
+
+impl Server {
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it: no new connections, running requests to their end within [`DRAIN_MAX`], then everything is let go and
+    /// the accounts are written.
+    pub(crate) async fn stop(self) {
+        let deadline = Instant::now() + DRAIN_MAX;
+        let _ = self.stopping.send(true);
+        let drained = self.app.executor.drain(deadline).await;
+        if drained == DrainOutcome::Unfinished {
+            tracing::warn!("requests were cut off by the drain's deadline");
+        }
+        self.app.executor.stop();
+        self.app.requests.close();
+        let _ = tokio::time::timeout_at(deadline + STALL_MAX, self.app.requests.wait()).await;
+        let _ = tokio::time::timeout_at(deadline + STALL_MAX, self.accepting).await;
+        self.app.pool.shutdown();
+        let _ = tokio::time::timeout(DRAIN_MAX, self.pool).await;
+        self.accounts.abort();
+        if let Err(error) = self.app.metering.store_accounts().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
+        }
+    }
+}
+
+fn catalog(config: &Config) -> Catalog {
+    let mut aliases = config.aliases.clone();
+    for known in KNOWN {
+        aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
+    }
+    Catalog::new(CatalogOptions { roots: config.models_dirs.clone(), aliases, links: config.links })
+}
+
+/// The machine's power model: which processor it is, and how much memory shares its idle power.
+fn energy_model() -> EnergyModel {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    });
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
+}
+
+async fn store_accounts(metering: Arc<Metering>) {
+    let mut ticks = tokio::time::interval(ACCOUNTS_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = metering.store_accounts().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "accounts wait for the ledger");
+        }
+    }
+}

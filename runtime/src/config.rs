@@ -1,0 +1,223 @@
+//! What an operator may choose, and from where: flags, then the environment (`DAYFLY_*`), then a TOML file, then
+//! defaults. The only place that reads the environment.
+//!
+//! Every source becomes a [`Layer`]; the first layer that has a value decides. Lists and tables are taken whole from one
+//! layer, never merged.
+//!
+//! Invariants: an unknown key of the file is refused, an unknown `DAYFLY_*` variable warned about; whoever listens
+//! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
+//! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
+
+mod environment;
+mod layer;
+mod machine;
+mod quantity;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::BaseStrategy as _;
+use kernels::Isa;
+use loader::catalog::LinkPolicy;
+use meter::carbon::CarbonFactors;
+use meter::rate::RateCard;
+use scheduler::KeepAlive;
+
+pub(crate) use self::environment::{Environment, VARIABLES};
+pub(crate) use self::layer::Layer;
+use self::machine::Machine;
+pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
+
+/// Where a server listens, unless told otherwise.
+pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+/// How long a model stays after its last answer, unless told otherwise.
+const KEEP_ALIVE_DEFAULT: KeepAlive = KeepAlive::For(Duration::from_secs(300));
+/// Bytes of a configuration file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Everything that was chosen.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Address and port of the server.
+    pub(crate) listen: SocketAddr,
+    /// Models directories, the most important first; never empty. Pulls go to the first.
+    pub(crate) models_dirs: Vec<PathBuf>,
+    /// The ledger's file.
+    pub(crate) ledger: PathBuf,
+    /// Memory for weights and key-value caches together.
+    pub(crate) memory_budget_bytes: u64,
+    /// Positions of a sequence at most, whatever the model has; `None` leaves it to the model.
+    pub(crate) context_max: Option<usize>,
+    /// Threads that compute.
+    pub(crate) threads: NonZeroUsize,
+    /// Instructions that they use.
+    pub(crate) isa: Isa,
+    /// How long a model stays after its last answer, where the request does not say.
+    pub(crate) keep_alive: KeepAlive,
+    /// What links inside the models directories may do.
+    pub(crate) links: LinkPolicy,
+    /// Further names for models.
+    pub(crate) aliases: BTreeMap<String, String>,
+    /// Who may come in; nobody needs to ask where it is empty.
+    pub(crate) keys: Vec<StaticKey>,
+    /// Names under which the server may be addressed, beside those of this machine.
+    pub(crate) hosts: Vec<String>,
+    /// Web pages that may use the server.
+    pub(crate) origins: Vec<String>,
+    /// Whether known models are fetched when they are first used.
+    pub(crate) pull: PullPolicy,
+    /// What a kilowatt-hour emits here.
+    pub(crate) carbon: CarbonFactors,
+    /// What resources cost here.
+    pub(crate) rates: RateCard,
+}
+
+/// A key that is configured, by its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StaticKey {
+    /// Who comes with it.
+    pub(crate) tenant: String,
+    /// SHA-256 of the key's bytes.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Whether known models are fetched when they are first used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PullPolicy {
+    /// When a request first names them.
+    #[default]
+    OnFirstUse,
+    /// Only by `dayfly pull`.
+    Never,
+}
+
+/// Why there is no usable configuration. Always the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file is not there or cannot be read.
+    #[error("{path}: the configuration file cannot be read")]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is larger than any real one.
+    #[error("{path}: a configuration file has at most {FILE_BYTES_MAX} bytes")]
+    TooLarge { path: PathBuf },
+    /// The file is no TOML, or has a key or value that is not known.
+    #[error("{path}: the configuration file is not valid")]
+    Invalid { path: PathBuf, source: Box<toml::de::Error> },
+    /// A variable has a value that it cannot have.
+    #[error("the environment variable {name} is not valid")]
+    Variable { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    /// Nobody is at home: there are no folders for data and state.
+    #[error("no home folder is known; say --models-dir and --ledger")]
+    NoHome(#[source] etcetera::HomeDirError),
+    /// Strangers could come in.
+    #[error(
+        "listening on {listen} needs keys, because others than this machine can reach it: add [[keys]] to the configuration"
+    )]
+    KeysNeeded { listen: SocketAddr },
+    /// A tenant's key cannot be used.
+    #[error("the key of tenant {tenant:?} cannot be used: {reason}")]
+    Key { tenant: String, reason: &'static str },
+    /// A price is negative, not a number, or beyond what an account can hold.
+    #[error("the price {name} = {value} is not between 0 and 18 million")]
+    Price { name: &'static str, value: f64 },
+    /// The carbon table does not say what a kWh emits.
+    #[error("[carbon] is not valid: {reason}")]
+    Carbon { reason: String },
+}
+
+/// Where things are by default.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    data: PathBuf,
+    state: PathBuf,
+    config: PathBuf,
+}
+
+impl Folders {
+    /// By the XDG base directory specification.
+    fn of_user() -> Result<Self, ConfigError> {
+        let base = etcetera::base_strategy::Xdg::new().map_err(ConfigError::NoHome)?;
+        let state = base.state_dir().unwrap_or_else(|| base.data_dir());
+        Ok(Self {
+            data: base.data_dir().join("dayfly"),
+            state: state.join("dayfly"),
+            config: base.config_dir().join("dayfly"),
+        })
+    }
+}
+
+impl Config {
+    /// Puts flags, environment, file and defaults together. The file is `file`, or the environment's, or the one in the
+    /// user's configuration folder if it is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
+        for name in environment.unknown() {
+            tracing::warn!("the environment variable {name} means nothing to dayfly");
+        }
+        let folders = Folders::of_user()?;
+        let from_file = match file.or(environment.config_file()) {
+            Some(path) => read(path)?,
+            None => match read(&folders.config.join("config.toml")) {
+                Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                    Layer::default()
+                }
+                read => read?,
+            },
+        };
+        Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())
+    }
+
+    /// The first layer that has a value decides; then come the defaults.
+    fn of(layers: [Layer; 3], folders: &Folders, machine: &Machine) -> Result<Self, ConfigError> {
+        let chosen = layers.into_iter().reduce(Layer::or).unwrap_or_default();
+        let keys = tables::keys(chosen.keys.unwrap_or_default())?;
+        let listen = chosen.listen.unwrap_or(LISTEN_DEFAULT);
+        if keys.is_empty() && !is_of_this_machine(listen.ip()) {
+            return Err(ConfigError::KeysNeeded { listen });
+        }
+        let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
+        Ok(Self {
+            listen,
+            models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
+            ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
+            memory_budget_bytes: machine.budget_bytes(chosen.memory_budget.map(|ByteSize(bytes)| bytes)),
+            context_max: chosen.ctx_max.map(NonZeroUsize::get),
+            threads: chosen.threads.unwrap_or(machine.threads),
+            isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
+            keep_alive: chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive),
+            links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
+            aliases: chosen.aliases.unwrap_or_default(),
+            keys,
+            hosts: chosen.hosts.unwrap_or_default(),
+            origins: chosen.origins.unwrap_or_default(),
+            pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
+            carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
+            rates: chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?,
+        })
+    }
+}
+
+/// Whether nobody but this machine can connect to `address`.
+pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn read(path: &Path) -> Result<Layer, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.into() });
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let layer: Layer =
+        toml::from_str(&text).map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
+    Ok(layer.relative_to(path.parent().unwrap_or(Path::new(""))))
+}

@@ -1,0 +1,174 @@
+//! Steps of real models: `models` adapted to the scheduler's `Engine`.
+//!
+//! A sequence owns its key-value blocks and the room that was reserved for them; both go when it is dropped.
+//!
+//! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
+//! computed is shown.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kernels::KvCache;
+use meter::{KibMillis, KvIntegral};
+use models::executor::Run;
+use models::generation::{Generation, Input, Output, TokenCounts, Wanted};
+use models::sampling::NonFiniteLogits;
+use models::{Executor, Model};
+use scheduler::{Budget, Engine, Phase, Reservation, SequenceState, StepCost, StepOutcome};
+
+use crate::metering::Clock;
+
+/// Runs steps on the kernels' threads.
+pub(crate) struct KernelEngine {
+    executor: Executor,
+    tokens: Vec<u32>,
+    outputs: Vec<Output>,
+}
+
+/// One request's state.
+pub(crate) struct Sequence {
+    generation: Generation,
+    cache: KvCache,
+    budget: Arc<Budget>,
+    room: Option<Reservation>,
+    held: KvIntegral,
+    clock: Clock,
+}
+
+/// Why a sequence cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepFault {
+    /// The model's file was cut or written to while it was being read.
+    #[error("the model's file changed while it was in use")]
+    ModelFileChanged,
+    /// The model computes nothing that can be drawn from.
+    #[error(transparent)]
+    NonFiniteLogits(#[from] NonFiniteLogits),
+}
+
+impl Sequence {
+    pub(crate) fn new(generation: Generation, model: &Model, budget: Arc<Budget>, clock: Clock) -> Self {
+        Self {
+            generation,
+            cache: KvCache::new(model.kv_shape()),
+            budget,
+            room: None,
+            held: KvIntegral::new(clock.now()),
+            clock,
+        }
+    }
+
+    /// Tokens so far.
+    pub(crate) fn counts(&self) -> TokenCounts {
+        self.generation.counts()
+    }
+
+    /// Gives back the cache; returns what it held over time.
+    pub(crate) fn release(self) -> KibMillis {
+        let now = self.clock.now();
+        self.held.finish(now)
+    }
+
+    /// Takes blocks for `positions`, or tells how many bytes are missing.
+    fn make_room(&mut self, positions: usize) -> Result<(), u64> {
+        let shape = self.cache.shape();
+        let missing = positions.saturating_sub(self.cache.capacity()).div_ceil(shape.block_positions);
+        if missing == 0 {
+            return Ok(());
+        }
+        let (block_bytes, taken) = (shape.block_bytes() as u64, self.cache.blocks() as u64);
+        let (wanted, bytes) = ((taken + missing as u64) * block_bytes, missing as u64 * block_bytes);
+        let reserved = self.room.as_ref().map_or(0, Reservation::bytes);
+        if reserved < wanted {
+            let more = self.budget.try_reserve(wanted - reserved).ok_or(wanted - reserved)?;
+            self.keep(more);
+        }
+        (0..missing).for_each(|_| self.cache.push_block());
+        self.held.grow(bytes, self.clock.now());
+        Ok(())
+    }
+
+    fn keep(&mut self, more: Reservation) {
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            None => self.room = Some(more),
+        }
+    }
+}
+
+impl KernelEngine {
+    pub(crate) fn new(executor: Executor) -> Self {
+        Self { executor, tokens: Vec::new(), outputs: Vec::new() }
+    }
+
+    fn advance(&mut self, model: &Model, sequence: &mut Sequence) -> StepOutcome<Output, StepFault> {
+        let run = match sequence.generation.input() {
+            Input::Run { position, tokens, wanted } => {
+                self.tokens.clear();
+                self.tokens.extend_from_slice(tokens);
+                Some((position, wanted))
+            }
+            Input::Reuse => None,
+            Input::Done => return outcome(Phase::Decode, 0, SequenceState::Finished),
+        };
+        let computed = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
+        let (phase, tokens) = match run {
+            Some((position, _)) if position < sequence.generation.prompt_tokens() => (Phase::Prefill, computed),
+            Some(_) => (Phase::Decode, computed),
+            None => (Phase::Decode, 0),
+        };
+        if let Some((position, wanted)) = run {
+            if let Err(bytes) = sequence.make_room(position + self.tokens.len()) {
+                return outcome(phase, 0, SequenceState::NeedsRoom { bytes });
+            }
+            self.compute(model, sequence, position, wanted);
+        }
+        if model.is_poisoned() || model.verify_unchanged().is_err() {
+            return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
+        }
+        self.outputs.clear();
+        if let Err(fault) = sequence.generation.absorb(self.executor.logits(), &mut self.outputs) {
+            return outcome(phase, tokens, SequenceState::Failed(fault.into()));
+        }
+        let state = match sequence.generation.input() {
+            Input::Done => SequenceState::Finished,
+            _ => SequenceState::Continue,
+        };
+        StepOutcome { output: self.outputs.pop(), ..outcome(phase, tokens, state) }
+    }
+
+    fn compute(&mut self, model: &Model, sequence: &mut Sequence, position: usize, wanted: Wanted) {
+        sequence.cache.set_len(position);
+        let run = Run { tokens: &self.tokens, position, wanted };
+        let generation = &mut sequence.generation;
+        self.executor.run(model, &mut sequence.cache, run, &mut |index, logits| generation.score(index, logits));
+    }
+}
+
+fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> StepOutcome<Output, StepFault> {
+    StepOutcome { output: None, phase, tokens, state }
+}
+
+impl Engine for KernelEngine {
+    type Model = Model;
+    type Sequence = Sequence;
+    type Output = Output;
+    type Fault = StepFault;
+
+    fn step(
+        &mut self,
+        model: &Model,
+        batch: &mut [&mut Sequence],
+        outcomes: &mut Vec<StepOutcome<Output, StepFault>>,
+    ) -> StepCost {
+        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
+        for sequence in batch {
+            outcomes.push(self.advance(model, sequence));
+        }
+        StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) }
+    }
+
+    fn grant(&mut self, sequence: &mut Sequence, room: Reservation) {
+        sequence.keep(room);
+    }
+}

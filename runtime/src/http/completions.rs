@@ -1,0 +1,33 @@
+//! `POST /v1/completions`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::guard::Tenant;
+use super::stream;
+use super::wire::CompletionRequest;
+use super::wire::answer::{AnswerHead, AnswerWriter, Form};
+use crate::app::App;
+use crate::generate::{Asked, Prompt, generate};
+
+pub(super) async fn complete(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.0)?;
+    drop(body);
+    let head = AnswerHead::new(Form::Completion, common.model.clone());
+    let (delivery, answers) = (common.delivery, common.choices * prompts.len());
+    let id = head.id.clone();
+    let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
+    let prompt = Prompt::Raw(prompts, special);
+    let asked = Asked { id, tenant: tenant.0, common, prompt, echo };
+    let answer = generate(&app, asked).await?;
+    Ok(stream::answer(answer, format, delivery).await)
+}

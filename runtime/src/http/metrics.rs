@@ -1,0 +1,258 @@
+//! Figures for Prometheus: counters that live here, and gauges read at the time of the scrape.
+//!
+//! Labels are bounded: tenants beyond a cap share `_other`, and a request's id is never one.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use meter::receipt::Receipt;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
+use std::sync::atomic::AtomicU64;
+
+use crate::app::App;
+use crate::limits::METRIC_TENANTS_MAX;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    tenant: String,
+    model: String,
+    r#type: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PhaseLabels {
+    tenant: String,
+    model: String,
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct MemoryLabels {
+    tenant: String,
+    model: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EnergyLabels {
+    tenant: String,
+    model: String,
+    component: &'static str,
+    quality: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RequestLabels {
+    tenant: String,
+    model: String,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CauseLabels {
+    model: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+type Seconds = Counter<f64, AtomicU64>;
+
+/// The server's counters.
+pub(crate) struct Metrics {
+    registry: Registry,
+    tenants: Mutex<HashSet<String>>,
+    tokens: Family<TokenLabels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    cpu: Family<PhaseLabels, Seconds>,
+    memory: Family<MemoryLabels, Seconds>,
+    energy: Family<EnergyLabels, Seconds>,
+    loads: Family<CauseLabels, Counter>,
+    evictions: Family<CauseLabels, Counter>,
+    load_seconds: Family<ModelLabels, Histogram>,
+    resident: Family<ModelLabels, Gauge>,
+    used: Gauge,
+    limit: Gauge,
+    waiting: Gauge,
+    queued: Gauge,
+    descriptors: Gauge,
+    descriptors_bytes: Gauge,
+    imbalance: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let load_seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("dayfly"),
+            tenants: Mutex::default(),
+            tokens: Family::default(),
+            requests: Family::default(),
+            cpu: Family::default(),
+            memory: Family::default(),
+            energy: Family::default(),
+            loads: Family::default(),
+            evictions: Family::default(),
+            load_seconds: Family::new_with_constructor(load_seconds),
+            resident: Family::default(),
+            used: Gauge::default(),
+            limit: Gauge::default(),
+            waiting: Gauge::default(),
+            queued: Gauge::default(),
+            descriptors: Gauge::default(),
+            descriptors_bytes: Gauge::default(),
+            imbalance: Gauge::default(),
+        };
+        metrics.register_requests();
+        metrics.register_pool();
+        metrics
+    }
+
+    fn register_requests(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("tokens", "Tokens of settled requests", self.tokens.clone());
+        registry.register("requests", "Settled requests", self.requests.clone());
+        registry.register_with_unit(
+            "request_cpu",
+            "Processor time of settled requests",
+            Unit::Seconds,
+            self.cpu.clone(),
+        );
+        let unit = Unit::Other("byte_seconds".to_owned());
+        registry.register_with_unit("resident", "Memory over time of settled requests", unit, self.memory.clone());
+        registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
+        let text = "Measured memory that no account carries: must stay 0";
+        registry.register("ledger_imbalance", text, self.imbalance.clone());
+        registry.register("queued_requests", "Requests that wait for their first step", self.queued.clone());
+    }
+
+    fn register_pool(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("model_loads", "Loads by their end", self.loads.clone());
+        registry.register("model_evictions", "Evictions by their cause", self.evictions.clone());
+        let text = "Time inside the loader";
+        registry.register_with_unit("model_load_duration", text, Unit::Seconds, self.load_seconds.clone());
+        let text = "Weights in the pool";
+        registry.register_with_unit("model_resident", text, Unit::Bytes, self.resident.clone());
+        registry.register_with_unit("pool_used", "Reserved bytes", Unit::Bytes, self.used.clone());
+        registry.register_with_unit("pool_limit", "The budget", Unit::Bytes, self.limit.clone());
+        registry.register("pool_waiting_requests", "Requests that wait for a model or for room", self.waiting.clone());
+        registry.register("descriptors", "Headers, tokenizers and templates kept", self.descriptors.clone());
+        let text = "Memory of the kept descriptors, estimated";
+        registry.register_with_unit("descriptors", text, Unit::Bytes, self.descriptors_bytes.clone());
+    }
+
+    /// The label of a tenant: its name, as long as there are few.
+    fn tenant(&self, name: &str) -> String {
+        let mut tenants = self.tenants.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if tenants.contains(name) || tenants.len() < METRIC_TENANTS_MAX {
+            tenants.insert(name.to_owned());
+            return name.to_owned();
+        }
+        "_other".to_owned()
+    }
+
+    /// A request was settled.
+    pub(crate) fn settled(&self, receipt: &Receipt) {
+        let (tenant, model) = (self.tenant(&receipt.tenant), receipt.model.clone());
+        let tokens = [
+            ("prompt", receipt.tokens.prompt),
+            ("cached", receipt.tokens.cached),
+            ("completion", receipt.tokens.completion),
+        ];
+        for (r#type, count) in tokens {
+            let labels = TokenLabels { tenant: tenant.clone(), model: model.clone(), r#type };
+            self.tokens.get_or_create(&labels).inc_by(count);
+        }
+        let cpu =
+            [("prefill", receipt.cpu.prefill_ns), ("decode", receipt.cpu.decode_ns), ("load", receipt.cpu.load_ns)];
+        for (phase, time) in cpu {
+            let labels = PhaseLabels { tenant: tenant.clone(), model: model.clone(), phase };
+            self.cpu.get_or_create(&labels).inc_by(std::time::Duration::from(time).as_secs_f64());
+        }
+        let memory = [
+            ("active", receipt.memory.weights_kib_ms),
+            ("load", receipt.memory.load_kib_ms),
+            ("kv", receipt.memory.kv_kib_ms),
+        ];
+        for (state, held) in memory {
+            let labels = MemoryLabels { tenant: tenant.clone(), model: model.clone(), state };
+            self.memory.get_or_create(&labels).inc_by(held.byte_seconds());
+        }
+        let energy = &receipt.energy;
+        for (component, joules) in
+            [("active", energy.active_nj), ("load", energy.load_nj), ("residency", energy.residency_nj)]
+        {
+            let quality = energy.quality.name();
+            let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, quality };
+            self.energy.get_or_create(&labels).inc_by(joules.joules());
+        }
+        let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// The pool changed.
+    pub(crate) fn observe(&self, event: &PoolEvent) {
+        let model = || event.model.to_string();
+        match &event.kind {
+            PoolEventKind::Loaded { wall, .. } => {
+                self.loads.get_or_create(&CauseLabels { model: model(), cause: "demand" }).inc();
+                self.load_seconds.get_or_create(&ModelLabels { model: model() }).observe(wall.as_secs_f64());
+            }
+            PoolEventKind::LoadFailed { .. } => {
+                self.loads.get_or_create(&CauseLabels { model: model(), cause: "failed" }).inc();
+            }
+            PoolEventKind::Evicted { cause, .. } => {
+                let labels = CauseLabels { model: model(), cause: cause_label(cause) };
+                self.evictions.get_or_create(&labels).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// All figures in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub(crate) fn text(&self, app: &Arc<App>, snapshot: &PoolSnapshot) -> Result<String, fmt::Error> {
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.resident.clear();
+        for model in snapshot.models.iter().filter(|model| matches!(model.state.name(), "resident" | "idle")) {
+            let labels = ModelLabels { model: model.name.to_string() };
+            self.resident.get_or_create(&labels).set(gauge(model.weights_bytes));
+        }
+        self.used.set(gauge(snapshot.used_bytes));
+        self.limit.set(gauge(snapshot.limit_bytes));
+        self.waiting.set(gauge((snapshot.waiters + snapshot.room_waiters) as u64));
+        self.queued.set(gauge(app.executor.queued() as u64));
+        let (descriptors, kib) = app.models.kept_descriptors();
+        self.descriptors.set(gauge(descriptors));
+        self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
+        self.imbalance.set(i64::try_from(app.metering.imbalance()).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn cause_label(cause: &EvictionCause) -> &'static str {
+    match cause {
+        EvictionCause::IdleTimeout => "idle_timeout",
+        EvictionCause::ModelPressure { .. } => "model_pressure",
+        EvictionCause::KvPressure { .. } => "kv_pressure",
+        EvictionCause::Requested => "requested",
+        EvictionCause::KeepAliveZero => "keep_alive_zero",
+        EvictionCause::Shutdown => "shutdown",
+    }
+}

@@ -1,0 +1,59 @@
+//! The HTTP interface: sockets, who may speak, what is asked, what is answered.
+//!
+//! A request passes [`accept`] → [`guard`] → its route → `generate` → [`stream`]. Errors are [`error::ApiError`]s made
+//! where they are met, and become OpenAI's envelope in one place.
+
+mod accept;
+mod body;
+mod chat;
+mod completions;
+pub(crate) mod error;
+mod guard;
+pub(crate) mod metrics;
+mod models;
+mod probes;
+mod stream;
+mod tokenize;
+mod usage;
+pub(crate) mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub(crate) use accept::serve;
+
+use crate::app::App;
+use error::ApiError;
+
+/// Every route, behind the guard.
+fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/livez", get(probes::livez))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .route("/v1/models", get(models::openai_list))
+        .route("/v1/models/{id}", get(models::openai_one))
+        .route("/v1/chat/completions", post(chat::complete))
+        .route("/v1/completions", post(completions::complete))
+        .route("/v1/usage/{id}", get(usage::of_request))
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/models", get(models::states))
+        .route("/models/unload", post(models::unload))
+        .fallback(async || ApiError::not_found())
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
+        .layer(middleware::map_response(async |mut response: Response| {
+            let name = HeaderValue::from_static(concat!("dayfly/", env!("CARGO_PKG_VERSION")));
+            response.headers_mut().insert(header::SERVER, name);
+            response
+        }))
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal("a request's handler panicked").into_response()))
+        .with_state(app)
+}

@@ -1,0 +1,43 @@
+//! Whether the process lives, whether it can serve, and its figures. None of them wakes a model.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::error::ApiError;
+use crate::app::App;
+
+/// How long a part may take to answer a probe.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Ready when the pool's owner answers, the executor lives and the ledger can be read: an empty pool is ready.
+pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let pool = tokio::time::timeout(ANSWER_MAX, app.pool.snapshot()).await;
+    let is_pool_ready = pool.is_ok_and(|snapshot| !snapshot.shutting_down);
+    let has_executor = tokio::time::timeout(Duration::ZERO, app.executor.ended()).await.is_err();
+    let metering = Arc::clone(&app.metering);
+    let ledger = tokio::task::spawn_blocking(move || metering.ledger().reader().recent(1).is_ok());
+    let has_ledger = matches!(tokio::time::timeout(ANSWER_MAX, ledger).await, Ok(Ok(true)));
+    let failing: Vec<&str> = [("pool", is_pool_ready), ("executor", has_executor), ("ledger", has_ledger)]
+        .into_iter()
+        .filter_map(|(part, is_ready)| (!is_ready).then_some(part))
+        .collect();
+    if failing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", failing.join(", "))).into_response()
+}
+
+pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let snapshot = app.pool.snapshot().await;
+    let text = app.metering.metrics().text(&app, &snapshot).map_err(ApiError::internal)?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}

@@ -1,0 +1,175 @@
+//! Answers on their way out: whole, or as server-sent events.
+//!
+//! The status is decided by the first piece: an error from before anything was shown is an answer of its own. After the
+//! first event an error is `data: {"error":…}`, and the stream ends without `[DONE]`.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use hyper::body::Frame;
+use meter::Receipt;
+use models::generation::Output;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::error::ApiError;
+use super::wire::answer::{AnswerWriter, Collector, Usage};
+use super::wire::{Delivery, IncludeUsage};
+use crate::generate::{Answer, Finished, Piece};
+
+/// How an answer looks, and how many there are.
+pub(super) struct Format {
+    pub(super) writer: AnswerWriter,
+    pub(super) answers: usize,
+}
+
+/// Answers with all of it.
+async fn whole(mut answer: Answer, format: Format) -> Response {
+    let mut collected = Collector::new(format.answers);
+    loop {
+        match answer.next().await {
+            Piece::Output(output) => collected.push(output),
+            Piece::End(Err(error)) => return error.into_response(),
+            Piece::End(Ok(finished)) => {
+                let tokenizer = &answer.descriptor.tokenizer;
+                let settled = (usage(&finished), &receipt(&finished));
+                let body = format.writer.whole(&collected.finish(), settled, tokenizer);
+                let mut headers = receipt_headers(&finished.receipt);
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                return (headers, body).into_response();
+            }
+        }
+    }
+}
+
+/// Answers as it comes.
+async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsage) -> Response {
+    let first = match answer.next().await {
+        Piece::End(Err(error)) => return error.into_response(),
+        piece => piece,
+    };
+    let is_cold = HeaderValue::from_static(if answer.is_cold { "true" } else { "false" });
+    let (events, body) = mpsc::channel(1);
+    tokio::spawn(write(Writer { answer, format, include_usage, events }, first));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (HeaderName::from_static("x-dayfly-cold"), is_cold),
+    ];
+    (headers, Body::new(Events(body))).into_response()
+}
+
+/// Answers as the request asked.
+pub(super) async fn answer(answer: Answer, format: Format, delivery: Delivery) -> Response {
+    match delivery {
+        Delivery::Whole => whole(answer, format).await,
+        Delivery::Streamed { include_usage } => streamed(answer, format, include_usage).await,
+    }
+}
+
+struct Writer {
+    answer: Answer,
+    format: Format,
+    include_usage: IncludeUsage,
+    events: mpsc::Sender<Bytes>,
+}
+
+/// Writes every piece as events; ends when the client has left, which drops the answer and so cancels it.
+async fn write(mut writer: Writer, first: Piece) {
+    let mut piece = first;
+    let mut begun = vec![false; writer.format.answers];
+    loop {
+        let (text, is_last) = match piece {
+            Piece::Output(output) => (writer.output(&output, &mut begun), false),
+            Piece::End(end) => (writer.end(end), true),
+        };
+        if writer.events.send(text.into()).await.is_err() || is_last {
+            return;
+        }
+        piece = tokio::select! {
+            piece = writer.answer.next() => piece,
+            () = writer.events.closed() => return,
+        };
+    }
+}
+
+impl Writer {
+    fn output(&self, output: &Output, begun: &mut [bool]) -> String {
+        let mut text = String::new();
+        if let Some(begun) = begun.get_mut(output.choice)
+            && !std::mem::replace(begun, true)
+            && let Some(first) = self.format.writer.first_chunk(output.choice)
+        {
+            push_event(&mut text, &first);
+        }
+        push_event(&mut text, &self.format.writer.chunk(output, &self.answer.descriptor.tokenizer));
+        text
+    }
+
+    fn end(&self, end: Result<Finished, ApiError>) -> String {
+        let mut text = String::new();
+        match end {
+            Ok(finished) => {
+                if self.include_usage == IncludeUsage::Yes {
+                    push_event(&mut text, &self.format.writer.usage_chunk(usage(&finished), &receipt(&finished)));
+                }
+                text.push_str("data: [DONE]\n\n");
+            }
+            Err(error) => {
+                error.log();
+                push_event(&mut text, &error.envelope().to_string());
+            }
+        }
+        text
+    }
+}
+
+fn push_event(text: &mut String, event: &str) {
+    text.push_str("data: ");
+    text.push_str(event);
+    text.push_str("\n\n");
+}
+
+fn usage(finished: &Finished) -> Usage {
+    let tokens = &finished.receipt.tokens;
+    Usage { prompt: tokens.prompt, cached: tokens.cached, completion: tokens.completion }
+}
+
+fn receipt(finished: &Finished) -> Value {
+    serde_json::to_value(&finished.receipt).unwrap_or(Value::Null)
+}
+
+fn receipt_headers(receipt: &Receipt) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let cost = receipt.cost.amount.map(|amount| format!("{amount} {}", receipt.cost.currency));
+    let figures = [
+        ("x-dayfly-cost", cost),
+        ("x-dayfly-energy-joules", Some(receipt.energy.joules.to_string())),
+        ("x-dayfly-cold", Some(receipt.cold.to_string())),
+    ];
+    for (name, value) in figures {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    headers
+}
+
+/// A body of events.
+struct Events(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

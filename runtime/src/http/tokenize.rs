@@ -1,0 +1,64 @@
+//! Texts to token ids and back, as llama.cpp's server has it, with the model named. No model is loaded for it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use models::Descriptor;
+use serde_json::{Value, json};
+
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::wire::{DetokenizeRequest, TokenizeRequest};
+use crate::app::App;
+use crate::generate::reasons;
+use crate::loading::LoadError;
+use scheduler::LoadFault as _;
+
+pub(super) async fn tokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+    let request = TokenizeRequest::parse(&body.0)?;
+    let model = app.true_name(&request.model).await?;
+    let tokens = with_descriptor(&app, model, move |descriptor| {
+        let encoded = descriptor.tokenizer.encode(&request.content, request.special, request.start);
+        encoded.map_err(ApiError::internal)
+    });
+    Ok(Json(json!({ "tokens": tokens.await? })))
+}
+
+pub(super) async fn detokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+    let request = DetokenizeRequest::parse(&body.0)?;
+    let model = app.true_name(&request.model).await?;
+    let content = with_descriptor(&app, model, move |descriptor| {
+        let length = descriptor.tokenizer.len();
+        match request.tokens.iter().find(|&&id| id as usize >= length) {
+            Some(id) => Err(ApiError::invalid_value("tokens", format!("{id} is not a token of this model"))),
+            None => Ok(descriptor.tokenizer.decode(&request.tokens)),
+        }
+    });
+    Ok(Json(json!({ "content": content.await? })))
+}
+
+async fn with_descriptor<T: Send + 'static>(
+    app: &Arc<App>,
+    model: Arc<str>,
+    work: impl FnOnce(&Descriptor) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let models = Arc::clone(&app.models);
+    let done = tokio::task::spawn_blocking(move || {
+        let descriptor = models.descriptor(&model).map_err(|error| unusable(&model, error))?;
+        work(&descriptor)
+    });
+    done.await.map_err(ApiError::internal)?
+}
+
+/// What a model that cannot be read means without the pool, which would remember it.
+fn unusable(model: &str, error: LoadError) -> ApiError {
+    match error.kind() {
+        scheduler::FaultKind::NotFound => ApiError::model_not_found(model),
+        scheduler::FaultKind::Invalid => {
+            let retry_after = scheduler::PoolOptions::default().quarantine_min;
+            ApiError::model_quarantined(retry_after, reasons(&error)).because(error)
+        }
+        scheduler::FaultKind::Transient => ApiError::load_failed(error),
+    }
+}

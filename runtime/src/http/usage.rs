@@ -1,0 +1,25 @@
+//! Receipts, after the fact.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use ledger::UsageRecord;
+
+use super::error::ApiError;
+use super::guard::Tenant;
+use crate::app::App;
+
+/// `GET /v1/usage/{id}`: the row of one of the tenant's own requests.
+pub(super) async fn of_request(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    Path(id): Path<String>,
+) -> Result<Json<UsageRecord>, ApiError> {
+    let metering = Arc::clone(&app.metering);
+    let read = tokio::task::spawn_blocking(move || metering.ledger().reader().usage(&id)).await;
+    match read.map_err(ApiError::internal)?.map_err(ApiError::ledger_unavailable)? {
+        Some(record) if *record.tenant == *tenant.0 => Ok(Json(record)),
+        _ => Err(ApiError::not_found()),
+    }
+}

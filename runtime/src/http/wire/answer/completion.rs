@@ -1,0 +1,103 @@
+//! The choices of a completion's answer.
+
+use std::fmt::Write as _;
+
+use models::generation::{FinishReason, Output, Span};
+use models::sampling::TokenLogprobs;
+use models::tokenizer::Tokenizer;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use super::{Choice, Scores, finish_name, sayable};
+
+#[derive(serde::Serialize)]
+pub(super) struct TextChoice<'a> {
+    text: &'a str,
+    index: usize,
+    logprobs: Option<Logprobs>,
+    finish_reason: Option<&'static str>,
+}
+
+/// Parallel lists, one entry for each token.
+#[derive(Default, serde::Serialize)]
+struct Logprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<Option<Top>>,
+    text_offset: Vec<usize>,
+}
+
+/// Tokens by their texts, likeliest first.
+struct Top(Vec<(String, f32)>);
+
+impl Serialize for Top {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (text, logprob) in &self.0 {
+            map.serialize_entry(text, logprob)?;
+        }
+        map.end()
+    }
+}
+
+impl Top {
+    /// The alternatives, and the token itself where it is none of them: clients look it up there.
+    fn of(logprobs: &TokenLogprobs, tokenizer: &Tokenizer) -> Self {
+        let mut top: Vec<(String, f32)> = Vec::with_capacity(logprobs.top.len() + 1);
+        for token in logprobs.top.iter().chain([&logprobs.token]) {
+            let text = token_text(token.id, tokenizer);
+            if top.iter().all(|(other, _)| *other != text) {
+                top.push((text, sayable(token.logprob)));
+            }
+        }
+        Self(top)
+    }
+}
+
+/// A piece of an answer.
+pub(super) fn piece<'a>(output: &'a Output, scores: Scores, tokenizer: &Tokenizer) -> [TextChoice<'a>; 1] {
+    let shown = if output.span.tokens.is_empty() { Scores::Hidden } else { scores };
+    [choice(output.choice, (&output.span, output.finish), shown, tokenizer)]
+}
+
+/// Whole answers.
+pub(super) fn whole<'a>(choices: &'a [Choice], scores: Scores, tokenizer: &Tokenizer) -> Vec<TextChoice<'a>> {
+    let whole = |(index, whole): (usize, &'a Choice)| choice(index, (&whole.span, whole.finish), scores, tokenizer);
+    choices.iter().enumerate().map(whole).collect()
+}
+
+fn choice<'a>(
+    index: usize,
+    (span, finish): (&'a Span, Option<FinishReason>),
+    scores: Scores,
+    tokenizer: &Tokenizer,
+) -> TextChoice<'a> {
+    let logprobs = match scores {
+        Scores::Shown => Some(logprobs(span, tokenizer)),
+        Scores::Hidden => None,
+    };
+    TextChoice { text: &span.text, index, logprobs, finish_reason: finish.map(finish_name) }
+}
+
+fn logprobs(span: &Span, tokenizer: &Tokenizer) -> Logprobs {
+    let mut lists = Logprobs::default();
+    for token in &span.tokens {
+        let scored = token.logprobs.as_ref();
+        lists.tokens.push(token_text(token.id, tokenizer));
+        lists.token_logprobs.push(scored.map(|logprobs| sayable(logprobs.token.logprob)));
+        lists.top_logprobs.push(scored.map(|logprobs| Top::of(logprobs, tokenizer)));
+        lists.text_offset.push(token.offset_chars);
+    }
+    lists
+}
+
+/// A token's text, or its bytes as OpenAI spells them where they are no text: a name that no other token has.
+fn token_text(id: u32, tokenizer: &Tokenizer) -> String {
+    let bytes = tokenizer.bytes(id);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    bytes.iter().fold("bytes:".to_owned(), |mut text, byte| {
+        write!(text, "\\x{byte:02x}").expect("a string takes all that is written");
+        text
+    })
+}

@@ -1,0 +1,216 @@
+//! Answers as bodies and events, in OpenAI's shapes.
+//!
+//! An [`AnswerWriter`] is made once for a request; each of its methods gives one JSON text, on one line, which is a
+//! response's body or the data of one event. Text is never copied but into that line.
+//!
+//! Invariant: every chunk of a stream carries the same head; where the usage comes at the stream's end, every chunk
+//! before it says `"usage": null`.
+//!
+//! Deliberately absent: the framing of events, and `[DONE]`.
+
+mod chat;
+mod collect;
+mod completion;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use models::generation::{FinishReason, Output};
+use models::tokenizer::Tokenizer;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{Common, Delivery, IncludeUsage};
+pub(crate) use collect::{Choice, Collector};
+
+/// What every part of an answer repeats.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AnswerHead {
+    /// `chatcmpl-…` or `cmpl-…`; the receipt is found by it.
+    pub(crate) id: String,
+    /// Seconds since 1970.
+    #[serde(rename = "created")]
+    pub(crate) created_unix_s: u64,
+    /// The model's name.
+    pub(crate) model: String,
+}
+
+/// Which of the two shapes an answer has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completion,
+}
+
+/// Token counts of an answer.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Usage {
+    /// Tokens of all prompts, those found in a cache included.
+    pub(crate) prompt: u64,
+    /// Those of them that were found in a cache.
+    pub(crate) cached: u64,
+    /// Tokens generated.
+    pub(crate) completion: u64,
+}
+
+/// Writes one request's answer.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerWriter {
+    head: AnswerHead,
+    form: Form,
+    scores: Scores,
+    /// Whether chunks say that the usage is still to come.
+    include_usage: IncludeUsage,
+}
+
+/// Whether log-probabilities are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scores {
+    Shown,
+    Hidden,
+}
+
+impl AnswerHead {
+    /// The head of an answer that begins now.
+    pub(crate) fn new(form: Form, model: String) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { id: format!("{}-{}", form.id_prefix(), Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
+    }
+}
+
+impl Form {
+    fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Chat => "chatcmpl",
+            Self::Completion => "cmpl",
+        }
+    }
+}
+
+impl Serialize for Usage {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields {
+            prompt_tokens: u64,
+            completion_tokens: u64,
+            total_tokens: u64,
+            prompt_tokens_details: Details,
+        }
+        #[derive(Serialize)]
+        struct Details {
+            cached_tokens: u64,
+        }
+        let fields = Fields {
+            prompt_tokens: self.prompt,
+            completion_tokens: self.completion,
+            total_tokens: self.prompt.saturating_add(self.completion),
+            prompt_tokens_details: Details { cached_tokens: self.cached },
+        };
+        fields.serialize(serializer)
+    }
+}
+
+impl AnswerWriter {
+    /// The writer of the answer to a request.
+    pub(crate) fn new(head: AnswerHead, form: Form, request: &Common) -> Self {
+        let include_usage = match request.delivery {
+            Delivery::Whole => IncludeUsage::No,
+            Delivery::Streamed { include_usage } => include_usage,
+        };
+        let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
+        Self { head, form, scores, include_usage }
+    }
+
+    /// What every part of the answer repeats.
+    pub(crate) fn head(&self) -> &AnswerHead {
+        &self.head
+    }
+
+    /// What a stream begins with for each answer: the assistant's role. Completions begin with their text.
+    pub(crate) fn first_chunk(&self, choice: usize) -> Option<String> {
+        match self.form {
+            Form::Chat => Some(self.part("chat.completion.chunk", chat::opening(choice), self.usage_to_come())),
+            Form::Completion => None,
+        }
+    }
+
+    /// A piece of an answer.
+    pub(crate) fn chunk(&self, output: &Output, tokenizer: &Tokenizer) -> String {
+        let usage = self.usage_to_come();
+        match self.form {
+            Form::Chat => self.part("chat.completion.chunk", chat::piece(output, self.scores, tokenizer), usage),
+            Form::Completion => self.part("text_completion", completion::piece(output, self.scores, tokenizer), usage),
+        }
+    }
+
+    /// What a stream ends with where the request asked for its usage: usage and receipt, and no choice.
+    pub(crate) fn usage_chunk(&self, usage: Usage, receipt: &Value) -> String {
+        let object = match self.form {
+            Form::Chat => "chat.completion.chunk",
+            Form::Completion => "text_completion",
+        };
+        self.part(object, [(); 0], Settled { usage, dayfly: receipt })
+    }
+
+    /// An answer in one piece.
+    pub(crate) fn whole(&self, choices: &[Choice], settled: (Usage, &Value), tokenizer: &Tokenizer) -> String {
+        let settled = Settled { usage: settled.0, dayfly: settled.1 };
+        match self.form {
+            Form::Chat => self.part("chat.completion", chat::whole(choices, self.scores, tokenizer), settled),
+            Form::Completion => {
+                self.part("text_completion", completion::whole(choices, self.scores, tokenizer), settled)
+            }
+        }
+    }
+
+    fn usage_to_come(&self) -> ToCome {
+        match self.include_usage {
+            IncludeUsage::Yes => ToCome { usage: Some(()) },
+            IncludeUsage::No => ToCome { usage: None },
+        }
+    }
+
+    fn part(&self, object: &'static str, choices: impl Serialize, end: impl Serialize) -> String {
+        let part = Part { head: &self.head, object, system_fingerprint: (), choices, end };
+        serde_json::to_string(&part).expect("strings, numbers and names are always JSON")
+    }
+}
+
+#[derive(Serialize)]
+struct Part<'a, C, E> {
+    #[serde(flatten)]
+    head: &'a AnswerHead,
+    object: &'static str,
+    /// Always `null`.
+    system_fingerprint: (),
+    choices: C,
+    #[serde(flatten)]
+    end: E,
+}
+
+/// `"usage": null`, or nothing.
+#[derive(Serialize)]
+struct ToCome {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<()>,
+}
+
+#[derive(Serialize)]
+struct Settled<'a> {
+    usage: Usage,
+    dayfly: &'a Value,
+}
+
+fn finish_name(finish: FinishReason) -> &'static str {
+    match finish {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+}
+
+/// A log-probability as JSON can say it: what has no chance at all gets OpenAI's number for it.
+fn sayable(logprob: f32) -> f32 {
+    logprob.max(-9999.0)
+}

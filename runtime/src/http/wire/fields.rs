@@ -1,0 +1,159 @@
+//! Values taken out of an object by name, each with the type and range that its taker expects.
+//!
+//! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field.
+//! Errors name the field by its path in the body, such as `messages[2].content`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::json::Node;
+use crate::http::error::ApiError;
+use crate::limits::MODEL_NAME_CHARS_MAX;
+
+/// The fields of an object that nobody took yet.
+#[derive(Debug)]
+pub(crate) struct Fields {
+    /// What stands before each name in errors.
+    prefix: String,
+    entries: BTreeMap<String, Node>,
+}
+
+/// The values that a number may have.
+#[derive(Clone, Copy)]
+pub(super) struct Allowed {
+    /// Completes "must be …".
+    pub(super) words: &'static str,
+    /// Whether a value is one of them.
+    pub(super) holds: fn(f32) -> bool,
+}
+
+impl Fields {
+    pub(super) fn new(prefix: String, mut entries: BTreeMap<String, Node>) -> Self {
+        entries.retain(|_, node| *node != Node::Null);
+        Self { prefix, entries }
+    }
+
+    /// The fields of `node`, which stands at `path`.
+    pub(super) fn of(node: Node, path: &str) -> Result<Self, ApiError> {
+        match node {
+            Node::Object(entries) => Ok(Self::new(format!("{path}."), entries)),
+            _ => Err(ApiError::invalid_type(path, "an object")),
+        }
+    }
+
+    /// The name of a field in errors.
+    pub(super) fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Whatever the field holds.
+    pub(super) fn take(&mut self, name: &str) -> Option<Node> {
+        self.entries.remove(name)
+    }
+
+    /// A string.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Node::Text(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::invalid_type(self.path(name), "a string")),
+        }
+    }
+
+    /// A string that must be there.
+    pub(crate) fn required_text(&mut self, name: &str) -> Result<String, ApiError> {
+        self.text(name)?.ok_or_else(|| ApiError::missing_field(self.path(name)))
+    }
+
+    /// The name of a model. One that is too long for a name is the name of no model.
+    pub(crate) fn model(&mut self) -> Result<String, ApiError> {
+        let name = self.required_text("model")?;
+        if name.is_empty() {
+            return Err(ApiError::invalid_value(self.path("model"), "is empty"));
+        }
+        if name.chars().nth(MODEL_NAME_CHARS_MAX).is_some() {
+            return Err(ApiError::model_not_found(&name));
+        }
+        Ok(name)
+    }
+
+    /// True or false.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Node::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(ApiError::invalid_type(self.path(name), "true or false")),
+        }
+    }
+
+    /// A whole number in `range`, which `T` holds.
+    pub(crate) fn integer<T: TryFrom<i128>>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<i128>,
+    ) -> Result<Option<T>, ApiError> {
+        let value = match self.take(name) {
+            None => return Ok(None),
+            Some(Node::Integer(value)) => value,
+            Some(_) => return Err(ApiError::invalid_type(self.path(name), "a whole number")),
+        };
+        match T::try_from(value) {
+            Ok(value_in_t) if range.contains(&value) => Ok(Some(value_in_t)),
+            _ => {
+                let why = format!("must be from {} to {}", range.start(), range.end());
+                Err(ApiError::invalid_value(self.path(name), why))
+            }
+        }
+    }
+
+    /// A number.
+    pub(super) fn number(&mut self, name: &str, allowed: Allowed) -> Result<Option<f32>, ApiError> {
+        let Some(node) = self.take(name) else { return Ok(None) };
+        number_of(&node, &self.path(name), allowed).map(Some)
+    }
+
+    /// An object's own fields.
+    pub(crate) fn object(&mut self, name: &str) -> Result<Option<Fields>, ApiError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(node) => Self::of(node, &self.path(name)).map(Some),
+        }
+    }
+
+    /// Takes a field that would change the answer unless it holds what is done anyway.
+    pub(super) fn only(&mut self, name: &str, honoured: fn(&Node) -> bool) -> Result<(), ApiError> {
+        match self.take(name) {
+            Some(node) if !honoured(&node) => Err(ApiError::unsupported_field(self.path(name))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what is left.
+    ///
+    /// # Errors
+    /// `unsupported_parameter`, with the first name that nobody took.
+    pub(crate) fn finish(self) -> Result<(), ApiError> {
+        match self.entries.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(ApiError::unsupported_field(self.path(name))),
+        }
+    }
+}
+
+/// The number that `node`, the value of `param`, is. It is judged as the 32 bits that will be computed with.
+pub(super) fn number_of(node: &Node, param: &str, allowed: Allowed) -> Result<f32, ApiError> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "32 bits are what sampling has")]
+    let value = match node {
+        Node::Integer(value) => *value as f32,
+        Node::Float(value) => *value as f32,
+        _ => return Err(ApiError::invalid_type(param, "a number")),
+    };
+    if (allowed.holds)(value) { Ok(value) } else { Err(ApiError::invalid_value(param, allowed)) }
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be {}", self.words)
+    }
+}

@@ -1,0 +1,70 @@
+//! `keep_alive`: how long the model stays after its last request.
+//!
+//! As Ollama has it: a number of seconds, or a duration as Go writes it (`"1h30m"`, `"500ms"`); zero lets the model go
+//! with the answer, anything below zero keeps it.
+
+use std::time::Duration;
+
+use scheduler::KeepAlive;
+
+use super::Fields;
+use super::json::Node;
+use crate::http::error::ApiError;
+use crate::limits::KEEP_ALIVE_MAX;
+
+const NAME: &str = "keep_alive";
+const WORDS: &str = "a number of seconds or a duration such as \"5m\"";
+
+/// Takes `keep_alive` out of a request.
+pub(super) fn take(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
+    let Some(node) = fields.take(NAME) else { return Ok(None) };
+    let seconds = match node {
+        #[expect(clippy::cast_precision_loss, reason = "what it rounds is far past the limit")]
+        Node::Integer(seconds) => seconds as f64,
+        Node::Float(seconds) => seconds,
+        Node::Text(text) => go_seconds(&text)
+            .ok_or_else(|| ApiError::invalid_value(fields.path(NAME), format_args!("must be {WORDS}")))?,
+        _ => return Err(ApiError::invalid_type(fields.path(NAME), WORDS)),
+    };
+    if seconds < 0.0 {
+        return Ok(Some(KeepAlive::Forever));
+    }
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= KEEP_ALIVE_MAX).ok_or_else(|| {
+        let max_s = KEEP_ALIVE_MAX.as_secs();
+        ApiError::invalid_value(fields.path(NAME), format_args!("must be at most {max_s} s; below zero is for ever"))
+    })?;
+    Ok(Some(if time.is_zero() { KeepAlive::DropAfterUse } else { KeepAlive::For(time) }))
+}
+
+/// Seconds of a duration as Go's `time.ParseDuration` reads it: a sign, then numbers with units, or `0` alone.
+fn go_seconds(text: &str) -> Option<f64> {
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0.0);
+    }
+    if rest.is_empty() {
+        return None;
+    }
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..unit] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" | "μs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    Some(sign * seconds)
+}

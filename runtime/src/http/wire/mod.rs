@@ -1,0 +1,27 @@
+//! What travels on the wire: bodies of requests read into what the crates below understand, and answers written.
+//!
+//! Invariants: a field that is not understood is refused by name, as is a value that cannot be honoured; nothing is
+//! silently dropped but what changes no answer. Reading a body takes a bounded multiple of its bytes. A request that
+//! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
+//!
+//! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
+//! [`chat`], [`completion`], [`tokenize`]; [`answer`] is the way back.
+//!
+//! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
+
+pub(crate) mod answer;
+mod chat;
+mod completion;
+mod fields;
+mod generation;
+mod json;
+mod keep_alive;
+mod sampling;
+mod tokenize;
+
+pub(crate) use chat::ChatRequest;
+pub(crate) use completion::{CompletionRequest, PromptInput};
+pub(crate) use fields::Fields;
+pub(crate) use generation::{Common, Delivery, IncludeUsage};
+pub(crate) use json::parse_object;
+pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};

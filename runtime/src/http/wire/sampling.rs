@@ -1,0 +1,90 @@
+//! How a request wants its tokens drawn.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use models::limits::LOGIT_BIAS_MAX;
+use models::sampling::Sampling;
+
+use super::Fields;
+use super::fields::{Allowed, number_of};
+use super::json::Node;
+use crate::http::error::ApiError;
+
+const TEMPERATURE: Allowed = Allowed { words: "from 0 to 2", holds: |value| (0.0..=2.0).contains(&value) };
+const TOP_P: Allowed = Allowed { words: "above 0 and at most 1", holds: |value| value > 0.0 && value <= 1.0 };
+const MIN_P: Allowed = Allowed { words: "from 0 to 1", holds: |value| (0.0..=1.0).contains(&value) };
+const PENALTY: Allowed = Allowed { words: "from -2 to 2", holds: |value| (-2.0..=2.0).contains(&value) };
+const BIAS: Allowed = Allowed { words: "from -100 to 100", holds: |value| (-100.0..=100.0).contains(&value) };
+/// A smaller divisor could make a healthy model's logits infinite.
+const REPETITION: Allowed = Allowed { words: "from 0.01 to 10", holds: |value| (0.01..=10.0).contains(&value) };
+
+/// Takes the fields of sampling out of a request. Without a `seed` each request gets one of its own.
+pub(super) fn take(fields: &mut Fields) -> Result<Sampling, ApiError> {
+    let default = Sampling::default();
+    let temperature = fields.number("temperature", TEMPERATURE)?.unwrap_or(default.temperature);
+    Ok(Sampling {
+        // Nothing can be divided by what the arithmetic may flush to zero.
+        temperature: if temperature < f32::MIN_POSITIVE { 0.0 } else { temperature },
+        top_k: fields.integer("top_k", -1..=i128::from(u32::MAX))?.map_or(default.top_k, positive),
+        top_p: fields.number("top_p", TOP_P)?.unwrap_or(default.top_p),
+        min_p: fields.number("min_p", MIN_P)?.unwrap_or(default.min_p),
+        repetition_penalty: repetition(fields)?.unwrap_or(default.repetition_penalty),
+        presence_penalty: fields.number("presence_penalty", PENALTY)?.unwrap_or(default.presence_penalty),
+        frequency_penalty: fields.number("frequency_penalty", PENALTY)?.unwrap_or(default.frequency_penalty),
+        logit_bias: logit_bias(fields)?,
+        seed: seed(fields)?,
+    })
+}
+
+/// `top_k`, which 0 and -1 both switch off.
+fn positive(top_k: i64) -> usize {
+    usize::try_from(top_k).unwrap_or(0)
+}
+
+/// `repetition_penalty` (vLLM's name) or `repeat_penalty` (llama.cpp's).
+fn repetition(fields: &mut Fields) -> Result<Option<f32>, ApiError> {
+    let vllm = fields.number("repetition_penalty", REPETITION)?;
+    let llama_cpp = fields.number("repeat_penalty", REPETITION)?;
+    if vllm.is_some() && llama_cpp.is_some() && vllm != llama_cpp {
+        return Err(ApiError::invalid_value(fields.path("repeat_penalty"), "contradicts `repetition_penalty`"));
+    }
+    Ok(vllm.or(llama_cpp))
+}
+
+/// Pairs of token id and bias, by id. Whether the vocabulary has the ids is for the model to say.
+fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
+    let path = fields.path("logit_bias");
+    let entries = match fields.take("logit_bias") {
+        None => return Ok(Vec::new()),
+        Some(Node::Object(entries)) => entries,
+        Some(_) => return Err(ApiError::invalid_type(path, "an object from token ids to numbers")),
+    };
+    if entries.len() > LOGIT_BIAS_MAX {
+        return Err(ApiError::invalid_value(path, format_args!("has more than {LOGIT_BIAS_MAX} entries")));
+    }
+    let mut bias = Vec::with_capacity(entries.len());
+    for (name, node) in entries {
+        // Written in one way only, so that no id can be given twice.
+        let id = name.parse().ok().filter(|id: &u32| id.to_string() == name);
+        let id = id.ok_or_else(|| ApiError::invalid_value(path.as_str(), "has a name that is no token id"))?;
+        bias.push((id, number_of(&node, &format!("{path}.{name}"), BIAS)?));
+    }
+    bias.sort_unstable_by_key(|(id, _)| *id);
+    Ok(bias)
+}
+
+/// Any 64 bits, with or without a sign.
+fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
+    let range = i128::from(i64::MIN)..=i128::from(u64::MAX);
+    let given = fields.integer::<i128>("seed", range)?;
+    Ok(given.map_or_else(random_seed, |seed| match u64::try_from(seed) {
+        Ok(seed) => seed,
+        Err(_) => i64::try_from(seed).expect("the range is checked").cast_unsigned(),
+    }))
+}
+
+/// Differs from request to request: the standard library's hash keys come from the system's random numbers.
+fn random_seed() -> u64 {
+    RandomState::new().hash_one("seed")
+}

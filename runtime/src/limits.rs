@@ -1,0 +1,54 @@
+//! The bounds of the server, in one place. What an operator may change is in `config`.
+
+use std::time::Duration;
+
+/// Connections served at once; more wait in the socket's backlog.
+pub(crate) const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of a request's body.
+pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of all bodies being read and parsed at once.
+pub(crate) const BODIES_BYTES_MAX: usize = 256 << 20;
+/// Header lines of a request.
+pub(crate) const HEADERS_MAX: usize = 100;
+/// Bytes of a request's head.
+pub(crate) const HEADER_BYTES_MAX: usize = 32 << 10;
+/// From a connection's start, or the answer before, to the end of a request's head.
+pub(crate) const HEADER_READ_MAX: Duration = Duration::from_secs(15);
+/// From the end of the head to the end of the body.
+pub(crate) const BODY_READ_MAX: Duration = Duration::from_secs(30);
+/// Pieces of an answer that may wait for a slow client.
+pub(crate) const ANSWER_PIECES_MAX: usize = 64;
+/// How long a client may take none of them before its request is cancelled.
+pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
+/// From arrival to the end of the answer, whatever the request says.
+pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
+/// From the first signal to the end of the process.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// Sequences that wait for their first step.
+pub(crate) const QUEUE_MAX: usize = 256;
+/// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.
+pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
+/// How often the accounts of held memory go to the ledger.
+pub(crate) const ACCOUNTS_EVERY: Duration = Duration::from_secs(10);
+/// How long the server waits before it accepts again after it ran out of descriptors.
+pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Messages of a conversation.
+pub(crate) const MESSAGES_MAX: usize = 4096;
+/// Characters of a model's name.
+pub(crate) const MODEL_NAME_CHARS_MAX: usize = 256;
+/// Bytes of `user`.
+pub(crate) const USER_BYTES_MAX: usize = 512;
+/// Tokens to detokenize in one request.
+pub(crate) const DETOKENIZE_TOKENS_MAX: usize = 1 << 20;
+/// Characters of a field's name that an error tells back.
+pub(crate) const ERROR_PARAM_CHARS_MAX: usize = 128;
+/// Values of a request's body, each list of token ids counted as one.
+pub(crate) const BODY_VALUES_MAX: usize = 1 << 17;
+/// Entries of any object in a request's body.
+pub(crate) const OBJECT_ENTRIES_MAX: usize = 1024;
+/// Tokens that an answer may be asked to have; a context is smaller.
+pub(crate) const TOKENS_MAX: u32 = u32::MAX;
+/// How long a request may ask its model to stay, unless for ever.
+pub(crate) const KEEP_ALIVE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Tenants that have a label of their own in the metrics.
+pub(crate) const METRIC_TENANTS_MAX: usize = 100;

@@ -1,0 +1,154 @@
+//! From a model's name to a mapped model: the catalog, the kept descriptors, and the pool's loader over both.
+//!
+//! A cold start maps the file and asks the system to bring its pages in; header, tokenizer and template of files that
+//! were used lately are kept by file identity, so that the next cold start skips them.
+//!
+//! Invariants: a name from a request is looked up, never made into a path; a descriptor serves only the very file that
+//! it was read from. Deliberately absent: who may stay (the pool decides).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loader::catalog::{Catalog, CatalogError, Entry};
+use loader::{Artifact, FileIdentity, OpenError};
+use models::{Descriptor, Model, ModelError};
+use rustix::time::{ClockId, clock_gettime};
+use scheduler::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
+
+use crate::limits::DESCRIPTORS_KIB_MAX;
+use crate::metering::Metering;
+
+/// Models by name.
+pub(crate) struct Models {
+    catalog: Catalog,
+    descriptors: moka::sync::Cache<FileIdentity, Arc<Descriptor>>,
+    metering: Arc<Metering>,
+}
+
+/// Why a model cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// No such name, or its file is gone.
+    #[error("the catalog has no such model")]
+    NotFound(#[source] CatalogError),
+    /// The models directories could not be looked through.
+    #[error("the catalog cannot be read")]
+    Catalog(#[source] CatalogError),
+    /// The file cannot be opened or is invalid.
+    #[error("the file cannot be opened")]
+    Open(#[source] OpenError),
+    /// The file is valid, but not a model that can be served.
+    #[error("the model cannot be served")]
+    Model(#[source] ModelError),
+    /// Another file took its place and is larger than the room that was made.
+    #[error("the file was replaced while it was loaded")]
+    Replaced,
+    /// A bug.
+    #[error("the load panicked: {0}")]
+    Panicked(String),
+}
+
+impl LoadFault for LoadError {
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::NotFound(_) | Self::Open(OpenError::NotFound { .. }) => FaultKind::NotFound,
+            Self::Open(error) if error.is_load_fail() => FaultKind::Invalid,
+            Self::Model(_) | Self::Panicked(_) => FaultKind::Invalid,
+            Self::Open(_) | Self::Catalog(_) | Self::Replaced => FaultKind::Transient,
+        }
+    }
+
+    fn panicked(message: String) -> Self {
+        Self::Panicked(message)
+    }
+}
+
+impl Models {
+    pub(crate) fn new(catalog: Catalog, metering: Arc<Metering>) -> Self {
+        let descriptors = moka::sync::Cache::builder()
+            .max_capacity(DESCRIPTORS_KIB_MAX)
+            .weigher(|_, descriptor: &Arc<Descriptor>| {
+                u32::try_from(descriptor.memory_bytes() / 1024).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self { catalog, descriptors, metering }
+    }
+
+    /// All models that the directories hold. Blocks on the file system.
+    pub(crate) fn list(&self) -> Vec<Entry> {
+        self.catalog.list()
+    }
+
+    /// The entry that a request's name means. Blocks on the file system.
+    pub(crate) fn entry(&self, name: &str) -> Result<Entry, LoadError> {
+        self.catalog.resolve(name).map_err(|error| match error {
+            CatalogError::NotFound { .. } => LoadError::NotFound(error),
+            _ => LoadError::Catalog(error),
+        })
+    }
+
+    /// What a model's header says, without loading it. Blocks on the file system.
+    pub(crate) fn descriptor(&self, name: &str) -> Result<Arc<Descriptor>, LoadError> {
+        self.open(&self.entry(name)?).map(|(_, descriptor)| descriptor)
+    }
+
+    fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>), LoadError> {
+        let known = loader::identity_of(&entry.path).ok().and_then(|identity| self.descriptors.get(&identity));
+        let artifact = match &known {
+            Some(known) => entry.open_with_header(known.identity(), Arc::clone(known.header())),
+            None => entry.open(),
+        };
+        let artifact = artifact.map_err(LoadError::Open)?;
+        if let Some(known) = known
+            && known.identity() == artifact.identity()
+        {
+            return Ok((artifact, known));
+        }
+        let descriptor = Arc::new(Descriptor::of(&artifact).map_err(LoadError::Model)?);
+        self.descriptors.insert(artifact.identity(), Arc::clone(&descriptor));
+        Ok((artifact, descriptor))
+    }
+
+    /// Descriptors kept and their memory in KiB.
+    pub(crate) fn kept_descriptors(&self) -> (u64, u64) {
+        self.descriptors.run_pending_tasks();
+        (self.descriptors.entry_count(), self.descriptors.weighted_size())
+    }
+}
+
+impl ModelLoader for Models {
+    type Model = Model;
+    type Error = LoadError;
+
+    fn inspect(&self, name: &str) -> Result<Inspection, LoadError> {
+        let entry = self.entry(name)?;
+        let identity =
+            loader::identity_of(&entry.path).map_err(|error| LoadError::Open(OpenError::of(&entry.path, error)))?;
+        Ok(Inspection { identity: opaque(identity), weights_bytes: identity.size_bytes })
+    }
+
+    fn load(&self, name: &str, inspection: &Inspection) -> Result<Model, LoadError> {
+        let before = thread_cpu_time();
+        let (artifact, descriptor) = self.open(&self.entry(name)?)?;
+        if artifact.identity().size_bytes > inspection.weights_bytes {
+            return Err(LoadError::Replaced);
+        }
+        let model = Model::new(artifact, descriptor);
+        model.populate();
+        self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
+        Ok(model)
+    }
+}
+
+fn opaque(identity: FileIdentity) -> Identity {
+    let modified = identity.modified_nanos.to_le_bytes();
+    let low = u64::from_le_bytes(modified[..8].try_into().expect("8 of 16 bytes"));
+    Identity([identity.device, identity.inode, identity.size_bytes, low])
+}
+
+/// Processor time of the calling thread.
+fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}

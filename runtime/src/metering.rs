@@ -1,0 +1,288 @@
+//! What requests and the pool do, on its way to receipts and the ledger.
+//!
+//! One book keeps who holds which memory; it hears the pool's events in order and the requests' begins and ends. A
+//! request is reserved in the ledger before its first step and settled before its last byte; what no request carries
+//! (keep-alive, idle, loads that nobody took) goes to the accounts in intervals.
+//!
+//! Invariants: each request that was announced ends exactly once ([`Stay`] ends it when it is dropped); an interval that
+//! the ledger did not take is offered again. Deliberately absent: prompts and answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use ledger::{Completion, Ledger, LedgerError, Reservation, Settlement};
+use meter::carbon::CarbonFactors;
+use meter::energy::EnergyModel;
+use meter::rate::RateCard;
+use meter::receipt::{Measured, Receipt};
+use meter::residency::{AccountInterval, Load, Request, RequestCharge, Residency};
+use meter::units::split_equally;
+use meter::{Moment, Nanos};
+use scheduler::{KeepAlive, PoolEvent, PoolEventKind, PoolObserver};
+use tokio::sync::oneshot;
+
+use crate::http::metrics::Metrics;
+
+/// Intervals that may wait for a ledger that does not take them.
+const INTERVALS_WAITING_MAX: usize = 4096;
+/// As good as for ever, for a model that stays until memory is needed.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// Milliseconds since the server began, by the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn now(self) -> Moment {
+        self.at(Instant::now())
+    }
+
+    fn at(self, instant: Instant) -> Moment {
+        Moment::after_start(instant.saturating_duration_since(self.0))
+    }
+}
+
+/// How receipts are priced.
+pub(crate) struct Prices {
+    pub(crate) energy: EnergyModel,
+    pub(crate) carbon: CarbonFactors,
+    pub(crate) rates: RateCard,
+}
+
+/// The meter of one server.
+pub(crate) struct Metering {
+    clock: Clock,
+    book: Mutex<Book>,
+    ledger: Ledger,
+    prices: Prices,
+    metrics: Metrics,
+}
+
+struct Book {
+    residency: Residency,
+    /// Who waits for or uses a model, by request.
+    stays: HashMap<Arc<str>, StayState>,
+    /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
+    computed: HashMap<String, Duration>,
+    /// Intervals that the ledger has not taken yet.
+    waiting: Vec<AccountInterval>,
+}
+
+struct StayState {
+    tenant: Arc<str>,
+    model: Arc<str>,
+    is_waiting: bool,
+    load_cpu: Nanos,
+}
+
+/// A request's presence in the book, from its wait for a model to its end.
+pub(crate) struct Stay {
+    metering: Arc<Metering>,
+    id: Arc<str>,
+    is_open: bool,
+}
+
+/// What a request's stay cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct StayCharge {
+    pub(crate) weights: RequestCharge,
+    pub(crate) load_cpu: Nanos,
+}
+
+impl Metering {
+    pub(crate) fn new(ledger: Ledger, prices: Prices, keep_alive: KeepAlive) -> Self {
+        let book = Book {
+            residency: Residency::new(duration_of(keep_alive)),
+            stays: HashMap::new(),
+            computed: HashMap::new(),
+            waiting: Vec::new(),
+        };
+        let metrics = Metrics::new();
+        Self { clock: Clock(Instant::now()), book: Mutex::new(book), ledger, prices, metrics }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(crate) fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Counter that must stay 0: measured memory that no account carries.
+    pub(crate) fn imbalance(&self) -> u128 {
+        self.book().residency.imbalance()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A request waits for `model`.
+    pub(crate) fn arrives(self: &Arc<Self>, id: &str, tenant: &str, model: &str) -> Stay {
+        let id: Arc<str> = id.into();
+        let state =
+            StayState { tenant: tenant.into(), model: model.into(), is_waiting: true, load_cpu: Nanos::default() };
+        self.book().stays.insert(Arc::clone(&id), state);
+        Stay { metering: Arc::clone(self), id, is_open: true }
+    }
+
+    /// A load of `model` took this processor time; the pool's event about it follows.
+    pub(crate) fn load_computed(&self, model: &str, cpu: Duration) {
+        self.book().computed.insert(model.to_owned(), cpu);
+    }
+
+    /// The last request that says how long a model stays decides, for the accounts as for the pool.
+    pub(crate) fn keep_alive_changed(&self, model: &str, keep_alive: KeepAlive) {
+        let now = self.clock.now();
+        self.book().residency.keep_alive_changed(model, duration_of(keep_alive), now);
+    }
+
+    /// Writes down that work is about to be done. The answer comes when that is durable.
+    pub(crate) fn reserve(&self, id: &str, tenant: &str, model: &str) -> oneshot::Receiver<Result<(), LedgerError>> {
+        let reservation =
+            Reservation { id: id.to_owned(), tenant: tenant.to_owned(), model: model.to_owned(), at: self.clock.now() };
+        let (done, answer) = bridge();
+        self.ledger.reserve(reservation, done);
+        answer
+    }
+
+    /// Makes the receipt and writes it down; returns when it is durable.
+    pub(crate) async fn settle(&self, measured: Measured) -> Result<Receipt, LedgerError> {
+        let receipt = Receipt::assemble(measured, &self.prices.energy, &self.prices.carbon, &self.prices.rates);
+        self.metrics.settled(&receipt);
+        let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
+        let (done, answer) = bridge();
+        self.ledger.settle(settlement, done);
+        answer.await.unwrap_or(Err(LedgerError::Closed)).map(|()| receipt)
+    }
+
+    /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
+    pub(crate) async fn store_accounts(&self) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        let intervals = {
+            let mut book = self.book();
+            let taken = book.residency.take_intervals(now);
+            book.waiting.extend(taken);
+            std::mem::take(&mut book.waiting)
+        };
+        let answers: Vec<_> = intervals
+            .into_iter()
+            .map(|interval| {
+                let (done, answer) = bridge();
+                self.ledger.interval(interval.clone(), done);
+                (interval, answer)
+            })
+            .collect();
+        let mut failure = Ok(());
+        for (interval, answer) in answers {
+            if let Err(error) = answer.await.unwrap_or(Err(LedgerError::Closed)) {
+                failure = Err(error);
+                let mut book = self.book();
+                if book.waiting.len() < INTERVALS_WAITING_MAX {
+                    book.waiting.push(interval);
+                }
+            }
+        }
+        failure
+    }
+}
+
+impl Stay {
+    /// The wait is over: the request holds the model from now on.
+    pub(crate) fn begins(&self) {
+        let now = self.metering.clock.now();
+        let book = &mut *self.metering.book();
+        if let Some(state) = book.stays.get_mut(&self.id) {
+            state.is_waiting = false;
+            let request = Request { id: &self.id, tenant: &state.tenant };
+            book.residency.request_begins(&state.model, request, now);
+        }
+    }
+
+    /// The request lets go of the model.
+    pub(crate) fn ends(mut self) -> StayCharge {
+        self.end()
+    }
+
+    fn end(&mut self) -> StayCharge {
+        self.is_open = false;
+        let now = self.metering.clock.now();
+        let mut book = self.metering.book();
+        let weights = book.residency.request_ends(&self.id, now);
+        let load_cpu = book.stays.remove(&self.id).map(|state| state.load_cpu).unwrap_or_default();
+        StayCharge { weights, load_cpu }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        if self.is_open {
+            self.end();
+        }
+    }
+}
+
+impl Book {
+    /// A load ended: those who waited for it share its memory and its processor time.
+    fn loaded(&mut self, model: &Arc<str>, bytes: u64, wall: Duration, at: Moment) {
+        let cpu = Nanos::from(self.computed.remove(&**model).unwrap_or_default());
+        let waits = |stay: &StayState| stay.is_waiting && stay.model == *model;
+        let mut waiters: Vec<_> = self.stays.iter_mut().filter(|(_, stay)| waits(stay)).collect();
+        waiters.sort_by(|a, b| a.0.cmp(b.0));
+        let parts = split_equally(cpu.get(), waiters.len());
+        for ((_, stay), part) in waiters.iter_mut().zip(parts) {
+            stay.load_cpu = Nanos::new(part);
+        }
+        let requests: Vec<Request<'_>> =
+            waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
+        self.residency.model_loaded(model, at, Load { bytes, wall, waiters: &requests });
+    }
+}
+
+impl PoolObserver for Metering {
+    fn observe(&self, event: &PoolEvent) {
+        let at = self.clock.at(event.at.into_std());
+        self.metrics.observe(event);
+        match &event.kind {
+            PoolEventKind::Loaded { bytes, wall, waiters } => {
+                tracing::info!(model = &*event.model, bytes, ?wall, waiters, "loaded");
+                self.book().loaded(&event.model, *bytes, *wall, at);
+            }
+            PoolEventKind::LoadFailed { message, waiters, .. } => {
+                tracing::warn!(model = &*event.model, message, waiters, "not loaded");
+            }
+            PoolEventKind::Evicted { bytes, cause, idle_for } => {
+                tracing::info!(model = &*event.model, bytes, %cause, ?idle_for, "evicted");
+            }
+            PoolEventKind::Freed { .. } => self.book().residency.model_evicted(&event.model, at),
+            _ => {}
+        }
+    }
+}
+
+fn duration_of(keep_alive: KeepAlive) -> Duration {
+    match keep_alive {
+        KeepAlive::For(duration) => duration,
+        KeepAlive::Forever => FOREVER,
+        KeepAlive::DropAfterUse => Duration::ZERO,
+    }
+}
+
+fn bridge() -> (Completion, oneshot::Receiver<Result<(), LedgerError>>) {
+    let (sender, receiver) = oneshot::channel();
+    let done: Completion = Box::new(move |result| {
+        // Nobody waits any more: the client left, and the row stands.
+        let _ = sender.send(result);
+    });
+    (done, receiver)
+}
