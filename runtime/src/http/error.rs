@@ -71,10 +71,10 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "invalid_type", message).about(param)
     }
 
-    /// A field has the right type and an impossible value. `why` completes "`param` …".
+    /// A field has the right type and an impossible value.
     pub(crate) fn invalid_value(param: impl Into<String>, why: impl Display) -> Self {
         let param = shortened(param);
-        let message = format!("`{param}` {why}");
+        let message = format!("`{param}`: {why}");
         Self::invalid(StatusCode::BAD_REQUEST, "invalid_value", message).about(param)
     }
 

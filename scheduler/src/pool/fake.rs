@@ -97,6 +97,10 @@ impl FakeLoader {
         self.records.lock().unwrap().loads.get(name).copied().unwrap_or(0)
     }
 
+    pub(super) fn inspections(&self) -> usize {
+        self.records.lock().unwrap().inspections
+    }
+
     fn artifact(&self, name: &str) -> Result<Artifact, Fault> {
         let missing = || Fault { kind: FaultKind::NotFound, message: "no such artifact".to_owned() };
         self.records.lock().unwrap().artifacts.get(name).copied().ok_or_else(missing)

@@ -19,6 +19,7 @@ async fn sixty_four_first_requests_load_once() {
     for task in waiting {
         leases.push(task.await.unwrap().unwrap());
     }
+    assert_eq!(bench.loader.inspections(), 1);
     assert_eq!(bench.loader.loads("a"), 1);
     assert_eq!(bench.model("a").await.leases, 64);
     assert_eq!(bench.budget.used_bytes(), 10);
@@ -131,6 +132,26 @@ async fn more_waiters_than_the_bound_are_refused_at_once() {
     let (one, three) = (one.await.unwrap().unwrap(), three.await.unwrap().unwrap());
     assert!(one.is_cold() && three.is_cold());
     assert!(!bench.lease("a").await.unwrap().is_cold(), "those who need not wait are not bounded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_abandoned_before_the_pool_saw_it_leaves_no_trace() {
+    let bench = Bench::new(10);
+    let _busy = bench.lease("a").await.unwrap();
+    tokio::select! {
+        biased;
+        _ = bench.lease("b") => panic!("the pool has not run yet"),
+        () = std::future::ready(()) => {}
+    }
+    tokio::select! {
+        biased;
+        _ = bench.pool.make_room("a", 0, Instant::now() + SECOND) => panic!("the pool has not run yet"),
+        () = std::future::ready(()) => {}
+    }
+    sleep(SECOND).await;
+    let snapshot = bench.pool.snapshot().await;
+    assert_eq!((snapshot.waiters, snapshot.room_waiters, bench.find("b").await), (0, 0, None));
+    assert_eq!(bench.loader.inspections(), 1);
 }
 
 #[tokio::test(start_paused = true)]

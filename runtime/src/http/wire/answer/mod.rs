@@ -1,46 +1,46 @@
 //! Answers as bodies and events, in OpenAI's shapes.
 //!
-//! An [`AnswerWriter`] is made once for a request; each of its methods gives one JSON text, on one line, which is a
-//! response's body or the data of one event. Text is never copied but into that line.
-//!
-//! Invariant: every chunk of a stream carries the same head; where the usage comes at the stream's end, every chunk
-//! before it says `"usage": null`.
+//! Invariants: every chunk of a stream carries the same head; where a stream ends with its usage, every chunk before
+//! says `"usage": null`. The receipt, `dayfly`, stands wherever the usage does.
 //!
 //! Deliberately absent: the framing of events, and `[DONE]`.
 
 mod chat;
-mod collect;
+mod collected;
 mod completion;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use models::generation::{FinishReason, Output};
+use models::generation::{FinishReason, Output, Span};
 use models::tokenizer::Tokenizer;
-use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Common, Delivery, IncludeUsage};
-pub(crate) use collect::{Choice, Collector};
+use super::IncludeUsage;
+pub(crate) use collected::{Collected, Whole};
 
 /// What every part of an answer repeats.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct AnswerHead {
     /// `chatcmpl-…` or `cmpl-…`; the receipt is found by it.
     pub(crate) id: String,
-    /// Seconds since 1970.
-    #[serde(rename = "created")]
+    /// When the request came, in seconds since 1970.
     pub(crate) created_unix_s: u64,
-    /// The model's name.
+    /// The model as the request names it.
     pub(crate) model: String,
 }
 
-/// Which of the two shapes an answer has.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Form {
-    /// `/v1/chat/completions`.
+/// How one request's answer is written.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerFormat {
+    head: AnswerHead,
+    shape: Shape,
+    choices: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Shape {
     Chat,
-    /// `/v1/completions`.
     Completion,
 }
 
@@ -55,162 +55,141 @@ pub(crate) struct Usage {
     pub(crate) completion: u64,
 }
 
-/// Writes one request's answer.
-#[derive(Clone, Debug)]
-pub(crate) struct AnswerWriter {
-    head: AnswerHead,
-    form: Form,
-    scores: Scores,
-    /// Whether chunks say that the usage is still to come.
-    include_usage: IncludeUsage,
-}
-
-/// Whether log-probabilities are shown.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Scores {
-    Shown,
-    Hidden,
-}
-
 impl AnswerHead {
-    /// The head of an answer that begins now.
-    pub(crate) fn new(form: Form, model: String) -> Self {
+    /// The head of a chat's answer to a request that comes now.
+    pub(crate) fn chat(model: String) -> Self {
+        Self::new("chatcmpl", model)
+    }
+
+    /// The head of a completion's answer to a request that comes now.
+    pub(crate) fn completion(model: String) -> Self {
+        Self::new("cmpl", model)
+    }
+
+    fn new(prefix: &str, model: String) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { id: format!("{}-{}", form.id_prefix(), Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
+        Self { id: format!("{prefix}-{}", Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
     }
 }
 
-impl Form {
-    fn id_prefix(self) -> &'static str {
-        match self {
-            Self::Chat => "chatcmpl",
-            Self::Completion => "cmpl",
-        }
+impl Usage {
+    fn fields(self) -> Value {
+        json!({
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt.saturating_add(self.completion),
+            "prompt_tokens_details": { "cached_tokens": self.cached },
+        })
     }
 }
 
-impl Serialize for Usage {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Fields {
-            prompt_tokens: u64,
-            completion_tokens: u64,
-            total_tokens: u64,
-            prompt_tokens_details: Details,
+impl AnswerFormat {
+    /// A chat's answer, of so many choices.
+    pub(crate) fn chat(head: AnswerHead, choices: usize) -> Self {
+        Self { head, shape: Shape::Chat, choices }
+    }
+
+    /// A completion's answer, of so many choices: prompts × choices of each.
+    pub(crate) fn completion(head: AnswerHead, choices: usize) -> Self {
+        Self { head, shape: Shape::Completion, choices }
+    }
+
+    /// How many choices it has.
+    pub(crate) fn choices(&self) -> usize {
+        self.choices
+    }
+
+    /// The event that a choice begins with: the assistant's role. A completion begins with its text.
+    pub(crate) fn first(&self, choice: usize, include_usage: IncludeUsage) -> Option<Value> {
+        match self.shape {
+            Shape::Chat => Some(self.event(chat::opening(choice), include_usage)),
+            Shape::Completion => None,
         }
-        #[derive(Serialize)]
-        struct Details {
-            cached_tokens: u64,
-        }
-        let fields = Fields {
-            prompt_tokens: self.prompt,
-            completion_tokens: self.completion,
-            total_tokens: self.prompt.saturating_add(self.completion),
-            prompt_tokens_details: Details { cached_tokens: self.cached },
+    }
+
+    /// The events of a piece: what there is to show, then the choice's end, as OpenAI has them apart.
+    pub(crate) fn chunks(&self, output: &Output, tokenizer: &Tokenizer, include_usage: IncludeUsage) -> Vec<Value> {
+        let choice = |span: &Span, finish: Option<FinishReason>| match self.shape {
+            Shape::Chat => chat::piece(output.choice, span, finish, tokenizer),
+            Shape::Completion => completion::choice(output.choice, span, finish, tokenizer),
         };
-        fields.serialize(serializer)
-    }
-}
-
-impl AnswerWriter {
-    /// The writer of the answer to a request.
-    pub(crate) fn new(head: AnswerHead, form: Form, request: &Common) -> Self {
-        let include_usage = match request.delivery {
-            Delivery::Whole => IncludeUsage::No,
-            Delivery::Streamed { include_usage } => include_usage,
-        };
-        let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
-        Self { head, form, scores, include_usage }
-    }
-
-    /// What every part of the answer repeats.
-    pub(crate) fn head(&self) -> &AnswerHead {
-        &self.head
-    }
-
-    /// What a stream begins with for each answer: the assistant's role. Completions begin with their text.
-    pub(crate) fn first_chunk(&self, choice: usize) -> Option<String> {
-        match self.form {
-            Form::Chat => Some(self.part("chat.completion.chunk", chat::opening(choice), self.usage_to_come())),
-            Form::Completion => None,
+        let mut events = Vec::with_capacity(2);
+        if !output.span.is_empty() {
+            events.push(self.event(choice(&output.span, None), include_usage));
         }
-    }
-
-    /// A piece of an answer.
-    pub(crate) fn chunk(&self, output: &Output, tokenizer: &Tokenizer) -> String {
-        let usage = self.usage_to_come();
-        match self.form {
-            Form::Chat => self.part("chat.completion.chunk", chat::piece(output, self.scores, tokenizer), usage),
-            Form::Completion => self.part("text_completion", completion::piece(output, self.scores, tokenizer), usage),
+        if output.finish.is_some() {
+            events.push(self.event(choice(&Span::default(), output.finish), include_usage));
         }
+        events
     }
 
-    /// What a stream ends with where the request asked for its usage: usage and receipt, and no choice.
-    pub(crate) fn usage_chunk(&self, usage: Usage, receipt: &Value) -> String {
-        let object = match self.form {
-            Form::Chat => "chat.completion.chunk",
-            Form::Completion => "text_completion",
-        };
-        self.part(object, [(); 0], Settled { usage, dayfly: receipt })
+    /// The event that a stream with usage ends with: usage and receipt, and no choice.
+    pub(crate) fn usage(&self, usage: Usage, receipt: &Value) -> Value {
+        let mut event = self.part(self.streamed_object(), Vec::new());
+        settle(&mut event, usage, receipt);
+        event
     }
 
-    /// An answer in one piece.
-    pub(crate) fn whole(&self, choices: &[Choice], settled: (Usage, &Value), tokenizer: &Tokenizer) -> String {
-        let settled = Settled { usage: settled.0, dayfly: settled.1 };
-        match self.form {
-            Form::Chat => self.part("chat.completion", chat::whole(choices, self.scores, tokenizer), settled),
-            Form::Completion => {
-                self.part("text_completion", completion::whole(choices, self.scores, tokenizer), settled)
+    /// The answer in one piece.
+    pub(crate) fn whole(&self, collected: Collected, tokenizer: &Tokenizer, usage: Usage, receipt: &Value) -> Value {
+        let wholes = collected.finish().into_iter().enumerate();
+        let (object, choices) = match self.shape {
+            Shape::Chat => {
+                ("chat.completion", wholes.map(|(index, whole)| chat::whole(index, whole, tokenizer)).collect())
             }
+            Shape::Completion => {
+                let choice = |(index, Whole { span, finish })| completion::choice(index, &span, finish, tokenizer);
+                ("text_completion", wholes.map(choice).collect())
+            }
+        };
+        let mut answer = self.part(object, choices);
+        settle(&mut answer, usage, receipt);
+        answer
+    }
+
+    fn event(&self, choice: Value, include_usage: IncludeUsage) -> Value {
+        let mut event = self.part(self.streamed_object(), vec![choice]);
+        if include_usage == IncludeUsage::Yes {
+            event["usage"] = Value::Null;
+        }
+        event
+    }
+
+    fn streamed_object(&self) -> &'static str {
+        match self.shape {
+            Shape::Chat => "chat.completion.chunk",
+            Shape::Completion => "text_completion",
         }
     }
 
-    fn usage_to_come(&self) -> ToCome {
-        match self.include_usage {
-            IncludeUsage::Yes => ToCome { usage: Some(()) },
-            IncludeUsage::No => ToCome { usage: None },
-        }
+    fn part(&self, object: &'static str, choices: Vec<Value>) -> Value {
+        json!({
+            "id": self.head.id,
+            "object": object,
+            "created": self.head.created_unix_s,
+            "model": self.head.model,
+            "system_fingerprint": null,
+            "choices": choices,
+        })
     }
-
-    fn part(&self, object: &'static str, choices: impl Serialize, end: impl Serialize) -> String {
-        let part = Part { head: &self.head, object, system_fingerprint: (), choices, end };
-        serde_json::to_string(&part).expect("strings, numbers and names are always JSON")
-    }
 }
 
-#[derive(Serialize)]
-struct Part<'a, C, E> {
-    #[serde(flatten)]
-    head: &'a AnswerHead,
-    object: &'static str,
-    /// Always `null`.
-    system_fingerprint: (),
-    choices: C,
-    #[serde(flatten)]
-    end: E,
+fn settle(part: &mut Value, usage: Usage, receipt: &Value) {
+    part["usage"] = usage.fields();
+    part["dayfly"] = receipt.clone();
 }
 
-/// `"usage": null`, or nothing.
-#[derive(Serialize)]
-struct ToCome {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<()>,
-}
-
-#[derive(Serialize)]
-struct Settled<'a> {
-    usage: Usage,
-    dayfly: &'a Value,
-}
-
-fn finish_name(finish: FinishReason) -> &'static str {
-    match finish {
+fn finish_name(finish: Option<FinishReason>) -> Option<&'static str> {
+    finish.map(|finish| match finish {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
-    }
+    })
 }
 
-/// A log-probability as JSON can say it: what has no chance at all gets OpenAI's number for it.
+/// A log-probability as JSON can say it: what has no chance at all gets the number that OpenAI gives it.
 fn sayable(logprob: f32) -> f32 {
     logprob.max(-9999.0)
 }
+
+#[cfg(test)]
+mod tests;

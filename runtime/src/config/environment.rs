@@ -1,0 +1,133 @@
+//! The environment, looked at once.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::quantity::path;
+use super::{ConfigError, Layer};
+
+/// Every variable that is read, and what it says.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("DAYFLY_CONFIG", "the configuration file"),
+    ("DAYFLY_LISTEN", "as listen"),
+    ("DAYFLY_MODELS_DIRS", "as models_dirs, separated as in PATH"),
+    ("DAYFLY_LEDGER", "as ledger"),
+    ("DAYFLY_MEMORY_BUDGET", "as memory_budget"),
+    ("DAYFLY_CTX_MAX", "as ctx_max"),
+    ("DAYFLY_THREADS", "as threads"),
+    ("DAYFLY_ISA", "as isa"),
+    ("DAYFLY_KEEP_ALIVE", "as keep_alive"),
+    ("DAYFLY_LINKS", "as links"),
+    ("DAYFLY_PULL", "as pull"),
+    ("DAYFLY_HOSTS", "as hosts, separated by commas"),
+    ("DAYFLY_ORIGINS", "as origins, separated by commas"),
+    ("DAYFLY_SERVER", "as --server"),
+    ("DAYFLY_API_KEY", "the key to present to a server"),
+    ("DAYFLY_LOG", "what to log, such as info or dayfly=debug"),
+];
+
+/// The variables of this process that are dayfly's, and `NO_COLOR`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Environment {
+    values: BTreeMap<String, OsString>,
+    no_color: bool,
+    config_file: Option<PathBuf>,
+}
+
+impl Environment {
+    /// What this process was given.
+    pub(crate) fn of_process() -> Self {
+        Self::of(std::env::vars_os())
+    }
+
+    pub(super) fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut environment = Self::default();
+        for (name, value) in variables {
+            let Ok(name) = name.into_string() else { continue };
+            if value.is_empty() {
+                // As good as unset, as https://no-color.org has it.
+                continue;
+            }
+            if name == "NO_COLOR" {
+                environment.no_color = true;
+            } else if name == "DAYFLY_CONFIG" {
+                environment.config_file = Some(value.into());
+            } else if name.starts_with("DAYFLY_") {
+                environment.values.insert(name, value);
+            }
+        }
+        environment
+    }
+
+    /// Variables that nothing reads: misspelt, or of another version.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
+        let known = |name: &&str| VARIABLES.iter().any(|(known, _)| known == name);
+        self.values.keys().map(String::as_str).filter(move |name| !known(name))
+    }
+
+    /// `DAYFLY_CONFIG`.
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config_file.as_deref()
+    }
+
+    /// Whether output must be without colours.
+    pub(crate) fn no_color(&self) -> bool {
+        self.no_color
+    }
+
+    /// `DAYFLY_LOG`.
+    pub(crate) fn log(&self) -> Option<&str> {
+        self.values.get("DAYFLY_LOG")?.to_str()
+    }
+
+    /// `DAYFLY_SERVER`.
+    pub(crate) fn server(&self) -> Option<&str> {
+        self.values.get("DAYFLY_SERVER")?.to_str()
+    }
+
+    /// `DAYFLY_API_KEY`. A variable and no flag, because the whole machine can read a process' flags.
+    pub(crate) fn api_key(&self) -> Option<&str> {
+        self.values.get("DAYFLY_API_KEY")?.to_str()
+    }
+
+    /// What the variables choose.
+    pub(super) fn layer(&self) -> Result<Layer, ConfigError> {
+        let list = |text: &str| -> Result<Vec<String>, std::convert::Infallible> {
+            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Into::into).collect())
+        };
+        let models_dirs = self.values.get("DAYFLY_MODELS_DIRS");
+        Ok(Layer {
+            listen: self.parsed("DAYFLY_LISTEN")?,
+            models_dirs: models_dirs.map(|paths| std::env::split_paths(paths).collect()),
+            ledger: self.read("DAYFLY_LEDGER", path)?,
+            memory_budget: self.parsed("DAYFLY_MEMORY_BUDGET")?,
+            ctx_max: self.parsed("DAYFLY_CTX_MAX")?,
+            threads: self.parsed("DAYFLY_THREADS")?,
+            isa: self.parsed("DAYFLY_ISA")?,
+            keep_alive: self.parsed("DAYFLY_KEEP_ALIVE")?,
+            links: self.parsed("DAYFLY_LINKS")?,
+            pull: self.parsed("DAYFLY_PULL")?,
+            hosts: self.read("DAYFLY_HOSTS", list)?,
+            origins: self.read("DAYFLY_ORIGINS", list)?,
+            ..Layer::default()
+        })
+    }
+
+    fn parsed<T>(&self, name: &'static str) -> Result<Option<T>, ConfigError>
+    where
+        T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
+    {
+        self.read(name, str::parse)
+    }
+
+    fn read<T, E>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, ConfigError>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let Some(value) = self.values.get(name) else { return Ok(None) };
+        let text = value.to_str().ok_or(ConfigError::Variable { name, source: "it is no valid UTF-8".into() })?;
+        read(text).map(Some).map_err(|source| ConfigError::Variable { name, source: Box::new(source) })
+    }
+}

@@ -1,0 +1,67 @@
+//! What one source says; `None` where it is silent. Its form in TOML is the configuration file's.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use loader::catalog::LinkPolicy;
+use serde::Deserialize;
+
+use super::PullPolicy;
+use super::quantity::{ByteSize, Choice, IsaName, Stay};
+use super::tables::{CarbonTable, KeyTable, RateTable};
+
+/// One source's choices.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Layer {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) models_dirs: Option<Vec<PathBuf>>,
+    pub(crate) ledger: Option<PathBuf>,
+    pub(crate) memory_budget: Option<ByteSize>,
+    pub(crate) ctx_max: Option<NonZeroUsize>,
+    pub(crate) threads: Option<NonZeroUsize>,
+    pub(crate) isa: Option<IsaName>,
+    pub(crate) keep_alive: Option<Stay>,
+    pub(crate) links: Option<Choice<LinkPolicy>>,
+    pub(crate) pull: Option<Choice<PullPolicy>>,
+    pub(crate) hosts: Option<Vec<String>>,
+    pub(crate) origins: Option<Vec<String>>,
+    pub(crate) aliases: Option<BTreeMap<String, String>>,
+    pub(crate) keys: Option<Vec<KeyTable>>,
+    pub(crate) carbon: Option<CarbonTable>,
+    pub(crate) rates: Option<RateTable>,
+}
+
+impl Layer {
+    /// Where this one is silent, `next` speaks.
+    pub(super) fn or(self, next: Self) -> Self {
+        Self {
+            listen: self.listen.or(next.listen),
+            models_dirs: self.models_dirs.or(next.models_dirs),
+            ledger: self.ledger.or(next.ledger),
+            memory_budget: self.memory_budget.or(next.memory_budget),
+            ctx_max: self.ctx_max.or(next.ctx_max),
+            threads: self.threads.or(next.threads),
+            isa: self.isa.or(next.isa),
+            keep_alive: self.keep_alive.or(next.keep_alive),
+            links: self.links.or(next.links),
+            pull: self.pull.or(next.pull),
+            hosts: self.hosts.or(next.hosts),
+            origins: self.origins.or(next.origins),
+            aliases: self.aliases.or(next.aliases),
+            keys: self.keys.or(next.keys),
+            carbon: self.carbon.or(next.carbon),
+            rates: self.rates.or(next.rates),
+        }
+    }
+
+    /// Relative paths of a file are relative to its folder.
+    pub(super) fn relative_to(mut self, folder: &Path) -> Self {
+        for path in self.models_dirs.iter_mut().flatten().chain(&mut self.ledger) {
+            *path = folder.join(&path);
+        }
+        self
+    }
+}
