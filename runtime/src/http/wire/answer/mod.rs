@@ -1,46 +1,46 @@
 //! Answers as bodies and events, in OpenAI's shapes.
 //!
+//! An [`AnswerWriter`] is made once for a request; each of its methods gives one JSON text on one line, which is a
+//! response's body or the data of one event.
+//!
 //! Invariants: every chunk of a stream carries the same head; where a stream ends with its usage, every chunk before
 //! says `"usage": null`. The receipt, `dayfly`, stands wherever the usage does.
 //!
 //! Deliberately absent: the framing of events, and `[DONE]`.
 
 mod chat;
-mod collected;
+mod collector;
 mod completion;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use models::generation::{FinishReason, Output, Span};
+use models::generation::{FinishReason, Output};
 use models::tokenizer::Tokenizer;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::IncludeUsage;
-pub(crate) use collected::{Collected, Whole};
+use super::{Common, Delivery, IncludeUsage};
+pub(crate) use collector::{Choice, Collector};
 
 /// What every part of an answer repeats.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct AnswerHead {
     /// `chatcmpl-…` or `cmpl-…`; the receipt is found by it.
     pub(crate) id: String,
     /// When the request came, in seconds since 1970.
+    #[serde(rename = "created")]
     pub(crate) created_unix_s: u64,
     /// The model as the request names it.
     pub(crate) model: String,
 }
 
-/// How one request's answer is written.
-#[derive(Clone, Debug)]
-pub(crate) struct AnswerFormat {
-    head: AnswerHead,
-    shape: Shape,
-    choices: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Shape {
+/// Which of the two shapes an answer has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Form {
+    /// `/v1/chat/completions`.
     Chat,
+    /// `/v1/completions`.
     Completion,
 }
 
@@ -55,135 +55,161 @@ pub(crate) struct Usage {
     pub(crate) completion: u64,
 }
 
+/// Writes one request's answer.
+#[derive(Clone, Debug)]
+pub(crate) struct AnswerWriter {
+    head: AnswerHead,
+    form: Form,
+    scores: Scores,
+    include_usage: IncludeUsage,
+}
+
+/// Whether log-probabilities are shown.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Scores {
+    Shown,
+    Hidden,
+}
+
 impl AnswerHead {
-    /// The head of a chat's answer to a request that comes now.
-    pub(crate) fn chat(model: String) -> Self {
-        Self::new("chatcmpl", model)
-    }
-
-    /// The head of a completion's answer to a request that comes now.
-    pub(crate) fn completion(model: String) -> Self {
-        Self::new("cmpl", model)
-    }
-
-    fn new(prefix: &str, model: String) -> Self {
+    /// The head of an answer to a request that comes now.
+    pub(crate) fn new(form: Form, model: String) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { id: format!("{prefix}-{}", Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
+        Self { id: format!("{}-{}", form.id_prefix(), Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
     }
 }
 
-impl Usage {
-    fn fields(self) -> Value {
-        json!({
-            "prompt_tokens": self.prompt,
-            "completion_tokens": self.completion,
-            "total_tokens": self.prompt.saturating_add(self.completion),
-            "prompt_tokens_details": { "cached_tokens": self.cached },
-        })
-    }
-}
-
-impl AnswerFormat {
-    /// A chat's answer, of so many choices.
-    pub(crate) fn chat(head: AnswerHead, choices: usize) -> Self {
-        Self { head, shape: Shape::Chat, choices }
-    }
-
-    /// A completion's answer, of so many choices: prompts × choices of each.
-    pub(crate) fn completion(head: AnswerHead, choices: usize) -> Self {
-        Self { head, shape: Shape::Completion, choices }
-    }
-
-    /// How many choices it has.
-    pub(crate) fn choices(&self) -> usize {
-        self.choices
-    }
-
-    /// The event that a choice begins with: the assistant's role. A completion begins with its text.
-    pub(crate) fn first(&self, choice: usize, include_usage: IncludeUsage) -> Option<Value> {
-        match self.shape {
-            Shape::Chat => Some(self.event(chat::opening(choice), include_usage)),
-            Shape::Completion => None,
+impl Form {
+    fn id_prefix(self) -> &'static str {
+        match self {
+            Self::Chat => "chatcmpl",
+            Self::Completion => "cmpl",
         }
     }
 
-    /// The events of a piece: what there is to show, then the choice's end, as OpenAI has them apart.
-    pub(crate) fn chunks(&self, output: &Output, tokenizer: &Tokenizer, include_usage: IncludeUsage) -> Vec<Value> {
-        let choice = |span: &Span, finish: Option<FinishReason>| match self.shape {
-            Shape::Chat => chat::piece(output.choice, span, finish, tokenizer),
-            Shape::Completion => completion::choice(output.choice, span, finish, tokenizer),
+    fn whole_object(self) -> &'static str {
+        match self {
+            Self::Chat => "chat.completion",
+            Self::Completion => "text_completion",
+        }
+    }
+
+    fn chunk_object(self) -> &'static str {
+        match self {
+            Self::Chat => "chat.completion.chunk",
+            Self::Completion => "text_completion",
+        }
+    }
+}
+
+impl Serialize for Usage {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields {
+            prompt_tokens: u64,
+            completion_tokens: u64,
+            total_tokens: u64,
+            prompt_tokens_details: Details,
+        }
+        #[derive(Serialize)]
+        struct Details {
+            cached_tokens: u64,
+        }
+        let fields = Fields {
+            prompt_tokens: self.prompt,
+            completion_tokens: self.completion,
+            total_tokens: self.prompt.saturating_add(self.completion),
+            prompt_tokens_details: Details { cached_tokens: self.cached },
         };
-        let mut events = Vec::with_capacity(2);
-        if !output.span.is_empty() {
-            events.push(self.event(choice(&output.span, None), include_usage));
-        }
-        if output.finish.is_some() {
-            events.push(self.event(choice(&Span::default(), output.finish), include_usage));
-        }
-        events
+        fields.serialize(serializer)
     }
+}
 
-    /// The event that a stream with usage ends with: usage and receipt, and no choice.
-    pub(crate) fn usage(&self, usage: Usage, receipt: &Value) -> Value {
-        let mut event = self.part(self.streamed_object(), Vec::new());
-        settle(&mut event, usage, receipt);
-        event
-    }
-
-    /// The answer in one piece.
-    pub(crate) fn whole(&self, collected: Collected, tokenizer: &Tokenizer, usage: Usage, receipt: &Value) -> Value {
-        let wholes = collected.finish().into_iter().enumerate();
-        let (object, choices) = match self.shape {
-            Shape::Chat => {
-                ("chat.completion", wholes.map(|(index, whole)| chat::whole(index, whole, tokenizer)).collect())
-            }
-            Shape::Completion => {
-                let choice = |(index, Whole { span, finish })| completion::choice(index, &span, finish, tokenizer);
-                ("text_completion", wholes.map(choice).collect())
-            }
+impl AnswerWriter {
+    /// The writer of the answer to `request`.
+    pub(crate) fn new(head: AnswerHead, form: Form, request: &Common) -> Self {
+        let include_usage = match request.delivery {
+            Delivery::Whole => IncludeUsage::No,
+            Delivery::Streamed { include_usage } => include_usage,
         };
-        let mut answer = self.part(object, choices);
-        settle(&mut answer, usage, receipt);
-        answer
+        let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
+        Self { head, form, scores, include_usage }
     }
 
-    fn event(&self, choice: Value, include_usage: IncludeUsage) -> Value {
-        let mut event = self.part(self.streamed_object(), vec![choice]);
-        if include_usage == IncludeUsage::Yes {
-            event["usage"] = Value::Null;
-        }
-        event
-    }
-
-    fn streamed_object(&self) -> &'static str {
-        match self.shape {
-            Shape::Chat => "chat.completion.chunk",
-            Shape::Completion => "text_completion",
+    /// What a stream begins with for each answer: the assistant's role. Completions begin with their text.
+    pub(crate) fn first_chunk(&self, choice: usize) -> Option<String> {
+        match self.form {
+            Form::Chat => Some(self.chunk_of(chat::opening(choice))),
+            Form::Completion => None,
         }
     }
 
-    fn part(&self, object: &'static str, choices: Vec<Value>) -> Value {
-        json!({
-            "id": self.head.id,
-            "object": object,
-            "created": self.head.created_unix_s,
-            "model": self.head.model,
-            "system_fingerprint": null,
-            "choices": choices,
-        })
+    /// A piece of an answer.
+    pub(crate) fn chunk(&self, output: &Output, tokenizer: &Tokenizer) -> String {
+        match self.form {
+            Form::Chat => self.chunk_of(chat::piece(output, self.scores, tokenizer)),
+            Form::Completion => self.chunk_of(completion::piece(output, self.scores, tokenizer)),
+        }
+    }
+
+    /// What a stream ends with where the request asked for its usage: usage and receipt, and no choice.
+    pub(crate) fn usage_chunk(&self, usage: Usage, receipt: &Value) -> String {
+        self.part(self.form.chunk_object(), [(); 0], Settled { usage, dayfly: receipt })
+    }
+
+    /// An answer in one piece, with its usage and receipt.
+    pub(crate) fn whole(&self, choices: &[Choice], settled: (Usage, &Value), tokenizer: &Tokenizer) -> String {
+        let (object, settled) = (self.form.whole_object(), Settled { usage: settled.0, dayfly: settled.1 });
+        match self.form {
+            Form::Chat => self.part(object, chat::whole(choices, self.scores, tokenizer), settled),
+            Form::Completion => self.part(object, completion::whole(choices, self.scores, tokenizer), settled),
+        }
+    }
+
+    fn chunk_of(&self, choice: impl Serialize) -> String {
+        let usage = match self.include_usage {
+            IncludeUsage::Yes => Some(()),
+            IncludeUsage::No => None,
+        };
+        self.part(self.form.chunk_object(), [choice], ToCome { usage })
+    }
+
+    fn part(&self, object: &'static str, choices: impl Serialize, end: impl Serialize) -> String {
+        let part = Part { head: &self.head, object, system_fingerprint: (), choices, end };
+        serde_json::to_string(&part).expect("strings, numbers and maps with names are always JSON")
     }
 }
 
-fn settle(part: &mut Value, usage: Usage, receipt: &Value) {
-    part["usage"] = usage.fields();
-    part["dayfly"] = receipt.clone();
+#[derive(Serialize)]
+struct Part<'a, C, E> {
+    #[serde(flatten)]
+    head: &'a AnswerHead,
+    object: &'static str,
+    /// Always `null`.
+    system_fingerprint: (),
+    choices: C,
+    #[serde(flatten)]
+    end: E,
 }
 
-fn finish_name(finish: Option<FinishReason>) -> Option<&'static str> {
-    finish.map(|finish| match finish {
+/// `"usage": null`, or nothing.
+#[derive(Serialize)]
+struct ToCome {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<()>,
+}
+
+#[derive(Serialize)]
+struct Settled<'a> {
+    usage: Usage,
+    dayfly: &'a Value,
+}
+
+fn finish_name(finish: FinishReason) -> &'static str {
+    match finish {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
-    })
+    }
 }
 
 /// A log-probability as JSON can say it: what has no chance at all gets the number that OpenAI gives it.

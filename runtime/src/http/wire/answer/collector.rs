@@ -2,40 +2,40 @@
 
 use models::generation::{FinishReason, Output, Span};
 
-/// A whole choice.
+/// A whole answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Whole {
+pub(crate) struct Choice {
     /// Its text, and its tokens where log-probabilities were asked for.
     pub(crate) span: Span,
     /// Why it ended; none while it goes on.
     pub(crate) finish: Option<FinishReason>,
 }
 
-/// The choices of a request, as far as they have come.
+/// The answers of a request, as far as they have come.
 #[derive(Debug)]
-pub(crate) struct Collected {
-    choices: Vec<Whole>,
+pub(crate) struct Collector {
+    choices: Vec<Choice>,
 }
 
-impl Collected {
-    /// Room for so many choices, prompts × choices of each.
+impl Collector {
+    /// Room for so many answers, prompts × choices of each.
     pub(crate) fn new(choices: usize) -> Self {
-        Self { choices: vec![Whole::default(); choices] }
+        Self { choices: vec![Choice::default(); choices] }
     }
 
     /// Takes a piece.
     ///
     /// # Panics
-    /// When the piece is of a choice past the number given.
+    /// When the piece is of an answer past the number given.
     pub(crate) fn push(&mut self, output: Output) {
-        let whole = &mut self.choices[output.choice];
-        whole.span.text.push_str(&output.span.text);
-        whole.span.tokens.extend(output.span.tokens);
-        whole.finish = output.finish.or(whole.finish);
+        let choice = &mut self.choices[output.choice];
+        choice.span.text.push_str(&output.span.text);
+        choice.span.tokens.extend(output.span.tokens);
+        choice.finish = output.finish.or(choice.finish);
     }
 
     /// The choices in order.
-    pub(crate) fn finish(self) -> Vec<Whole> {
+    pub(crate) fn finish(self) -> Vec<Choice> {
         self.choices
     }
 }
@@ -44,7 +44,7 @@ impl Collected {
 mod tests {
     use models::generation::{FinishReason, Output, ScoredToken, Span};
 
-    use super::Collected;
+    use super::Collector;
 
     #[test]
     fn pieces_of_several_choices_come_together_in_order() {
@@ -54,11 +54,11 @@ mod tests {
             span: Span { text: text.to_owned(), tokens: vec![token(id)] },
             finish,
         };
-        let mut collected = Collected::new(2);
-        collected.push(piece(0, "on", 1, None));
-        collected.push(piece(1, "two", 2, Some(FinishReason::Length)));
-        collected.push(piece(0, "e", 3, Some(FinishReason::Stop)));
-        let choices = collected.finish();
+        let mut collector = Collector::new(2);
+        collector.push(piece(0, "on", 1, None));
+        collector.push(piece(1, "two", 2, Some(FinishReason::Length)));
+        collector.push(piece(0, "e", 3, Some(FinishReason::Stop)));
+        let choices = collector.finish();
         assert_eq!((choices[0].span.text.as_str(), choices[0].finish), ("one", Some(FinishReason::Stop)));
         assert_eq!(choices[0].span.tokens, [token(1), token(3)]);
         assert_eq!((choices[1].span.text.as_str(), choices[1].finish), ("two", Some(FinishReason::Length)));
