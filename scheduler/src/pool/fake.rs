@@ -59,6 +59,8 @@ pub(super) struct Records {
     pub(super) loads: BTreeMap<String, usize>,
     /// Of models that were loaded and not dropped.
     pub(super) live_bytes: u64,
+    /// Which must cover them.
+    pub(super) budget: Option<Arc<Budget>>,
     pub(super) violations: Vec<String>,
 }
 
@@ -79,6 +81,9 @@ pub(super) struct FakeModel {
 impl Drop for FakeModel {
     fn drop(&mut self) {
         let mut records = self.records.lock().unwrap();
+        if records.budget.as_ref().is_some_and(|budget| budget.used_bytes() < records.live_bytes) {
+            records.violations.push(format!("the bytes of {} came back before it was dropped", self.name));
+        }
         records.live_bytes -= self.bytes;
         if self.users.load(Ordering::SeqCst) > 0 {
             records.violations.push(format!("{} was dropped while in use", self.name));
