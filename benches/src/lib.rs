@@ -1,1 +1,17 @@
-//! benches
+//! Measurements that compare: every figure is a ratio to a peer or to a limit, taken in the same run.
+//!
+//! - `cargo run --release -p benches --bin cold_start` times the first token of a model that is not loaded, and of one
+//!   that is, beside llama.cpp's router over the same files.
+//! - `cargo run --release -p kernels --example throughput` stands beside the kernels: what they reach of the read bandwidth
+//!   and of the integer peak, both measured in the same run.
+//!
+//! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
+
+pub mod server;
+
+/// The middle of `values`; 0 of none.
+#[must_use]
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}

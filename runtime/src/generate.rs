@@ -10,7 +10,6 @@ mod drive;
 mod prompt;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use meter::Receipt;
 use models::Descriptor;
@@ -96,7 +95,6 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         ticket,
         reserved,
         pieces: sender,
-        stalled: Duration::ZERO,
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, model, descriptor, is_cold })

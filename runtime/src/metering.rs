@@ -4,7 +4,7 @@
 //! request is reserved in the ledger before its first step and settled before its last byte; what no request carries
 //! (keep-alive, idle, loads that nobody took) goes to the accounts in intervals.
 //!
-//! Invariants: each request that was announced ends exactly once ([`Stay`] ends it when it is dropped); an interval that
+//! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
 use std::collections::HashMap;
@@ -211,10 +211,6 @@ impl Stay {
 
     /// The request lets go of the model.
     pub(crate) fn ends(mut self) -> StayCharge {
-        self.end()
-    }
-
-    fn end(&mut self) -> StayCharge {
         self.is_open = false;
         let now = self.metering.clock.now();
         let mut book = self.metering.book();
@@ -222,12 +218,19 @@ impl Stay {
         let load_cpu = book.stays.remove(&self.id).map(|state| state.load_cpu).unwrap_or_default();
         StayCharge { weights, load_cpu }
     }
+
 }
 
+/// A request that ends without a receipt: what it held goes to the accounts.
 impl Drop for Stay {
     fn drop(&mut self) {
-        if self.is_open {
-            self.end();
+        if !self.is_open {
+            return;
+        }
+        let now = self.metering.clock.now();
+        let book = &mut *self.metering.book();
+        if let Some(state) = book.stays.remove(&self.id) {
+            book.residency.request_abandoned(&self.id, &state.model, now);
         }
     }
 }

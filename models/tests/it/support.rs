@@ -8,14 +8,16 @@ use etcetera::BaseStrategy as _;
 use kernels::{Isa, KvCache};
 use loader::Artifact;
 use loader::fixture::{TinyLlama, tiny_llama};
+use loader::pull::{PullRequest, Silent, pull};
 use models::executor::Run;
 use models::generation::Wanted;
 use models::{Descriptor, Executor, Model};
 
-/// The real SmolLM2, from the cache that `dayfly pull smollm2` fills.
+/// The real SmolLM2, from the folder that `dayfly pull smollm2` fills; pulled if it is not there.
 pub(crate) fn smollm2() -> Model {
     let models = etcetera::choose_base_strategy().unwrap().data_dir().join("dayfly").join("models");
-    open(&models.join("SmolLM2-135M-Instruct.Q4_1.gguf"))
+    let request = PullRequest::parse("smollm2", &models).unwrap();
+    open(&pull(&request, &Silent).unwrap())
 }
 
 pub(crate) fn open(path: &Path) -> Model {

@@ -169,6 +169,17 @@ impl Residency {
         resident.set_keep_alive(keep_alive);
     }
 
+    /// A request of `model` is over that gets no receipt: refused or left before its first step. What it was charged
+    /// goes to the accounts `idle` and `load`.
+    pub fn request_abandoned(&mut self, request: &str, model: &str, at: Moment) {
+        if let Some((id, model)) = self.active.remove_entry(request) {
+            let (resident, charges) = self.resident(&model);
+            resident.advance(at, charges);
+            resident.end(&id);
+        }
+        self.charges.abandon(request, &model.into(), at);
+    }
+
     /// `model` was unloaded at `at`.
     pub fn model_evicted(&mut self, model: &str, at: Moment) {
         let keep_alive = self.keep_alive;

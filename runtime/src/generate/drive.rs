@@ -31,7 +31,6 @@ pub(super) struct Drive {
     pub(super) ticket: Ticket<KernelEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     pub(super) pieces: mpsc::Sender<Piece>,
-    pub(super) stalled: Duration,
 }
 
 /// Whether the client still takes pieces.
@@ -87,34 +86,31 @@ impl Drive {
     }
 
     /// Whether the client took it in time.
-    async fn show(&mut self, piece: Piece) -> bool {
+    async fn show(&self, piece: Piece) -> bool {
         let piece = match self.pieces.try_send(piece) {
             Ok(()) => return true,
             Err(mpsc::error::TrySendError::Closed(_)) => return false,
             Err(mpsc::error::TrySendError::Full(piece)) => piece,
         };
-        let began = Instant::now();
-        let taken = tokio::time::timeout(STALL_MAX, self.pieces.send(piece)).await;
-        self.stalled += began.elapsed();
-        matches!(taken, Ok(Ok(())))
+        matches!(tokio::time::timeout(STALL_MAX, self.pieces.send(piece)).await, Ok(Ok(())))
     }
 
-    async fn settle(mut self, completion: Completion, client: Client) {
+    async fn settle(self, completion: Completion, client: Client) {
         let Completion { outcome, lease, sequence, timing } = completion;
         let (counts, weights_bytes) = (sequence.counts(), lease.weights_bytes());
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
         let kv = sequence.release();
-        let charge = self.stay.ends();
-        // Nobody waits for the memory's way back: the row does not need the model any more.
-        drop(lease);
-        let (ended, failure) = ended(outcome);
         if let Client::Refused(error) = client {
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ApiError::ledger_unavailable(error))));
             return;
         }
+        let charge = self.stay.ends();
+        // Nobody waits for the memory's way back: the row does not need the model any more.
+        drop(lease);
+        let (ended, failure) = ended(outcome);
         let measured = Measured {
             id: self.id,
             tenant: self.tenant.to_string(),
@@ -144,7 +140,6 @@ impl Drive {
             (Ok(receipt), None) => Ok(Finished { counts, receipt: Box::new(receipt) }),
         };
         if matches!(client, Client::Listening) {
-            self.stalled = Duration::ZERO;
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
         }
     }

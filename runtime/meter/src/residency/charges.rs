@@ -76,6 +76,14 @@ impl Charges {
         charge
     }
 
+    /// Moves what a request was charged to accounts: it gets no receipt.
+    pub(super) fn abandon(&mut self, request: &str, model: &Arc<str>, at: Moment) {
+        let charge = self.open.remove(request).unwrap_or_default();
+        let span = |kib_ms: KibMillis| Span { kib_ms: kib_ms.get(), from: at, to: at };
+        self.charge_account(model, Account::Idle, span(charge.active));
+        self.charge_account(model, Account::Load, span(charge.load));
+    }
+
     pub(super) fn take_intervals(&mut self) -> Vec<AccountInterval> {
         let pending =
             std::mem::take(&mut self.pending).into_iter().map(|((model, account), span)| (model, account, span));

@@ -30,6 +30,18 @@ fn active(kib_ms: u64) -> RequestCharge {
 }
 
 #[test]
+fn what_an_abandoned_request_held_goes_to_the_accounts() {
+    let mut residency = minute();
+    let waiters = [by("r", "a")];
+    residency.model_loaded("m", at(10), Load { waiters: &waiters, ..loaded(100, 10) });
+    residency.request_begins("m", by("r", "a"), at(10));
+    residency.request_abandoned("r", "m", at(15));
+    let carried = charged(&mut residency, 15);
+    assert_eq!(carried, [("m".to_owned(), Account::Load, 1000), ("m".to_owned(), Account::Idle, 500)]);
+    assert_eq!(residency.request_ends("r", at(15)), active(0), "it is over");
+}
+
+#[test]
 fn splits_over_tenants_first_and_then_over_their_requests() {
     let mut residency = minute();
     residency.model_loaded("m", at(0), loaded(100, 0));
