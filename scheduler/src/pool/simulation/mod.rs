@@ -120,14 +120,7 @@ async fn world(seed: u64) -> Tally {
         // Now and then one that can never fit.
         loader.put(name, 1 + random.below(limit_bytes + limit_bytes / 8), behaviour(&mut random));
     }
-    let options = PoolOptions {
-        keep_alive_default: keep_alive(&mut random),
-        load_wait_max: Duration::from_millis(300 + random.below(3_000)),
-        loads_parallel_max: 1 + usize::try_from(random.below(3)).unwrap(),
-        waiters_max: 3 + usize::try_from(random.below(20)).unwrap(),
-        quarantine_min: Duration::from_millis(50),
-        quarantine_max: Duration::from_millis(400),
-    };
+    let options = options(&mut random);
     let budget = Budget::new(limit_bytes);
     loader.records.lock().unwrap().budget = Some(Arc::clone(&budget));
     let watch = Arc::new(Watch::default());
@@ -148,7 +141,7 @@ async fn world(seed: u64) -> Tally {
         tally: Mutex::default(),
         kv_bytes: Mutex::new(0),
         waiting: Waiting::default(),
-        snapshots: if seed % 2 == 0 { Snapshots::AfterEveryAct } else { Snapshots::Never },
+        snapshots: if seed.is_multiple_of(2) { Snapshots::AfterEveryAct } else { Snapshots::Never },
     });
     let auditor = tokio::spawn(audit(Arc::clone(&world)));
     let start = Instant::now();
@@ -181,6 +174,17 @@ async fn world(seed: u64) -> Tally {
     tally.collated = world.watch.state.lock().unwrap().collated;
     tally.lasted = start.elapsed();
     tally
+}
+
+fn options(random: &mut Random) -> PoolOptions {
+    PoolOptions {
+        keep_alive_default: keep_alive(random),
+        load_wait_max: Duration::from_millis(300 + random.below(3_000)),
+        loads_parallel_max: 1 + usize::try_from(random.below(3)).unwrap(),
+        waiters_max: 3 + usize::try_from(random.below(20)).unwrap(),
+        quarantine_min: Duration::from_millis(50),
+        quarantine_max: Duration::from_millis(400),
+    }
 }
 
 fn behaviour(random: &mut Random) -> Behaviour {
