@@ -29,7 +29,7 @@ const SEEDS: u64 = 500;
 const SEEDS_LONG: u64 = 10_000;
 /// A timer fires up to this much after its time.
 const TIMER_GRAIN: Duration = Duration::from_millis(1);
-/// By then, whoever still waits for a model that does not load waits for room.
+/// Whoever waits for longer, for a model that does not load, waits for room.
 const INSPECTED: Duration = Duration::from_millis(10);
 const AUDIT_EVERY: Duration = Duration::from_millis(19);
 /// After so many rounds of all tasks at one moment, every message sent before has been dealt with.
@@ -316,20 +316,19 @@ impl World {
         let idle: u64 = watched.loaded.values().filter(|(_, leases)| *leases == 0).map(|(bytes, _)| bytes).sum();
         let possible = self.budget.free_bytes() + idle;
         let records = self.loader.records.lock().unwrap();
-        let (mut rooms, mut models) = (Vec::new(), Vec::new());
+        let (mut rooms, mut models, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);
         for (_, want) in &*self.waiting.0.lock().unwrap() {
             match want {
                 Want::Room(bytes) => rooms.push(*bytes),
-                Want::Model(name, since) => {
-                    let on_its_way = watched.loading.contains(name) || since.elapsed() < INSPECTED;
-                    if !on_its_way && records.artifacts.contains_key(name) {
-                        models.push(records.artifacts[name].bytes);
-                    }
+                Want::Model(name, since) if !watched.loading.contains(name) => {
+                    models.push(records.artifacts[name].bytes);
+                    longest = longest.max(since.elapsed());
                 }
+                Want::Model(..) => {}
             }
         }
         drop(records);
-        let may_load = rooms.is_empty() && watched.loading.len() < self.loads_parallel_max;
+        let may_load = rooms.is_empty() && longest >= INSPECTED && watched.loading.len() < self.loads_parallel_max;
         drop(watched);
         // Which of them is first in line cannot be seen: only when all would fit is the wait a mistake.
         let all_fit = |needs: &[u64]| !needs.is_empty() && needs.iter().all(|&need| need <= possible);
