@@ -148,3 +148,152 @@ fn part(item: Node, path: &str) -> Result<String, ApiError> {
     fields.finish()?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ChatRequest;
+    use crate::http::wire::refusal::{each_refused, refused};
+    use crate::limits::MESSAGES_MAX;
+
+    const MODEL: &str = r#""model":"m""#;
+    const MINIMUM: &str = r#""model":"m","messages":[{"role":"user","content":"hi"}]"#;
+
+    #[test]
+    fn row_19_messages_that_are_none_are_refused() {
+        let table = [
+            (r#""messages":[]"#, "invalid_value", "messages"),
+            (r#""messages":"hi""#, "invalid_type", "messages"),
+            (r#""messages":[1,2]"#, "invalid_type", "messages"),
+            (r#""messages":["hi"]"#, "invalid_type", "messages[0]"),
+            (r#""messages":[{"content":"hi"}]"#, "missing_required_parameter", "messages[0].role"),
+            (r#""messages":[{"role":5,"content":"hi"}]"#, "invalid_type", "messages[0].role"),
+            (r#""messages":[{"role":"User","content":"hi"}]"#, "invalid_value", "messages[0].role"),
+            (r#""messages":[{"role":"user"}]"#, "invalid_type", "messages[0].content"),
+            (r#""messages":[{"role":"user","content":5}]"#, "invalid_type", "messages[0].content"),
+            (r#""messages":[{"role":"user","content":[1]}]"#, "invalid_type", "messages[0].content"),
+            (r#""messages":[{"role":"user","content":["a"]}]"#, "invalid_type", "messages[0].content[0]"),
+            (r#""messages":[{"role":"user","content":[]}]"#, "invalid_value", "messages[0].content"),
+            (r#""messages":[{"role":"assistant","content":null}]"#, "invalid_type", "messages[0].content"),
+            (
+                r#""messages":[{"role":"user","content":[{"type":"text"}]}]"#,
+                "missing_required_parameter",
+                "messages[0].content[0].text",
+            ),
+            (
+                r#""messages":[{"role":"user","content":[{"type":"text","text":1}]}]"#,
+                "invalid_type",
+                "messages[0].content[0].text",
+            ),
+            (
+                r#""messages":[{"role":"user","content":"a"},{"role":"robot","content":"b"}]"#,
+                "invalid_value",
+                "messages[1].role",
+            ),
+            (r#""messages":[{"role":"user","content":"a","weight":1}]"#, "unsupported_parameter", "messages[0].weight"),
+            (
+                r#""messages":[{"role":"assistant","content":"a","tool_calls":[{}]}]"#,
+                "unsupported_parameter",
+                "messages[0].tool_calls",
+            ),
+        ];
+        each_refused(ChatRequest::parse, MODEL, &table);
+        let none = format!("{{{MODEL}}}");
+        let missing = ("missing_required_parameter", Some("messages".to_owned()));
+        assert_eq!(refused(ChatRequest::parse(none.as_bytes())), missing);
+        let many = vec![r#"{"role":"user","content":"a"}"#; MESSAGES_MAX + 1].join(",");
+        let many = format!("{{{MODEL},\"messages\":[{many}]}}");
+        assert_eq!(refused(ChatRequest::parse(many.as_bytes())), ("invalid_value", Some("messages".to_owned())));
+    }
+
+    #[test]
+    fn row_29_lengths_that_cannot_be_are_refused() {
+        let table = [
+            (r#""max_tokens":-1"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":0"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":9223372036854775808"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":1.5"#, "invalid_type", "max_tokens"),
+            (r#""max_completion_tokens":0"#, "invalid_value", "max_completion_tokens"),
+            (r#""max_tokens":5,"max_completion_tokens":6"#, "invalid_value", "max_tokens"),
+        ];
+        each_refused(ChatRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn row_31_log_probabilities_that_nobody_shows_are_refused() {
+        let table = [
+            (r#""logprobs":true,"top_logprobs":10000"#, "invalid_value", "top_logprobs"),
+            (r#""logprobs":true,"top_logprobs":-1"#, "invalid_value", "top_logprobs"),
+            (r#""top_logprobs":5"#, "invalid_value", "top_logprobs"),
+            (r#""logprobs":false,"top_logprobs":5"#, "invalid_value", "top_logprobs"),
+            (r#""logprobs":5"#, "invalid_type", "logprobs"),
+        ];
+        each_refused(ChatRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn row_33_content_that_is_no_text_is_refused_whatever_its_scheme() {
+        for url in ["http://127.0.0.1/a.png", "https://example.com", "file:///etc/passwd", "data:image/png;base64,AA=="]
+        {
+            let parts =
+                format!(r#"[{{"type":"text","text":"a"}},{{"type":"image_url","image_url":{{"url":"{url}"}}}}]"#);
+            let body = format!(r#"{{{MODEL},"messages":[{{"role":"user","content":{parts}}}]}}"#);
+            let expected = ("unsupported_content", Some("messages[0].content[1]".to_owned()));
+            assert_eq!(refused(ChatRequest::parse(body.as_bytes())), expected, "{url}");
+        }
+        for part in ["input_audio", "file", "refusal", "image_url"] {
+            let body = format!(r#"{{{MODEL},"messages":[{{"role":"user","content":[{{"type":"{part}"}}]}}]}}"#);
+            let expected = ("unsupported_content", Some("messages[0].content[0]".to_owned()));
+            assert_eq!(refused(ChatRequest::parse(body.as_bytes())), expected, "{part}");
+        }
+    }
+
+    #[test]
+    fn what_would_change_the_answer_is_refused_by_name() {
+        let table = [
+            (r#""tools":[{"type":"function"}]"#, "unsupported_parameter", "tools"),
+            (r#""tools":[1]"#, "unsupported_parameter", "tools"),
+            (r#""tool_choice":"auto""#, "unsupported_parameter", "tool_choice"),
+            (r#""functions":[{}]"#, "unsupported_parameter", "functions"),
+            (r#""response_format":{"type":"json_object"}"#, "unsupported_parameter", "response_format.type"),
+            (r#""response_format":"text""#, "invalid_type", "response_format"),
+            (r#""modalities":["text","audio"]"#, "unsupported_parameter", "modalities"),
+            (r#""echo":true"#, "unsupported_parameter", "echo"),
+            (r#""prompt":"a""#, "unsupported_parameter", "prompt"),
+            (r#""best_of":1"#, "unsupported_parameter", "best_of"),
+        ];
+        each_refused(ChatRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn a_conversation_is_read() {
+        let request = ChatRequest::parse(
+            br#"{"model":"m","messages":[
+                {"role":"developer","content":"be brief"},
+                {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"Ann"},
+                {"role":"assistant","content":"","tool_calls":null,"refusal":null},
+                {"role":"tool","content":"4","tool_call_id":"call_1"}],
+                "max_completion_tokens":7,"max_tokens":7,"logprobs":true,"top_logprobs":20,
+                "tools":[],"tool_choice":"none","parallel_tool_calls":true,"modalities":["text"],
+                "response_format":{"type":"text"},"functions":null}"#,
+        )
+        .expect("all of it is supported");
+        let messages: Vec<_> =
+            request.messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
+        assert_eq!(messages, [("system", "be brief"), ("user", "a\nb"), ("assistant", ""), ("tool", "4")]);
+        assert_eq!(request.messages[1].name.as_deref(), Some("Ann"));
+        assert_eq!((request.common.tokens_max, request.common.logprobs), (Some(7), Some(20)));
+    }
+
+    #[test]
+    fn log_probabilities_are_shown_where_asked() {
+        for (fields, expected) in [
+            (r#""logprobs":true"#, Some(0)),
+            (r#""logprobs":false"#, None),
+            (r#""top_logprobs":0"#, None),
+            (r#""max_tokens":null"#, None),
+        ] {
+            let request = ChatRequest::parse(format!("{{{fields},{MINIMUM}}}").as_bytes()).expect(fields);
+            assert_eq!((request.common.logprobs, request.common.tokens_max), (expected, None), "{fields}");
+        }
+    }
+}

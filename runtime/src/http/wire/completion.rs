@@ -97,3 +97,115 @@ fn prompt(item: Node, path: String) -> Result<PromptInput, ApiError> {
         _ => Err(ApiError::invalid_type(path, "a string or an array of token ids")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use models::generation::Echo;
+    use models::tokenizer::Special;
+
+    use super::{CompletionRequest, PromptInput};
+    use crate::http::wire::refusal::{each_refused, refused};
+
+    const MODEL: &str = r#""model":"m""#;
+    const MINIMUM: &str = r#""model":"m","prompt":"a""#;
+
+    #[test]
+    fn row_19_prompts_that_are_none_are_refused() {
+        let table = [
+            (r#""prompt":5"#, "invalid_type", "prompt"),
+            (r#""prompt":{}"#, "invalid_type", "prompt"),
+            (r#""prompt":[]"#, "invalid_value", "prompt"),
+            (r#""prompt":[[]]"#, "invalid_value", "prompt[0]"),
+            (r#""prompt":[[1],[]]"#, "invalid_value", "prompt[1]"),
+            (r#""prompt":[-1]"#, "invalid_value", "prompt[0]"),
+            (r#""prompt":[1,4294967296]"#, "invalid_type", "prompt[0]"),
+            (r#""prompt":[4294967296]"#, "invalid_value", "prompt[0]"),
+            (r#""prompt":[1.0]"#, "invalid_type", "prompt[0]"),
+            (r#""prompt":["a",1]"#, "invalid_type", "prompt[1]"),
+            (r#""prompt":["a",null]"#, "invalid_type", "prompt[1]"),
+            (r#""prompt":[[1,"a"]]"#, "invalid_type", "prompt[0]"),
+            (r#""prompt":[[[1]]]"#, "invalid_type", "prompt[0]"),
+        ];
+        each_refused(CompletionRequest::parse, MODEL, &table);
+        let none = format!("{{{MODEL}}}");
+        let missing = ("missing_required_parameter", Some("prompt".to_owned()));
+        assert_eq!(refused(CompletionRequest::parse(none.as_bytes())), missing);
+        let many = format!("{{{MODEL},\"prompt\":[{}[1]]}}", "[1],".repeat(256));
+        assert_eq!(refused(CompletionRequest::parse(many.as_bytes())), ("invalid_value", Some("prompt".to_owned())));
+    }
+
+    #[test]
+    fn row_29_lengths_that_cannot_be_are_refused() {
+        let table = [
+            (r#""max_tokens":-1"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":9223372036854775808"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":0"#, "invalid_value", "max_tokens"),
+            (r#""max_tokens":0,"echo":false"#, "invalid_value", "max_tokens"),
+            (r#""best_of":0"#, "invalid_value", "best_of"),
+        ];
+        each_refused(CompletionRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn row_31_log_probabilities_that_nobody_shows_are_refused() {
+        let table = [
+            (r#""logprobs":10000"#, "invalid_value", "logprobs"),
+            (r#""logprobs":21"#, "invalid_value", "logprobs"),
+            (r#""logprobs":-1"#, "invalid_value", "logprobs"),
+            (r#""logprobs":true"#, "invalid_type", "logprobs"),
+        ];
+        each_refused(CompletionRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn what_would_change_the_answer_is_refused_by_name() {
+        let table = [
+            (r#""suffix":"b""#, "unsupported_parameter", "suffix"),
+            (r#""best_of":2"#, "unsupported_parameter", "best_of"),
+            (r#""best_of":2,"n":3"#, "unsupported_parameter", "best_of"),
+            (r#""top_logprobs":1"#, "unsupported_parameter", "top_logprobs"),
+            (r#""max_completion_tokens":1"#, "unsupported_parameter", "max_completion_tokens"),
+            (r#""messages":[]"#, "unsupported_parameter", "messages"),
+            (r#""n_predict":1"#, "unsupported_parameter", "n_predict"),
+        ];
+        each_refused(CompletionRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn prompts_are_read_in_every_form() {
+        let text = |text: &str| PromptInput::Text(text.to_owned());
+        let table = [
+            (r#""a""#, vec![text("a")]),
+            (r#""""#, vec![text("")]),
+            (r#"["a","b"]"#, vec![text("a"), text("b")]),
+            ("[1,2,3]", vec![PromptInput::Ids(vec![1, 2, 3])]),
+            ("[[1],[2,3]]", vec![PromptInput::Ids(vec![1]), PromptInput::Ids(vec![2, 3])]),
+            (r#"["a",[2,3]]"#, vec![text("a"), PromptInput::Ids(vec![2, 3])]),
+        ];
+        for (prompt, expected) in table {
+            let body = format!("{{{MODEL},\"prompt\":{prompt}}}");
+            assert_eq!(CompletionRequest::parse(body.as_bytes()).expect(prompt).prompts, expected, "{prompt}");
+        }
+        let ids = format!("{{{MODEL},\"prompt\":[{}1]}}", "1,".repeat(100_000));
+        let prompts = CompletionRequest::parse(ids.as_bytes()).expect("a long prompt").prompts;
+        assert!(matches!(&prompts[..], [PromptInput::Ids(ids)] if ids.len() == 100_001));
+    }
+
+    #[test]
+    fn scoring_clients_are_understood() {
+        let request = CompletionRequest::parse(
+            br#"{"model":"m","prompt":[[1,2]],"echo":true,"logprobs":1,"max_tokens":0,"temperature":0,"seed":1234,
+                "n":2,"best_of":2,"suffix":"","stop":null,"parse_special":false}"#,
+        )
+        .expect("what evaluation harnesses send");
+        assert_eq!((request.echo, request.special), (Echo::Prompt, Special::Plain));
+        assert_eq!((request.common.logprobs, request.common.tokens_max), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let request = CompletionRequest::parse(format!("{{{MINIMUM}}}").as_bytes()).expect("enough");
+        assert_eq!((request.echo, request.special), (Echo::Nothing, Special::Parsed));
+        assert_eq!((request.common.logprobs, request.common.tokens_max), (None, None));
+    }
+}

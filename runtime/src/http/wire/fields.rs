@@ -157,3 +157,85 @@ impl fmt::Display for Allowed {
         write!(f, "must be {}", self.words)
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::Allowed;
+    use crate::http::error::ApiError;
+    use crate::http::wire::parse_object;
+    use crate::http::wire::refusal::{each_refused, refused};
+    use crate::limits::MODEL_NAME_CHARS_MAX;
+
+    const HALF: Allowed = Allowed { words: "from 0 to 0.5", holds: |value| (0.0..=0.5).contains(&value) };
+
+    fn parse(body: &[u8]) -> Result<(), ApiError> {
+        let mut fields = parse_object(body)?;
+        fields.text("text")?;
+        fields.flag("flag")?;
+        fields.integer::<u8>("integer", 1..=3)?;
+        fields.integer::<u8>("wide", 0..=1000)?;
+        fields.number("number", HALF)?;
+        if let Some(mut object) = fields.object("object")? {
+            object.flag("inner")?;
+            object.finish()?;
+        }
+        fields.only("only", |_| false)?;
+        fields.finish()
+    }
+
+    #[test]
+    fn row_19_a_wrong_type_names_its_field() {
+        let table = [
+            (r#""text":1"#, "invalid_type", "text"),
+            (r#""text":["a"]"#, "invalid_type", "text"),
+            (r#""flag":0"#, "invalid_type", "flag"),
+            (r#""flag":"true""#, "invalid_type", "flag"),
+            (r#""integer":1.0"#, "invalid_type", "integer"),
+            (r#""integer":1e2"#, "invalid_type", "integer"),
+            (r#""integer":"1""#, "invalid_type", "integer"),
+            (r#""integer":[1]"#, "invalid_type", "integer"),
+            (r#""integer":0"#, "invalid_value", "integer"),
+            (r#""integer":4"#, "invalid_value", "integer"),
+            (r#""wide":256"#, "invalid_value", "wide"),
+            (r#""number":"0.5""#, "invalid_type", "number"),
+            (r#""number":true"#, "invalid_type", "number"),
+            (r#""number":0.51"#, "invalid_value", "number"),
+            (r#""number":1e300"#, "invalid_value", "number"),
+            (r#""object":[]"#, "invalid_type", "object"),
+            (r#""object":{"inner":1}"#, "invalid_type", "object.inner"),
+            (r#""object":{"other":1}"#, "unsupported_parameter", "object.other"),
+            (r#""only":1"#, "unsupported_parameter", "only"),
+            (r#""other":1"#, "unsupported_parameter", "other"),
+            (r#""":1"#, "unsupported_parameter", ""),
+        ];
+        each_refused(parse, "", &table);
+    }
+
+    #[test]
+    fn null_is_absent_even_where_nobody_knows_the_field() {
+        parse(br#"{"text":null,"integer":null,"object":{"inner":null,"x":null},"only":null,"other":null}"#)
+            .expect("ok");
+    }
+
+    #[test]
+    fn values_in_range_are_taken() {
+        let mut fields = parse_object(br#"{"a":3,"b":0.25,"c":0,"d":"x","e":true}"#).expect("valid");
+        assert_eq!(fields.integer::<u8>("a", 1..=3).expect("in range"), Some(3));
+        assert_eq!(fields.number("b", HALF).expect("in range"), Some(0.25));
+        assert_eq!(fields.number("c", HALF).expect("an integer is a number"), Some(0.0));
+        assert_eq!(fields.required_text("d").expect("there"), "x");
+        assert_eq!(fields.flag("e").expect("a flag"), Some(true));
+        assert_eq!(refused(fields.required_text("d")), ("missing_required_parameter", Some("d".to_owned())));
+        fields.finish().expect("nothing is left");
+    }
+
+    #[test]
+    fn a_name_too_long_for_a_model_is_the_name_of_none() {
+        let model =
+            |name: &str| parse_object(format!("{{\"model\":\"{name}\"}}").as_bytes()).and_then(|mut f| f.model());
+        assert_eq!(model("../x").expect("the catalog judges names"), "../x");
+        assert!(model(&"é".repeat(MODEL_NAME_CHARS_MAX)).is_ok());
+        let error = model(&"é".repeat(MODEL_NAME_CHARS_MAX + 1)).expect_err("too long");
+        assert_eq!((error.status().as_u16(), error.code()), (404, "model_not_found"));
+        assert_eq!(refused(model("")), ("invalid_value", Some("model".to_owned())));
+    }
+}

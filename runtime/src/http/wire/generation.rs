@@ -142,3 +142,113 @@ fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
     }
     Ok(Delivery::Streamed { include_usage: if include_usage { IncludeUsage::Yes } else { IncludeUsage::No } })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use models::generation::End;
+    use scheduler::KeepAlive;
+
+    use super::{Common, Delivery, IncludeUsage};
+    use crate::http::error::ApiError;
+    use crate::http::wire::parse_object;
+    use crate::http::wire::refusal::{each_refused, refused};
+
+    fn parse(body: &[u8]) -> Result<Common, ApiError> {
+        let mut fields = parse_object(body)?;
+        let common = Common::take(&mut fields, None, None)?;
+        fields.finish()?;
+        Ok(common)
+    }
+
+    const MODEL: &str = r#""model":"m""#;
+
+    #[test]
+    fn row_29_counts_and_stops_that_cannot_be_are_refused() {
+        let table = [
+            (r#""n":0"#, "invalid_value", "n"),
+            (r#""n":-1"#, "invalid_value", "n"),
+            (r#""n":129"#, "invalid_value", "n"),
+            (r#""n":9223372036854775808"#, "invalid_value", "n"),
+            (r#""n":1.0"#, "invalid_type", "n"),
+            (r#""stop":"""#, "invalid_value", "stop"),
+            (r#""stop":["a",""]"#, "invalid_value", "stop[1]"),
+            (r#""stop":["a",1]"#, "invalid_type", "stop[1]"),
+            (r#""stop":[1,2]"#, "invalid_type", "stop"),
+            (r#""stop":5"#, "invalid_type", "stop"),
+        ];
+        each_refused(parse, MODEL, &table);
+        let stops = |count: usize, bytes: usize| {
+            let stops = vec![format!("\"{}\"", "x".repeat(bytes)); count];
+            parse(format!("{{{MODEL},\"stop\":[{}]}}", stops.join(",")).as_bytes())
+        };
+        assert_eq!(stops(16, 1024).expect("as allowed").stop.len(), 16);
+        assert_eq!(refused(stops(1_000, 1)), ("invalid_value", Some("stop".to_owned())));
+        assert_eq!(refused(stops(1, 1_025)), ("invalid_value", Some("stop[0]".to_owned())));
+    }
+
+    #[test]
+    fn row_19_wrong_types_are_refused() {
+        let table = [
+            (r#""stream":"true""#, "invalid_type", "stream"),
+            (r#""stream":true,"stream_options":true"#, "invalid_type", "stream_options"),
+            (r#""stream":true,"stream_options":{"include_usage":1}"#, "invalid_type", "stream_options.include_usage"),
+            (r#""stream":true,"stream_options":{"x":1}"#, "unsupported_parameter", "stream_options.x"),
+            (r#""stream_options":{"include_usage":true}"#, "invalid_value", "stream_options"),
+            (r#""ignore_eos":1"#, "invalid_type", "ignore_eos"),
+            (r#""user":5"#, "invalid_type", "user"),
+            (r#""metadata":"x""#, "invalid_type", "metadata"),
+            (r#""store":true"#, "unsupported_parameter", "store"),
+            (r#""service_tier":"priority""#, "unsupported_parameter", "service_tier"),
+            (r#""reasoning_effort":"high""#, "unsupported_parameter", "reasoning_effort"),
+        ];
+        each_refused(parse, MODEL, &table);
+        assert_eq!(refused(parse(b"{}")), ("missing_required_parameter", Some("model".to_owned())));
+        assert_eq!(refused(parse(br#"{"model":5}"#)), ("invalid_type", Some("model".to_owned())));
+        let user = format!("{{{MODEL},\"user\":\"{}\"}}", "x".repeat(513));
+        assert_eq!(refused(parse(user.as_bytes())), ("invalid_value", Some("user".to_owned())));
+    }
+
+    #[test]
+    fn row_31_a_bias_past_the_vocabulary_is_refused() {
+        let common = parse(br#"{"model":"m","logit_bias":{"9":1,"10":1}}"#).expect("the parser knows no vocabulary");
+        common.check_vocabulary(11).expect("10 is the last token");
+        assert_eq!(refused(common.check_vocabulary(10)), ("invalid_value", Some("logit_bias".to_owned())));
+    }
+
+    #[test]
+    fn what_changes_no_answer_is_taken() {
+        parse(
+            br#"{"model":"m","user":"u","safety_identifier":"s","prompt_cache_key":"k","metadata":{"a":"b"},
+                "store":false,"service_tier":"auto","seed":null,"made_up":null}"#,
+        )
+        .expect("harmless");
+    }
+
+    #[test]
+    fn what_is_absent_has_its_default() {
+        let common = parse(br#"{"model":"m"}"#).expect("enough");
+        assert_eq!((common.model.as_str(), common.choices, common.stop.len()), ("m", 1, 0));
+        assert_eq!((common.end, common.delivery, common.keep_alive), (End::Honoured, Delivery::Whole, None));
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let common = parse(
+            br#"{"model":"m","n":128,"stop":"end","ignore_eos":true,"stream":true,
+                "stream_options":{"include_usage":true},"keep_alive":"1s"}"#,
+        )
+        .expect("all in range");
+        assert_eq!((common.choices, common.stop), (128, vec!["end".to_owned()]));
+        assert_eq!(common.end, End::Ignored);
+        assert_eq!(common.delivery, Delivery::Streamed { include_usage: IncludeUsage::Yes });
+        assert_eq!(common.keep_alive, Some(KeepAlive::For(Duration::from_secs(1))));
+        for options in ["", r#","stream_options":null"#, r#","stream_options":{}"#] {
+            let body = format!("{{{MODEL},\"stream\":true{options}}}");
+            let delivery = parse(body.as_bytes()).expect("streamed").delivery;
+            assert_eq!(delivery, Delivery::Streamed { include_usage: IncludeUsage::No }, "{options}");
+        }
+        assert_eq!(parse(br#"{"model":"m","stop":[]}"#).expect("no stop").stop.len(), 0);
+    }
+}

@@ -193,3 +193,93 @@ fn insert<'de, A: MapAccess<'de>>(
     entries.insert(name, value);
     Ok(())
 }
+#[cfg(test)]
+mod tests {
+    use super::{Node, parse_object};
+    use crate::http::wire::refusal::refused;
+    use crate::limits::{BODY_VALUES_MAX, OBJECT_ENTRIES_MAX};
+
+    #[test]
+    fn row_18_what_is_no_json_object_is_invalid_json() {
+        let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        let bodies: [(&str, Vec<u8>); 20] = [
+            ("nothing", b"".to_vec()),
+            ("white space", b" \n".to_vec()),
+            ("invalid UTF-8 in a value", b"{\"a\":\"\xff\"}".to_vec()),
+            ("invalid UTF-8 in a name", b"{\"\xc3(\":1}".to_vec()),
+            ("half a character", b"{\"a\":\"\xf0\x9f\xa6\"}".to_vec()),
+            ("a lone leading surrogate", br#"{"a":"\ud83e"}"#.to_vec()),
+            ("a lone trailing surrogate", br#"{"a":"\udd80"}"#.to_vec()),
+            ("a lone surrogate in a name", br#"{"\ud800":1}"#.to_vec()),
+            ("a lone surrogate inside an array", br#"{"a":[{"b":"\ud800x"}]}"#.to_vec()),
+            ("a control character", b"{\"a\":\"\n\"}".to_vec()),
+            ("depth 129", nested(128).into_bytes()),
+            ("depth 100,000", nested(100_000).into_bytes()),
+            ("trailing garbage", br#"{"a":1} x"#.to_vec()),
+            ("a second object", br#"{"a":1}{"a":1}"#.to_vec()),
+            ("an unfinished object", br#"{"a":1"#.to_vec()),
+            ("1e999", br#"{"a":1e999}"#.to_vec()),
+            ("-1e999 inside an array", br#"{"a":[1,-1e999]}"#.to_vec()),
+            ("NaN", br#"{"a":NaN}"#.to_vec()),
+            ("an array", b"[]".to_vec()),
+            ("a name given twice", br#"{"a":1,"a":2}"#.to_vec()),
+        ];
+        for (what, body) in bodies {
+            assert_eq!(refused(parse_object(&body)), ("invalid_json", None), "{what}");
+        }
+        assert!(parse_object(nested(100).as_bytes()).is_ok(), "what is not too deep is read");
+        assert!(parse_object(br#" {"a":"\ud83e\udd80"} "#).is_ok(), "a pair of surrogates is a character");
+    }
+
+    #[test]
+    fn row_31_a_million_entries_are_refused_when_the_first_is_too_many() {
+        // Cut off after the first entry too many: it would be invalid JSON if anything behind were read.
+        let entries: Vec<String> = (0..=OBJECT_ENTRIES_MAX).map(|id| format!("\"{id}\":1")).collect();
+        let body = format!("{{\"logit_bias\":{{{}", entries.join(","));
+        assert_eq!(refused(parse_object(body.as_bytes())), ("invalid_value", Some("logit_bias".to_owned())));
+        let entries: Vec<String> = (0..1_000_000).map(|id| format!("\"{id}\":1")).collect();
+        let body = format!("{{\"logit_bias\":{{{}}}}}", entries.join(","));
+        assert_eq!(refused(parse_object(body.as_bytes())), ("invalid_value", Some("logit_bias".to_owned())));
+    }
+
+    #[test]
+    fn bodies_of_too_many_values_are_refused_by_field() {
+        let bodies = [
+            format!("{{\"a\":[{}null]}}", "null,".repeat(BODY_VALUES_MAX)),
+            format!("{{\"a\":[{}[]]}}", "[],".repeat(BODY_VALUES_MAX)),
+            format!("{{\"a\":[{}\"\"]}}", "1,".repeat(BODY_VALUES_MAX)),
+            format!("{{\"b\":1,\"a\":[{}{{}}]}}", "{\"c\":1},".repeat(BODY_VALUES_MAX / 2)),
+        ];
+        for body in bodies {
+            let refusal = refused(parse_object(body.as_bytes()));
+            assert_eq!(refusal, ("invalid_value", Some("a".to_owned())), "{}", &body[..32]);
+        }
+    }
+
+    #[test]
+    fn token_ids_are_one_value_however_many() {
+        let body = format!("{{\"a\":[{}4294967295]}}", "1,".repeat(2 * BODY_VALUES_MAX));
+        let Some(Node::Ids(ids)) = parse_object(body.as_bytes()).expect("fits").take("a") else { panic!("ids") };
+        assert_eq!((ids.len(), ids.last()), (2 * BODY_VALUES_MAX + 1, Some(&u32::MAX)));
+    }
+
+    #[test]
+    fn values_are_what_they_were_written_as() {
+        let mut fields = parse_object(
+            br#"{"n":null,"i":-9223372036854775808,"u":18446744073709551615,"f":1.0,"big":18446744073709551616,
+                "t":"\u00e9","b":true,"empty":[],"mixed":[1,-1],"o":{"x":{}}}"#,
+        )
+        .expect("valid");
+        assert_eq!(fields.take("n"), None, "null is absent");
+        assert_eq!(fields.take("i"), Some(Node::Integer(i64::MIN.into())));
+        assert_eq!(fields.take("u"), Some(Node::Integer(u64::MAX.into())));
+        assert_eq!(fields.take("f"), Some(Node::Float(1.0)), "a whole float is no integer");
+        assert_eq!(fields.take("big"), Some(Node::Float(18_446_744_073_709_551_616.0)));
+        assert_eq!(fields.take("t"), Some(Node::Text("é".to_owned())));
+        assert_eq!(fields.take("b"), Some(Node::Bool(true)));
+        assert_eq!(fields.take("empty"), Some(Node::List(Vec::new())));
+        assert_eq!(fields.take("mixed"), Some(Node::List(vec![Node::Integer(1), Node::Integer(-1)])));
+        assert!(matches!(fields.take("o"), Some(Node::Object(entries)) if entries.len() == 1));
+        fields.finish().expect("nothing is left");
+    }
+}

@@ -68,3 +68,75 @@ fn go_seconds(text: &str) -> Option<f64> {
     }
     Some(sign * seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scheduler::KeepAlive;
+
+    use super::take;
+    use crate::http::error::ApiError;
+    use crate::http::wire::parse_object;
+    use crate::http::wire::refusal::each_refused;
+
+    fn parse(body: &[u8]) -> Result<Option<KeepAlive>, ApiError> {
+        take(&mut parse_object(body)?)
+    }
+
+    #[test]
+    fn seconds_and_go_durations_are_read() {
+        let kept = |millis| KeepAlive::For(Duration::from_millis(millis));
+        let table = [
+            ("300", kept(300_000)),
+            ("0.5", kept(500)),
+            (r#""5m""#, kept(300_000)),
+            (r#""1h30m""#, kept(5_400_000)),
+            (r#""30s""#, kept(30_000)),
+            (r#""500ms""#, kept(500)),
+            (r#""+1.5s""#, kept(1_500)),
+            (r#"".5s""#, kept(500)),
+            (r#""1000000ns""#, kept(1)),
+            (r#""1000us""#, kept(1)),
+            (r#""1000µs""#, kept(1)),
+            ("0", KeepAlive::DropAfterUse),
+            ("-0.0", KeepAlive::DropAfterUse),
+            (r#""0""#, KeepAlive::DropAfterUse),
+            (r#""0s""#, KeepAlive::DropAfterUse),
+            (r#""-0""#, KeepAlive::DropAfterUse),
+            ("1e-30", KeepAlive::DropAfterUse),
+            ("-1", KeepAlive::Forever),
+            ("-1e300", KeepAlive::Forever),
+            (r#""-1m""#, KeepAlive::Forever),
+        ];
+        for (value, expected) in table {
+            let read = parse(format!("{{\"keep_alive\":{value}}}").as_bytes());
+            assert_eq!(read.expect(value), Some(expected), "{value}");
+        }
+        assert_eq!(parse(b"{}").expect("absent"), None);
+        assert_eq!(parse(br#"{"keep_alive":null}"#).expect("null"), None);
+    }
+
+    #[test]
+    fn row_19_what_is_no_duration_is_refused() {
+        let table = [
+            (r#""keep_alive":true"#, "invalid_type", "keep_alive"),
+            (r#""keep_alive":[5]"#, "invalid_type", "keep_alive"),
+            (r#""keep_alive":{}"#, "invalid_type", "keep_alive"),
+            (r#""keep_alive":"""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"-""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"5""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"m""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":".s""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"5 m""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"5d""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"1.2.3s""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"1h-5m""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"infs""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":31622401"#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":1e300"#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"9999999999999999999h""#, "invalid_value", "keep_alive"),
+        ];
+        each_refused(parse, "", &table);
+    }
+}

@@ -16,6 +16,8 @@ mod fields;
 mod generation;
 mod json;
 mod keep_alive;
+#[cfg(test)]
+mod refusal;
 mod sampling;
 mod tokenize;
 

@@ -88,3 +88,110 @@ fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
 fn random_seed() -> u64 {
     RandomState::new().hash_one("seed")
 }
+
+#[cfg(test)]
+mod tests {
+    use models::limits::LOGIT_BIAS_MAX;
+    use models::sampling::Sampling;
+
+    use super::take;
+    use crate::http::error::ApiError;
+    use crate::http::wire::parse_object;
+    use crate::http::wire::refusal::{each_refused, refused};
+
+    fn parse(body: &[u8]) -> Result<Sampling, ApiError> {
+        let mut fields = parse_object(body)?;
+        let sampling = take(&mut fields)?;
+        fields.finish()?;
+        Ok(sampling)
+    }
+
+    #[test]
+    fn row_29_values_that_cannot_be_sampled_with_are_refused() {
+        let table = [
+            (r#""temperature":-1"#, "invalid_value", "temperature"),
+            (r#""temperature":2.01"#, "invalid_value", "temperature"),
+            (r#""temperature":"NaN""#, "invalid_type", "temperature"),
+            (r#""temperature":1e300"#, "invalid_value", "temperature"),
+            (r#""top_p":0"#, "invalid_value", "top_p"),
+            (r#""top_p":2"#, "invalid_value", "top_p"),
+            (r#""top_p":-0.5"#, "invalid_value", "top_p"),
+            (r#""top_p":1e-300"#, "invalid_value", "top_p"),
+            (r#""top_k":-2"#, "invalid_value", "top_k"),
+            (r#""top_k":1.5"#, "invalid_type", "top_k"),
+            (r#""top_k":9223372036854775808"#, "invalid_value", "top_k"),
+            (r#""min_p":1.5"#, "invalid_value", "min_p"),
+            (r#""min_p":-0.1"#, "invalid_value", "min_p"),
+            (r#""repetition_penalty":0"#, "invalid_value", "repetition_penalty"),
+            (r#""repetition_penalty":1e-30"#, "invalid_value", "repetition_penalty"),
+            (r#""repeat_penalty":11"#, "invalid_value", "repeat_penalty"),
+            (r#""repeat_penalty":1.1,"repetition_penalty":1.2"#, "invalid_value", "repeat_penalty"),
+            (r#""presence_penalty":2.5"#, "invalid_value", "presence_penalty"),
+            (r#""frequency_penalty":-3"#, "invalid_value", "frequency_penalty"),
+            (r#""seed":1.5"#, "invalid_type", "seed"),
+            (r#""seed":"1""#, "invalid_type", "seed"),
+            (r#""seed":-9223372036854775809"#, "invalid_type", "seed"),
+        ];
+        each_refused(parse, "", &table);
+        let not_a_number = refused(parse(br#"{"temperature":NaN}"#));
+        assert_eq!(not_a_number, ("invalid_json", None), "JSON has no NaN");
+    }
+
+    #[test]
+    fn row_31_biases_that_cannot_be_applied_are_refused() {
+        let table = [
+            (r#""logit_bias":[]"#, "invalid_type", "logit_bias"),
+            (r#""logit_bias":{"1":101}"#, "invalid_value", "logit_bias.1"),
+            (r#""logit_bias":{"1":-1e9}"#, "invalid_value", "logit_bias.1"),
+            (r#""logit_bias":{"1":"5"}"#, "invalid_type", "logit_bias.1"),
+            (r#""logit_bias":{"-1":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"+1":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"01":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"1.0":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"hello":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"":5}"#, "invalid_value", "logit_bias"),
+            (r#""logit_bias":{"4294967296":5}"#, "invalid_value", "logit_bias"),
+        ];
+        each_refused(parse, "", &table);
+        let biased = |count: usize| {
+            let entries: Vec<String> = (0..count).map(|id| format!("\"{id}\":-1")).collect();
+            parse(format!("{{\"logit_bias\":{{{}}}}}", entries.join(",")).as_bytes())
+        };
+        assert_eq!(biased(LOGIT_BIAS_MAX).expect("as many as allowed").logit_bias.len(), LOGIT_BIAS_MAX);
+        assert_eq!(refused(biased(LOGIT_BIAS_MAX + 1)).1.as_deref(), Some("logit_bias"));
+        assert_eq!(refused(biased(1_000_000)).1.as_deref(), Some("logit_bias"));
+    }
+
+    #[test]
+    fn what_is_given_is_taken() {
+        let sampling = parse(
+            br#"{"temperature":0.5,"top_k":40,"top_p":0.75,"min_p":0.25,"repeat_penalty":1.5,"presence_penalty":-2,
+                "frequency_penalty":2,"logit_bias":{"10":-100,"2":1.5},"seed":42}"#,
+        )
+        .expect("all in range");
+        assert_eq!((sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p), (0.5, 40, 0.75, 0.25));
+        assert_eq!(sampling.repetition_penalty, 1.5);
+        assert_eq!((sampling.presence_penalty, sampling.frequency_penalty), (-2.0, 2.0));
+        assert_eq!(sampling.logit_bias, [(2, 1.5), (10, -100.0)]);
+        assert_eq!(sampling.seed, 42);
+    }
+
+    #[test]
+    fn seeds_are_any_64_bits_and_differ_where_none_is_given() {
+        let seed = |value: &str| parse(format!("{{\"seed\":{value}}}").as_bytes()).expect("a seed").seed;
+        assert_eq!(seed("-1"), u64::MAX);
+        assert_eq!(seed("18446744073709551615"), u64::MAX);
+        assert_eq!(seed("-9223372036854775808"), 1 << 63);
+        let own = || parse(b"{}").expect("nothing given").seed;
+        assert!(own() != own() || own() != own(), "64 random bits are not the same three times");
+    }
+
+    #[test]
+    fn switched_off_and_almost_off_are_off() {
+        for body in [r#"{"top_k":-1}"#, r#"{"top_k":0}"#, "{}"] {
+            assert_eq!(parse(body.as_bytes()).expect("off").top_k, 0);
+        }
+        let almost = parse(br#"{"temperature":1e-40}"#).expect("not negative");
+        assert_eq!(almost.temperature, 0.0, "nothing is divided by a subnormal number");
+    }
+}

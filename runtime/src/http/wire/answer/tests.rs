@@ -1,0 +1,199 @@
+//! Answers as clients read them.
+
+use loader::gguf;
+use models::generation::{FinishReason, Output, ScoredToken, Span};
+use models::sampling::{Logprob, TokenLogprobs};
+use models::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+
+use super::{AnswerHead, AnswerWriter, Collector, Form, Usage};
+use crate::http::wire::{ChatRequest, CompletionRequest};
+
+const HALF_A_CRAB: u32 = 2;
+
+/// Tokens: 0 `<|im_end|>`, 1 `a`, 2 the first two bytes of a crab, 3 ` b`.
+fn tokenizer() -> Tokenizer {
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat()
+    }
+    fn list(ty: u32, items: &[Vec<u8>]) -> Vec<u8> {
+        [&9_u32.to_le_bytes()[..], &ty.to_le_bytes(), &(items.len() as u64).to_le_bytes(), &items.concat()].concat()
+    }
+    let string = |value: &str| [8_u32.to_le_bytes().to_vec(), text(value)].concat();
+    let types: Vec<Vec<u8>> = [3_i32, 1, 1, 1].iter().map(|ty| ty.to_le_bytes().to_vec()).collect();
+    let entries = [
+        ("general.architecture", string("llama")),
+        ("tokenizer.ggml.model", string("gpt2")),
+        ("tokenizer.ggml.pre", string("smollm")),
+        ("tokenizer.ggml.tokens", list(8, &["<|im_end|>", "a", "ðŁ", "Ġb"].map(text))),
+        ("tokenizer.ggml.token_type", list(5, &types)),
+        ("tokenizer.ggml.merges", list(8, &[])),
+    ];
+    let mut file = [&b"GGUF"[..], &3_u32.to_le_bytes(), &0_u64.to_le_bytes(), &6_u64.to_le_bytes()].concat();
+    for (key, value) in entries {
+        file.extend(text(key));
+        file.extend(value);
+    }
+    Tokenizer::from_header(&gguf::parse(&file).expect("a valid header")).expect("a valid tokenizer")
+}
+
+fn chat(fields: &str) -> AnswerWriter {
+    let body = format!("{{\"model\":\"m\",\"messages\":[{{\"role\":\"user\",\"content\":\"a\"}}]{fields}}}");
+    let request = ChatRequest::parse(body.as_bytes()).expect("a valid request");
+    AnswerWriter::new(head("chatcmpl-1"), Form::Chat, &request.common)
+}
+
+fn completion(fields: &str) -> AnswerWriter {
+    let body = format!("{{\"model\":\"m\",\"prompt\":\"a\"{fields}}}");
+    let request = CompletionRequest::parse(body.as_bytes()).expect("a valid request");
+    AnswerWriter::new(head("cmpl-1"), Form::Completion, &request.common)
+}
+
+fn head(id: &str) -> AnswerHead {
+    AnswerHead { id: id.to_owned(), created_unix_s: 1_700_000_000, model: "m".to_owned() }
+}
+
+fn piece(text: &str, finish: Option<FinishReason>) -> Output {
+    Output { choice: 0, span: Span { text: text.to_owned(), tokens: Vec::new() }, finish }
+}
+
+/// Token `id` at character `offset_chars`, with the log-probability of half and its alternatives.
+fn scored(id: u32, offset_chars: usize, top: &[(u32, f32)]) -> ScoredToken {
+    let top = top.iter().map(|&(id, logprob)| Logprob { id, logprob }).collect();
+    ScoredToken { id, offset_chars, logprobs: Some(TokenLogprobs { token: Logprob { id, logprob: -0.5 }, top }) }
+}
+
+fn read(body: &str) -> Value {
+    assert!(!body.contains('\n'), "an event's data is one line");
+    serde_json::from_str(body).expect("JSON")
+}
+
+fn whole(writer: &AnswerWriter, output: Output) -> Value {
+    let mut collector = Collector::new(1);
+    collector.push(output);
+    let usage = Usage { prompt: 5, cached: 2, completion: 3 };
+    read(&writer.whole(&collector.finish(), (usage, &json!({"cold": true})), &tokenizer()))
+}
+
+#[test]
+fn a_whole_chat_is_openai_s_with_usage_and_receipt() {
+    let expected = json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "m",
+        "system_fingerprint": null,
+        "choices": [{
+            "index": 0,
+            "message": {"role": "assistant", "content": "hi\n", "refusal": null},
+            "logprobs": null,
+            "finish_reason": "stop",
+        }],
+        "usage": {
+            "prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8,
+            "prompt_tokens_details": {"cached_tokens": 2},
+        },
+        "dayfly": {"cold": true},
+    });
+    assert_eq!(whole(&chat(""), piece("hi\n", Some(FinishReason::Stop))), expected);
+}
+
+#[test]
+fn a_whole_completion_is_openai_s() {
+    let answer = whole(&completion(""), piece("hi", Some(FinishReason::Length)));
+    assert_eq!(answer["object"], "text_completion");
+    let choice = json!({"text": "hi", "index": 0, "logprobs": null, "finish_reason": "length"});
+    assert_eq!(answer["choices"], json!([choice]));
+    assert_eq!((&answer["usage"]["total_tokens"], &answer["dayfly"]["cold"]), (&json!(8), &json!(true)));
+}
+
+#[test]
+fn a_streamed_chat_begins_with_the_role_and_ends_with_the_reason() {
+    let (writer, tokenizer) = (chat(r#","stream":true"#), tokenizer());
+    let first = read(&writer.first_chunk(0).expect("a chat has a first chunk"));
+    assert_eq!(first["object"], "chat.completion.chunk");
+    assert_eq!(first["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+    assert_eq!(first["choices"][0]["finish_reason"], Value::Null);
+    let text = read(&writer.chunk(&piece("hi", None), &tokenizer));
+    assert_eq!(
+        text["choices"],
+        json!([{"index": 0, "delta": {"content": "hi"}, "logprobs": null, "finish_reason": null}])
+    );
+    let end = read(&writer.chunk(&piece("", Some(FinishReason::Stop)), &tokenizer));
+    assert_eq!(end["choices"][0]["delta"], json!({}));
+    assert_eq!(end["choices"][0]["finish_reason"], "stop");
+    for chunk in [first, text, end] {
+        assert_eq!((&chunk["id"], &chunk["model"]), (&json!("chatcmpl-1"), &json!("m")));
+        assert_eq!((&chunk["created"], &chunk["system_fingerprint"]), (&json!(1_700_000_000), &Value::Null));
+        assert!(chunk.get("usage").is_none() && chunk.get("dayfly").is_none(), "nobody asked for usage");
+    }
+}
+
+#[test]
+fn a_streamed_completion_is_text_from_the_first_chunk_on() {
+    let writer = completion(r#","stream":true"#);
+    assert_eq!(writer.first_chunk(0), None);
+    let chunk = read(&writer.chunk(&piece("hi", Some(FinishReason::Stop)), &tokenizer()));
+    assert_eq!(chunk["object"], "text_completion");
+    let choice = json!({"text": "hi", "index": 0, "logprobs": null, "finish_reason": "stop"});
+    assert_eq!(chunk["choices"], json!([choice]));
+}
+
+#[test]
+fn usage_is_null_until_the_chunk_that_has_it() {
+    let streamed = r#","stream":true,"stream_options":{"include_usage":true}"#;
+    for writer in [chat(streamed), completion(streamed)] {
+        let mut chunks = vec![writer.chunk(&piece("hi", None), &tokenizer())];
+        chunks.extend(writer.first_chunk(0));
+        for chunk in chunks {
+            assert_eq!(read(&chunk).get("usage"), Some(&Value::Null));
+        }
+        let usage = Usage { prompt: 1, cached: 0, completion: 2 };
+        let last = read(&writer.usage_chunk(usage, &json!({"cold": false})));
+        assert_eq!(last["choices"], json!([]));
+        assert_eq!((&last["usage"]["total_tokens"], &last["dayfly"]), (&json!(3), &json!({"cold": false})));
+    }
+}
+
+#[test]
+fn chats_show_log_probabilities_with_bytes() {
+    let tokens = vec![scored(1, 0, &[(HALF_A_CRAB, -0.25), (0, f32::NEG_INFINITY)])];
+    let output = Output { choice: 0, span: Span { text: "a".to_owned(), tokens }, finish: None };
+    let expected = json!({
+        "content": [{
+            "token": "a", "logprob": -0.5, "bytes": [97],
+            "top_logprobs": [
+                {"token": "\u{fffd}", "logprob": -0.25, "bytes": [0xf0, 0x9f]},
+                {"token": "<|im_end|>", "logprob": -9999.0, "bytes": "<|im_end|>".as_bytes()},
+            ],
+        }],
+        "refusal": null,
+    });
+    let writer = chat(r#","logprobs":true,"top_logprobs":2"#);
+    assert_eq!(read(&writer.chunk(&output, &tokenizer()))["choices"][0]["logprobs"], expected);
+    assert_eq!(whole(&writer, output.clone())["choices"][0]["logprobs"], expected);
+    assert_eq!(whole(&chat(""), output)["choices"][0]["logprobs"], Value::Null);
+    let nothing = whole(&writer, piece("", Some(FinishReason::Stop)));
+    assert_eq!(nothing["choices"][0]["logprobs"]["content"], json!([]), "asked for, and no token to show");
+}
+
+#[test]
+fn completions_show_log_probabilities_as_parallel_lists() {
+    let first = ScoredToken { id: 1, offset_chars: 0, logprobs: None };
+    let tokens = vec![first, scored(3, 1, &[(3, -0.5)]), scored(HALF_A_CRAB, 3, &[(1, -0.25)])];
+    let output = Output { choice: 0, span: Span { text: "a b".to_owned(), tokens }, finish: None };
+    let expected = json!({
+        "tokens": ["a", " b", "bytes:\\xf0\\x9f"],
+        "token_logprobs": [null, -0.5, -0.5],
+        "top_logprobs": [null, {" b": -0.5}, {"a": -0.25, "bytes:\\xf0\\x9f": -0.5}],
+        "text_offset": [0, 1, 3],
+    });
+    let writer = completion(r#","logprobs":1"#);
+    assert_eq!(read(&writer.chunk(&output, &tokenizer()))["choices"][0]["logprobs"], expected);
+    assert_eq!(whole(&writer, output)["choices"][0]["logprobs"], expected);
+}
+
+#[test]
+fn heads_are_of_their_form_and_never_the_same() {
+    let (chat, completion) = (AnswerHead::new(Form::Chat, "m".into()), AnswerHead::new(Form::Completion, "m".into()));
+    assert!(chat.id.starts_with("chatcmpl-") && completion.id.starts_with("cmpl-"));
+    assert_ne!(chat.id, AnswerHead::new(Form::Chat, "m".into()).id);
+    assert!(chat.created_unix_s > 1_700_000_000);
+}
