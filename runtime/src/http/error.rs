@@ -111,12 +111,6 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "context_length_exceeded", why.to_string()).about(param)
     }
 
-    /// A file that was asked to be loaded is no usable model.
-    pub(crate) fn model_file_invalid(why: impl Display) -> Self {
-        let message = format!("the model's file is not usable: {why}");
-        Self::invalid(StatusCode::BAD_REQUEST, "model_file_invalid", message).about("model")
-    }
-
     /// No key, or none that is known: alike in every byte.
     pub(crate) fn invalid_api_key() -> Self {
         Self::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", "a valid API key is needed".to_owned())
