@@ -25,7 +25,8 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy as _;
 use kernels::Isa;
-use loader::catalog::LinkPolicy;
+use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
+use loader::pull::KNOWN;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 use scheduler::KeepAlive;
@@ -203,6 +204,18 @@ impl Config {
             carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
             rates: chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?,
         })
+    }
+}
+
+impl Config {
+    /// The models of the models directories, under their names and aliases; models that can be pulled by an alias have it
+    /// as a name too.
+    pub(crate) fn catalog(&self) -> Catalog {
+        let mut aliases = self.aliases.clone();
+        for known in KNOWN {
+            aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
+        }
+        Catalog::new(CatalogOptions { roots: self.models_dirs.clone(), aliases, links: self.links })
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use meter::Receipt;
 use models::Descriptor;
-use models::generation::{Generation, GenerationRequest, Output, TokenCounts, Tokens};
+use models::generation::{Generation, GenerationRequest, Output, Tokens};
 use scheduler::{
     FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, PoolOptions, Submission, SubmitError,
 };
@@ -36,15 +36,12 @@ pub(crate) enum Piece {
 
 /// A request that ended well, and whose receipt is durable.
 pub(crate) struct Finished {
-    pub(crate) counts: TokenCounts,
     pub(crate) receipt: Box<Receipt>,
 }
 
 /// A request on its way. Dropping it cancels the request.
 pub(crate) struct Answer {
     pieces: mpsc::Receiver<Piece>,
-    /// The model's true name.
-    pub(crate) model: Arc<str>,
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) is_cold: bool,
@@ -87,7 +84,7 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         app: Arc::clone(app),
         id,
         tenant,
-        model: Arc::clone(&model),
+        model,
         is_cold,
         arrived,
         load_wait,
@@ -97,7 +94,7 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         pieces: sender,
     };
     app.requests.spawn(drive.run());
-    Ok(Answer { pieces, model, descriptor, is_cold })
+    Ok(Answer { pieces, descriptor, is_cold })
 }
 
 /// A request that stands in the ledger but was never queued.

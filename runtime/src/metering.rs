@@ -264,9 +264,6 @@ impl PoolObserver for Metering {
             PoolEventKind::LoadFailed { message, waiters, .. } => {
                 tracing::warn!(model = &*event.model, message, waiters, "not loaded");
             }
-            PoolEventKind::Evicted { bytes, cause, idle_for } => {
-                tracing::info!(model = &*event.model, bytes, %cause, ?idle_for, "evicted");
-            }
             PoolEventKind::Freed { .. } => self.book().residency.model_evicted(&event.model, at),
             _ => {}
         }

@@ -1,4 +1,169 @@
-//! Commands.
-pub(crate) fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+//! The commands: what the user says, and what is shown.
+//!
+//! Data goes to stdout, everything else to stderr; with `--json`, stdout carries JSON alone. A reader of stdout that goes
+//! away ends a command quietly. Deliberately absent: any way to a model that does not pass a server, but for `bench`,
+//! which measures the arithmetic alone.
+
+mod ask;
+mod bench;
+mod chat;
+mod demo;
+mod failure;
+mod flags;
+mod list;
+mod names;
+mod output;
+mod ps;
+mod pull;
+mod reach;
+mod receipt;
+mod run;
+mod serve;
+mod show;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use self::failure::Failure;
+use self::flags::{Context, Global};
+use crate::config::Environment;
+
+/// An ephemeral model-serving runtime: models are in memory while they are used, and every request gets its receipt.
+#[derive(Debug, Parser)]
+#[command(name = "dayfly", version, after_help = AFTER_HELP, after_long_help = after_long_help(), max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the models of the models directories by OpenAI's HTTP interface
+    Serve(serve::Serve),
+    /// Ask a model one question; the answer goes to stdout, the receipt to stderr
+    Run(run::Run),
+    /// Talk with a model
+    Chat(chat::Chat),
+    /// Bring a model into the models directory
+    Pull(pull::Pull),
+    /// List the models of the models directories
+    #[command(visible_alias = "ls")]
+    List(list::List),
+    /// Show what a model's file says about itself
+    Show(show::Show),
+    /// Show which models a running server has in memory
+    Ps(ps::Ps),
+    /// Let a running server unload a model
+    Stop(stop::Stop),
+    /// Serve a small model to three tenants, and show what that cost and saved
+    Demo(demo::Demo),
+    /// Measure a model on this machine
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+const AFTER_HELP: &str = "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such model, \
+                          4 no server, 130 interrupted. More with --help.";
+
+fn after_long_help() -> String {
+    let variables: Vec<String> =
+        crate::config::VARIABLES.iter().map(|(name, meaning)| format!("  {name:<22} {meaning}")).collect();
+    format!("{CONFIGURATION}\n\nEnvironment:\n{}\n  {:<22} no colours\n\n{EXIT}", variables.join("\n"), "NO_COLOR")
+}
+
+const CONFIGURATION: &str = "\
+Configuration: flags win over the environment, that over the file, that over the defaults. The file is TOML, by default
+dayfly/config.toml in the user's configuration folder; keys that are not known are refused. All that it can say:
+
+  listen = \"127.0.0.1:8787\"        # other than loopback needs keys
+  models_dirs = [\"models\"]         # relative to this file; pulls go to the first
+  ledger = \"ledger.sqlite\"
+  memory_budget = \"700MiB\"         # weights and key-value caches together
+  ctx_max = 4096                   # positions of a sequence
+  threads = 2
+  isa = \"avx2\"                     # or scalar; by default the best that the processor has
+  keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
+  links = \"confined\"               # or followed: links may lead out of the models directories
+  pull = \"on-first-use\"            # or never
+  hosts = [\"models.example\"]       # names that requests may address, beside this machine's
+  origins = [\"https://app.example\"] # web pages that may ask
+  [aliases]
+  small = \"SmolLM2-135M-Instruct.Q4_1\"
+  [[keys]]                         # bearer or x-api-key; printf %s KEY | sha256sum
+  tenant = \"acme\"
+  sha256 = \"…\"
+  [carbon]                         # place (such as DE), or grams_per_kwh with source; and pue
+  place = \"World\"
+  [rates]                          # prices; one that is missing makes costs unknown
+  currency = \"USD\"
+  cpu_hour = 0.031611
+  memory_gb_hour = 0.004237        # also kilowatt_hour, prompt_token, cached_token, completion_token, name";
+
+const EXIT: &str = "\
+Exit status:
+  0    done
+  1    failed
+  2    wrong usage or configuration
+  3    no such model
+  4    no server answers
+  130  interrupted";
+
+/// The program.
+pub(crate) fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody to tell if this cannot be printed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
+        }
+    };
+    log_to_stderr(&cli.command, &environment);
+    let context = Context { global: cli.global, environment };
+    match dispatch(&cli.command, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.tell();
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Serve(serve) => serve.run(context),
+        Command::Run(run) => run.run(context),
+        Command::Chat(chat) => chat.run(context),
+        Command::Pull(pull) => pull.run(context),
+        Command::List(list) => list.run(context),
+        Command::Show(show) => show.run(context),
+        Command::Ps(ps) => ps.run(context),
+        Command::Stop(stop) => stop.run(context),
+        Command::Demo(demo) => demo.run(context),
+        Command::Bench(bench) => bench.run(context),
+    }
+}
+
+/// A server tells what it does; other commands only what is wrong.
+fn log_to_stderr(command: &Command, environment: &Environment) {
+    let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
+    let wanted = environment.log().unwrap_or(usual);
+    let (filter, is_wrong) = match EnvFilter::try_new(wanted) {
+        Ok(filter) => (filter, false),
+        Err(_) => (EnvFilter::new(usual), true),
+    };
+    let is_coloured = std::io::stderr().is_terminal() && !environment.no_color();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured).with_writer(std::io::stderr).init();
+    if is_wrong {
+        tracing::warn!("DAYFLY_LOG is no log filter and is ignored");
+    }
 }

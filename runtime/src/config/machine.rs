@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// Of the memory there is, what models may take by default: the rest is the system's and this process' own.
 const BUDGET_PERCENT: u64 = 80;
-/// Below this a budget is of no use; it stands where the memory cannot be told.
-const BUDGET_BYTES_MIN: u64 = 64 << 20;
-
-/// What a host is taken to have that does not tell.
-const HOST_BYTES_UNKNOWN: u64 = 4 << 30;
+/// The default budget where the memory cannot be told.
+const BUDGET_BYTES_UNKNOWN: u64 = 1 << 30;
 
 /// The bounds of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +20,11 @@ pub(crate) struct Machine {
 impl Machine {
     /// Asks the system.
     pub(super) fn detect() -> Self {
-        let host_bytes = sysinfo::System::new().map_or(HOST_BYTES_UNKNOWN, |mut system| {
-            system.refresh_memory();
-            system.total_memory()
-        });
+        let host_bytes = host_memory_bytes().unwrap_or(0);
         let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let group = ControlGroup::of(Path::new("/sys/fs/cgroup"), &membership);
-        let memory_bytes = group.memory_bytes_max().unwrap_or(u64::MAX).min(host_bytes);
+        let limit = group.memory_bytes_max().unwrap_or(host_bytes);
+        let memory_bytes = if host_bytes == 0 { limit } else { limit.min(host_bytes) };
         let allowed = usable_processors();
         let threads = group.processors_max().map_or(allowed, |quota| quota.min(allowed));
         Self { memory_bytes, threads }
@@ -45,7 +40,8 @@ impl Machine {
                 has
             }
             Some(asked) => asked,
-            None => (self.memory_bytes / 100 * BUDGET_PERCENT / MIB * MIB).max(BUDGET_BYTES_MIN),
+            None if self.memory_bytes == 0 => BUDGET_BYTES_UNKNOWN,
+            None => self.memory_bytes / 100 * BUDGET_PERCENT / MIB * MIB,
         }
     }
 }
@@ -167,7 +163,7 @@ mod tests {
         assert_eq!(machine.budget_bytes(Some(700 << 20)), 700 << 20);
         assert_eq!(machine.budget_bytes(Some(11 << 30)), 10 << 30);
         let unknown = Machine { memory_bytes: 0, ..machine };
-        assert_eq!(unknown.budget_bytes(None), BUDGET_BYTES_MIN);
+        assert_eq!(unknown.budget_bytes(None), BUDGET_BYTES_UNKNOWN);
         assert_eq!(unknown.budget_bytes(Some(1 << 30)), 1 << 30);
     }
 }

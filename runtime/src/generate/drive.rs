@@ -137,7 +137,7 @@ impl Drive {
         let end = match (self.app.metering.settle(measured).await, failure) {
             (Err(error), _) => Err(ApiError::ledger_unavailable(error)),
             (Ok(_), Some(failure)) => Err(failure),
-            (Ok(receipt), None) => Ok(Finished { counts, receipt: Box::new(receipt) }),
+            (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt) }),
         };
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;

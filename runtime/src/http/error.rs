@@ -222,11 +222,13 @@ impl ApiError {
 
 impl ApiError {
     /// The HTTP status.
+    #[cfg(test)]
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
 
     /// The cause's name, for clients and metrics.
+    #[cfg(test)]
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

@@ -1,0 +1,88 @@
+//! `dayfly bench`: a model's arithmetic on this machine, without a server around it.
+
+mod perplexity;
+mod speed;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use models::{Descriptor, Executor, Model};
+
+use super::failure::Failure;
+use super::flags::Context;
+use super::{pull, show};
+use crate::config::{Config, IsaName, Layer};
+
+/// Measure a model on this machine
+#[derive(Debug, Subcommand)]
+pub(super) enum Bench {
+    /// Tokens per second of prompts and of answers, in llama-bench's sense
+    Run(speed::Speed),
+    /// Perplexity of a text, by llama-perplexity's method
+    Perplexity(perplexity::Perplexity),
+}
+
+/// What computes.
+#[derive(Args, Clone, Debug)]
+struct Compute {
+    /// Threads that compute
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Instructions to use: avx2 or scalar
+    #[arg(long, value_name = "NAME")]
+    isa: Option<IsaName>,
+}
+
+/// A model and what runs it.
+struct Bed {
+    name: String,
+    model: Model,
+    executor: Executor,
+}
+
+impl Bench {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Run(speed) => speed.run(context),
+            Self::Perplexity(perplexity) => perplexity.run(context),
+        }
+    }
+}
+
+impl Bed {
+    /// Opens `model`, a name or a file; known models are pulled on first use.
+    fn open(context: &Context, compute: &Compute, model: &str) -> Result<Self, Failure> {
+        let layer = Layer { threads: compute.threads, isa: compute.isa, ..Layer::default() };
+        let config = context.config(layer)?;
+        if !show::is_file(model) {
+            pull::find_or_pull(&config, model)?;
+        }
+        Self::of(&config, model)
+    }
+
+    fn of(config: &Config, model: &str) -> Result<Self, Failure> {
+        let artifact = show::open(config, model)?;
+        let name = artifact.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let descriptor = Descriptor::of(&artifact).map_err(|error| Failure::Failed(error.into()))?;
+        let model = Model::new(artifact, Arc::new(descriptor));
+        model.populate();
+        Ok(Self { name, model, executor: Executor::new(config.threads, config.isa) })
+    }
+
+    /// What was computed counts only if the file stayed as it was.
+    fn check(&self) -> Result<(), Failure> {
+        self.model.verify_unchanged().map_err(|error| Failure::Failed(error.into()))
+    }
+
+    /// Positions that the model was made for.
+    fn check_context(&self, positions: usize) -> Result<(), Failure> {
+        let context = self.model.plan().context_length;
+        if positions > context {
+            return Err(Failure::Usage(anyhow::anyhow!(
+                "{positions} positions are asked for; the model has {context}"
+            )));
+        }
+        Ok(())
+    }
+}

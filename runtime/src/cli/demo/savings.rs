@@ -1,0 +1,174 @@
+//! The savings report for people: gains and losses alike, each figure with how it was come by.
+
+use std::fmt::Write as _;
+
+use meter::savings::{Arm, Comparison, Savings, SavingsReport, Verdict};
+
+use crate::cli::output::{Column, figure, seconds_text, table};
+use crate::cli::receipt::money;
+
+/// The whole report.
+pub(super) fn text(report: &SavingsReport) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let window = seconds_text(report.window_ms as f64 / 1e3);
+    let uncertainty = report.energy_relative_uncertainty * 100.0;
+    let mut text = format!("Against servers that never unload, over {window}\n");
+    text.push_str(&arms(report));
+    let _ = write!(text, "\n\nBy tenant\n{}\n", tenants(report));
+    losses(report, &mut text);
+    let _ = write!(
+        text,
+        "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({}).",
+        report.energy_source, report.rate_card, report.currency
+    );
+    for note in &report.notes {
+        let _ = write!(text, "\n- {note}");
+    }
+    text
+}
+
+fn arms(report: &SavingsReport) -> String {
+    let columns = [
+        Column::Left("SERVING"),
+        Column::Right("MEMORY"),
+        Column::Left(""),
+        Column::Right("ENERGY"),
+        Column::Left(""),
+        Column::Right("COST"),
+        Column::Right("SAVED MEMORY"),
+        Column::Right("SAVED COST"),
+        Column::Left("VERDICT"),
+    ];
+    let Savings { ephemeral, shared_persistent, dedicated, .. } = &report.total;
+    let currency = &report.currency;
+    let mut rows = vec![[arm("ephemeral", ephemeral, currency), vec!["-".into(), "-".into(), String::new()]].concat()];
+    for (name, comparison) in [("one shared copy", shared_persistent), ("a copy per tenant", dedicated)] {
+        rows.push([arm(name, &comparison.baseline, currency), compared(comparison, currency)].concat());
+    }
+    table(&columns, rows)
+}
+
+fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
+    vec![
+        name.into(),
+        format!("{} GB·s", figure(arm.kib_ms.gb_seconds())),
+        arm.quality.name().into(),
+        format!("{} J", figure(arm.joules)),
+        arm.energy_quality.name().into(),
+        arm.cost.map_or("unknown".into(), |cost| money(cost, currency)),
+    ]
+}
+
+fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
+    let saved = &comparison.saved;
+    vec![
+        saved.memory_share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),
+        saved.cost.map_or("unknown".into(), |cost| money(cost, currency)),
+        verdict(comparison.judged.verdict).into(),
+    ]
+}
+
+fn tenants(report: &SavingsReport) -> String {
+    let columns = [
+        Column::Left("TENANT"),
+        Column::Right("EPHEMERAL"),
+        Column::Right("SHARED"),
+        Column::Left("VERDICT"),
+        Column::Right("DEDICATED"),
+        Column::Left("VERDICT"),
+    ];
+    let memory = |arm: &Arm| format!("{} GB·s", figure(arm.kib_ms.gb_seconds()));
+    let rows = report.tenants.iter().map(|tenant| {
+        let Savings { ephemeral, shared_persistent, dedicated, .. } = &tenant.savings;
+        vec![
+            tenant.tenant.clone().unwrap_or_else(|| "(nobody)".into()),
+            memory(ephemeral),
+            memory(&shared_persistent.baseline),
+            verdict(shared_persistent.judged.verdict).into(),
+            memory(&dedicated.baseline),
+            verdict(dedicated.judged.verdict).into(),
+        ]
+    });
+    table(&columns, rows)
+}
+
+/// What ephemeral serving took that the others did not.
+fn losses(report: &SavingsReport, text: &mut String) {
+    let waits = &report.cold_starts;
+    let _ = write!(
+        text,
+        "\nThe price: {} cold starts; requests waited {} for loads (measured).",
+        waits.requests,
+        seconds_text(waits.waited_ns.seconds())
+    );
+    match waits.break_even_per_second {
+        Some(price) if price > 0.0 => {
+            let price = money(price, &report.currency);
+            let _ = write!(text, " Where a second's wait is worth more than {price}, one shared copy is cheaper.");
+        }
+        Some(_) => text.push_str(" There is no saving against one shared copy to weigh against that."),
+        None => {}
+    }
+    let Savings { shared_persistent, dedicated, .. } = &report.total;
+    let marginal = shared_persistent.saved.marginal_joules;
+    if marginal < 0.0 {
+        let extra = figure(-marginal);
+        let _ = write!(text, " Loading took {extra} J (modelled) that a server which never unloads does not take.");
+    }
+    for (name, comparison) in [("one shared copy", shared_persistent), ("a copy per tenant", dedicated)] {
+        if let Some(remedy) = &comparison.judged.remedy {
+            let _ = write!(text, "\nA loss against {name}: {remedy}.");
+        }
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Saving => "saving",
+        Verdict::NoSignificantDifference => "no difference",
+        Verdict::Loss => "LOSS",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meter::savings::{ModelUse, SavingsInputs, TenantUse, report};
+    use meter::{CpuDescription, EnergyModel, KibMillis, Nanos, RateCard};
+
+    use super::*;
+
+    fn shown(window_ms: u64, active: u64) -> String {
+        let model = || "m".to_owned();
+        let inputs = SavingsInputs {
+            window_ms,
+            models: vec![ModelUse { model: model(), weights_bytes: 100 << 20, ..ModelUse::default() }],
+            tenants: vec![TenantUse {
+                tenant: "acme".into(),
+                model: model(),
+                requests: 2,
+                cold_requests: 2,
+                span_ms: window_ms,
+                active: KibMillis::new(active),
+                load_cpu: Nanos::new(100_000_000),
+                load_wait: Nanos::new(500_000_000),
+                ..TenantUse::default()
+            }],
+        };
+        text(&report(&inputs, &EnergyModel::new(&CpuDescription::from_cpuinfo(""), 2, 8 << 30), &RateCard::default()))
+    }
+
+    #[test]
+    fn a_saving_is_shown_with_its_price() {
+        let text = shown(10_000_000, (100 << 10) * 1000);
+        assert!(text.contains("saving") && !text.contains("LOSS"), "{text}");
+        assert!(text.contains("2 cold starts; requests waited 500 ms"), "{text}");
+        assert!(text.contains("measured") && text.contains("modelled"), "{text}");
+    }
+
+    #[test]
+    fn a_loss_is_called_a_loss_and_says_what_to_do() {
+        let text = shown(1000, (100 << 10) * 1000);
+        assert!(text.contains("LOSS") && text.contains("A loss against one shared copy"), "{text}");
+        assert!(text.contains("no saving against one shared copy"), "{text}");
+    }
+}

@@ -1,0 +1,81 @@
+//! How a command ends when it does not end well.
+
+use std::io::{self, Write as _};
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+
+/// Exit status of wrong usage, clap's own.
+pub(super) const USAGE: u8 = 2;
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Something went wrong.
+    Failed(anyhow::Error),
+    /// What was asked for makes no sense, or the configuration does not.
+    Usage(anyhow::Error),
+    /// There is no such model.
+    NotFound(anyhow::Error),
+    /// Nobody answers.
+    NoServer(anyhow::Error),
+    /// The user wants no more.
+    Interrupted,
+    /// Nobody reads stdout any more, which is fine.
+    Closed,
+}
+
+impl Failure {
+    /// The process' exit status.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::Failed(_) => 1,
+            Self::Usage(_) => USAGE,
+            Self::NotFound(_) => 3,
+            Self::NoServer(_) => 4,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// Tells the user why, on stderr.
+    pub(super) fn tell(&self) {
+        let (Self::Failed(error) | Self::Usage(error) | Self::NotFound(error) | Self::NoServer(error)) = self else {
+            return;
+        };
+        // Nobody to tell if stderr is closed.
+        let _ = writeln!(io::stderr(), "dayfly: {error:#}");
+    }
+
+    /// What writing to stdout failed with.
+    pub(super) fn of_stdout(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Failed(anyhow::Error::new(error).context("stdout cannot be written")),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Usage(error.into())
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Passing(error) => Self::of_stdout(error),
+            ClientError::Address { .. } => Self::Usage(error.into()),
+            ClientError::Unreachable { .. } => Self::NoServer(error.into()),
+            error if error.is_model_not_found() => Self::NotFound(error.into()),
+            error => Self::Failed(error.into()),
+        }
+    }
+}

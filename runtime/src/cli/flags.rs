@@ -1,0 +1,115 @@
+//! Flags that several commands share, and how they become a configuration.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::Args;
+use loader::catalog::LinkPolicy;
+
+use super::failure::Failure;
+use super::output::Format;
+use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct Global {
+    /// Read this configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Use the server at this address; ps, stop, run and chat otherwise try the one at the configured address
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) server: Option<String>,
+    /// Look for models here; repeat it for several directories
+    #[arg(long = "models-dir", global = true, value_name = "DIR")]
+    pub(super) models_dirs: Vec<PathBuf>,
+    /// Do not fetch known models on first use
+    #[arg(long, global = true)]
+    pub(super) no_pull: bool,
+}
+
+/// Flags of every command that may start a server.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct ServerFlags {
+    /// Memory for weights and key-value caches together, such as 700MiB
+    #[arg(long, value_name = "SIZE")]
+    pub(super) memory_budget: Option<ByteSize>,
+    /// Positions that a sequence may have, whatever the model can
+    #[arg(long, value_name = "TOKENS")]
+    pub(super) ctx_max: Option<NonZeroUsize>,
+    /// Threads that compute
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// Instructions to use: avx2 or scalar
+    #[arg(long, value_name = "NAME")]
+    pub(super) isa: Option<IsaName>,
+    /// Where receipts are kept
+    #[arg(long, value_name = "FILE")]
+    pub(super) ledger: Option<PathBuf>,
+    /// What links inside the models directories may do: confined or followed
+    #[arg(long, value_name = "POLICY")]
+    pub(super) links: Option<Choice<LinkPolicy>>,
+}
+
+impl ServerFlags {
+    /// The layer of these flags.
+    pub(super) fn layer(&self) -> Layer {
+        Layer {
+            memory_budget: self.memory_budget,
+            ctx_max: self.ctx_max,
+            threads: self.threads,
+            isa: self.isa,
+            ledger: self.ledger.clone(),
+            links: self.links,
+            ..Layer::default()
+        }
+    }
+
+    /// Whether any is given.
+    pub(super) fn are_given(&self) -> bool {
+        self.memory_budget.is_some()
+            || self.ctx_max.is_some()
+            || self.threads.is_some()
+            || self.isa.is_some()
+            || self.ledger.is_some()
+            || self.links.is_some()
+    }
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) global: Global,
+    pub(super) environment: Environment,
+}
+
+impl Context {
+    /// The configuration with the flags of a command on top.
+    pub(super) fn config(&self, flags: Layer) -> Result<Config, Failure> {
+        let Global { config, models_dirs, no_pull, .. } = &self.global;
+        let flags = Layer {
+            models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
+            pull: no_pull.then_some(Choice(PullPolicy::Never)).or(flags.pull),
+            ..flags
+        };
+        Ok(Config::load(flags, config.as_deref(), &self.environment)?)
+    }
+
+    /// What stdout carries.
+    pub(super) fn format(&self) -> Format {
+        if self.global.json { Format::Json } else { Format::Text }
+    }
+
+    /// The server that was named, by flag or variable.
+    pub(super) fn server(&self) -> Option<&str> {
+        self.global.server.as_deref().or(self.environment.server())
+    }
+}
+
+/// Runs a command's asynchronous part on threads of its own.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| anyhow::Error::new(error).context("no threads can be started"))?.block_on(work)
+}

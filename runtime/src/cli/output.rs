@@ -1,0 +1,95 @@
+//! Data to stdout, everything else to stderr.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// What stdout carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Text for people.
+    Text,
+    /// JSON alone.
+    Json,
+}
+
+/// A line of data.
+pub(super) fn print(text: impl Display) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(Failure::of_stdout)
+}
+
+/// One JSON value, indented.
+pub(super) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(serde_json::to_string_pretty(value).map_err(anyhow::Error::from)?)
+}
+
+/// One JSON value on a line of its own.
+pub(super) fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
+    print(serde_json::to_string(value).map_err(anyhow::Error::from)?)
+}
+
+/// A piece of an answer, shown at once.
+pub(super) fn print_piece(piece: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(piece.as_bytes())?;
+    stdout.flush()
+}
+
+/// A line that is no data. It does not matter whether anybody reads it.
+pub(super) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// How a column stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Column {
+    /// Words.
+    Left(&'static str),
+    /// Numbers.
+    Right(&'static str),
+}
+
+/// Columns without lines, which both people and `awk` can read. Never wrapped.
+pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|column| match column {
+        Column::Left(name) | Column::Right(name) => *name,
+    }));
+    for row in rows {
+        table.add_row(row);
+    }
+    for (index, column) in columns.iter().enumerate() {
+        if let (Column::Right(_), Some(shown)) = (column, table.column_mut(index)) {
+            shown.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for shown in table.column_iter_mut() {
+        shown.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// A figure with three significant digits, never in scientific notation.
+pub(super) fn figure(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value:.0}");
+    }
+    let mut decimals = 0;
+    let mut magnitude = value.abs();
+    while magnitude < 99.95 && decimals < 15 {
+        magnitude *= 10.0;
+        decimals += 1;
+    }
+    format!("{value:.decimals$}")
+}
+
+/// A span for people.
+pub(super) fn seconds_text(seconds: f64) -> String {
+    if seconds < 1.0 { format!("{} ms", figure(seconds * 1e3)) } else { format!("{} s", figure(seconds)) }
+}

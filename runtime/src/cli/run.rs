@@ -1,0 +1,99 @@
+//! `dayfly run`
+
+use std::io::{self, Read as _};
+
+use clap::Args;
+
+use super::ask::{Answer, Prompt, Wishes, ask, message};
+use super::failure::Failure;
+use super::flags::{Context, ServerFlags, block_on};
+use super::output::{self, Format};
+use super::reach::{self, Reached};
+use super::receipt::{Line, receipts};
+use super::{names, ps};
+use crate::client::ClientError;
+
+/// Bytes of a prompt from stdin.
+const PROMPT_BYTES_MAX: u64 = 8 << 20;
+
+/// Ask a model one question. A running server is used where there is one, else one is started for the question.
+#[derive(Args, Debug)]
+pub(super) struct Run {
+    /// A name or alias of `dayfly list`, or a known model
+    model: String,
+    /// The question; - reads it from stdin
+    prompt: String,
+    /// Go on with the text instead of answering it
+    #[arg(long, conflicts_with = "system")]
+    complete: bool,
+    #[command(flatten)]
+    wishes: Wishes,
+    #[command(flatten)]
+    server: ServerFlags,
+}
+
+impl Run {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let prompt = self.prompt()?;
+        let format = context.format();
+        block_on(async {
+            let reached = reach::running_or_own(context, &self.server, &self.model).await?;
+            let asked = tokio::select! {
+                asked = self.ask(&reached, &prompt, format) => asked,
+                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            };
+            reached.close().await;
+            show(&self.model, &asked?, format)
+        })
+    }
+
+    fn prompt(&self) -> Result<String, Failure> {
+        if self.prompt != "-" {
+            return Ok(self.prompt.clone());
+        }
+        let mut text = String::new();
+        let read = io::stdin().lock().take(PROMPT_BYTES_MAX + 1).read_to_string(&mut text);
+        read.map_err(|error| anyhow::Error::new(error).context("stdin cannot be read"))?;
+        if text.len() as u64 > PROMPT_BYTES_MAX {
+            return Err(Failure::Usage(anyhow::anyhow!("a prompt has at most {PROMPT_BYTES_MAX} bytes")));
+        }
+        Ok(text)
+    }
+
+    async fn ask(&self, reached: &Reached, prompt: &str, format: Format) -> Result<Answer, Failure> {
+        let messages = [message("user", prompt)];
+        let prompt = if self.complete { Prompt::Text(prompt) } else { Prompt::Messages(&messages) };
+        let asked = ask(&reached.client, &self.wishes, (&self.model, prompt), shown_in(format)).await;
+        match asked {
+            Err(error) if error.is_model_not_found() => Err(not_found(reached, &self.model, error).await),
+            asked => Ok(asked?),
+        }
+    }
+}
+
+/// What happens to each piece of an answer.
+pub(super) fn shown_in(format: Format) -> fn(&str) -> io::Result<()> {
+    match format {
+        Format::Json => |_| Ok(()),
+        Format::Text => output::print_piece,
+    }
+}
+
+/// The server's refusal, with the names that are most like the one that was asked for.
+pub(super) async fn not_found(reached: &Reached, model: &str, error: ClientError) -> Failure {
+    let names = ps::names(&reached.client).await.unwrap_or_default();
+    Failure::NotFound(anyhow::anyhow!("{error}{}", names::hint(model, &names)))
+}
+
+/// What follows the text of an answer: the receipt, or all of it.
+pub(super) fn show(model: &str, answer: &Answer, format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return output::print_json_line(&answer.to_json(model));
+    }
+    if !answer.text.ends_with('\n') {
+        output::print("")?;
+    }
+    let line = Line { title: String::new(), first_token: answer.first_token, receipt: answer.receipt()? };
+    output::note(format_args!("\n{}", receipts(&[line])));
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! `dayfly show`
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use loader::Artifact;
+use loader::catalog::CatalogError;
+use loader::gguf::{FormatError, Header, ValueType};
+use models::{Descriptor, Model};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::flags::Context;
+use super::names;
+use super::output::{self, Column, Format, table};
+use crate::config::{Config, Layer, bytes_text};
+
+/// Show what a model's file says about itself: its header alone is read.
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// A name or alias of `dayfly list`, or a file that ends in .gguf
+    #[arg(value_name = "MODEL|FILE")]
+    model: String,
+}
+
+/// What a header says.
+#[derive(Debug, Serialize)]
+struct Facts {
+    name: String,
+    path: PathBuf,
+    size_bytes: u64,
+    gguf_version: u32,
+    architecture: Option<String>,
+    title: Option<String>,
+    license: Option<String>,
+    parameters: u64,
+    tensors: usize,
+    /// By type: tensors and their bytes, the largest share first.
+    types: Vec<TypeShare>,
+    context_length: Option<u64>,
+    layers: Option<u64>,
+    embedding_length: Option<u64>,
+    heads: Option<u64>,
+    kv_heads: Option<u64>,
+    vocabulary: Option<usize>,
+    tokenizer: Option<String>,
+    pre_tokenizer: Option<String>,
+    has_chat_template: bool,
+    /// Memory of the key-value cache for one position; none if the model cannot be served.
+    kv_bytes_per_position: Option<usize>,
+    /// Why it cannot be served, if so.
+    problem: Option<String>,
+}
+
+/// How much of a file is stored in a type.
+#[derive(Debug, Serialize)]
+struct TypeShare {
+    #[serde(rename = "type")]
+    name: &'static str,
+    tensors: usize,
+    bytes: u64,
+}
+
+impl Show {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        let config = context.config(Layer::default())?;
+        let artifact = open(&config, &self.model)?;
+        let facts = facts(artifact).map_err(|error| Failure::Failed(error.into()))?;
+        match context.format() {
+            Format::Json => output::print_json(&facts),
+            Format::Text => output::print(facts.text()),
+        }
+    }
+}
+
+/// Opens a file, if `model` is one's path, or else the model of that name.
+///
+/// # Errors
+/// [`Failure::NotFound`], with the names that are most like it; what opening fails with.
+pub(super) fn open(config: &Config, model: &str) -> Result<Artifact, Failure> {
+    let failed = |error| Failure::Failed(anyhow::Error::new(error));
+    if is_file(model) {
+        return Artifact::open(Path::new(model)).map_err(failed);
+    }
+    let catalog = config.catalog();
+    let entry = catalog.resolve(model).map_err(|error| match error {
+        CatalogError::NotFound { .. } => {
+            let hint = names::hint(model, &names::of_catalog(&catalog));
+            Failure::NotFound(anyhow::anyhow!("{error}{hint}"))
+        }
+        error @ CatalogError::Unreadable { .. } => Failure::Failed(error.into()),
+    })?;
+    entry.open().map_err(failed)
+}
+
+/// Whether an argument means a file: it looks like a path and is there.
+pub(super) fn is_file(argument: &str) -> bool {
+    let looks_so = argument.to_ascii_lowercase().ends_with(".gguf") || argument.contains(std::path::is_separator);
+    looks_so && Path::new(argument).exists()
+}
+
+fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
+    let header = Arc::clone(artifact.header());
+    let path = artifact.path().to_owned();
+    let size_bytes = artifact.identity().size_bytes;
+    let text = |key: &str| header.string(key).map(|text| text.map(str::to_owned));
+    let architecture = text("general.architecture")?;
+    let of_architecture = |key: &str| match &architecture {
+        Some(architecture) => number(&header, &format!("{architecture}.{key}")),
+        None => Ok(None),
+    };
+    let servable = Descriptor::of(&artifact).map(|descriptor| Model::new(artifact, Arc::new(descriptor)));
+    let (kv_bytes_per_position, problem) = match servable {
+        Ok(model) => (Some(model.kv_shape().block_bytes() / model.kv_shape().block_positions), None),
+        Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
+    };
+    Ok(Facts {
+        name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        path,
+        size_bytes,
+        gguf_version: header.version(),
+        title: text("general.name")?,
+        license: text("general.license")?,
+        parameters: header.tensors().map(|tensor| tensor.dims.iter().product::<u64>()).sum(),
+        tensors: header.tensor_count(),
+        types: types(&header),
+        context_length: of_architecture("context_length")?,
+        layers: of_architecture("block_count")?,
+        embedding_length: of_architecture("embedding_length")?,
+        heads: of_architecture("attention.head_count")?,
+        kv_heads: of_architecture("attention.head_count_kv")?,
+        vocabulary: header.strings("tokenizer.ggml.tokens")?.map(|tokens| tokens.len()),
+        tokenizer: text("tokenizer.ggml.model")?,
+        pre_tokenizer: text("tokenizer.ggml.pre")?,
+        has_chat_template: header.contains("tokenizer.chat_template"),
+        architecture,
+        kv_bytes_per_position,
+        problem,
+    })
+}
+
+/// A count, where the file has it as one number for all layers.
+fn number(header: &Header, key: &str) -> Result<Option<u64>, FormatError> {
+    match header.value_type(key) {
+        Some(ValueType::Single(_)) => header.u64(key),
+        Some(ValueType::Array(_)) | None => Ok(None),
+    }
+}
+
+fn types(header: &Header) -> Vec<TypeShare> {
+    let mut shares: BTreeMap<&'static str, TypeShare> = BTreeMap::new();
+    for tensor in header.tensors() {
+        let name = tensor.ty.name();
+        let share = shares.entry(name).or_insert(TypeShare { name, tensors: 0, bytes: 0 });
+        share.tensors += 1;
+        share.bytes += tensor.bytes;
+    }
+    let mut shares: Vec<TypeShare> = shares.into_values().collect();
+    shares.sort_by_key(|share| std::cmp::Reverse(share.bytes));
+    shares
+}
+
+impl Facts {
+    fn text(&self) -> String {
+        let count = |value: Option<u64>| value.map_or("-".into(), |value| value.to_string());
+        let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        let types: Vec<String> = self
+            .types
+            .iter()
+            .map(|share| format!("{} ({} tensors, {})", share.name, share.tensors, bytes_text(share.bytes)))
+            .collect();
+        let tokenizer = format!(
+            "{}, {} ({} tokens)",
+            word(&self.tokenizer),
+            word(&self.pre_tokenizer),
+            self.vocabulary.map_or("?".into(), |tokens| tokens.to_string()),
+        );
+        let kv = self.kv_bytes_per_position.map_or("-".into(), |bytes| format!("{} a token", bytes_text(bytes as u64)));
+        let template = if self.has_chat_template { "yes" } else { "no" };
+        let rows = [
+            ("name", self.name.clone()),
+            ("title", word(&self.title)),
+            ("file", self.path.display().to_string()),
+            ("size", format!("{} ({} bytes)", bytes_text(self.size_bytes), self.size_bytes)),
+            ("architecture", word(&self.architecture)),
+            ("parameters", millions(self.parameters)),
+            ("weights", types.join(", ")),
+            ("context", count(self.context_length)),
+            ("layers", count(self.layers)),
+            ("width", count(self.embedding_length)),
+            ("heads", format!("{}, {} of keys and values", count(self.heads), count(self.kv_heads))),
+            ("cache", kv),
+            ("tokenizer", tokenizer),
+            ("chat template", template.into()),
+            ("license", word(&self.license)),
+            ("served", self.problem.as_ref().map_or("yes".into(), |problem| format!("no: {problem}"))),
+        ];
+        let columns = [Column::Left(""), Column::Left("")];
+        let table = table(&columns, rows.into_iter().map(|(name, value)| vec![name.into(), value]));
+        table.trim_start_matches(['\n', ' ']).to_owned()
+    }
+}
+
+fn millions(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let millions = count as f64 / 1e6;
+    format!("{} M ({count})", output::figure(millions))
+}

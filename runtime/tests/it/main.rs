@@ -1,0 +1,25 @@
+//! The server from outside: the real binary, real sockets, models written for the occasion. Rows are those of the table
+//! of faults.
+//!
+//! Every test has a server of its own and polls it with requests until a deadline; nothing sleeps. The harness:
+//! [`server`] (the child process), [`client`] (bytes on sockets), [`models`] (files to serve).
+
+#![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
+
+mod access;
+mod answers;
+mod cancellation;
+mod client;
+mod draining;
+mod fields;
+mod files;
+mod models;
+mod pool;
+mod receipts;
+mod scoring;
+mod server;
+mod smollm2;
+mod sockets;
+mod structure;
+mod swaps;
+mod texts;
