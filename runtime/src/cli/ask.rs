@@ -26,7 +26,7 @@ pub(super) struct Wishes {
     #[arg(long, value_name = "K")]
     pub(super) top_k: Option<u32>,
     /// The same seed gives the same answer
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) seed: Option<i64>,
     /// How long the model stays afterwards: 5m, 30s; 0 unloads it at once, -1 keeps it
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]

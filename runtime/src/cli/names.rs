@@ -37,7 +37,7 @@ fn nearest<'a>(asked: &str, names: &'a [String]) -> Vec<&'a str> {
         .filter_map(|name| {
             let folded = folded(name);
             let starts_so = asked.len() >= 3 && folded.starts_with(&asked);
-            let distance = if starts_so { 1 } else { distance(&asked, &folded) };
+            let distance = distance(&asked, &folded).min(if starts_so { 1 } else { usize::MAX });
             (distance <= asked.len().max(folded.len()) / 3).then_some((distance, name.as_str()))
         })
         .collect();

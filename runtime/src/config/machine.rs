@@ -41,7 +41,7 @@ impl Machine {
             }
             Some(asked) => asked,
             None if self.memory_bytes == 0 => BUDGET_BYTES_UNKNOWN,
-            None => self.memory_bytes / 100 * BUDGET_PERCENT / MIB * MIB,
+            None => self.memory_bytes.saturating_mul(BUDGET_PERCENT) / 100 / MIB * MIB,
         }
     }
 }

@@ -42,7 +42,7 @@ fn the_defaults_are_the_machines() {
     let config = of("", &[], "").unwrap();
     assert_eq!(config.models_dirs, [PathBuf::from("/data/dayfly/models")]);
     assert_eq!(config.ledger, PathBuf::from("/state/dayfly/ledger.sqlite"));
-    assert_eq!(config.memory_budget_bytes, (8_u64 << 30) / 100 * 80 / (1 << 20) * (1 << 20));
+    assert_eq!(config.memory_budget_bytes, (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20));
     assert_eq!(config.threads.get(), 4);
     assert_eq!(config.isa, Isa::detect());
     assert_eq!(config.keep_alive, KeepAlive::For(Duration::from_secs(300)));
