@@ -72,16 +72,16 @@ impl Rotation {
     fn new(plan: &Plan, artifact: &Artifact, tokens: usize) -> Result<Self> {
         let pairs = plan.rope.dimensions / 2;
         let factors = plan.rope.frequency_factors.as_ref().map(|gain| gain.values(artifact));
-        let angles: Vec<f32> = (0..tokens)
-            .flat_map(|position| {
-                (0..pairs).map(move |pair| {
-                    let exponent = 2.0 * pair as f64 / plan.rope.dimensions as f64;
-                    let divisor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
-                    (position as f64 / f64::from(plan.rope.base).powf(exponent) / divisor) as f32
-                })
-            })
+        let angle = |position: usize, pair: usize| {
+            let exponent = 2.0 * pair as f64 / plan.rope.dimensions as f64;
+            let divisor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
+            position as f64 / f64::from(plan.rope.base).powf(exponent) / divisor
+        };
+        let angles: Vec<f64> = (0..tokens)
+            .flat_map(|position| (0..pairs).map(move |pair| (position, pair)))
+            .map(|(position, pair)| angle(position, pair))
             .collect();
-        let angles = Tensor::from_vec(angles, (tokens, pairs), &Device::Cpu)?;
+        let angles = Tensor::from_vec(angles, (tokens, pairs), &Device::Cpu)?.to_dtype(DType::F32)?;
         let mask: Vec<f32> = (0..tokens)
             .flat_map(|row| (0..tokens).map(move |column| if column > row { f32::NEG_INFINITY } else { 0.0 }))
             .collect();

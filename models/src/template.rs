@@ -196,6 +196,9 @@ fn refusal(error: minijinja::Error) -> TemplateError {
 
 /// A noncharacter that no message holds.
 fn mark(messages: &[Message]) -> Option<char> {
-    let held = |mark: char| messages.iter().any(|message| message.content.contains(mark));
+    let holds = |message: &Message, mark: char| {
+        message.content.contains(mark) || message.name.as_ref().is_some_and(|name| name.contains(mark))
+    };
+    let held = |mark: char| messages.iter().any(|message| holds(message, mark));
     ('\u{fdd0}'..='\u{fdef}').find(|&mark| !held(mark))
 }
