@@ -45,7 +45,11 @@ fn text(answer: &Value) -> String {
     let model = answer["model"].as_str().unwrap_or("the model");
     match outcome(answer) {
         "evicting" => format!("{model} is being unloaded"),
-        "when_free" => format!("{model} will be unloaded after {} requests", answer["users"].as_u64().unwrap_or(0)),
+        "when_free" => {
+            let users = answer["users"].as_u64().unwrap_or(0);
+            let requests = if users == 1 { "request" } else { "requests" };
+            format!("{model} will be unloaded after {users} {requests}")
+        }
         "not_loaded" => format!("{model} is not in memory"),
         other => format!("{model}: {other}"),
     }

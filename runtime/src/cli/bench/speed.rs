@@ -200,33 +200,42 @@ struct Trial<'a> {
     cache: KvCache,
     tokens: Tokens,
     depth: usize,
+    /// Positions that a run from that depth may add.
+    more: usize,
 }
 
 impl<'a> Trial<'a> {
     /// Fills the cache to `depth`, with room for `more` positions.
     fn at_depth(model: &'a Model, executor: &'a mut Executor, depth: usize, more: usize) -> Self {
-        let mut cache = KvCache::new(model.kv_shape());
-        while cache.capacity() < depth + more {
-            cache.push_block();
-        }
-        let mut trial = Self { model, executor, cache, tokens: Tokens::new(model), depth: 0 };
+        let cache = KvCache::new(model.kv_shape());
+        let more = more.max(depth);
+        let mut trial = Self { model, executor, cache, tokens: Tokens::new(model), depth: 0, more };
+        trial.rewind();
         trial.prefill(depth);
         trial.depth = depth;
         trial
     }
 
+    /// Back to the depth, with room for what follows: forgetting positions gives their blocks back.
+    fn rewind(&mut self) {
+        self.cache.truncate(self.depth);
+        while self.cache.capacity() < self.depth + self.more {
+            self.cache.push_block();
+        }
+    }
+
     /// The rate of `repetitions` runs over `count` tokens, after one that is not timed.
     fn rate(&mut self, count: usize, repetitions: u32, run: fn(&mut Self, usize)) -> Rate {
+        self.rewind();
         run(self, count);
         let seconds: Vec<f64> = (0..repetitions)
             .map(|_| {
-                self.cache.truncate(self.depth);
+                self.rewind();
                 let started = Instant::now();
                 run(self, count);
                 started.elapsed().as_secs_f64()
             })
             .collect();
-        self.cache.truncate(self.depth);
         Rate::of(count, &seconds)
     }
 

@@ -41,7 +41,7 @@ pub(super) struct Demo {
     #[arg(long, value_name = "MODEL", default_value = "smollm2")]
     model: String,
     /// How long nobody asks anything, between two requests
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=3600))]
     quiet: u64,
     #[command(flatten)]
     server: ServerFlags,

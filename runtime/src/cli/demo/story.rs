@@ -65,14 +65,14 @@ struct Scene {
 
 const BEFORE_THE_PAUSE: [Scene; 4] = [
     Scene { phase: "cold", tenant: 0, prompt: "Which planet is known as the red planet?", keep_alive: None },
-    Scene { phase: "warm", tenant: 0, prompt: "How many moons does it take to make a tide?", keep_alive: None },
+    Scene { phase: "warm", tenant: 0, prompt: "Write one sentence about the sea.", keep_alive: None },
     Scene { phase: "warm", tenant: 1, prompt: "Name three colours of the rainbow.", keep_alive: None },
     Scene { phase: "warm", tenant: 2, prompt: "What do bees make?", keep_alive: Some(SHORT_STAY) },
 ];
 const AFTER_THE_PAUSE: [Scene; 1] = [Scene {
     phase: "after eviction",
     tenant: 1,
-    prompt: "What is the capital of France?",
+    prompt: "What is the opposite of hot?",
     keep_alive: Some(SHORT_STAY),
 }];
 
