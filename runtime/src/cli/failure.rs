@@ -79,3 +79,29 @@ impl From<ClientError> for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn scripts_can_tell_failures_apart() {
+        let refused = |code: &str| ClientError::Refused {
+            status: StatusCode::NOT_FOUND,
+            code: Some(code.into()),
+            message: String::new(),
+        };
+        let unreachable = ClientError::Unreachable { authority: String::new(), source: io::ErrorKind::TimedOut.into() };
+        let broken_pipe = ClientError::Passing(io::ErrorKind::BrokenPipe.into());
+        let full = ClientError::Passing(io::ErrorKind::StorageFull.into());
+        let codes = [(broken_pipe, 0), (full, 1), (refused("x"), 1), (refused("model_not_found"), 3), (unreachable, 4)];
+        for (error, code) in codes {
+            let shown = format!("{error:?}");
+            assert_eq!(Failure::from(error).exit_code(), code, "{shown}");
+        }
+        let wrong = ConfigError::KeysNeeded { listen: ([0, 0, 0, 0], 1).into() };
+        assert_eq!(Failure::from(wrong).exit_code(), USAGE);
+    }
+}

@@ -1,7 +1,9 @@
 //! What the user may have meant.
 
-use loader::catalog::Catalog;
-use loader::pull::KNOWN;
+use loader::catalog::{Catalog, CatalogError};
+use loader::pull::{KNOWN, Known};
+
+use super::failure::Failure;
 
 /// Names shown at most.
 const SUGGESTIONS_MAX: usize = 3;
@@ -9,7 +11,7 @@ const SUGGESTIONS_MAX: usize = 3;
 const CHARS_MAX: usize = 256;
 
 /// Every name that a model can be asked for by: stems, aliases, and what can be pulled.
-pub(super) fn of_catalog(catalog: &Catalog) -> Vec<String> {
+fn of_catalog(catalog: &Catalog) -> Vec<String> {
     let entries: Vec<String> = catalog.list().into_iter().map(|entry| entry.name).collect();
     let aliases = catalog.aliases().iter().filter(|(_, stem)| entries.contains(stem)).map(|(alias, _)| alias.clone());
     let known = KNOWN.iter().map(|known| known.alias.to_owned());
@@ -18,6 +20,19 @@ pub(super) fn of_catalog(catalog: &Catalog) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+/// Why `name` led to nothing, and what might.
+pub(super) fn not_resolved(error: CatalogError, name: &str, catalog: &Catalog) -> Failure {
+    match error {
+        CatalogError::NotFound { .. } if Known::find(name).is_some() => {
+            Failure::NotFound(anyhow::anyhow!("{error}; `dayfly pull {name}` fetches it"))
+        }
+        CatalogError::NotFound { .. } => {
+            Failure::NotFound(anyhow::anyhow!("{error}{}", hint(name, &of_catalog(catalog))))
+        }
+        CatalogError::Unreadable { .. } => Failure::Failed(error.into()),
+    }
 }
 
 /// ` (did you mean …?)`, or nothing.

@@ -52,14 +52,7 @@ pub(super) fn find_or_pull(config: &Config, name: &str) -> Result<Entry, Failure
             pull(&PullRequest { source: Source::Known(known), models_dir, sha256: None })?;
             catalog.resolve(name).map_err(|error| Failure::Failed(error.into()))
         }
-        (Err(error @ CatalogError::NotFound { .. }), Some(_)) => {
-            Err(Failure::NotFound(anyhow::anyhow!("{error}; `dayfly pull {name}` fetches it")))
-        }
-        (Err(error @ CatalogError::NotFound { .. }), None) => {
-            let hint = names::hint(name, &names::of_catalog(&catalog));
-            Err(Failure::NotFound(anyhow::anyhow!("{error}{hint}")))
-        }
-        (Err(error @ CatalogError::Unreadable { .. }), _) => Err(Failure::Failed(error.into())),
+        (Err(error), _) => Err(names::not_resolved(error, name, &catalog)),
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use clap::Args;
 use loader::Artifact;
-use loader::catalog::CatalogError;
 use loader::gguf::{FormatError, Header, ValueType};
 use models::{Descriptor, Model};
 use serde::Serialize;
@@ -85,13 +84,7 @@ pub(super) fn open(config: &Config, model: &str) -> Result<Artifact, Failure> {
         return Artifact::open(Path::new(model)).map_err(failed);
     }
     let catalog = config.catalog();
-    let entry = catalog.resolve(model).map_err(|error| match error {
-        CatalogError::NotFound { .. } => {
-            let hint = names::hint(model, &names::of_catalog(&catalog));
-            Failure::NotFound(anyhow::anyhow!("{error}{hint}"))
-        }
-        error @ CatalogError::Unreadable { .. } => Failure::Failed(error.into()),
-    })?;
+    let entry = catalog.resolve(model).map_err(|error| names::not_resolved(error, model, &catalog))?;
     entry.open().map_err(failed)
 }
 
