@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sha2::{Digest as _, Sha256};
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::failure::Failure;
 use super::flags::{Context, ServerFlags};
@@ -86,8 +87,9 @@ pub(super) fn url_of(listen: SocketAddr) -> String {
 
 /// A key that nobody can guess, and what a configuration says of it.
 pub(super) fn fresh_key(tenant: &str) -> (String, StaticKey) {
-    // Each has 74 random bits.
-    let key = format!("df-{}{}", uuid::Uuid::now_v7().simple(), uuid::Uuid::now_v7().simple());
+    // Each has 74 random bits of its own; `now_v7` would count up within a millisecond instead.
+    let random = || Uuid::new_v7(Timestamp::now(NoContext)).simple();
+    let key = format!("df-{}{}", random(), random());
     let sha256 = Sha256::digest(&key).into();
     (key, StaticKey { tenant: tenant.into(), sha256 })
 }
