@@ -28,7 +28,8 @@ fn serving() -> Server {
 fn weights_bytes(server: &Server) -> u64 {
     let pool = server.pool();
     let models = pool["data"].as_array().unwrap();
-    models.iter().filter_map(|model| model["weights_bytes"].as_u64()).sum()
+    let loaded = models.iter().filter(|model| model["status"]["value"] == "loaded");
+    loaded.filter_map(|model| model["weights_bytes"].as_u64()).sum()
 }
 
 /// Nobody uses the model any more, and its keys and values are gone; returns how long that took.
@@ -135,7 +136,8 @@ fn row_24_client_leaves_while_the_model_loads() {
     }
     until("nobody uses it", SOON, || {
         let pool = server.pool();
-        let is_idle = pool["memory"]["waiting_requests"] == 0 && server.model("slow")["leases"].as_u64().unwrap_or(0) == 0;
+        let is_idle =
+            pool["memory"]["waiting_requests"] == 0 && server.model("slow")["leases"].as_u64().unwrap_or(0) == 0;
         (is_idle && server.used_bytes() == weights_bytes(&server)).then_some(())
     });
     let began = Instant::now();

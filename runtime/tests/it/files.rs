@@ -95,7 +95,8 @@ fn unused_tensor(dims: &[u64], offset: Option<u64>) -> GgufWriter {
 
 #[test]
 fn row_01_bad_magic_and_version() {
-    let short = [("empty", &b""[..]), ("three", b"GGU"), ("magic-alone", b"GGUF"), ("text", b"this is no model at all")];
+    let short =
+        [("empty", &b""[..]), ("three", b"GGU"), ("magic-alone", b"GGUF"), ("text", b"this is no model at all")];
     let mut names: Vec<String> = short.iter().map(|(name, _)| (*name).to_owned()).collect();
     let server = Server::serving(|folder| {
         good(folder);
@@ -144,9 +145,8 @@ fn row_03_counts_and_lengths_past_the_end() {
 #[test]
 fn row_04_a_gibibyte_of_metadata_and_nested_arrays() {
     const GIB: u64 = 1 << 30;
-    let nested: Vec<u8> = std::iter::repeat_n([&9_u32.to_le_bytes()[..], &1_u64.to_le_bytes()].concat(), 10_000)
-        .flatten()
-        .collect();
+    let nested: Vec<u8> =
+        std::iter::repeat_n([&9_u32.to_le_bytes()[..], &1_u64.to_le_bytes()].concat(), 10_000).flatten().collect();
     let names = ["bytes", "strings", "nested", "nested-deeper"].map(str::to_owned);
     let server = Server::serving(|folder| {
         good(folder);
@@ -205,16 +205,22 @@ fn row_06_tensors_out_of_place_and_duplicates() {
         ("past-the-end", unused_tensor(&[16], Some(1 << 40))),
         ("wraps", unused_tensor(&[16], Some(u64::MAX - 31))),
         ("overlapping", unused_tensor(&[16], Some(0))),
-        ("unaligned", changed(|writer| {
-            let tensor = FixtureTensor::new("another", TensorType::F32, &[15], vec![0; 64]);
-            let end: usize = writer.tensors.iter().map(|tensor| tensor.data.len().next_multiple_of(32)).sum();
-            writer.push(FixtureTensor { offset: Some(end as u64 + 4), ..tensor });
-        })),
+        (
+            "unaligned",
+            changed(|writer| {
+                let tensor = FixtureTensor::new("another", TensorType::F32, &[15], vec![0; 64]);
+                let end: usize = writer.tensors.iter().map(|tensor| tensor.data.len().next_multiple_of(32)).sum();
+                writer.push(FixtureTensor { offset: Some(end as u64 + 4), ..tensor });
+            }),
+        ),
         ("double-key", double_key),
         ("double-tensor", double_tensor),
-        ("cut", changed(|writer| {
-            writer.tensors.last_mut().unwrap().data.clear();
-        })),
+        (
+            "cut",
+            changed(|writer| {
+                writer.tensors.last_mut().unwrap().data.clear();
+            }),
+        ),
     ]);
 }
 
@@ -231,10 +237,16 @@ fn row_07_impossible_shapes() {
         ("no-context", number("llama.context_length", 0)),
         ("wide", number("llama.embedding_length", u32::MAX)),
         ("heads-do-not-divide", number("llama.attention.head_count", 5)),
-        ("short-vocabulary", with_key("tokenizer.ggml.tokens", FixtureValue::Strings(vec![b"a".to_vec(), b"b".to_vec()]))),
-        ("no-vocabulary", changed(|writer| {
-            writer.remove("tokenizer.ggml.tokens");
-        })),
+        (
+            "short-vocabulary",
+            with_key("tokenizer.ggml.tokens", FixtureValue::Strings(vec![b"a".to_vec(), b"b".to_vec()])),
+        ),
+        (
+            "no-vocabulary",
+            changed(|writer| {
+                writer.remove("tokenizer.ggml.tokens");
+            }),
+        ),
         ("no-embedding", changed(|writer| writer.tensors.retain(|tensor| tensor.name != "token_embd.weight"))),
         ("architecture", with_key("general.architecture", "no such".into())),
     ]);
@@ -330,9 +342,33 @@ fn row_15_names_with_paths_in_them() {
     });
     let absolute = server.models_dir().join("good").display().to_string();
     let names = [
-        "../above", "../models/good", "./good", "sub/below", "sub/../good", "%2e%2e/above", "%2e/good", "..%2fabove", "good\0",
-        "\0", "good.gguf", "/etc/passwd", "/dev/zero", &absolute, &format!("{absolute}.gguf"), "../nothing", "/nothing",
-        " good", "good ", "GOOD", "file:good", "https://localhost/good.gguf", "..", ".", "~", "*", "g\u{307}ood",
+        "../above",
+        "../models/good",
+        "./good",
+        "sub/below",
+        "sub/../good",
+        "%2e%2e/above",
+        "%2e/good",
+        "..%2fabove",
+        "good\0",
+        "\0",
+        "good.gguf",
+        "/etc/passwd",
+        "/dev/zero",
+        &absolute,
+        &format!("{absolute}.gguf"),
+        "../nothing",
+        "/nothing",
+        " good",
+        "good ",
+        "GOOD",
+        "file:good",
+        "https://localhost/good.gguf",
+        "..",
+        ".",
+        "~",
+        "*",
+        "g\u{307}ood",
     ];
     let shown = |name: &str, body: &str| body.replace(&json!(name).to_string().trim_matches('"').to_owned(), "NAME");
     let expected = shown("nothing", &server.complete(&ask("nothing")).text());

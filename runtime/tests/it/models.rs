@@ -15,7 +15,7 @@ pub(crate) fn quick() -> TinyLlama {
     TinyLlama::default()
 }
 
-/// A model of 15 MB that takes about a millisecond for a token, and minutes to fill its context: what it does can be
+/// A model of 18 MB that takes about a millisecond for a token, and minutes to fill its context: what it does can be
 /// interrupted.
 pub(crate) fn slow() -> TinyLlama {
     TinyLlama { layers: 8, hidden: 256, ffn: 512, kv_heads: 1, context_length: 1 << 16, ..TinyLlama::default() }
