@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
-use loader::catalog::{Catalog, CatalogOptions, Entry};
-use loader::pull::{KNOWN, Known, PullRequest, Silent, Source};
+use loader::catalog::Entry;
+use loader::pull::{Known, PullRequest, Silent, Source};
 use meter::{CpuDescription, EnergyModel};
 use models::{Descriptor, Executor as ModelExecutor, Model};
 use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool, PoolOptions};
@@ -101,7 +101,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     }
     let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
     let metering = Arc::new(Metering::new(ledger, prices, config.keep_alive));
-    let models = Arc::new(Models::new(catalog(&config), Arc::clone(&metering)));
+    let models = Arc::new(Models::new(config.catalog(), Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
     let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&metering) as Arc<_>);
@@ -152,14 +152,6 @@ impl Server {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
         }
     }
-}
-
-fn catalog(config: &Config) -> Catalog {
-    let mut aliases = config.aliases.clone();
-    for known in KNOWN {
-        aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
-    }
-    Catalog::new(CatalogOptions { roots: config.models_dirs.clone(), aliases, links: config.links })
 }
 
 /// The machine's power model: which processor it is, and how much memory shares its idle power.

@@ -218,7 +218,6 @@ impl Stay {
         let load_cpu = book.stays.remove(&self.id).map(|state| state.load_cpu).unwrap_or_default();
         StayCharge { weights, load_cpu }
     }
-
 }
 
 /// A request that ends without a receipt: what it held goes to the accounts.

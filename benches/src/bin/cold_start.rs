@@ -46,7 +46,8 @@ fn main() -> anyhow::Result<()> {
     let ours = ["serve", "--no-pull", "--listen", "{address}", "--models-dir", &folder, "--ledger"];
     let mut ours: Vec<String> = ours.into_iter().map(str::to_owned).collect();
     ours.extend([ledger.display().to_string(), "--memory-budget".into(), arguments.memory_budget.clone()]);
-    let theirs = ["--host", "127.0.0.1", "--port", "{port}", "--models-dir", &folder, "--models-max", "1", "-fa", "off"];
+    let theirs =
+        ["--host", "127.0.0.1", "--port", "{port}", "--models-dir", &folder, "--models-max", "1", "-fa", "off"];
     let theirs: Vec<String> = theirs.into_iter().map(str::to_owned).collect();
 
     let mut servers = vec![("dayfly", Server::start(&arguments.dayfly, &ours)?)];

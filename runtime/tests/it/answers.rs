@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{post, text_of};
-use crate::models::{VOCABULARY, byte_ids, good, letters_only, write};
+use crate::models::{VOCABULARY, byte_ids, good, letters_only};
 use crate::server::Server;
 
 /// A completion of 24 small letters, drawn with this seed.
@@ -60,8 +60,9 @@ fn a_chat_has_openai_s_shape_whole_and_streamed() {
     let chunks = connection.events().finish();
     assert_eq!(chunks[0]["choices"][0]["delta"], json!({ "role": "assistant", "content": "" }));
     assert_eq!(text_of(&chunks, 0), whole);
+    let ends = chunks.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null()).count();
     let last = &chunks.last().unwrap()["choices"][0];
-    assert_eq!((&last["delta"], &last["finish_reason"]), (&json!({}), &json!("length")));
+    assert_eq!((ends, &last["finish_reason"]), (1, &json!("length")));
     let head = |chunk: &Value| (chunk["id"].clone(), chunk["created"].clone(), chunk["model"].clone());
     assert!(chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk" && head(chunk) == head(&chunks[0])));
     assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()), "no usage where none was asked for");
@@ -267,18 +268,25 @@ fn an_ending_token_ends_the_answer_unless_it_is_ignored() {
 
 #[test]
 fn characters_split_over_tokens_arrive_whole() {
-    let server = Server::serving(|folder| write(folder, "good", &crate::models::quick()));
-    // Bytes of "€" in turn: whatever the order, a client sees text.
-    let bias: Vec<(String, u32)> = byte_ids("€").into_iter().map(|id| (id.to_string(), 100)).collect();
-    let bias: Value = bias.into_iter().map(|(id, bias)| (id, json!(bias))).collect::<serde_json::Map<_, _>>().into();
+    let server = Server::serving(good);
+    // The bytes of "€" in any order: some of it is text, most of it is none.
+    let bias: serde_json::Map<_, _> = byte_ids("€").into_iter().map(|id| (id.to_string(), json!(100))).collect();
     let body = json!({
         "model": "good", "prompt": "hello", "max_tokens": 300, "seed": 1, "temperature": 2.0, "ignore_eos": true,
-        "logit_bias": bias,
+        "logit_bias": bias, "logprobs": 0,
     });
-    let whole = text(&server, &body);
-    assert!(whole.contains('€') && whole.chars().all(|one| one == '€' || one == '\u{FFFD}'), "{whole:?}");
+    let choice = server.complete(&body).ok()["choices"][0].clone();
+    let tokens = choice["logprobs"]["tokens"].as_array().unwrap().iter().map(|token| token.as_str().unwrap());
+    let bytes: Vec<u8> = tokens
+        .map(|token| token.strip_prefix("bytes:\\x").map(|digits| u8::from_str_radix(digits, 16).unwrap()).unwrap())
+        .collect();
+    let expected = String::from_utf8_lossy(&bytes);
+    assert!(bytes.len() == 300 && expected.contains('€') && expected.contains('\u{FFFD}'), "{expected:?}");
+    assert_eq!(choice["text"], *expected);
     let chunks = server.stream(&body).finish();
-    assert_eq!(text_of(&chunks, 0), whole);
+    assert_eq!(text_of(&chunks, 0), expected);
+    let torn = |chunk: &Value| chunk["choices"][0]["text"].as_str().is_some_and(|text| text.contains('€'));
+    assert!(chunks.iter().any(torn), "a character comes in one piece");
 }
 
 #[test]

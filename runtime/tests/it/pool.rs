@@ -256,6 +256,39 @@ fn who_finds_all_models_busy_waits_for_one() {
     assert_eq!(server.model("b")["leases"], 1);
 }
 
+/// Six clients ask these models in turn, ten times each; everyone is answered, and every byte is accounted for.
+#[track_caller]
+fn all_are_answered(server: &Server, models: &[&str], keep_alive: &Value) {
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            scope.spawn(move || {
+                for turn in 0..10 {
+                    let mut body = ask(models[(client + turn) % models.len()]);
+                    body["keep_alive"] = keep_alive.clone();
+                    let answer = server.complete(&body).ok();
+                    assert_eq!(answer["usage"]["prompt_tokens"], 1);
+                    let memory = &server.pool()["memory"];
+                    assert!(memory["used_bytes"].as_u64() <= memory["limit_bytes"].as_u64(), "{memory}");
+                }
+            });
+        }
+    });
+    server.settled_rows(60);
+    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+}
+
+#[test]
+fn everyone_is_answered_while_models_come_and_go() {
+    all_are_answered(&two_fit(&["a", "b", "c"]), &["a", "b", "c"], &Value::Null);
+}
+
+#[test]
+fn everyone_is_answered_while_answers_dispose_of_the_model() {
+    let server = Server::serving(good);
+    all_are_answered(&server, &["good"], &json!(0));
+    until("memory is given back", SOON, || (server.used_bytes() == 0).then_some(()));
+}
+
 #[test]
 fn row_36_larger_than_the_budget() {
     let options = Options::with_models(|folder| {
