@@ -42,7 +42,6 @@ fn row_14_templates_that_do_not_end() {
         ("doubling", &format!("{{% set a = 'x' %}}{}{{{{ a }}}}", "{% set a = a ~ a %}".repeat(40))),
         ("list", "{{ [1] * 1000000000 }}"),
         ("replace", "{{ ('x' * 100000)|replace('x', 'x' * 100000) }}"),
-        ("center", "{{ 'x'|center(2000000000) }}"),
         ("broken", "{% for"),
     ];
     let server = Server::serving(|folder| {

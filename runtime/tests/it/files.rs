@@ -321,7 +321,7 @@ fn row_10_links_to_nothing_and_in_circles() {
         symlink("nowhere", folder.join("dangling.gguf")).unwrap();
         symlink("circle.gguf", folder.join("circle.gguf")).unwrap();
     });
-    all_fail_to_load(&server, &["dangling".to_owned(), "circle".to_owned()]);
+    all_fail_to_load(&server, &["circle".to_owned(), "dangling".to_owned()]);
 }
 
 #[test]
