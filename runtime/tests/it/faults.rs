@@ -81,13 +81,14 @@ fn row_23_a_client_that_stops_reading() {
     const STALL: Duration = Duration::from_secs(30);
     let server = Server::serving(|folder| {
         good(folder);
-        write(folder, "slow", &slow());
+        // Fast enough to fill the sockets' buffers at once.
+        write(folder, "long", &TinyLlama { context_length: 1 << 16, ..quick() });
     });
-    let mut body = endless("slow");
+    let mut body = endless("long");
     body["logprobs"] = json!(20);
     let mut stream = server.stream(&body);
     let id = stream.chunk()["id"].as_str().unwrap().to_owned();
-    server.answers("slow");
+    server.answers("long");
     let record = until("it is given up", STALL + 2 * SOON, || {
         let record = server.get(&format!("/v1/usage/{id}")).ok();
         (record["state"] == "settled").then_some(record)
@@ -97,8 +98,8 @@ fn row_23_a_client_that_stops_reading() {
     assert!((10..20_000).contains(&completion), "what was computed until then: {completion}");
     assert!(record["times"]["stall_ns"].as_u64().unwrap() >= 10_000_000_000, "{record}");
     assert!(stream.rest().iter().all(|data| data != "[DONE]"));
-    assert_eq!(server.model("slow")["leases"], 0);
-    server.answers("slow");
+    assert_eq!(server.model("long")["leases"], 0);
+    server.answers("long");
 }
 
 #[test]
