@@ -16,6 +16,8 @@ pub const KV_BLOCK_POSITIONS: usize = 32;
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
 /// Positions whose logits exist at the same time when a whole prompt is scored.
 pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
+/// Bytes of a text that are tokenized at a time, or a little more.
+pub const ENCODE_WINDOW_BYTES: usize = 16 << 10;
 /// Instructions a chat template may execute.
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a chat template's source.

@@ -100,18 +100,27 @@ impl ChatTemplate {
         &self.source
     }
 
-    /// Token ids of a conversation, ready for the assistant's answer.
+    /// Token ids of a conversation, ready for the assistant's answer. Gives up soon after there are more than
+    /// `tokens_max`: more than as many then come back, and not all.
     ///
     /// # Errors
     /// [`TemplateError`] when the template refuses the messages, fails, or takes more than its budget.
-    pub fn encode(&self, messages: &[Message], tokenizer: &Tokenizer) -> Result<Vec<u32>, TemplateError> {
+    pub fn encode(
+        &self,
+        messages: &[Message],
+        tokenizer: &Tokenizer,
+        tokens_max: usize,
+    ) -> Result<Vec<u32>, TemplateError> {
         let mark = mark(messages).ok_or(TemplateError::NoMark)?;
         let prompt = self.render(messages, mark)?;
         let mut ids = Vec::new();
         for (index, piece) in prompt.pieces(self.special.as_ref()).enumerate() {
             let special = if index % 2 == 0 { Special::Plain } else { Special::Parsed };
             let piece: String = piece.chars().filter(|&character| character != mark).collect();
-            ids.extend(tokenizer.encode(&piece, special, Start::Bare)?);
+            ids.extend(tokenizer.encode_up_to(&piece, special, Start::Bare, tokens_max.saturating_sub(ids.len()))?);
+            if ids.len() > tokens_max {
+                break;
+            }
         }
         if let Some(bos) = tokenizer.added_bos()
             && ids.first() != Some(&bos)
@@ -189,9 +198,17 @@ fn refusal(error: minijinja::Error) -> TemplateError {
     let raised = std::error::Error::source(&error).is_some_and(|source| source.is::<Raised>());
     match error.kind() {
         ErrorKind::OutOfFuel => TemplateError::Budget(Some(error)),
+        // The engine bounds sizes and depths without a kind of their own.
+        ErrorKind::InvalidOperation if !raised && is_bound(error.detail().unwrap_or_default()) => {
+            TemplateError::Budget(Some(error))
+        }
         _ if raised => TemplateError::Refused { message: error.detail().unwrap_or("no reason given").to_owned() },
         _ => TemplateError::Failed(error),
     }
+}
+
+fn is_bound(detail: &str) -> bool {
+    ["too large", "too many elements", "recursion limit"].iter().any(|bound| detail.contains(bound))
 }
 
 /// A noncharacter that no message holds.

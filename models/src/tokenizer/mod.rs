@@ -21,6 +21,7 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 use crate::ModelError;
+use crate::limits::ENCODE_WINDOW_BYTES;
 use vocabulary::Vocabulary;
 
 /// How the text of special tokens is read.
@@ -185,6 +186,21 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizeError`] when the library refuses the text.
     pub fn encode(&self, text: &str, special: Special, start: Start) -> Result<Vec<u32>, TokenizeError> {
+        self.encode_up_to(text, special, start, usize::MAX)
+    }
+
+    /// As [`Tokenizer::encode`], but gives up soon after there are more than `tokens_max` ids: more than as many then
+    /// come back, and not those of the whole text.
+    ///
+    /// # Errors
+    /// [`TokenizeError`] when the library refuses the text.
+    pub fn encode_up_to(
+        &self,
+        text: &str,
+        special: Special,
+        start: Start,
+        tokens_max: usize,
+    ) -> Result<Vec<u32>, TokenizeError> {
         let mut ids: Vec<u32> = match start {
             Start::AsModel => self.added_bos().into_iter().collect(),
             Start::Bare => Vec::new(),
@@ -193,13 +209,13 @@ impl Tokenizer {
             (Some(matcher), Special::Parsed) => {
                 let mut rest = 0;
                 for found in matcher.automaton.find_iter(text) {
-                    self.encode_plain(&text[rest..found.start()], &mut ids)?;
+                    self.encode_plain(&text[rest..found.start()], &mut ids, tokens_max)?;
                     ids.push(matcher.ids[found.pattern().as_usize()]);
                     rest = found.end();
                 }
-                self.encode_plain(&text[rest..], &mut ids)?;
+                self.encode_plain(&text[rest..], &mut ids, tokens_max)?;
             }
-            _ => self.encode_plain(text, &mut ids)?,
+            _ => self.encode_plain(text, &mut ids, tokens_max)?,
         }
         Ok(ids)
     }
@@ -211,10 +227,18 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizeError> {
-        if text.is_empty() {
-            return Ok(());
+    /// Encodes window by window: the library keeps many bytes for each byte of a text that it works on.
+    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>, tokens_max: usize) -> Result<(), TokenizeError> {
+        let mut rest = text;
+        while !rest.is_empty() && ids.len() <= tokens_max {
+            let (window, after) = rest.split_at(window_bytes(rest));
+            self.encode_window(window, ids)?;
+            rest = after;
         }
+        Ok(())
+    }
+
+    fn encode_window(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizeError> {
         let mut pieces = PreTokenizedString::from(text);
         self.digits.pre_tokenize(&mut pieces).map_err(TokenizeError)?;
         self.byte_level.pre_tokenize(&mut pieces).map_err(TokenizeError)?;
@@ -223,6 +247,23 @@ impl Tokenizer {
         ids.extend(splits.iter().filter_map(|(_, _, tokens)| tokens.as_ref()).flatten().map(|token| token.id));
         Ok(())
     }
+}
+
+/// Length of the first window of `text`: up to the first border after [`ENCODE_WINDOW_BYTES`] that no token can cross.
+///
+/// No piece that the pre-tokenizer makes holds whitespace after something else, and each digit is a piece of its own.
+fn window_bytes(text: &str) -> usize {
+    let mut before: Option<char> = None;
+    for (index, character) in text.char_indices() {
+        if index >= ENCODE_WINDOW_BYTES
+            && let Some(before) = before
+            && ((!before.is_whitespace() && character.is_whitespace()) || before.is_numeric() || character.is_numeric())
+        {
+            return index;
+        }
+        before = Some(character);
+    }
+    text.len()
 }
 
 impl SpecialMatcher {

@@ -16,16 +16,19 @@ const TYPES: [TensorType; 7] = [
     TensorType::Q6K,
 ];
 
-/// Largest difference between the executors' log-probabilities over all positions and tokens.
+/// Mean difference between the executors' log-probabilities over all positions and tokens.
 fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
     let ours = logits(&mut executor(), model, tokens, step);
     let theirs = models::reference::logits(model, tokens).unwrap();
     let theirs = theirs.chunks_exact(model.plan().vocabulary);
-    let differences = ours.iter().zip(theirs).flat_map(|(ours, theirs)| {
-        let (ours, theirs) = (log_softmax(ours), log_softmax(theirs));
-        ours.into_iter().zip(theirs).map(|(ours, theirs)| (ours - theirs).abs()).collect::<Vec<_>>()
-    });
-    differences.fold(0.0, f32::max)
+    let (mut sum, mut count) = (0.0, 0.0);
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        for (ours, theirs) in log_softmax(ours).into_iter().zip(log_softmax(theirs)) {
+            sum += (ours - theirs).abs();
+            count += 1.0;
+        }
+    }
+    sum / count
 }
 
 fn tokens(seed: u64, count: usize, vocabulary: usize) -> Vec<u32> {
@@ -41,9 +44,10 @@ fn every_type_agrees_with_candle_however_the_prompt_is_cut() {
         let (_folder, model) = tiny(&options);
         let tokens = tokens(5, 70, model.plan().vocabulary);
         // Activations are rounded to 8 bits where weights are quantized; nothing is rounded for floats.
-        let bound = if matches!(ty, TensorType::F32 | TensorType::F16) { 1e-3 } else { 0.15 };
+        let bound = if matches!(ty, TensorType::F32 | TensorType::F16) { 1e-4 } else { 0.05 };
         for step in [70, 33, 1] {
             let difference = difference(&model, &tokens, step);
+            println!("{ty:?} in steps of {step}: mean |Δ log-probability| {difference:.6}");
             assert!(difference < bound, "{ty:?} in steps of {step}: {difference}");
         }
     }

@@ -200,7 +200,7 @@ fn what_a_user_writes_never_becomes_a_control_token() {
     let (tokenizer, template) = (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
     let message = |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), name: None };
     let controls = |content: &str| {
-        let ids = template.encode(&[message(content)], tokenizer).unwrap();
+        let ids = template.encode(&[message(content)], tokenizer, usize::MAX).unwrap();
         let controls = ids.iter().filter(|&&id| tokenizer.is_control(id)).count();
         (controls, tokenizer.decode(&ids))
     };
@@ -225,9 +225,24 @@ fn a_conversation_becomes_the_prompt_that_the_template_writes() {
     let template = model.descriptor().template.as_ref().unwrap();
     let message = Message { role: "user".to_owned(), content: "What is 2+2?".to_owned(), name: None };
     let tokenizer = &model.descriptor().tokenizer;
-    let ids = template.encode(&[message], tokenizer).unwrap();
+    let ids = template.encode(&[message], tokenizer, usize::MAX).unwrap();
     let text = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\
                 <|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(tokenizer.decode(&ids), text);
     assert_eq!(ids, tokenizer.encode(text, Special::Parsed, Start::Bare).unwrap());
+}
+
+#[test]
+fn windows_do_not_change_the_tokens_of_a_long_text() {
+    let model = smollm2();
+    let tokenizer = &model.descriptor().tokenizer;
+    let sentence = "It's 1234567890 o'clock —  naïve\t日本語 🦀🦀;\n\n  def f(x):    return x**2\r;\n";
+    let text = sentence.repeat(1200);
+    let piece = tokenizer.encode(sentence, Special::Plain, Start::Bare).unwrap();
+    let ids = tokenizer.encode(&text, Special::Plain, Start::Bare).unwrap();
+    assert!(text.len() > 6 * models::limits::ENCODE_WINDOW_BYTES);
+    // The line feed that ends a sentence and the letter that begins the next are pieces of their own.
+    assert_eq!(ids, piece.repeat(1200));
+    let few = tokenizer.encode_up_to(&text, Special::Plain, Start::Bare, 100).unwrap();
+    assert!(few.len() > 100 && few.len() < ids.len() / 3, "{} of {}", few.len(), ids.len());
 }

@@ -99,7 +99,7 @@ fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -
     };
     let bytes = messages.iter().map(|message| message.content.len()).sum();
     limits.checked_bytes(bytes, descriptor, "messages")?;
-    template.encode(messages, &descriptor.tokenizer).map_err(|error| match error {
+    template.encode(messages, &descriptor.tokenizer, limits.context).map_err(|error| match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
         TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
         TemplateError::Budget(_) => ApiError::template_budget(error),
@@ -116,7 +116,8 @@ fn encode_raw(
     match input {
         PromptInput::Text(text) => {
             limits.checked_bytes(text.len(), descriptor, "prompt")?;
-            descriptor.tokenizer.encode(&text, special, Start::AsModel).map_err(ApiError::internal)
+            let tokenizer = &descriptor.tokenizer;
+            tokenizer.encode_up_to(&text, special, Start::AsModel, limits.context).map_err(ApiError::internal)
         }
         PromptInput::Ids(ids) => match ids.iter().find(|&&id| id as usize >= descriptor.tokenizer.len()) {
             Some(id) => Err(ApiError::invalid_value("prompt", format!("{id} is not a token of this model"))),
