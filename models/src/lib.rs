@@ -7,7 +7,7 @@
 //! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character).
 //!
 //! An architecture file turns metadata into a [`plan::Plan`]; two executors read that plan: [`executor`], which runs
-//! requests, and [`reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
+//! requests, and [`mod@reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
 //!
 //! Invariants: weights are read where the file is mapped and never copied to the heap by [`executor`]; a key or tensor
 //! that would change the maths and is not understood refuses the model by name.

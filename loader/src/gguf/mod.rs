@@ -1,6 +1,6 @@
 //! GGUF headers: validated within fixed bounds, then kept as [`Header`].
 //!
-//! The file is hostile until [`parse`] has returned. Afterwards every tensor's place and every value's type is
+//! The file is hostile until [`parse()`] has returned. Afterwards every tensor's place and every value's type is
 //! certain; whether they make a model is for the architecture to judge, through the typed getters whose errors name
 //! the key.
 //!

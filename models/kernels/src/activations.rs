@@ -2,7 +2,7 @@
 //!
 //! One form serves all quantized types. Columns lie in tiles; within a tile the values of one block of 32 lie together
 //! for all its columns, so that a kernel that holds one block of weights reads them in order:
-//! `quants` [tile][block][column][32], `scales` and `sums` [tile][block][column].
+//! `quants` \[tile\]\[block\]\[column\]\[32\], `scales` and `sums` \[tile\]\[block\]\[column\].
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::isa::Isa;
 use crate::limits::{COLUMN_TILE_MAX, INLINE_ELEMENTS_MAX, QUANT_BLOCK};
 use crate::scalar;
 
-/// Inputs of products, [columns, width]; a buffer to be filled again and again, which grows and never shrinks.
+/// Inputs of products, \[columns, width\]; a buffer to be filled again and again, which grows and never shrinks.
 pub struct Activations {
     columns: usize,
     width: usize,
@@ -110,7 +110,7 @@ impl Activations {
             + self.half_sums.capacity_bytes()
     }
 
-    /// The floats, [columns, width].
+    /// The floats, \[columns, width\].
     pub(crate) fn values(&self) -> &[f32] {
         self.values.as_slice()
     }
@@ -156,7 +156,7 @@ impl Activations {
 }
 
 impl Kernels {
-    /// Takes `x` [columns, width] as the input of products to come, and quantizes it where the width is a multiple
+    /// Takes `x` \[columns, width\] as the input of products to come, and quantizes it where the width is a multiple
     /// of 32 (else only F32 and F16 weights can follow). Once per distinct input: all products that read it share it.
     ///
     /// # Panics

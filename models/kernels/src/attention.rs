@@ -16,7 +16,7 @@ use crate::scalar;
 
 /// One layer's attention for the tokens of one sequence.
 pub struct AttentionCall<'a> {
-    /// Queries [tokens, heads × head_dim].
+    /// Queries \[tokens, heads × head_dim\].
     pub q: &'a [f32],
     /// Keys and values, those of these tokens included.
     pub kv: &'a KvCache,
@@ -28,7 +28,7 @@ pub struct AttentionCall<'a> {
     pub first_position: usize,
     /// Factor of the scores, usually 1 / √head_dim.
     pub scale: f32,
-    /// Output [tokens, heads × head_dim].
+    /// Output \[tokens, heads × head_dim\].
     pub out: &'a mut [f32],
 }
 

@@ -10,7 +10,7 @@ use crate::scalar;
 impl Kernels {
     /// Scales each row of `x` to unit root mean square, then by `gain`.
     ///
-    /// Shapes: `x` [rows, hidden], `gain` [hidden] → `out` [rows, hidden], f32. `epsilon` is added to the mean square.
+    /// Shapes: `x` \[rows, hidden\], `gain` \[hidden\] → `out` \[rows, hidden\], f32. `epsilon` is added to the mean square.
     ///
     /// # Panics
     /// When `x` is not a whole number of rows, or `out` has another length.

@@ -1,8 +1,8 @@
 //! The keys and values of one sequence, in blocks of positions.
 //!
 //! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
-//! [head_dim][positions], so that scores of neighbouring positions come out side by side, then the values
-//! [positions][head_dim]; both with rows padded to eight floats.
+//! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
+//! \[positions\]\[head_dim\]; both with rows padded to eight floats.
 
 use crate::aligned::{AlignedBuffer, Shared};
 use crate::entry::Kernels;
@@ -125,12 +125,12 @@ impl KvCache {
         (layer * self.shape.kv_heads + kv_head) * self.shape.head_floats()
     }
 
-    /// A head's keys in one block: [head_dim][key_stride].
+    /// A head's keys in one block: \[head_dim\]\[key_stride\].
     pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
         &self.blocks[block].as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_floats()]
     }
 
-    /// A head's values in one block: [positions][value_stride].
+    /// A head's values in one block: \[positions\]\[value_stride\].
     pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
         let start = self.head_start(layer, kv_head);
         &self.blocks[block].as_slice()[start + self.shape.keys_floats()..start + self.shape.head_floats()]
@@ -146,7 +146,7 @@ impl KvCache {
 impl Kernels {
     /// Stores the keys and values of some tokens for one layer. Does not change [`KvCache::len`].
     ///
-    /// Shapes: `k` and `v` [tokens, kv_heads × head_dim]; token t goes to position `first_position` + t.
+    /// Shapes: `k` and `v` \[tokens, kv_heads × head_dim\]; token t goes to position `first_position` + t.
     ///
     /// # Panics
     /// When `k` and `v` differ in length or are not whole tokens, when there is no such layer, or when the cache has

@@ -10,9 +10,9 @@ use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_
 use crate::scalar;
 use crate::weights::Matrix;
 
-/// One matrix of a dispatch, and where its product goes: `out` [columns, rows].
+/// One matrix of a dispatch, and where its product goes: `out` \[columns, rows\].
 pub struct Product<'m, 'o> {
-    /// The weights [rows, width].
+    /// The weights \[rows, width\].
     pub weights: Matrix<'m>,
     /// One output per column and row.
     pub out: &'o mut [f32],
@@ -40,7 +40,7 @@ impl RowsOf<'_> {
 impl Kernels {
     /// Multiplies every matrix with the same input, in one dispatch: `out[c, r]` = Σₖ `weights[r, k]` · `x[c, k]`.
     ///
-    /// Shapes: `activations` [columns, width], `weights` [rows, width], `out` [columns, rows], f32. Quantized weights
+    /// Shapes: `activations` \[columns, width\], `weights` \[rows, width\], `out` \[columns, rows\], f32. Quantized weights
     /// meet the int8 form of the input; the sums within a block of 32 are exact integers.
     ///
     /// # Panics

@@ -108,7 +108,7 @@ impl RopeTable {
 impl Kernels {
     /// Rotates every head of every token by its position, in place.
     ///
-    /// Shapes: `x` [tokens, heads × head_dim]; token t stands at `first_position` + t.
+    /// Shapes: `x` \[tokens, heads × head_dim\]; token t stands at `first_position` + t.
     ///
     /// # Panics
     /// When `x` is not a whole number of tokens.

@@ -111,7 +111,7 @@ impl fmt::Display for ShapeError {
 
 impl std::error::Error for ShapeError {}
 
-/// A weight matrix [rows, width], row-major, in GGUF blocks that it borrows.
+/// A weight matrix \[rows, width\], row-major, in GGUF blocks that it borrows.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     ty: WeightType,
@@ -179,7 +179,7 @@ impl<'a> Matrix<'a> {
         &self.bytes[row * self.row_bytes..(row + 1) * self.row_bytes]
     }
 
-    /// Writes the weights of one row as floats (an embedding's lookup). Shapes: `out` [width].
+    /// Writes the weights of one row as floats (an embedding's lookup). Shapes: `out` \[width\].
     ///
     /// # Panics
     /// When there is no such row, or `out` is not as wide as the matrix.

@@ -242,7 +242,7 @@ mod tests {
     fn choices_of_one_request_differ() {
         let mut first = Sampler::new(Sampling::default(), 0, &[]);
         let mut second = Sampler::new(Sampling::default(), 1, &[]);
-        let mut draw = |sampler: &mut Sampler| -> Vec<u32> {
+        let draw = |sampler: &mut Sampler| -> Vec<u32> {
             (0..64).map(|_| sampler.sample(&mut logits()).expect("finite")).collect()
         };
         assert_ne!(draw(&mut first), draw(&mut second));

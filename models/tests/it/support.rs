@@ -62,5 +62,7 @@ pub(crate) fn logits(executor: &mut Executor, model: &Model, tokens: &[u32], ste
 pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|logit| f64::from(logit - best).exp()).sum();
-    logits.iter().map(|logit| (f64::from(logit - best) - sum.ln()) as f32).collect()
+    #[expect(clippy::cast_possible_truncation, reason = "a logarithm of a sum needs no more than 32 bits")]
+    let norm = sum.ln() as f32;
+    logits.iter().map(|logit| logit - best - norm).collect()
 }
