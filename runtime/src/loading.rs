@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loader::catalog::{Catalog, CatalogError, Entry};
+use loader::catalog::{Catalog, CatalogError, Entry, EntryKind};
 use loader::{Artifact, FileIdentity, OpenError};
 use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
@@ -122,8 +122,14 @@ impl ModelLoader for Models {
 
     fn inspect(&self, name: &str) -> Result<Inspection, LoadError> {
         let entry = self.entry(name)?;
-        let identity =
-            loader::identity_of(&entry.path).map_err(|error| LoadError::Open(OpenError::of(&entry.path, error)))?;
+        // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
+        if entry.kind != EntryKind::File
+            && let Err(error) = entry.open()
+        {
+            return Err(LoadError::Open(error));
+        }
+        let identity = loader::identity_of(&entry.path);
+        let identity = identity.map_err(|error| LoadError::Open(OpenError::of(&entry.path, error)))?;
         Ok(Inspection { identity: opaque(identity), weights_bytes: identity.size_bytes })
     }
 

@@ -260,9 +260,6 @@ impl PoolObserver for Metering {
                 tracing::info!(model = &*event.model, bytes, ?wall, waiters, "loaded");
                 self.book().loaded(&event.model, *bytes, *wall, at);
             }
-            PoolEventKind::LoadFailed { message, waiters, .. } => {
-                tracing::warn!(model = &*event.model, message, waiters, "not loaded");
-            }
             PoolEventKind::Freed { .. } => self.book().residency.model_evicted(&event.model, at),
             _ => {}
         }

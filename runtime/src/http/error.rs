@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use scheduler::limits::RETRY_AFTER_MIN;
 use serde_json::{Value, json};
 
 use crate::limits::{ERROR_PARAM_CHARS_MAX, MODEL_NAME_CHARS_MAX};
@@ -211,7 +212,9 @@ impl ApiError {
 
     /// The model could not be loaded now, for no fault of its file. Another try may succeed.
     pub(crate) fn load_failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("model_load_failed", "the model could not be loaded now".to_owned()).because(source)
+        Self::unavailable("model_load_failed", "the model could not be loaded now".to_owned())
+            .later(RETRY_AFTER_MIN)
+            .because(source)
     }
 
     /// A bug, or a failure of the machine. The client is not told more.

@@ -321,11 +321,7 @@ fn row_10_links_to_nothing_and_in_circles() {
         symlink("nowhere", folder.join("dangling.gguf")).unwrap();
         symlink("circle.gguf", folder.join("circle.gguf")).unwrap();
     });
-    // Nothing is there, as after a deletion; a circle is the system's refusal, which may pass.
-    server.complete(&ask("dangling")).refused_about(404, "model_not_found", "model");
-    let circle = server.complete(&ask("circle"));
-    circle.refused(503, "service_unavailable_error", "model_load_failed");
-    server.answers("good");
+    all_fail_to_load(&server, &["circle".to_owned(), "dangling".to_owned()]);
 }
 
 #[test]
