@@ -14,6 +14,8 @@ pub const VOCABULARY_MAX: usize = 1 << 20;
 pub const KV_BLOCK_POSITIONS: usize = 32;
 /// Tokens of a prompt that one step computes: the wait of a cancellation.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
+/// Bytes that a step over a whole chunk may work in.
+pub const STEP_BYTES_MAX: usize = 1 << 30;
 /// Positions whose logits exist at the same time when a whole prompt is scored.
 pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
 /// Bytes of a text that are tokenized at a time, or a little more.

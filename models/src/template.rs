@@ -6,7 +6,8 @@
 //! What a user writes never becomes a control token. Before rendering, each special token's text inside a message is
 //! broken by a mark (a noncharacter of Unicode that no message holds); after rendering, the prompt is split at the
 //! special tokens that are still whole, which only the template can have written, and the marks are taken out.
-//! A template thus sees every message as it is, unless the message spells a special token.
+//! A mark also stands where a message begins or ends with a part of a special token, which its neighbour could complete.
+//! A template thus sees every message as it is, unless the message spells a special token or a part of one at its end.
 //!
 //! Deliberately absent: tools and documents; a template for a model that brings none.
 
@@ -28,6 +29,8 @@ pub struct ChatTemplate {
     bos: String,
     eos: String,
     special: Option<AhoCorasick>,
+    /// What `special` looks for.
+    texts: Vec<String>,
 }
 
 /// One message of a conversation.
@@ -91,6 +94,7 @@ impl ChatTemplate {
             bos: text(tokenizer.bos()),
             eos: text(tokenizer.eos()),
             special: special.filter(|_| !texts.is_empty()),
+            texts: texts.into_iter().map(str::to_owned).collect(),
         })
     }
 
@@ -167,8 +171,20 @@ impl ChatTemplate {
             rest = &rest[after..];
         }
         broken.push_str(rest);
+        // What a message begins or ends with may be completed by its neighbour.
+        if self.texts.iter().any(|text| cuts(text).any(|cut| broken.ends_with(&text[..cut]))) {
+            broken.push(mark);
+        }
+        if self.texts.iter().any(|text| cuts(text).any(|cut| broken.starts_with(&text[cut..]))) {
+            broken.insert(0, mark);
+        }
         broken
     }
+}
+
+/// Where a text can be cut in two that are not empty.
+fn cuts(text: &str) -> impl Iterator<Item = usize> {
+    text.char_indices().map(|(index, _)| index).skip(1)
 }
 
 /// A rendered prompt: marks still inside.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, PullPolicy};
 use crate::engine::KernelEngine;
+use crate::generate::load_failed;
 use crate::http::error::ApiError;
 use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, STALL_MAX};
 use crate::loading::{LoadError, Models};
@@ -35,23 +36,21 @@ pub(crate) struct App {
     /// Requests that are followed to their end, clients or not.
     pub(crate) requests: TaskTracker,
     /// One pull at a time.
-    pulling: tokio::sync::Mutex<()>,
+    pulling: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl App {
     /// The name under which the pool knows what a request calls `name`. Pulls a known model on first use.
-    pub(crate) async fn true_name(self: &Arc<Self>, name: &str) -> Result<Arc<str>, ApiError> {
-        match self.entry(name).await {
-            Ok(entry) => Ok(entry.name.into()),
-            Err(LoadError::NotFound(_)) => match Known::find(name) {
-                Some(known) if self.config.pull == PullPolicy::OnFirstUse => {
-                    self.pull(known).await?;
-                    let entry = self.entry(name).await.map_err(|_| ApiError::model_not_found(name))?;
-                    Ok(entry.name.into())
-                }
-                _ => Err(ApiError::model_not_found(name)),
-            },
-            Err(error) => Err(ApiError::internal(error)),
+    pub(crate) async fn true_name(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Arc<str>, ApiError> {
+        let known = Known::find(name).filter(|_| self.config.pull == PullPolicy::OnFirstUse);
+        match (self.entry(name).await, known) {
+            (Ok(entry), _) => Ok(entry.name.into()),
+            (Err(LoadError::NotFound(_)), Some(known)) => {
+                let pulled = tokio::time::timeout_at(deadline, self.pull(known)).await;
+                pulled.unwrap_or_else(|_| Err(ApiError::deadline_passed()))
+            }
+            (Err(LoadError::NotFound(_)), None) => Err(ApiError::model_not_found(name)),
+            (Err(error), _) => Err(load_failed(Arc::new(error))),
         }
     }
 
@@ -61,15 +60,26 @@ impl App {
         entry.unwrap_or_else(|error| Err(LoadError::Panicked(error.to_string())))
     }
 
-    async fn pull(self: &Arc<Self>, known: &'static Known) -> Result<(), ApiError> {
-        let _one_at_a_time = self.pulling.lock().await;
+    /// Brings a known model, unless another request has brought it meanwhile. The lock goes with the pull and not with
+    /// the request: a client that leaves does not let a second pull begin.
+    async fn pull(self: &Arc<Self>, known: &'static Known) -> Result<Arc<str>, ApiError> {
+        let one_at_a_time = Arc::clone(&self.pulling).lock_owned().await;
+        if let Ok(entry) = self.entry(known.alias).await {
+            return Ok(entry.name.into());
+        }
         let Some(models_dir) = self.config.models_dirs.first().cloned() else {
             return Err(ApiError::model_not_found(known.alias));
         };
         tracing::info!(model = known.alias, "pulling on first use");
         let request = PullRequest { source: Source::Known(known), models_dir, sha256: None };
-        let pulled = tokio::task::spawn_blocking(move || loader::pull::pull(&request, &Silent)).await;
-        pulled.map_err(ApiError::internal)?.map(|_| ()).map_err(ApiError::load_failed)
+        let pulled = tokio::task::spawn_blocking(move || {
+            let pulled = loader::pull::pull(&request, &Silent);
+            drop(one_at_a_time);
+            pulled
+        });
+        pulled.await.map_err(ApiError::internal)?.map_err(ApiError::load_failed)?;
+        let entry = self.entry(known.alias).await.map_err(|error| load_failed(Arc::new(error)))?;
+        Ok(entry.name.into())
     }
 
     /// Positions that a sequence of this model may have.
@@ -118,7 +128,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         executor,
         metering,
         requests: TaskTracker::new(),
-        pulling: tokio::sync::Mutex::new(()),
+        pulling: Arc::default(),
     });
     let (stopping, stop) = watch::channel(false);
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));

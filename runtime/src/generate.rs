@@ -1,7 +1,7 @@
 //! One request from its model's name to its settled receipt.
 //!
 //! In order: the name becomes an entry (a known alias may be pulled first), the pool grants a lease, the prompt becomes
-//! ids within the context, the request is reserved in the ledger and queued. From then on a task of its own follows it to
+//! ids within the context, the request is queued and reserved in the ledger. From then on a task of its own follows it to
 //! the end, whether the client stays or not: what was computed is settled exactly once.
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
@@ -25,7 +25,6 @@ use crate::engine::Sequence;
 use crate::http::error::ApiError;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
-use crate::metering::Stay;
 use drive::Drive;
 
 /// What a client is shown, in order; [`Piece::End`] is the last.
@@ -59,7 +58,7 @@ impl Answer {
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
     let deadline = Instant::now() + REQUEST_MAX;
-    let model = app.true_name(&asked.common.model).await?;
+    let model = app.true_name(&asked.common.model, deadline).await?;
     let stay = app.metering.arrives(&asked.id, &asked.tenant, &model);
     let lease = lease(app, &model, asked.common.keep_alive, deadline).await?;
     stay.begins();
@@ -71,14 +70,15 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         let encoded = tokio::task::spawn_blocking(move || asked.encode(&descriptor, context)).await;
         encoded.map_err(ApiError::internal)??
     };
-    let reserved = app.metering.reserve(&id, &tenant, &model);
     let load_wait = lease.load_wait();
     let sequence = sequence(app, request, &descriptor, &lease);
     let submission = Submission { lease, sequence, deadline: Some(deadline) };
-    let ticket = match app.executor.submit(submission) {
-        Ok(ticket) => ticket,
-        Err(error) => return Err(refused(app, error, Reserved { id, tenant, model, stay, reserved }).await),
-    };
+    let ticket = app.executor.submit(submission).map_err(|error| match error {
+        SubmitError::QueueFull { retry_after, .. } => ApiError::overloaded(retry_after),
+        SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
+    })?;
+    // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
+    let reserved = app.metering.reserve(&id, &tenant, &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let drive = Drive {
         app: Arc::clone(app),
@@ -95,48 +95,6 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, is_cold })
-}
-
-/// A request that stands in the ledger but was never queued.
-struct Reserved {
-    id: String,
-    tenant: Arc<str>,
-    model: Arc<str>,
-    stay: Stay,
-    reserved: tokio::sync::oneshot::Receiver<Result<(), ledger::LedgerError>>,
-}
-
-/// Settles a request that the queue refused: it used nothing but its model's memory for a moment.
-async fn refused(app: &App, error: SubmitError<crate::engine::KernelEngine>, request: Reserved) -> ApiError {
-    let (refusal, submission) = match error {
-        SubmitError::QueueFull { retry_after, submission } => (ApiError::overloaded(retry_after), submission),
-        SubmitError::ShuttingDown { submission } => (ApiError::shutting_down(), submission),
-    };
-    let Submission { lease, sequence, .. } = *submission;
-    let is_reserved = matches!(request.reserved.await, Ok(Ok(())));
-    let charge = request.stay.ends();
-    let measured = meter::Measured {
-        id: request.id,
-        tenant: request.tenant.to_string(),
-        model: request.model.to_string(),
-        cold: lease.is_cold(),
-        outcome: meter::Outcome::Failed,
-        tokens: meter::receipt::MeasuredTokens::default(),
-        times: meter::receipt::MeasuredTimes { load_wait: lease.load_wait().into(), ..Default::default() },
-        cpu: meter::receipt::MeasuredCpu { load: charge.load_cpu, ..Default::default() },
-        memory: meter::receipt::MeasuredMemory {
-            weights: charge.weights,
-            kv: sequence.release(),
-            weights_bytes: lease.weights_bytes(),
-            quality: meter::Quality::Derived,
-        },
-        sharing: meter::receipt::StepSharing::WholeStep,
-    };
-    drop(lease);
-    if is_reserved && let Err(error) = app.metering.settle(measured).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "a refused request is not settled");
-    }
-    refusal
 }
 
 fn sequence(app: &App, request: GenerationRequest, descriptor: &Arc<Descriptor>, lease: &Lease) -> Sequence {
@@ -172,7 +130,7 @@ pub(crate) fn lease_error(model: &str, error: LeaseError<LoadError>) -> ApiError
 }
 
 /// A load that failed for the machine's reasons, or for the file's where nothing is remembered.
-fn load_failed(source: Arc<LoadError>) -> ApiError {
+pub(crate) fn load_failed(source: Arc<LoadError>) -> ApiError {
     match source.kind() {
         FaultKind::Invalid => {
             ApiError::model_quarantined(PoolOptions::default().quarantine_min, reasons(&*source)).because(source)

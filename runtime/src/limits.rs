@@ -20,10 +20,25 @@ pub(crate) const BODY_READ_MAX: Duration = Duration::from_secs(30);
 pub(crate) const ANSWER_PIECES_MAX: usize = 64;
 /// How long a client may take none of them before its request is cancelled.
 pub(crate) const STALL_MAX: Duration = Duration::from_secs(30);
+/// How long a connection's peer may take nothing of what was sent before it is cut off.
+pub(crate) const UNREAD_MAX: Duration = Duration::from_secs(60);
 /// From arrival to the end of the answer, whatever the request says.
 pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
-/// From the first signal to the end of the process.
+/// How long running requests may take to end after the first signal; their rows, connections and models have as long
+/// again.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How long the process waits in the end for work that blocks.
+pub(crate) const BLOCKED_MAX: Duration = Duration::from_secs(2);
+/// Tokens of all answers of one request, echoed prompts included.
+pub(crate) const ANSWER_TOKENS_MAX: usize = 1 << 20;
+/// Bytes of a text to tokenize.
+pub(crate) const TOKENIZE_BYTES_MAX: usize = 1 << 20;
+/// Texts tokenized or detokenized at once outside of generation.
+pub(crate) const TOKENIZING_MAX: usize = 2;
+/// Settlements that may wait for a ledger that does not take them.
+pub(crate) const SETTLEMENTS_WAITING_MAX: usize = 4096;
+/// Intervals of the accounts that may wait for it.
+pub(crate) const INTERVALS_WAITING_MAX: usize = 4096;
 /// Sequences that wait for their first step.
 pub(crate) const QUEUE_MAX: usize = 256;
 /// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.

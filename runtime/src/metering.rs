@@ -23,9 +23,8 @@ use scheduler::{KeepAlive, PoolEvent, PoolEventKind, PoolObserver};
 use tokio::sync::oneshot;
 
 use crate::http::metrics::Metrics;
+use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
 
-/// Intervals that may wait for a ledger that does not take them.
-const INTERVALS_WAITING_MAX: usize = 4096;
 /// As good as for ever, for a model that stays until memory is needed.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
@@ -65,8 +64,11 @@ struct Book {
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
     computed: HashMap<String, Duration>,
-    /// Intervals that the ledger has not taken yet.
+    /// Copies of each model that are in memory: a new one may be there before the old one is gone.
+    copies: HashMap<Arc<str>, usize>,
+    /// Intervals and settlements that the ledger has not taken yet.
     waiting: Vec<AccountInterval>,
+    unsettled: Vec<Settlement>,
 }
 
 struct StayState {
@@ -96,7 +98,9 @@ impl Metering {
             residency: Residency::new(duration_of(keep_alive)),
             stays: HashMap::new(),
             computed: HashMap::new(),
+            copies: HashMap::new(),
             waiting: Vec::new(),
+            unsettled: Vec::new(),
         };
         let metrics = Metrics::new();
         Self { clock: Clock(Instant::now()), book: Mutex::new(book), ledger, prices, metrics }
@@ -159,11 +163,24 @@ impl Metering {
     /// Makes the receipt and writes it down; returns when it is durable.
     pub(crate) async fn settle(&self, measured: Measured) -> Result<Receipt, LedgerError> {
         let receipt = Receipt::assemble(measured, &self.prices.energy, &self.prices.carbon, &self.prices.rates);
-        self.metrics.settled(&receipt);
         let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
+        self.offer(settlement).await?;
+        self.metrics.settled(&receipt);
+        Ok(receipt)
+    }
+
+    /// Offers a settlement; one that is not taken is offered again with the accounts.
+    async fn offer(&self, settlement: Settlement) -> Result<(), LedgerError> {
         let (done, answer) = bridge();
-        self.ledger.settle(settlement, done);
-        answer.await.unwrap_or(Err(LedgerError::Closed)).map(|()| receipt)
+        self.ledger.settle(settlement.clone(), done);
+        let taken = answer.await.unwrap_or(Err(LedgerError::Closed));
+        if taken.as_ref().is_err_and(LedgerError::is_retryable) {
+            let mut book = self.book();
+            if book.unsettled.len() < SETTLEMENTS_WAITING_MAX {
+                book.unsettled.push(settlement);
+            }
+        }
+        taken
     }
 
     /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
@@ -184,6 +201,12 @@ impl Metering {
             })
             .collect();
         let mut failure = Ok(());
+        let unsettled = std::mem::take(&mut self.book().unsettled);
+        for settlement in unsettled {
+            if let Err(error) = self.offer(settlement).await {
+                failure = Err(error);
+            }
+        }
         for (interval, answer) in answers {
             if let Err(error) = answer.await.unwrap_or(Err(LedgerError::Closed)) {
                 failure = Err(error);
@@ -237,6 +260,7 @@ impl Drop for Stay {
 impl Book {
     /// A load ended: those who waited for it share its memory and its processor time.
     fn loaded(&mut self, model: &Arc<str>, bytes: u64, wall: Duration, at: Moment) {
+        *self.copies.entry(Arc::clone(model)).or_default() += 1;
         let cpu = Nanos::from(self.computed.remove(&**model).unwrap_or_default());
         let waits = |stay: &StayState| stay.is_waiting && stay.model == *model;
         let mut waiters: Vec<_> = self.stays.iter_mut().filter(|(_, stay)| waits(stay)).collect();
@@ -249,6 +273,16 @@ impl Book {
             waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
         self.residency.model_loaded(model, at, Load { bytes, wall, waiters: &requests });
     }
+
+    /// A copy is gone; the model is when its last one is.
+    fn freed(&mut self, model: &Arc<str>, at: Moment) {
+        let left = self.copies.remove(model).unwrap_or(1).saturating_sub(1);
+        if left == 0 {
+            self.residency.model_evicted(model, at);
+        } else {
+            self.copies.insert(Arc::clone(model), left);
+        }
+    }
 }
 
 impl PoolObserver for Metering {
@@ -260,7 +294,7 @@ impl PoolObserver for Metering {
                 tracing::info!(model = &*event.model, bytes, ?wall, waiters, "loaded");
                 self.book().loaded(&event.model, *bytes, *wall, at);
             }
-            PoolEventKind::Freed { .. } => self.book().residency.model_evicted(&event.model, at),
+            PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
             _ => {}
         }
     }

@@ -11,7 +11,7 @@ use loader::Artifact;
 
 use super::keys::Keys;
 use crate::ModelError;
-use crate::limits::{CONTEXT_MAX, HEADS_MAX, LAYERS_MAX, WIDTH_MAX};
+use crate::limits::{CONTEXT_MAX, HEADS_MAX, LAYERS_MAX, PREFILL_CHUNK_TOKENS, STEP_BYTES_MAX, WIDTH_MAX};
 use crate::plan::{Layer, Plan, Rope, TensorSource};
 
 /// The value of `general.architecture`.
@@ -70,6 +70,14 @@ pub(crate) fn plan(artifact: &Artifact) -> Result<Plan, ModelError> {
     let rms_epsilon = keys.optional_positive("attention.layer_norm_rms_epsilon")?;
     let rms_epsilon =
         rms_epsilon.ok_or_else(|| ModelError::MissingKey { key: "llama.attention.layer_norm_rms_epsilon".into() })?;
+
+    // What one step works in: it must stay small beside the weights whatever the file says.
+    let step_bytes =
+        4 * PREFILL_CHUNK_TOKENS * (3 * shape.feed_forward + 4 * shape.hidden + 4 * shape.heads * shape.head_dim);
+    if step_bytes > STEP_BYTES_MAX {
+        let reason = format!("a step would work in {step_bytes} bytes, the limit is {STEP_BYTES_MAX}");
+        return Err(keys.impossible("feed_forward_length", reason));
+    }
 
     let mut tensors = TensorSource::new(artifact, NAME);
     let token_embedding = tensors.weight("token_embd.weight", vocabulary, shape.hidden)?;

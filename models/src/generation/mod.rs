@@ -146,6 +146,8 @@ pub struct Generation {
     sampler: Sampler,
     answer: Answer,
     counts: TokenCounts,
+    /// A prompt token's log-probability was no number.
+    is_broken: bool,
 }
 
 impl Generation {
@@ -171,6 +173,7 @@ impl Generation {
             next: [0],
             prompt_logits: Vec::new(),
             counts: TokenCounts::default(),
+            is_broken: false,
         };
         generation.begin_answer();
         generation
@@ -213,7 +216,9 @@ impl Generation {
     pub fn score(&mut self, index: usize, logits: &[f32]) {
         let prompt = &self.request.prompts[self.prompt];
         if let (Some(&token), Some(top)) = (prompt.get(self.computed + index + 1), self.request.logprobs) {
-            self.answer.score_prompt_token(TokenLogprobs::of(logits, token, top));
+            let scored = TokenLogprobs::of(logits, token, top);
+            self.is_broken |= scored.token.logprob.is_nan();
+            self.answer.score_prompt_token(scored);
         }
     }
 
@@ -223,6 +228,9 @@ impl Generation {
     /// # Errors
     /// [`NonFiniteLogits`] when no token can be drawn from them.
     pub fn absorb(&mut self, logits: &mut Vec<f32>, outputs: &mut Vec<Output>) -> Result<(), NonFiniteLogits> {
+        if self.is_broken {
+            return Err(NonFiniteLogits);
+        }
         let prompt_tokens = self.request.prompts[self.prompt].len();
         if self.computed < prompt_tokens {
             let computed = prompt_tokens.min(self.computed + PREFILL_CHUNK_TOKENS);

@@ -220,6 +220,23 @@ fn what_a_user_writes_never_becomes_a_control_token() {
 }
 
 #[test]
+fn neighbouring_messages_do_not_join_to_a_control_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("joining.gguf");
+    let mut writer = loader::fixture::tiny_llama(&TinyLlama::default());
+    writer.set("tokenizer.chat_template", "{% for message in messages %}{{ message.content }}{% endfor %}");
+    writer.write_to(&path).unwrap();
+    let model = crate::support::open(&path);
+    let (tokenizer, template) = (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
+    for (first, second) in [("<|im_", "start|>"), ("<", "|im_end|>"), ("<|endoftext|", ">")] {
+        let message = |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), name: None };
+        let ids = template.encode(&[message(first), message(second)], tokenizer, usize::MAX).unwrap();
+        assert!(ids.iter().all(|&id| !tokenizer.is_control(id)), "{first:?} and {second:?}");
+        assert_eq!(tokenizer.decode(&ids), format!("{first}{second}"));
+    }
+}
+
+#[test]
 fn a_conversation_becomes_the_prompt_that_the_template_writes() {
     let model = smollm2();
     let template = model.descriptor().template.as_ref().unwrap();

@@ -10,16 +10,22 @@ use serde_json::{Map, Value, json};
 
 use crate::client::{Client, ClientError};
 
+/// For people at a terminal, who did not ask for a whole context of anything that a model might say: the interface's own
+/// defaults are the unmodified distribution, to the end of the context.
+const MAX_TOKENS_DEFAULT: u32 = 1024;
+const TEMPERATURE_DEFAULT: f64 = 0.7;
+const TOP_P_DEFAULT: f64 = 0.95;
+
 /// How an answer shall be.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Wishes {
-    /// Tokens of the answer at most
+    /// Tokens of the answer at most; 1024 if not given
     #[arg(long, value_name = "N")]
     pub(super) max_tokens: Option<u32>,
-    /// How freely to draw; 0 always takes the likeliest token
+    /// How freely to draw; 0 always takes the likeliest token; 0.7 if not given
     #[arg(long, value_name = "T")]
     pub(super) temperature: Option<f64>,
-    /// Draw from the likeliest tokens that have this probability together
+    /// Draw from the likeliest tokens that have this probability together; 0.95 if not given
     #[arg(long, value_name = "P")]
     pub(super) top_p: Option<f64>,
     /// Draw from so many of the likeliest tokens
@@ -85,9 +91,9 @@ impl Wishes {
         }
         set("stream", Some(true.into()));
         set("stream_options", Some(json!({ "include_usage": true })));
-        set("max_tokens", self.max_tokens.map(Into::into));
-        set("temperature", self.temperature.map(Into::into));
-        set("top_p", self.top_p.map(Into::into));
+        set("max_tokens", Some(self.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT).into()));
+        set("temperature", Some(self.temperature.unwrap_or(TEMPERATURE_DEFAULT).into()));
+        set("top_p", Some(self.top_p.unwrap_or(TOP_P_DEFAULT).into()));
         set("top_k", self.top_k.map(Into::into));
         set("seed", self.seed.map(Into::into));
         // Seconds without a unit are a number on the wire.

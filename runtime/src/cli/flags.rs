@@ -9,6 +9,7 @@ use loader::catalog::LinkPolicy;
 use super::failure::Failure;
 use super::output::Format;
 use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
+use crate::limits::BLOCKED_MAX;
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug, Default)]
@@ -108,8 +109,12 @@ impl Context {
     }
 }
 
-/// Runs a command's asynchronous part on threads of its own.
+/// Runs a command's asynchronous part on threads of its own. Work that blocks and was given up (a pull, a load) does not
+/// hold up the end for long.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| anyhow::Error::new(error).context("no threads can be started"))?.block_on(work)
+    let runtime = runtime.map_err(|error| anyhow::Error::new(error).context("no threads can be started"))?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(BLOCKED_MAX);
+    done
 }

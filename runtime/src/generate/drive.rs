@@ -104,7 +104,7 @@ impl Drive {
         let kv = sequence.release();
         if let Client::Refused(error) = client {
             // Never reserved, so there is nothing to settle; nothing was shown either.
-            let _ = self.pieces.try_send(Piece::End(Err(ApiError::ledger_unavailable(error))));
+            let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
             return;
         }
         let charge = self.stay.ends();
@@ -135,7 +135,7 @@ impl Drive {
             sharing: StepSharing::WholeStep,
         };
         let end = match (self.app.metering.settle(measured).await, failure) {
-            (Err(error), _) => Err(ApiError::ledger_unavailable(error)),
+            (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
             (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt) }),
         };
@@ -170,6 +170,14 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         Outcome::NoRoom(no_room) => (Ended::Failed, Some(no_room_error(no_room))),
         Outcome::EnginePanicked { message } => (Ended::Failed, Some(ApiError::engine_panicked(message))),
         Outcome::ShuttingDown => (Ended::Failed, Some(ApiError::shutting_down())),
+    }
+}
+
+/// A ledger that is behind is an overload; one that cannot be written is a fault.
+fn ledger_error(error: LedgerError) -> ApiError {
+    match error {
+        LedgerError::Overloaded { .. } => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN).because(error),
+        _ => ApiError::ledger_unavailable(error),
     }
 }
 

@@ -10,6 +10,7 @@ use models::tokenizer::{Special, Start};
 use super::bound;
 use crate::http::error::ApiError;
 use crate::http::wire::{Common, PromptInput};
+use crate::limits::ANSWER_TOKENS_MAX;
 
 /// A request as the wire gave it, before its model is known to exist.
 pub(crate) struct Asked {
@@ -42,6 +43,7 @@ impl Asked {
                 .map(|input| limits.checked(encode_raw(input, special, descriptor, &limits)?, "prompt"))
                 .collect::<Result<_, _>>()?,
         };
+        limits.check_answers(&prompts, self.common.choices, self.echo)?;
         Ok(GenerationRequest {
             prompts,
             choices: self.common.choices,
@@ -72,6 +74,20 @@ impl Limits {
             return Err(self.exceeded(param, prompt.len()));
         }
         Ok(prompt)
+    }
+
+    /// Refuses more answers than can be kept for a client.
+    fn check_answers(&self, prompts: &[Vec<u32>], choices: usize, echo: Echo) -> Result<(), ApiError> {
+        let answer = |prompt: &Vec<u32>| {
+            let generated = self.tokens_max.unwrap_or(self.context - prompt.len());
+            if echo == Echo::Prompt { generated + prompt.len() } else { generated }
+        };
+        let tokens = prompts.iter().map(answer).sum::<usize>().saturating_mul(choices);
+        if tokens > ANSWER_TOKENS_MAX {
+            let why = format_args!("all answers together may have {ANSWER_TOKENS_MAX} tokens, {tokens} were asked for");
+            return Err(ApiError::invalid_value("n", why));
+        }
+        Ok(())
     }
 
     fn exceeded(&self, param: &'static str, tokens: usize) -> ApiError {

@@ -22,7 +22,9 @@ use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::limits::{ACCEPT_BACKOFF, CONNECTIONS_MAX, DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX};
+use crate::limits::{
+    ACCEPT_BACKOFF, CONNECTIONS_MAX, DRAIN_MAX, HEADER_BYTES_MAX, HEADER_READ_MAX, HEADERS_MAX, UNREAD_MAX,
+};
 
 /// Serves `listener` until `stop` turns true, then until the connections that are open have ended, or
 /// [`DRAIN_MAX`] has passed.
@@ -65,10 +67,22 @@ async fn accept(
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
-    // Fails for a peer that has left already, which the connection will find out.
+    // Both fail for a peer that has left already, which the connection will find out.
     let _ = stream.set_nodelay(true);
+    set_unread_max(&stream);
     Ok((stream, slot))
 }
+
+/// Ends a connection whose peer takes nothing of what is sent, or does not acknowledge it, for too long: no answer may
+/// hold its place for ever.
+#[cfg(target_os = "linux")]
+fn set_unread_max(stream: &TcpStream) {
+    let millis = u32::try_from(UNREAD_MAX.as_millis()).unwrap_or(u32::MAX);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(stream, millis);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_unread_max(_stream: &TcpStream) {}
 
 fn connection(
     stream: TcpStream,

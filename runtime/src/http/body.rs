@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -10,13 +10,18 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use super::error::ApiError;
 use crate::app::App;
 use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_READ_MAX};
-use tokio::sync::Semaphore;
+use bytes::BytesMut;
+use scheduler::limits::RETRY_AFTER_MIN;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Bytes of all bodies at once, in KiB.
 static BODIES_KIB: Semaphore = Semaphore::const_new(BODIES_BYTES_MAX / 1024);
 
-/// The bytes of a JSON body.
-pub(super) struct JsonBody(pub(super) Bytes);
+/// The bytes of a JSON body, and their place among all bodies for as long as they are kept.
+pub(super) struct JsonBody {
+    pub(super) bytes: Bytes,
+    _place: Option<SemaphorePermit<'static>>,
+}
 
 impl FromRequest<Arc<App>> for JsonBody {
     type Rejection = ApiError;
@@ -24,28 +29,35 @@ impl FromRequest<Arc<App>> for JsonBody {
     async fn from_request(request: Request, _app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         check_type(&parts.headers)?;
-        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        let bytes = declared.unwrap_or(BODY_BYTES_MAX);
-        if bytes > BODY_BYTES_MAX {
+        if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return Err(ApiError::payload_too_large(BODY_BYTES_MAX));
         }
-        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        let read = async {
-            let permit = BODIES_KIB.acquire_many(kib).await.map_err(ApiError::internal)?;
-            let read = read(body).await;
-            drop(permit);
-            read
-        };
-        tokio::time::timeout(BODY_READ_MAX, read).await.map_err(|_| ApiError::request_timeout())?.map(Self)
+        tokio::time::timeout(BODY_READ_MAX, read(body)).await.map_err(|_| ApiError::request_timeout())?
     }
 }
 
-async fn read(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::payload_too_large(BODY_BYTES_MAX)),
-        Err(error) => Err(ApiError::invalid_json(format!("the body could not be read: {error}"))),
+/// Reads a body, taking a place for its bytes as they come: what is declared and never sent keeps nobody out.
+async fn read(body: Body) -> Result<JsonBody, ApiError> {
+    let mut body = Limited::new(body, BODY_BYTES_MAX);
+    let (mut bytes, mut place) = (BytesMut::new(), None::<SemaphorePermit<'static>>);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                return ApiError::payload_too_large(BODY_BYTES_MAX);
+            }
+            ApiError::invalid_json(format_args!("the body could not be read: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        bytes.extend_from_slice(&data);
+        let needed = bytes.len().div_ceil(1024) - place.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let more = BODIES_KIB.try_acquire_many(u32::try_from(needed).unwrap_or(u32::MAX));
+        let more = more.map_err(|_| ApiError::overloaded(RETRY_AFTER_MIN))?;
+        match &mut place {
+            Some(place) => place.merge(more),
+            None => place = Some(more),
+        }
     }
+    Ok(JsonBody { bytes: bytes.freeze(), _place: place })
 }
 
 /// JSON, as it is: nothing else, and not compressed.

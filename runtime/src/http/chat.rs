@@ -21,7 +21,7 @@ pub(super) async fn complete(
     Extension(tenant): Extension<Tenant>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let ChatRequest { common, messages } = ChatRequest::parse(&body.0)?;
+    let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
     drop(body);
     let head = AnswerHead::new(Form::Chat, common.model.clone());
     let (delivery, answers) = (common.delivery, common.choices);

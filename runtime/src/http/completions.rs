@@ -20,7 +20,7 @@ pub(super) async fn complete(
     Extension(tenant): Extension<Tenant>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.0)?;
+    let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.bytes)?;
     drop(body);
     let head = AnswerHead::new(Form::Completion, common.model.clone());
     let (delivery, answers) = (common.delivery, common.choices * prompts.len());

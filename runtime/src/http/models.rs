@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use loader::catalog::Entry;
 use scheduler::{EvictionRecord, ModelSnapshot, UnloadOutcome};
@@ -13,23 +14,30 @@ use super::body::JsonBody;
 use super::error::ApiError;
 use super::wire::parse_object;
 use crate::app::App;
+use crate::generate::load_failed;
+use crate::loading::LoadError;
 
 /// `GET /v1/models`: OpenAI's list.
 pub(super) async fn openai_list(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    let entries = entries(&app).await?;
-    let data: Vec<Value> = entries.iter().map(openai_model).collect();
+    let models = Arc::clone(&app.models);
+    let listed = tokio::task::spawn_blocking(move || models.list().iter().map(openai_model).collect::<Vec<Value>>());
+    let data = listed.await.map_err(ApiError::internal)?;
     Ok(Json(json!({ "object": "list", "data": data })))
 }
 
 /// `GET /v1/models/{id}`.
-pub(super) async fn openai_one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn openai_one(
+    State(app): State<Arc<App>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Ok(Path(id)) = id else { return Err(ApiError::model_not_found("")) };
     let models = Arc::clone(&app.models);
     let name = id.clone();
-    let found = tokio::task::spawn_blocking(move || models.entry(&name)).await.map_err(ApiError::internal)?;
-    match found {
-        Ok(entry) => Ok(Json(openai_model(&entry))),
-        Err(crate::loading::LoadError::NotFound(_)) => Err(ApiError::model_not_found(&id)),
-        Err(error) => Err(ApiError::internal(error)),
+    let found = tokio::task::spawn_blocking(move || models.entry(&name).map(|entry| openai_model(&entry))).await;
+    match found.map_err(ApiError::internal)? {
+        Ok(model) => Ok(Json(model)),
+        Err(LoadError::NotFound(_)) => Err(ApiError::model_not_found(&id)),
+        Err(error) => Err(load_failed(Arc::new(error))),
     }
 }
 
@@ -58,7 +66,7 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
 
 /// `POST /models/unload`: `{"model": …}`.
 pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
-    let mut fields = parse_object(&body.0)?;
+    let mut fields = parse_object(&body.bytes)?;
     let name = fields.required_text("model")?;
     fields.finish()?;
     let models = Arc::clone(&app.models);

@@ -12,12 +12,25 @@ use super::error::ApiError;
 use super::wire::{DetokenizeRequest, TokenizeRequest};
 use crate::app::App;
 use crate::generate::reasons;
+use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
 use crate::loading::LoadError;
-use scheduler::LoadFault as _;
+use scheduler::{Instant, LoadFault as _};
+use tokio::sync::Semaphore;
+
+/// Each holds memory many times its text's.
+static TOKENIZING: Semaphore = Semaphore::const_new(TOKENIZING_MAX);
+
+fn deadline() -> Instant {
+    Instant::now() + REQUEST_MAX
+}
 
 pub(super) async fn tokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
-    let request = TokenizeRequest::parse(&body.0)?;
-    let model = app.true_name(&request.model).await?;
+    let request = TokenizeRequest::parse(&body.bytes)?;
+    if request.content.len() > TOKENIZE_BYTES_MAX {
+        let why = format_args!("it may have {TOKENIZE_BYTES_MAX} bytes");
+        return Err(ApiError::invalid_value("content", why));
+    }
+    let model = app.true_name(&request.model, deadline()).await?;
     let tokens = with_descriptor(&app, model, move |descriptor| {
         let encoded = descriptor.tokenizer.encode(&request.content, request.special, request.start);
         encoded.map_err(ApiError::internal)
@@ -26,8 +39,8 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, body: JsonBody) -> Res
 }
 
 pub(super) async fn detokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
-    let request = DetokenizeRequest::parse(&body.0)?;
-    let model = app.true_name(&request.model).await?;
+    let request = DetokenizeRequest::parse(&body.bytes)?;
+    let model = app.true_name(&request.model, deadline()).await?;
     let content = with_descriptor(&app, model, move |descriptor| {
         let length = descriptor.tokenizer.len();
         match request.tokens.iter().find(|&&id| id as usize >= length) {
@@ -43,6 +56,7 @@ async fn with_descriptor<T: Send + 'static>(
     model: Arc<str>,
     work: impl FnOnce(&Descriptor) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
+    let _one_of_few = TOKENIZING.acquire().await.map_err(ApiError::internal)?;
     let models = Arc::clone(&app.models);
     let done = tokio::task::spawn_blocking(move || {
         let descriptor = models.descriptor(&model).map_err(|error| unusable(&model, error))?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use ledger::UsageRecord;
@@ -14,8 +15,9 @@ use crate::app::App;
 pub(super) async fn of_request(
     State(app): State<Arc<App>>,
     Extension(tenant): Extension<Tenant>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<UsageRecord>, ApiError> {
+    let Ok(Path(id)) = id else { return Err(ApiError::not_found()) };
     let metering = Arc::clone(&app.metering);
     let read = tokio::task::spawn_blocking(move || metering.ledger().reader().usage(&id)).await;
     match read.map_err(ApiError::internal)?.map_err(ApiError::ledger_unavailable)? {

@@ -253,6 +253,17 @@ fn unknown_fields_are_refused_by_name() {
 }
 
 #[test]
+fn row_29_more_answers_than_can_be_kept() {
+    let server = Server::serving(good);
+    let prompts = vec![vec![20; 100]; 256];
+    let body = json!({ "model": "good", "prompt": prompts, "n": 128, "max_tokens": 0, "echo": true });
+    server.post(COMPLETIONS, &body).refused_about(400, "invalid_value", "n");
+    let body = json!({ "model": "good", "prompt": vec![vec![20; 100]; 256], "n": 1, "max_tokens": 0, "echo": true });
+    let answer = server.post(COMPLETIONS, &body).ok();
+    assert_eq!(answer["choices"].as_array().unwrap().len(), 256);
+}
+
+#[test]
 fn row_29_numbers_out_of_range() {
     let server = Server::serving(good);
     let past_63_bits = json!(1_u64 << 63);

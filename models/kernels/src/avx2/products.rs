@@ -47,7 +47,9 @@ impl RowGroup {
         let (step, stride) = if total < ROW_GROUP { (1, 0) } else { (ROW_GROUP, part.weights.row_bytes()) };
         part.rows.clone().step_by(step).map(move |row| {
             let first = if total < ROW_GROUP { row } else { row.min(total - ROW_GROUP) };
-            let rows = EightRows { first: part.weights.row(first).as_ptr(), stride };
+            // From all that is left of the matrix: the pointer may be followed through the rows after the first.
+            let rest = &part.weights.bytes()[first * part.weights.row_bytes()..];
+            let rows = EightRows { first: rest.as_ptr(), stride };
             Self { rows, row, lane: row - first }
         })
     }
