@@ -222,14 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_wished_is_sent() {
+    fn what_was_wished_is_sent_over_the_defaults_of_a_terminal() {
         let wishes = Wishes { seed: Some(-7), keep_alive: Some("-1".into()), ..Wishes::default() };
         let body = wishes.body("m", &Prompt::Text("t"));
         let expected = json!({
             "model": "m", "prompt": "t", "stream": true, "stream_options": { "include_usage": true },
-            "seed": -7, "keep_alive": -1.0,
+            "seed": -7, "keep_alive": -1.0, "max_tokens": 1024, "temperature": 0.7, "top_p": 0.95,
         });
         assert_eq!(body, expected);
+        let wishes = Wishes { max_tokens: Some(2), temperature: Some(0.0), top_p: Some(1.0), ..Wishes::default() };
+        let body = wishes.body("m", &Prompt::Text("t"));
+        assert_eq!((&body["max_tokens"], &body["temperature"], &body["top_p"]), (&json!(2), &json!(0.0), &json!(1.0)));
         let wishes = Wishes { system: Some("s".into()), keep_alive: Some("5m".into()), ..Wishes::default() };
         let body = wishes.body("m", &Prompt::Messages(&[message("user", "u")]));
         assert_eq!(body["messages"], json!([message("system", "s"), message("user", "u")]));
