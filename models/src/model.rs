@@ -7,7 +7,7 @@ use loader::{Artifact, MapError};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
-use crate::plan::{Layer, Plan};
+use crate::plan::{Layer, Plan, Weight};
 
 /// A model ready to compute. Dropping the last holder unmaps the file.
 pub struct Model {
@@ -81,9 +81,11 @@ impl Model {
     /// Asks the system to bring the weights into memory in the order a step reads them. Best effort.
     pub fn populate(&self) {
         let file = self.artifact.file();
-        for Layer { query, down, .. } in &self.plan().layers {
-            let range = query.range_to(down);
-            if file.populate(range).is_err() {
+        for Layer { query, key, value, attention_output, gate, up, down, .. } in &self.plan().layers {
+            let ranges = [key, value, attention_output, gate, up, down].map(Weight::range);
+            let layer =
+                ranges.into_iter().fold(query.range(), |all, one| all.start.min(one.start)..all.end.max(one.end));
+            if file.populate(layer).is_err() {
                 return;
             }
         }

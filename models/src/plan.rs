@@ -110,9 +110,9 @@ impl Weight {
         (self.rows, self.width)
     }
 
-    /// Bytes of the file from the earlier of two tensors to the end of the later one.
-    pub(crate) fn range_to(&self, other: &Self) -> Range<usize> {
-        self.range.start.min(other.range.start)..self.range.end.max(other.range.end)
+    /// Where it lies in the file, in bytes.
+    pub(crate) fn range(&self) -> Range<usize> {
+        self.range.clone()
     }
 
     /// The matrix, where `artifact` is mapped. `artifact` must be the one the plan was made from.

@@ -164,9 +164,7 @@ impl Metering {
     pub(crate) async fn settle(&self, measured: Measured) -> Result<Receipt, LedgerError> {
         let receipt = Receipt::assemble(measured, &self.prices.energy, &self.prices.carbon, &self.prices.rates);
         let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
-        self.offer(settlement).await?;
-        self.metrics.settled(&receipt);
-        Ok(receipt)
+        self.offer(settlement).await.map(|()| receipt)
     }
 
     /// Offers a settlement; one that is not taken is offered again with the accounts.
@@ -174,6 +172,9 @@ impl Metering {
         let (done, answer) = bridge();
         self.ledger.settle(settlement.clone(), done);
         let taken = answer.await.unwrap_or(Err(LedgerError::Closed));
+        if taken.is_ok() {
+            self.metrics.settled(&settlement.receipt);
+        }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();
             if book.unsettled.len() < SETTLEMENTS_WAITING_MAX {
