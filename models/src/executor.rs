@@ -131,6 +131,7 @@ impl Executor {
             layer: index,
             heads: plan.heads,
             first_position: position,
+            window: None,
             scale,
             out: &mut arena.attended,
         });

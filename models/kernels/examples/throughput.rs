@@ -143,7 +143,16 @@ fn attention(kernels: &Kernels, clock: Clock, best: &mut [Best; 2]) {
     let call = |kv: &KvCache, layer, tokens: usize, first_position| {
         let q = vec![0.1; tokens * heads * shape.head_dim];
         let mut out = vec![0.0; q.len()];
-        kernels.attention(AttentionCall { q: &q, kv, layer, heads, first_position, scale: 0.125, out: &mut out });
+        kernels.attention(AttentionCall {
+            q: &q,
+            kv,
+            layer,
+            heads,
+            first_position,
+            window: None,
+            scale: 0.125,
+            out: &mut out,
+        });
         black_box(out);
     };
     best[0].time(clock, bytes, || (0..shape.layers).for_each(|layer| call(&kv, layer, 1, positions - 1)));

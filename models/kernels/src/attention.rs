@@ -5,6 +5,7 @@
 //! its own, and merged in order; whether segments run on several threads or one after another changes nothing in the
 //! result.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use crate::aligned::Shared;
@@ -24,8 +25,10 @@ pub struct AttentionCall<'a> {
     pub layer: usize,
     /// Query heads, a multiple of the KV heads.
     pub heads: usize,
-    /// Position of the first token; token t sees positions 0 to `first_position` + t.
+    /// Position of the first token; token t sees positions up to `first_position` + t.
     pub first_position: usize,
+    /// How many positions a token sees, the last of them its own; `None` for all.
+    pub window: Option<NonZeroUsize>,
     /// Factor of the scores, usually 1 / √head_dim.
     pub scale: f32,
     /// Output \[tokens, heads × head_dim\].
@@ -40,6 +43,7 @@ pub(crate) struct Queries<'a> {
     pub(crate) layer: usize,
     pub(crate) heads: usize,
     pub(crate) first_position: usize,
+    pub(crate) window: Option<NonZeroUsize>,
     pub(crate) scale: f32,
 }
 
@@ -67,14 +71,20 @@ impl Queries<'_> {
         (token * self.heads + head) * self.kv.shape().head_dim
     }
 
-    /// Positions that query row `row` of `rows` sees.
-    pub(crate) fn seen(&self, rows: &Rows, row: usize) -> usize {
-        self.first_position + rows.tokens.start + row / self.group() + 1
+    /// Positions that `token` sees.
+    pub(crate) fn seen(&self, token: usize) -> Range<usize> {
+        let end = self.first_position + token + 1;
+        self.window.map_or(0, |window| end.saturating_sub(window.get()))..end
     }
 
-    /// Positions that the last token of `rows` sees.
-    pub(crate) fn seen_at_most(&self, rows: &Rows) -> usize {
-        self.first_position + rows.tokens.end
+    /// Positions that query row `row` of `rows` sees.
+    pub(crate) fn seen_by_row(&self, rows: &Rows, row: usize) -> Range<usize> {
+        self.seen(rows.tokens.start + row / self.group())
+    }
+
+    /// Positions that any token of `rows` sees.
+    pub(crate) fn seen_by_any(&self, rows: &Rows) -> Range<usize> {
+        self.seen(rows.tokens.start).start..self.first_position + rows.tokens.end
     }
 
     /// Blocks of a segment.
@@ -82,9 +92,10 @@ impl Queries<'_> {
         (SEGMENT_POSITIONS / self.kv.shape().block_positions).max(1)
     }
 
-    /// Segments of the history of `rows`.
-    fn segments(&self, rows: &Rows) -> usize {
-        self.seen_at_most(rows).div_ceil(self.segment_blocks() * self.kv.shape().block_positions)
+    /// Segments that hold what `rows` see.
+    fn segments(&self, rows: &Rows) -> Range<usize> {
+        let (seen, positions) = (self.seen_by_any(rows), self.segment_blocks() * self.kv.shape().block_positions);
+        seen.start / positions..seen.end.div_ceil(positions)
     }
 }
 
@@ -97,14 +108,14 @@ impl Kernels {
     ///
     /// Source: the streaming softmax is arXiv:1805.02867's.
     pub fn attention(&self, call: AttentionCall<'_>) {
-        let AttentionCall { q, kv, layer, heads, first_position, scale, out } = call;
+        let AttentionCall { q, kv, layer, heads, first_position, window, scale, out } = call;
         let shape = kv.shape();
         assert!(heads > 0 && heads.is_multiple_of(shape.kv_heads), "{heads} heads over {} KV heads", shape.kv_heads);
         let tokens = crate::activations::whole_rows(q, heads * shape.head_dim);
         assert_eq!(q.len(), out.len(), "queries and their outputs");
         assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
         assert!(first_position + tokens <= kv.capacity(), "positions beyond room for {}", kv.capacity());
-        let queries = Queries { q, kv, layer, heads, first_position, scale };
+        let queries = Queries { q, kv, layer, heads, first_position, window, scale };
         match self.isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => self.grouped(queries, tokens, &Shared::new(out)),
@@ -120,7 +131,7 @@ impl Kernels {
             // SAFETY: each head of each token is written by the one thread that claimed it.
             let out = unsafe { out.part(start..start + head_dim) };
             let mut scores = self.scratch(participant);
-            let scores = &mut scores[..queries.first_position + task / queries.heads + 1];
+            let scores = &mut scores[..queries.seen(task / queries.heads).len()];
             scalar::attention::head(&queries, task / queries.heads, task % queries.heads, (scores, out));
         });
     }
@@ -135,7 +146,7 @@ impl Kernels {
             Rows { kv_head: task % kv_heads, tokens: start..tokens.min(start + group_tokens) }
         };
         let tasks = groups * kv_heads;
-        let segments_max = if tasks == 0 { 0 } else { queries.segments(&rows(0)) };
+        let segments_max = (0..groups).map(|group| queries.segments(&rows(group * kv_heads)).len()).max().unwrap_or(0);
         let rows_max = group_tokens * queries.group();
         let part_len = rows_max * partial_stride(&queries);
         let work_len = rows_max * queries.kv.shape().key_stride();
@@ -146,11 +157,12 @@ impl Kernels {
                 let mut scratch = self.scratch(participant);
                 let (work, partials) = scratch.split_at_mut(work_len);
                 let (merged, next) = partials.split_at_mut(part_len);
-                for segment in 0..queries.segments(&rows) {
-                    let part = if segment == 0 { &mut *merged } else { &mut *next };
+                let segments = queries.segments(&rows);
+                for segment in segments.clone() {
+                    let part = if segment == segments.start { &mut *merged } else { &mut *next };
                     // SAFETY: `Kernels::new` made sure of the instruction set.
                     unsafe { crate::avx2::attention::segment(&queries, &rows, segment, (work, part)) };
-                    if segment > 0 {
+                    if segment > segments.start {
                         merge(&queries, &rows, merged, next);
                     }
                 }
@@ -163,24 +175,24 @@ impl Kernels {
             shared.resize(partials_len, 0.0);
         }
         let partials = Shared::new(&mut shared[..partials_len]);
-        let part = |task: usize, segment: usize| {
-            let start = (task * segments_max + segment) * part_len;
+        let part = |task: usize, index: usize| {
+            let start = (task * segments_max + index) * part_len;
             // SAFETY: a partial is written by the one thread that claimed it, and merged in a later call.
             unsafe { partials.part(start..start + part_len) }
         };
         self.run(tasks * segments_max, &|participant, index| {
-            let (task, segment) = (index / segments_max, index % segments_max);
+            let (task, index) = (index / segments_max, index % segments_max);
             let rows = rows(task);
-            if segment < queries.segments(&rows) {
+            if let Some(segment) = queries.segments(&rows).nth(index) {
                 let mut scratch = self.scratch(participant);
-                let work = (&mut scratch[..work_len], part(task, segment));
+                let work = (&mut scratch[..work_len], part(task, index));
                 // SAFETY: `Kernels::new` made sure of the instruction set.
                 unsafe { crate::avx2::attention::segment(&queries, &rows, segment, work) };
             }
         });
         for task in 0..tasks {
             let (rows, merged) = (rows(task), part(task, 0));
-            (1..queries.segments(&rows)).for_each(|segment| merge(&queries, &rows, merged, part(task, segment)));
+            (1..queries.segments(&rows).len()).for_each(|index| merge(&queries, &rows, merged, part(task, index)));
             finish(&queries, &rows, merged, out);
         }
     }

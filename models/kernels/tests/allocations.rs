@@ -67,6 +67,7 @@ impl Layer {
             layer: 0,
             heads: HEADS,
             first_position: position,
+            window: None,
             scale: 0.1,
             out: second,
         });

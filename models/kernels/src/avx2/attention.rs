@@ -5,6 +5,7 @@
 //! additions, so a row's result does not depend on the rows beside it.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::exp::exp;
 use super::lanes::sum_of_lanes;
@@ -29,11 +30,12 @@ pub(crate) unsafe fn segment(
     let partial = &mut partial[..count * stride];
     partial.fill(0.0);
     partial.iter_mut().step_by(stride).for_each(|max| *max = f32::NEG_INFINITY);
-    let end = queries.seen_at_most(rows);
-    let blocks = segment * queries.segment_blocks()..(segment + 1) * queries.segment_blocks();
-    for block in blocks.take_while(|block| block * shape.block_positions < end) {
+    let seen = queries.seen_by_any(rows);
+    let (first, end) = (segment * queries.segment_blocks(), (segment + 1) * queries.segment_blocks());
+    let first = first.max(seen.start / shape.block_positions);
+    for block in first..end.min(seen.end.div_ceil(shape.block_positions)) {
         let begin = block * shape.block_positions;
-        let positions = shape.block_positions.min(end - begin);
+        let positions = shape.block_positions.min(seen.end - begin);
         let keys = queries.kv.keys(block, queries.layer, rows.kv_head);
         let values = queries.kv.values(block, queries.layer, rows.kv_head);
         scores[..count * key_stride].fill(0.0);
@@ -44,7 +46,8 @@ pub(crate) unsafe fn segment(
             for_rows(count - row, &q, (keys, key_stride), Sums { out: scores, stride: key_stride, width });
         }
         for row in 0..count {
-            let seen = queries.seen(rows, row).saturating_sub(begin).min(positions);
+            let seen = queries.seen_by_row(rows, row);
+            let seen = seen.start.saturating_sub(begin)..seen.end.saturating_sub(begin).min(positions);
             let scores = &mut scores[row * key_stride..][..positions.next_multiple_of(8)];
             weigh(scores, seen, queries.scale, &mut partial[row * stride..][..stride]);
         }
@@ -59,8 +62,8 @@ pub(crate) unsafe fn segment(
 
 /// Turns scores into exponentials, and brings the row's partial result to the new greatest score.
 #[target_feature(enable = "avx2,fma,f16c")]
-fn weigh(scores: &mut [f32], seen: usize, scale: f32, partial: &mut [f32]) {
-    if seen == 0 {
+fn weigh(scores: &mut [f32], seen: Range<usize>, scale: f32, partial: &mut [f32]) {
+    if seen.is_empty() {
         return scores.fill(0.0);
     }
     let scale = _mm256_set1_ps(scale);
@@ -72,7 +75,8 @@ fn weigh(scores: &mut [f32], seen: usize, scale: f32, partial: &mut [f32]) {
             _mm256_storeu_ps(scores.as_mut_ptr(), scaled);
         }
     }
-    scores[seen..].fill(f32::NEG_INFINITY);
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
     for scores in scores.chunks_exact(8) {
         // SAFETY: eight floats.
         greatest = _mm256_max_ps(unsafe { _mm256_loadu_ps(scores.as_ptr()) }, greatest);

@@ -7,7 +7,8 @@ pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, ou
     let shape = queries.kv.shape();
     let kv_head = head / queries.group();
     let q = &queries.q[(token * queries.heads + head) * shape.head_dim..][..shape.head_dim];
-    for (position, score) in scores.iter_mut().enumerate() {
+    let seen = queries.seen(token);
+    for (position, score) in seen.clone().zip(&mut *scores) {
         let keys = queries.kv.keys(position / shape.block_positions, queries.layer, kv_head);
         let place = position % shape.block_positions;
         let products = q.iter().enumerate().map(|(d, q)| q * keys[d * shape.key_stride() + place]);
@@ -15,9 +16,9 @@ pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, ou
     }
     crate::scalar::elementwise::softmax(scores);
     out.fill(0.0);
-    for (position, weight) in scores.iter().enumerate() {
+    for (position, weight) in seen.zip(scores) {
         let values = queries.kv.values(position / shape.block_positions, queries.layer, kv_head);
         let value = &values[position % shape.block_positions * shape.value_stride()..];
-        out.iter_mut().zip(value).for_each(|(out, value)| *out += weight * value);
+        out.iter_mut().zip(value).for_each(|(out, value)| *out += *weight * value);
     }
 }

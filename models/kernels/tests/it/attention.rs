@@ -1,5 +1,7 @@
 //! Attention against plain f64, against itself token by token, and on any number of threads.
 
+use std::num::NonZeroUsize;
+
 use kernels::{AttentionCall, Isa, Kernels, KvCache, KvShape};
 
 use crate::seeded::{Seeded, every_isa, with};
@@ -9,6 +11,7 @@ struct Case {
     heads: usize,
     tokens: usize,
     first: usize,
+    window: Option<NonZeroUsize>,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -20,7 +23,11 @@ impl Case {
         let history = (first + tokens) * shape.kv_heads * shape.head_dim;
         let mut loud = |len: usize| seeded.floats(len).iter().map(|x| x * 3.0).collect::<Vec<f32>>();
         let (q, k) = (loud(tokens * heads * shape.head_dim), loud(history));
-        Self { shape, heads, tokens, first, q, k, v: seeded.floats(history) }
+        Self { shape, heads, tokens, first, window: None, q, k, v: seeded.floats(history) }
+    }
+
+    fn within(self, window: usize) -> Self {
+        Self { window: NonZeroUsize::new(window), ..self }
     }
 
     fn cache(&self, kernels: &Kernels, layer: usize) -> KvCache {
@@ -44,6 +51,7 @@ impl Case {
             layer: self.shape.layers - 1,
             heads: self.heads,
             first_position: self.first + tokens.start,
+            window: self.window,
             scale: (self.shape.head_dim as f32).sqrt().recip(),
             out: &mut out,
         });
@@ -60,13 +68,16 @@ impl Case {
             let q = head(&self.q, index);
             let kv_head = index % self.heads / (self.heads / self.shape.kv_heads);
             let place = |position: usize| position * self.shape.kv_heads + kv_head;
-            let weights: Vec<f64> = (0..=self.first + index / self.heads)
+            let end = self.first + index / self.heads + 1;
+            let seen = self.window.map_or(0, |window| end.saturating_sub(window.get()))..end;
+            let weights: Vec<f64> = seen
+                .clone()
                 .map(|position| q.iter().zip(head(&self.k, place(position))).map(|(q, k)| q * k).sum::<f64>())
                 .map(|score| (score / (dim as f64).sqrt()).exp())
                 .collect();
             let sum: f64 = weights.iter().sum();
             let mut mean = vec![0.0; dim];
-            for (position, weight) in weights.iter().enumerate() {
+            for (position, weight) in seen.zip(&weights) {
                 let value = head(&self.v, place(position));
                 mean.iter_mut().zip(value).for_each(|(mean, value)| *mean += weight / sum * value);
             }
@@ -87,6 +98,9 @@ fn shapes() -> Vec<(KvShape, usize)> {
         (shape(5, 16, 16), 1),
     ]
 }
+
+/// From a token's own position alone to more than there are.
+const WINDOWS: [usize; 7] = [1, 2, 7, 33, 256, 300, 5000];
 
 const EXTENTS: [(usize, usize); 9] = [(0, 0), (0, 1), (0, 9), (1, 1), (31, 2), (255, 1), (256, 2), (600, 1), (500, 40)];
 
@@ -111,10 +125,44 @@ fn it_is_close_to_the_exact_one() {
 }
 
 #[test]
+fn a_window_hides_what_came_before_it() {
+    let mut seeded = Seeded(25);
+    for (shape, window) in shapes().into_iter().flat_map(|shape| WINDOWS.map(|window| (shape, window))) {
+        for (first, tokens) in [(0, 3), (31, 2), (255, 3), (299, 2), (600, 1), (530, 40)] {
+            let case = Case::new(&mut seeded, shape, first, tokens).within(window);
+            let exact = case.exact();
+            for kernels in every_isa(2) {
+                let out = case.outputs(&kernels, &case.cache(&kernels, 1), 0..tokens);
+                for (found, exact) in out.iter().zip(&exact) {
+                    let context = format!("{:?} {shape:?} {first} {tokens} {window}", kernels.isa());
+                    assert!((f64::from(*found) - exact).abs() < 2e-5, "{context}: {found} for {exact}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_before_the_window_are_not_read() {
+    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16 };
+    for (first, window) in [(600, 1), (600, 30), (511, 256), (512, 256), (300, 64)] {
+        let case = Case::new(&mut Seeded(26), (shape, 2), first, 1).within(window);
+        for kernels in every_isa(2) {
+            let mut cache = case.cache(&kernels, 1);
+            let before = case.outputs(&kernels, &cache, 0..1);
+            for position in 0..(first + 1 - window) / 16 * 16 {
+                kernels.kv_write(&mut cache, 1, position, &[f32::NAN; 32], &[f32::NAN; 32]);
+            }
+            assert_eq!(case.outputs(&kernels, &cache, 0..1), before, "{first} {window}");
+        }
+    }
+}
+
+#[test]
 fn a_token_alone_is_the_same_as_in_a_batch_and_on_any_threads() {
     let mut seeded = Seeded(22);
-    for shape in shapes() {
-        let case = Case::new(&mut seeded, shape, 490, 50);
+    for (shape, window) in shapes().into_iter().flat_map(|shape| [0, 20, 300].map(|window| (shape, window))) {
+        let case = Case::new(&mut seeded, shape, 490, 50).within(window);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let one = with(1, isa);
             let cache = case.cache(&one, 1);
