@@ -210,6 +210,7 @@ fn weight_type(ty: TensorType) -> Option<WeightType> {
         TensorType::F16 => WeightType::F16,
         TensorType::Q4_0 => WeightType::Q4_0,
         TensorType::Q4_1 => WeightType::Q4_1,
+        TensorType::Q5_0 => WeightType::Q5_0,
         TensorType::Q8_0 => WeightType::Q8_0,
         TensorType::Q4K => WeightType::Q4K,
         TensorType::Q6K => WeightType::Q6K,

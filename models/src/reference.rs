@@ -119,6 +119,7 @@ fn weight(weights: &Weight, artifact: &Artifact) -> Result<Tensor> {
         WeightType::F16 => GgmlDType::F16,
         WeightType::Q4_0 => GgmlDType::Q4_0,
         WeightType::Q4_1 => GgmlDType::Q4_1,
+        WeightType::Q5_0 => GgmlDType::Q5_0,
         WeightType::Q8_0 => GgmlDType::Q8_0,
         WeightType::Q4K => GgmlDType::Q4K,
         WeightType::Q6K => GgmlDType::Q6K,

@@ -18,6 +18,8 @@ pub enum WeightType {
     Q4_0,
     /// 4-bit, half scale and minimum per 32.
     Q4_1,
+    /// 5-bit, one half scale per 32, offset −16.
+    Q5_0,
     /// 8-bit signed, one half scale per 32.
     Q8_0,
     /// 4-bit in blocks of 256: 6-bit scales and minima per 32.
@@ -28,14 +30,15 @@ pub enum WeightType {
 
 impl WeightType {
     /// Every type, for those who must treat them all.
-    pub const ALL: [Self; 7] = [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4K, Self::Q6K];
+    pub const ALL: [Self; 8] =
+        [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q8_0, Self::Q4K, Self::Q6K];
 
     /// Weights in one block.
     #[must_use]
     pub const fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q8_0 => 32,
             Self::Q4K | Self::Q6K => 256,
         }
     }
@@ -48,6 +51,7 @@ impl WeightType {
             Self::F16 => 2,
             Self::Q4_0 => 18,
             Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
             Self::Q8_0 => 34,
             Self::Q4K => 144,
             Self::Q6K => 210,

@@ -6,11 +6,12 @@ use models::Model;
 
 use crate::support::{executor, log_softmax, logits, smollm2, tiny};
 
-const TYPES: [TensorType; 7] = [
+const TYPES: [TensorType; 8] = [
     TensorType::F32,
     TensorType::F16,
     TensorType::Q4_0,
     TensorType::Q4_1,
+    TensorType::Q5_0,
     TensorType::Q8_0,
     TensorType::Q4K,
     TensorType::Q6K,

@@ -86,6 +86,14 @@ pub(super) struct PendingSums {
     pub(super) scale: __m256,
 }
 
+/// Whole sums, a scale and an offset.
+#[derive(Clone, Copy)]
+pub(super) struct PendingOffsets {
+    pub(super) sums: __m256i,
+    pub(super) scale: __m256,
+    pub(super) offset: __m256,
+}
+
 impl Pending for PendingNibbles {
     #[inline(always)]
     fn none() -> Self {
@@ -114,6 +122,21 @@ impl Pending for PendingSums {
     unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by contract.
         unsafe { scaled(self.sums, self.scale, column, acc) }
+    }
+}
+
+impl Pending for PendingOffsets {
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: zeros are a value of every vector.
+        unsafe { std::mem::zeroed() }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by contract.
+        unsafe { scaled_with_offset(self.sums, (self.scale, self.offset), column, acc) }
     }
 }
 

@@ -111,10 +111,18 @@ pub(super) fn pairs_of_halves(pairs: __m256i) -> (__m256, __m256) {
 /// In halves: each lane holds two numbers still to be added. Any four of a row's numbers must add up within 16 bits.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) fn half_sums_of_words([a, b, c, d]: [__m256i; 4]) -> __m256i {
-    let two = |a, b| _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
-    let (even, odd) = even_and_odd(two(a, b), two(c, d));
+pub(super) fn half_sums_of_words(words: [__m256i; 4]) -> __m256i {
+    let (even, odd) = quarter_sums_of_words(words);
     _mm256_add_epi16(even, odd)
+}
+
+/// As [`half_sums_of_words`], in quarters: each lane of both vectors holds two numbers still to be added. Any two of a
+/// row's numbers must add up within 16 bits.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn quarter_sums_of_words([a, b, c, d]: [__m256i; 4]) -> (__m256i, __m256i) {
+    let two = |a, b| _mm256_add_epi16(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+    even_and_odd(two(a, b), two(c, d))
 }
 
 /// Sums per row: of four vectors with four 32-bit numbers each of rows i and i + 4, the sums of rows 0 to 7, in order.

@@ -9,6 +9,7 @@ pub(crate) mod attention;
 mod blocks;
 pub(crate) mod elementwise;
 mod exp;
+mod fives;
 mod floats;
 mod lanes;
 pub(crate) mod products;

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Blocks, Pending, Q4_0, Q4_1, Q8_0};
+use super::fives::Q5_0;
 use super::floats::{self, F16, F32};
 use super::lanes::EightRows;
 use super::superblocks::{Q4K, Q6K};
@@ -25,6 +26,7 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
             WeightType::F16 => floats::compute::<F16>(part),
             WeightType::Q4_0 => quantized::<Q4_0>(part),
             WeightType::Q4_1 => quantized::<Q4_1>(part),
+            WeightType::Q5_0 => quantized::<Q5_0>(part),
             WeightType::Q8_0 => quantized::<Q8_0>(part),
             WeightType::Q4K => quantized::<Q4K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),

@@ -9,6 +9,7 @@ pub(crate) fn row(ty: WeightType, blocks: &[u8], out: &mut [f32]) {
         WeightType::F16 => |block, out| out[0] = half(block, 0),
         WeightType::Q4_0 => q4_0,
         WeightType::Q4_1 => q4_1,
+        WeightType::Q5_0 => q5_0,
         WeightType::Q8_0 => q8_0,
         WeightType::Q4K => q4_k,
         WeightType::Q6K => q6_k,
@@ -58,6 +59,22 @@ fn q4_1(block: &[u8], out: &mut [f32]) {
     for (i, &byte) in block[4..20].iter().enumerate() {
         out[i] = d * f32::from(byte & 15) + m;
         out[i + 16] = d * f32::from(byte >> 4) + m;
+    }
+}
+
+/// The quants of a 5-bit block: 32 fifth bits at `high`, then the nibbles.
+fn fives(block: &[u8], high: usize) -> [f32; 32] {
+    let bits = u32::from_le_bytes([block[high], block[high + 1], block[high + 2], block[high + 3]]);
+    std::array::from_fn(|i| {
+        let nibble = block[high + 4 + i % 16] >> (i / 16 * 4) & 15;
+        f32::from(nibble) + if bits >> i & 1 == 1 { 16.0 } else { 0.0 }
+    })
+}
+
+fn q5_0(block: &[u8], out: &mut [f32]) {
+    let d = half(block, 0);
+    for (out, quant) in out.iter_mut().zip(fives(block, 2)) {
+        *out = d * (quant - 16.0);
     }
 }
 

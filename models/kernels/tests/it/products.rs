@@ -2,7 +2,7 @@
 
 use kernels::{Activations, Isa, Kernels, Matrix, Product, WeightType};
 
-use crate::seeded::{Seeded, every_isa, matrix, with};
+use crate::seeded::{Seeded, every_isa, halves, matrix, with};
 
 fn product(kernels: &Kernels, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let mut activations = Activations::new();
@@ -100,12 +100,7 @@ fn extreme_quants_do_not_saturate() {
         for fill in [0x00, 0xff, 0x7f, 0x80, 0x0f, 0xf0] {
             for x in [1.0, -1.0] {
                 let mut block = vec![fill; ty.block_bytes()];
-                let halves: &[usize] = match ty {
-                    WeightType::Q6K => &[208],
-                    WeightType::Q4_1 | WeightType::Q4K => &[0, 2],
-                    _ => &[0],
-                };
-                halves.iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x00, 0x3c]));
+                halves(ty).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x00, 0x3c]));
                 let bytes = block.repeat(8);
                 let weights = matrix(ty, 8, ty.block_len(), &bytes);
                 let x = vec![x; ty.block_len() * 2];

@@ -53,21 +53,25 @@ impl Seeded {
                     _ => self.bits() as u8,
                 })
                 .collect();
-            let halves: &[usize] = match ty {
-                WeightType::F32 => {
-                    block.copy_from_slice(&self.float().to_le_bytes());
-                    &[]
-                }
-                WeightType::F16 | WeightType::Q4_0 | WeightType::Q8_0 => &[0],
-                WeightType::Q4_1 | WeightType::Q4K => &[0, 2],
-                WeightType::Q6K => &[208],
-            };
-            for &offset in halves {
+            if ty == WeightType::F32 {
+                block.copy_from_slice(&self.float().to_le_bytes());
+            }
+            for &offset in halves(ty) {
                 block[offset..offset + 2].copy_from_slice(&self.half().to_le_bytes());
             }
             bytes.extend(block);
         }
         bytes
+    }
+}
+
+/// Where the halves of a block are.
+pub(crate) fn halves(ty: WeightType) -> &'static [usize] {
+    match ty {
+        WeightType::F32 => &[],
+        WeightType::F16 | WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
+        WeightType::Q4_1 | WeightType::Q4K => &[0, 2],
+        WeightType::Q6K => &[208],
     }
 }
 
