@@ -35,6 +35,27 @@ impl Kernels {
         });
     }
 
+    /// As [`Kernels::rms_norm`], with the norm in the place of `x`: of hidden states, or of heads of them.
+    ///
+    /// # Panics
+    /// When `x` is not a whole number of rows.
+    pub fn rms_norm_in_place(&self, x: &mut [f32], gain: &[f32], epsilon: f32) {
+        let width = gain.len();
+        let rows = whole_rows(x, width);
+        let isa = self.isa();
+        let x = Shared::new(x);
+        self.for_rows(rows, width, &|row| {
+            // SAFETY: each row is written by the one thread that claimed it.
+            let x = unsafe { x.part(row * width..(row + 1) * width) };
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels::new` made sure of the instruction set.
+                Isa::Avx2 => unsafe { crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon) },
+                _ => scalar::elementwise::rms_norm_in_place(x, gain, epsilon),
+            }
+        });
+    }
+
     /// `out` = silu(`gate`) × `up`, where silu(x) = x / (1 + e⁻ˣ). All of one length.
     ///
     /// # Panics
@@ -52,6 +73,41 @@ impl Kernels {
                 Isa::Avx2 => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
                 _ => scalar::elementwise::silu_mul(gate, up, out),
             }
+        });
+    }
+
+    /// `out` = gelu(`gate`) × `up`, where gelu(x) = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). All of one length.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    ///
+    /// Source: arXiv:1606.08415 (the approximation), arXiv:2002.05202 (the gate).
+    pub fn gelu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert!(gate.len() == up.len() && up.len() == out.len(), "a gate, what it gates, and its output");
+        let isa = self.isa();
+        self.for_pieces(out, &|start, out| {
+            let (gate, up) = (&gate[start..start + out.len()], &up[start..start + out.len()]);
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels::new` made sure of the instruction set.
+                Isa::Avx2 => unsafe { crate::avx2::elementwise::gelu_mul(gate, up, out) },
+                _ => scalar::elementwise::gelu_mul(gate, up, out),
+            }
+        });
+    }
+
+    /// Adds `bias` \[width\] to each row of `x` \[rows, width\].
+    ///
+    /// # Panics
+    /// When `x` is not a whole number of rows.
+    pub fn add_to_rows(&self, x: &mut [f32], bias: &[f32]) {
+        let width = bias.len();
+        let rows = whole_rows(x, width);
+        let x = Shared::new(x);
+        self.for_rows(rows, width, &|row| {
+            // SAFETY: each row is written by the one thread that claimed it.
+            let x = unsafe { x.part(row * width..(row + 1) * width) };
+            x.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
         });
     }
 

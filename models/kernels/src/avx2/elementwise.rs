@@ -38,19 +38,37 @@ fn store(out: &mut [f32], v: __m256) {
     }
 }
 
-/// # Safety
-/// The processor has AVX2, FMA and F16C.
+/// One over the root of the mean square, in every lane.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+#[inline]
+fn rms_scale(x: &[f32], epsilon: f32) -> __m256 {
     let mut squares = [_mm256_setzero_ps(); 2];
     for (i, x) in x.chunks(8).enumerate() {
         let v = load(x, 0.0);
         squares[i % 2] = _mm256_fmadd_ps(v, v, squares[i % 2]);
     }
     let mean = sum_of_lanes(_mm256_add_ps(squares[0], squares[1])) / x.len() as f32;
-    let scale = _mm256_set1_ps(1.0 / (mean + epsilon).sqrt());
+    _mm256_set1_ps(1.0 / (mean + epsilon).sqrt())
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = rms_scale(x, epsilon);
     for ((x, gain), out) in x.chunks(8).zip(gain.chunks(8)).zip(out.chunks_mut(8)) {
         store(out, _mm256_mul_ps(_mm256_mul_ps(load(x, 0.0), scale), load(gain, 0.0)));
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn rms_norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32) {
+    let scale = rms_scale(x, epsilon);
+    for (x, gain) in x.chunks_mut(8).zip(gain.chunks(8)) {
+        let normed = _mm256_mul_ps(_mm256_mul_ps(load(x, 0.0), scale), load(gain, 0.0));
+        store(x, normed);
     }
 }
 
@@ -63,6 +81,23 @@ pub(crate) unsafe fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
         let gate = load(gate, 0.0);
         let silu = _mm256_div_ps(gate, _mm256_add_ps(one, exp(_mm256_sub_ps(_mm256_setzero_ps(), gate))));
         store(out, _mm256_mul_ps(silu, load(up, 0.0)));
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    let one = _mm256_set1_ps(1.0);
+    let root = _mm256_set1_ps(-2.0 * scalar::elementwise::GELU_ROOT);
+    let cubic = _mm256_set1_ps(scalar::elementwise::GELU_CUBIC);
+    for ((gate, up), out) in gate.chunks(8).zip(up.chunks(8)).zip(out.chunks_mut(8)) {
+        let gate = load(gate, 0.0);
+        let square = _mm256_mul_ps(gate, gate);
+        // -2 √(2/π) x (1 + 0.044715 x²)
+        let exponent = _mm256_mul_ps(_mm256_mul_ps(root, gate), _mm256_fmadd_ps(cubic, square, one));
+        let gelu = _mm256_div_ps(gate, _mm256_add_ps(one, exp(exponent)));
+        store(out, _mm256_mul_ps(gelu, load(up, 0.0)));
     }
 }
 

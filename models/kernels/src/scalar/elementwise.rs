@@ -2,9 +2,23 @@
 
 use crate::rope::RopeStyle;
 
-pub(crate) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+/// √(2/π) and the cubic term of GELU's tanh approximation.
+pub(crate) const GELU_ROOT: f32 = 0.797_884_6;
+pub(crate) const GELU_CUBIC: f32 = 0.044_715;
+
+/// One over the root of the mean square.
+fn rms_scale(x: &[f32], epsilon: f32) -> f32 {
     let squares: f32 = x.iter().map(|x| x * x).sum();
-    let scale = 1.0 / (squares / x.len() as f32 + epsilon).sqrt();
+    1.0 / (squares / x.len() as f32 + epsilon).sqrt()
+}
+
+pub(crate) fn rms_norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32) {
+    let scale = rms_scale(x, epsilon);
+    x.iter_mut().zip(gain).for_each(|(x, gain)| *x = *x * scale * gain);
+}
+
+pub(crate) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = rms_scale(x, epsilon);
     for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
         *out = x * scale * gain;
     }
@@ -13,6 +27,14 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
 pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gate / (1.0 + (-gate).exp()) * up;
+    }
+}
+
+/// ½ (1 + tanh u) = 1 / (1 + e⁻²ᵘ).
+pub(crate) fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
+        let u = GELU_ROOT * (gate + GELU_CUBIC * gate * gate * gate);
+        *out = gate / (1.0 + (-2.0 * u).exp()) * up;
     }
 }
 

@@ -32,6 +32,9 @@ fn norms() {
                         .collect::<Vec<_>>()
                 });
                 close(&out, exact, 2e-6);
+                let mut in_place = x.clone();
+                kernels.rms_norm_in_place(&mut in_place, &gain, 1e-5);
+                assert_eq!(in_place, out, "{rows} rows of {width}");
             }
         }
     }
@@ -54,6 +57,42 @@ fn gates() {
         let mut out = [0.0; 4];
         kernels.silu_mul(&[-200.0, 200.0, f32::NAN, -0.0], &[1.0; 4], &mut out);
         assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
+    }
+}
+
+#[test]
+fn gelu_gates() {
+    let mut seeded = Seeded(15);
+    let gelu = |x: f64| 0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh());
+    for len in [0, 1, 7, 8, 9, 100, 50_001] {
+        for range in [1.0, 12.0] {
+            let gate: Vec<f32> = seeded.floats(len).iter().map(|x| x * range).collect();
+            let up = seeded.floats(len);
+            for kernels in every_isa(2) {
+                let mut out = vec![f32::NAN; len];
+                kernels.gelu_mul(&gate, &up, &mut out);
+                close(&out, gate.iter().zip(&up).map(|(&g, &u)| gelu(f64::from(g)) * f64::from(u)), 1e-6);
+            }
+        }
+    }
+    for kernels in every_isa(1) {
+        let mut out = [0.0; 6];
+        kernels.gelu_mul(&[-200.0, 200.0, f32::NAN, -0.0, f32::INFINITY, 1e30], &[1.0; 6], &mut out);
+        assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
+        assert!(out[4] == f32::INFINITY && out[5] == 1e30, "{out:?}");
+    }
+}
+
+#[test]
+fn biases() {
+    let mut seeded = Seeded(16);
+    for (rows, width) in [(0, 5), (1, 1), (3, 31), (70, 576)] {
+        let (x, bias) = (seeded.floats(rows * width), seeded.floats(width));
+        for kernels in every_isa(3) {
+            let mut sum = x.clone();
+            kernels.add_to_rows(&mut sum, &bias);
+            assert!(sum.iter().zip(x.iter().zip(bias.iter().cycle())).all(|(sum, (x, bias))| *sum == x + bias));
+        }
     }
 }
 
