@@ -199,13 +199,13 @@ mod tests {
     use std::fs::{self, OpenOptions};
 
     use super::*;
-    use crate::fixture::{TinyLlama, tiny_llama};
+    use crate::fixture::{TinyModel, tiny_model};
 
     #[test]
     fn tensors_are_views_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
-        let writer = tiny_llama(&TinyLlama { ty: TensorType::Q8_0, ..TinyLlama::default() });
+        let writer = tiny_model(&TinyModel { ty: TensorType::Q8_0, ..TinyModel::default() });
         writer.write_to(&path).unwrap();
         let artifact = Artifact::open(&path).unwrap();
         let mapped = artifact.file().bytes().as_ptr_range();
@@ -241,13 +241,13 @@ mod tests {
     fn a_kept_header_serves_the_same_version_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
-        tiny_llama(&TinyLlama::default()).write_to(&path).unwrap();
+        tiny_model(&TinyModel::default()).write_to(&path).unwrap();
         let first = Artifact::open(&path).unwrap();
         let (identity, header) = (first.identity(), Arc::clone(first.header()));
         let again = Artifact::open_with_header(&path, identity, Arc::clone(&header)).unwrap();
         assert!(Arc::ptr_eq(again.header(), &header));
 
-        tiny_llama(&TinyLlama { layers: 1, ..TinyLlama::default() }).write_to(&path).unwrap();
+        tiny_model(&TinyModel { layers: 1, ..TinyModel::default() }).write_to(&path).unwrap();
         let replaced = Artifact::open_with_header(&path, identity, Arc::clone(&header)).unwrap();
         assert!(!Arc::ptr_eq(replaced.header(), &header));
         assert!(replaced.tensor("blk.1.attn_q.weight").is_none());
@@ -258,7 +258,7 @@ mod tests {
     fn row_11_a_truncated_file_poisons_and_is_refused_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
-        tiny_llama(&TinyLlama { hidden: 256, ffn: 512, ..TinyLlama::default() }).write_to(&path).unwrap();
+        tiny_model(&TinyModel { hidden: 256, ffn: 512, ..TinyModel::default() }).write_to(&path).unwrap();
         let artifact = Artifact::open(&path).unwrap();
         let length = artifact.header().data_offset();
         OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{TinyLlama, tiny_llama};
+use crate::fixture::{TinyModel, tiny_model};
 
 struct Folder(TempDir);
 
@@ -91,7 +91,7 @@ fn row_10_what_is_no_file_is_listed_and_fails_to_load() {
 fn row_10_links_out_of_the_root_load_only_by_a_setting() {
     let (root, outside) = (Folder::new(), Folder::new());
     let target = outside.path("target.gguf");
-    tiny_llama(&TinyLlama::default()).write_to(&target).unwrap();
+    tiny_model(&TinyModel::default()).write_to(&target).unwrap();
     symlink(&target, root.path("link.gguf")).unwrap();
     fs::create_dir(root.path("sub")).unwrap();
     symlink("../link.gguf", root.path("sub/indirect.gguf")).unwrap();
@@ -116,7 +116,7 @@ fn a_file_that_becomes_a_link_out_of_the_root_is_not_opened() {
     let (root, outside) = (Folder::new(), Folder::new());
     let secret = outside.write("secret");
     let path = root.path("model.gguf");
-    tiny_llama(&TinyLlama::default()).write_to(&path).unwrap();
+    tiny_model(&TinyModel::default()).write_to(&path).unwrap();
     let entry = root.catalog(LinkPolicy::Confined).resolve("model").unwrap();
     entry.open().unwrap();
     fs::remove_file(&path).unwrap();

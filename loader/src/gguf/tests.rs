@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::fixture::{FixtureTensor, FixtureValue, GgufWriter, Output, Random, TinyLlama, tiny_llama};
+use crate::fixture::{FixtureTensor, FixtureValue, GgufWriter, Output, Random, TinyModel, tiny_model};
 use crate::limits::{ALIGNMENT_MAX, HEADER_BYTES_MAX, KEYS_MAX, STRINGS_MAX, TENSORS_MAX};
 
 /// One F32 tensor of 8 × 2 and one key.
@@ -35,10 +35,10 @@ fn array(element_id: u32, count: u64, content: &[u8]) -> FixtureValue {
 }
 
 #[test]
-fn a_tiny_llama_parses_in_both_versions() {
+fn a_tiny_model_parses_in_both_versions() {
     for version in [2, 3] {
         for output in [Output::Tied, Output::Separate] {
-            let mut writer = tiny_llama(&TinyLlama { output, padding_bytes: 100, ..TinyLlama::default() });
+            let mut writer = tiny_model(&TinyModel { output, padding_bytes: 100, ..TinyModel::default() });
             writer.version = version;
             let bytes = writer.to_bytes();
             let header = parse(&bytes).unwrap();
@@ -60,10 +60,10 @@ fn a_tiny_llama_parses_in_both_versions() {
 
 #[test]
 fn the_same_seed_writes_the_same_file() {
-    let shape = TinyLlama { hidden: 256, ffn: 256, ty: TensorType::Q4K, ..TinyLlama::default() };
-    let other = TinyLlama { seed: 2, ..shape.clone() };
-    assert_eq!(tiny_llama(&shape).to_bytes(), tiny_llama(&shape).to_bytes());
-    assert_ne!(tiny_llama(&shape).to_bytes(), tiny_llama(&other).to_bytes());
+    let shape = TinyModel { hidden: 256, ffn: 256, ty: TensorType::Q4K, ..TinyModel::default() };
+    let other = TinyModel { seed: 2, ..shape.clone() };
+    assert_eq!(tiny_model(&shape).to_bytes(), tiny_model(&shape).to_bytes());
+    assert_ne!(tiny_model(&shape).to_bytes(), tiny_model(&other).to_bytes());
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn every_tensor_type_has_its_place() {
 
 #[test]
 fn no_mutation_panics_or_takes_long() {
-    let mut writer = tiny_llama(&TinyLlama { layers: 1, hidden: 32, ffn: 32, heads: 2, ..TinyLlama::default() });
+    let mut writer = tiny_model(&TinyModel { layers: 1, hidden: 32, ffn: 32, heads: 2, ..TinyModel::default() });
     // Behind the header the file is only length.
     let header_bytes = writer.header_bytes().len();
     writer.padding_bytes = 4096;

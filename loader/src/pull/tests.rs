@@ -14,11 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{Random, TinyLlama, tiny_llama};
+use crate::fixture::{Random, TinyModel, tiny_model};
 
 /// A valid model of a bit over 3 MiB, not compressible.
 fn model() -> Vec<u8> {
-    let mut bytes = tiny_llama(&TinyLlama::default()).to_bytes();
+    let mut bytes = tiny_model(&TinyModel::default()).to_bytes();
     let mut random = Random::new(3);
     bytes.extend((0..3 << 17).flat_map(|_| random.bits().to_le_bytes()));
     bytes

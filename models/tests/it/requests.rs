@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kernels::KvCache;
-use loader::fixture::TinyLlama;
+use loader::fixture::TinyModel;
 use models::executor::Run;
 use models::generation::{
     Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
@@ -76,7 +76,7 @@ fn encode(model: &Model, text: &str) -> Vec<u32> {
 }
 
 fn model() -> (tempfile::TempDir, Model) {
-    tiny(&TinyLlama { seed: 3, context_length: 256, ..TinyLlama::default() })
+    tiny(&TinyModel { seed: 3, context_length: 256, ..TinyModel::default() })
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_absent_bound_means_what_is_left_of_the_context() {
 
 #[test]
 fn a_long_prompt_is_cut_into_chunks_and_only_its_last_token_meets_the_head() {
-    let (_folder, model) = tiny(&TinyLlama { context_length: 2048, ..TinyLlama::default() });
+    let (_folder, model) = tiny(&TinyModel { context_length: 2048, ..TinyModel::default() });
     let prompt: Vec<u32> = (0..600).map(|index| 20 + index % 200).collect();
     let generation = |context| {
         Generation::new(GenerationRequest { context, ..request(vec![prompt.clone()]) }, Arc::clone(model.descriptor()))
@@ -223,7 +223,7 @@ fn what_a_user_writes_never_becomes_a_control_token() {
 fn neighbouring_messages_do_not_join_to_a_control_token() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("joining.gguf");
-    let mut writer = loader::fixture::tiny_llama(&TinyLlama::default());
+    let mut writer = loader::fixture::tiny_model(&TinyModel::default());
     writer.set("tokenizer.chat_template", "{% for message in messages %}{{ message.content }}{% endfor %}");
     writer.write_to(&path).unwrap();
     let model = crate::support::open(&path);

@@ -186,7 +186,7 @@ fn stop_strings_end_the_text_before_them() {
 fn ids_as_prompts_are_used_as_they_are() {
     let server = Server::serving(|folder| {
         good(folder);
-        let mut writer = loader::fixture::tiny_llama(&crate::models::quick());
+        let mut writer = loader::fixture::tiny_model(&crate::models::quick());
         writer.set("tokenizer.ggml.add_bos_token", loader::fixture::FixtureValue::Bool(true));
         crate::models::write_file(folder, "begins", &writer);
     });

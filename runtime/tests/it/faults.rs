@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use loader::fixture::{TinyLlama, Weights, tiny_llama};
+use loader::fixture::{TinyModel, Weights, tiny_model};
 use serde_json::{Value, json};
 
 use crate::client::{post, until};
@@ -14,8 +14,8 @@ use crate::server::{SOON, Server};
 fn row_08_weights_that_are_no_numbers() {
     let server = Server::serving(|folder| {
         good(folder);
-        write(folder, "nan", &TinyLlama { weights: Weights::Nan, ..quick() });
-        write(folder, "infinite", &TinyLlama { weights: Weights::Infinite, ..quick() });
+        write(folder, "nan", &TinyModel { weights: Weights::Nan, ..quick() });
+        write(folder, "infinite", &TinyModel { weights: Weights::Infinite, ..quick() });
     });
     for model in ["nan", "infinite"] {
         let body = json!({ "model": model, "prompt": "hello", "max_tokens": 4, "temperature": 0 });
@@ -47,7 +47,7 @@ fn row_14_templates_that_do_not_end() {
     let server = Server::serving(|folder| {
         good(folder);
         for (name, template) in templates {
-            let mut writer = tiny_llama(&quick());
+            let mut writer = tiny_model(&quick());
             writer.set("tokenizer.chat_template", template);
             write_file(folder, name, &writer);
         }
@@ -82,7 +82,7 @@ fn row_23_a_client_that_stops_reading() {
     let server = Server::serving(|folder| {
         good(folder);
         // Fast enough to fill the sockets' buffers at once.
-        write(folder, "long", &TinyLlama { context_length: 1 << 16, ..quick() });
+        write(folder, "long", &TinyModel { context_length: 1 << 16, ..quick() });
     });
     let mut body = endless("long");
     body["logprobs"] = json!(20);

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use loader::fixture::{FixtureTensor, FixtureValue, GgufWriter, TinyLlama, tiny_llama};
+use loader::fixture::{FixtureTensor, FixtureValue, GgufWriter, TinyModel, tiny_model};
 use loader::gguf::TensorType;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ fn spoiled(variants: Vec<(&str, GgufWriter)>) {
 }
 
 fn changed(change: impl FnOnce(&mut GgufWriter)) -> GgufWriter {
-    let mut writer = tiny_llama(&quick());
+    let mut writer = tiny_model(&quick());
     change(&mut writer);
     writer
 }
@@ -328,7 +328,7 @@ fn row_10_links_to_nothing_and_in_circles() {
 fn row_13_deleted_then_asked_for_cold() {
     let server = Server::serving(|folder| {
         good(folder);
-        write(folder, "gone", &TinyLlama { seed: 2, ..quick() });
+        write(folder, "gone", &TinyModel { seed: 2, ..quick() });
     });
     server.answers("gone");
     fs::remove_file(server.models_dir().join("gone.gguf")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use loader::fixture::{GgufWriter, TinyLlama, tiny_llama};
+use loader::fixture::{GgufWriter, TinyModel, tiny_model};
 use serde_json::{Map, Value, json};
 
 /// The id of the token of the byte 0; the other bytes follow. Below are the control tokens.
@@ -11,19 +11,19 @@ pub(crate) const FIRST_BYTE_ID: u32 = 3;
 pub(crate) const VOCABULARY: u32 = 275;
 
 /// A model that loads and answers in milliseconds. Trained for 512 positions.
-pub(crate) fn quick() -> TinyLlama {
-    TinyLlama::default()
+pub(crate) fn quick() -> TinyModel {
+    TinyModel::default()
 }
 
 /// A model of 18 MB that takes about a millisecond for a token, and minutes to fill its context: what it does can be
 /// interrupted.
-pub(crate) fn slow() -> TinyLlama {
-    TinyLlama { layers: 8, hidden: 256, ffn: 512, kv_heads: 1, context_length: 1 << 16, ..TinyLlama::default() }
+pub(crate) fn slow() -> TinyModel {
+    TinyModel { layers: 8, hidden: 256, ffn: 512, kv_heads: 1, context_length: 1 << 16, ..TinyModel::default() }
 }
 
 /// Writes `shape` as `name`.gguf.
-pub(crate) fn write(folder: &Path, name: &str, shape: &TinyLlama) {
-    write_file(folder, name, &tiny_llama(shape));
+pub(crate) fn write(folder: &Path, name: &str, shape: &TinyModel) {
+    write_file(folder, name, &tiny_model(shape));
 }
 
 /// Writes a file that may be spoiled as `name`.gguf.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Barrier;
 
-use loader::fixture::TinyLlama;
+use loader::fixture::TinyModel;
 use serde_json::{Value, json};
 
 use crate::client::{Response, until};
@@ -19,7 +19,7 @@ fn ask(model: &str) -> Value {
 /// Models of 8 MiB and a bit, of which two fit 20 MiB.
 fn large(folder: &Path, names: &[&str]) {
     for name in names {
-        write(folder, name, &TinyLlama { padding_bytes: 8 * MIB, ..quick() });
+        write(folder, name, &TinyModel { padding_bytes: 8 * MIB, ..quick() });
     }
 }
 
@@ -230,7 +230,7 @@ fn two_fit_with_busy() -> Server {
     let options = Options::with_models(|folder| {
         write(folder, "busy", &slow());
         for name in ["b", "c"] {
-            write(folder, name, &TinyLlama { padding_bytes: 40 * MIB, ..quick() });
+            write(folder, name, &TinyModel { padding_bytes: 40 * MIB, ..quick() });
         }
     });
     options.flag("--memory-budget", "80MiB").start()
@@ -293,7 +293,7 @@ fn everyone_is_answered_while_answers_dispose_of_the_model() {
 fn row_36_larger_than_the_budget() {
     let options = Options::with_models(|folder| {
         good(folder);
-        write(folder, "huge", &TinyLlama { padding_bytes: 32 * MIB, ..quick() });
+        write(folder, "huge", &TinyModel { padding_bytes: 32 * MIB, ..quick() });
     });
     let server = options.flag("--memory-budget", "16MiB").start();
     server.answers("good");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 
-use loader::fixture::TinyLlama;
+use loader::fixture::TinyModel;
 use serde_json::{Value, json};
 
 use crate::client::text_of;
@@ -68,7 +68,7 @@ fn row_11_grown_or_rewritten_while_serving() {
 
 #[test]
 fn row_12_replaced_by_rename_while_serving() {
-    let (old, new) = (slow(), TinyLlama { seed: 99, ..slow() });
+    let (old, new) = (slow(), TinyModel { seed: 99, ..slow() });
     let server = Server::serving(|folder| {
         good(folder);
         write(folder, "swapped", &old);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use loader::fixture::{SPECIAL_TOKENS, TinyLlama};
+use loader::fixture::{SPECIAL_TOKENS, TinyModel};
 use serde_json::{Value, json};
 
 use crate::models::{FIRST_BYTE_ID, byte_ids, good, quick, write};
@@ -22,7 +22,7 @@ fn row_16_a_megabyte_of_one_character() {
     let server = Server::serving(|folder| {
         good(folder);
         // A context in which a megabyte may fit until it is tokenized.
-        write(folder, "wide", &TinyLlama { context_length: 1 << 18, ..quick() });
+        write(folder, "wide", &TinyModel { context_length: 1 << 18, ..quick() });
     });
     let texts = ["a", " ", "é", "1", "'s", "e\u{301}"].map(|one| one.repeat((1 << 20) / one.len()));
     for text in &texts {
