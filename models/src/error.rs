@@ -6,7 +6,7 @@ use loader::gguf::FormatError;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The file's architecture is not one of ours.
-    #[error("architecture `{name}` is not supported (supported: llama)")]
+    #[error("architecture `{name}` is not supported (supported: {})", crate::architecture::supported().collect::<Vec<_>>().join(", "))]
     UnsupportedArchitecture {
         /// `general.architecture` of the file.
         name: String,
@@ -66,6 +66,12 @@ pub enum ModelError {
     /// A vector of 32-bit floats does not lie on a border of four bytes.
     #[error("tensor `{name}` is not aligned to its element")]
     Unaligned {
+        /// The tensor.
+        name: String,
+    },
+    /// A tensor of hyperparameters has a value that no working model has.
+    #[error("tensor `{name}` holds impossible values")]
+    ImpossibleTensor {
         /// The tensor.
         name: String,
     },

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product};
+use loader::Artifact;
 
 use crate::Model;
 use crate::generation::Wanted;
 use crate::limits::SCORED_POSITIONS_AT_ONCE;
-use crate::plan::Layer;
+use crate::plan::{Activation, Attention, FeedForward, Linear};
 
 /// Runs steps of any model on the kernels' threads, one at a time.
 pub struct Executor {
@@ -98,67 +99,65 @@ impl Executor {
         let embedding = plan.token_embedding.matrix(model.artifact());
         for (token, row) in run.tokens.iter().zip(self.arena.hidden.chunks_exact_mut(plan.hidden)) {
             embedding.dequantize_row(*token as usize, row);
+            row.iter_mut().for_each(|x| *x *= plan.embedding_scale);
         }
         for (index, layer) in plan.layers.iter().enumerate() {
-            self.attention(model, layer, (index, run.position), cache);
-            self.feed_forward(model, layer);
+            self.attention(model, &layer.attention, (index, run.position), cache);
+            self.feed_forward(model, &layer.feed_forward);
         }
         self.head(model, run, each);
     }
 
-    fn attention(&mut self, model: &Model, layer: &Layer, (index, position): (usize, usize), cache: &mut KvCache) {
+    fn attention(&mut self, model: &Model, layer: &Attention, (index, position): (usize, usize), cache: &mut KvCache) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
-        let arena = &mut self.arena;
-        let gain = layer.attention_norm.values(artifact);
-        kernels.rms_norm(&arena.hidden, gain, plan.rms_epsilon, &mut arena.normed);
-        kernels.activate(&mut arena.input, &arena.normed, plan.hidden);
-        kernels.products(
-            &arena.input,
-            &mut [
-                Product { weights: layer.query.matrix(artifact), out: &mut arena.query },
-                Product { weights: layer.key.matrix(artifact), out: &mut arena.key },
-                Product { weights: layer.value.matrix(artifact), out: &mut arena.value },
-            ],
-        );
-        kernels.rope(&mut arena.query, model.rope(), plan.heads, position);
-        kernels.rope(&mut arena.key, model.rope(), plan.kv_heads, position);
-        kernels.kv_write(cache, index, position, &arena.key, &arena.value);
-        #[expect(clippy::cast_precision_loss, reason = "a head is far narrower than 2^24")]
-        let scale = 1.0 / (plan.head_dim as f32).sqrt();
+        let Arena { hidden, normed, query, key, value, attended, projected, input, .. } = &mut self.arena;
+        kernels.rms_norm(hidden, layer.norm.values(artifact), plan.rms_epsilon, normed);
+        kernels.activate(input, normed, plan.hidden);
+        let outputs = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
+        linear(kernels, artifact, input, outputs);
+        if let Some(norms) = &layer.head_norms {
+            kernels.rms_norm_in_place(query, norms.query.values(artifact), plan.rms_epsilon);
+            kernels.rms_norm_in_place(key, norms.key.values(artifact), plan.rms_epsilon);
+        }
+        if let Some(rope) = layer.rope {
+            kernels.rope(query, &model.ropes()[rope], plan.heads, position);
+            kernels.rope(key, &model.ropes()[rope], plan.kv_heads, position);
+        }
+        kernels.kv_write(cache, index, position, key, value);
         kernels.attention(AttentionCall {
-            q: &arena.query,
+            q: query,
             kv: cache,
             layer: index,
             heads: plan.heads,
             first_position: position,
-            window: None,
-            scale,
-            out: &mut arena.attended,
+            window: layer.window,
+            scale: layer.scale,
+            out: attended,
         });
-        kernels.activate(&mut arena.input, &arena.attended, plan.heads * plan.head_dim);
-        let weights = layer.attention_output.matrix(artifact);
-        kernels.products(&arena.input, &mut [Product { weights, out: &mut arena.projected }]);
-        kernels.add(&mut arena.hidden, &arena.projected);
+        kernels.activate(input, attended, plan.heads * plan.head_dim);
+        linear(kernels, artifact, input, [(&layer.output, &mut *projected)]);
+        if let Some(gain) = &layer.post_norm {
+            kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
+        }
+        kernels.add(hidden, projected);
     }
 
-    fn feed_forward(&mut self, model: &Model, layer: &Layer) {
+    fn feed_forward(&mut self, model: &Model, layer: &FeedForward) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
-        let arena = &mut self.arena;
-        let gain = layer.feed_forward_norm.values(artifact);
-        kernels.rms_norm(&arena.hidden, gain, plan.rms_epsilon, &mut arena.normed);
-        kernels.activate(&mut arena.input, &arena.normed, plan.hidden);
-        kernels.products(
-            &arena.input,
-            &mut [
-                Product { weights: layer.gate.matrix(artifact), out: &mut arena.gate },
-                Product { weights: layer.up.matrix(artifact), out: &mut arena.up },
-            ],
-        );
-        kernels.silu_mul(&arena.gate, &arena.up, &mut arena.gated);
-        kernels.activate(&mut arena.input, &arena.gated, plan.feed_forward);
-        let weights = layer.down.matrix(artifact);
-        kernels.products(&arena.input, &mut [Product { weights, out: &mut arena.projected }]);
-        kernels.add(&mut arena.hidden, &arena.projected);
+        let Arena { hidden, normed, gate, up, gated, projected, input, .. } = &mut self.arena;
+        kernels.rms_norm(hidden, layer.norm.values(artifact), plan.rms_epsilon, normed);
+        kernels.activate(input, normed, plan.hidden);
+        linear(kernels, artifact, input, [(&layer.gate, &mut *gate), (&layer.up, &mut *up)]);
+        match plan.activation {
+            Activation::Silu => kernels.silu_mul(gate, up, gated),
+            Activation::GeluTanh => kernels.gelu_mul(gate, up, gated),
+        }
+        kernels.activate(input, gated, plan.feed_forward);
+        linear(kernels, artifact, input, [(&layer.down, &mut *projected)]);
+        if let Some(gain) = &layer.post_norm {
+            kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
+        }
+        kernels.add(hidden, projected);
     }
 
     fn head(&mut self, model: &Model, run: Run<'_>, each: &mut dyn FnMut(usize, &[f32])) {
@@ -188,8 +187,24 @@ impl Executor {
         self.kernels.rms_norm(hidden, plan.output_norm.values(artifact), plan.rms_epsilon, normed);
         self.kernels.activate(&mut arena.input, normed, plan.hidden);
         self.logits.resize(positions.len() * plan.vocabulary, 0.0);
-        let weights = plan.output.matrix(artifact);
-        self.kernels.products(&arena.input, &mut [Product { weights, out: &mut self.logits }]);
+        linear(&self.kernels, artifact, &arena.input, [(&plan.output, &mut self.logits)]);
+    }
+}
+
+/// Products of one input with several matrices, and their biases.
+fn linear<const N: usize>(
+    kernels: &Kernels,
+    artifact: &Artifact,
+    input: &Activations,
+    outputs: [(&Linear, &mut Vec<f32>); N],
+) {
+    let biases = outputs.each_ref().map(|(linear, _)| linear.bias.as_ref());
+    let mut products = outputs.map(|(linear, out)| Product { weights: linear.weight.matrix(artifact), out });
+    kernels.products(input, &mut products);
+    for (product, bias) in products.into_iter().zip(biases) {
+        if let Some(bias) = bias {
+            kernels.add_to_rows(product.out, bias.values(artifact));
+        }
     }
 }
 

@@ -7,13 +7,13 @@ use loader::{Artifact, MapError};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
-use crate::plan::{Layer, Plan, Weight};
+use crate::plan::{Attention, FeedForward, Layer, Plan, Rope};
 
 /// A model ready to compute. Dropping the last holder unmaps the file.
 pub struct Model {
     artifact: Artifact,
     descriptor: Arc<Descriptor>,
-    rope: RopeTable,
+    ropes: Vec<RopeTable>,
 }
 
 impl std::fmt::Debug for Model {
@@ -31,9 +31,10 @@ impl Model {
     pub fn new(artifact: Artifact, descriptor: Arc<Descriptor>) -> Self {
         assert_eq!(artifact.identity(), descriptor.identity(), "a descriptor belongs to one file");
         let plan = &descriptor.plan;
-        let factors = plan.rope.frequency_factors.as_ref().map(|gain| gain.values(&artifact));
-        let rope = RopeTable::new(plan.head_dim, plan.rope.dimensions, plan.rope.base, plan.rope.style, factors);
-        Self { artifact, descriptor, rope }
+        let table =
+            |rope: &Rope| RopeTable::new(plan.head_dim, rope.dimensions, rope.base, rope.style, Some(&rope.divisors));
+        let ropes = plan.ropes.iter().map(table).collect();
+        Self { artifact, descriptor, ropes }
     }
 
     /// The mapped file.
@@ -54,10 +55,10 @@ impl Model {
         &self.descriptor.plan
     }
 
-    /// Sines and cosines of its positions.
+    /// Sines and cosines of its positions, one table for each of [`Plan::ropes`].
     #[must_use]
-    pub fn rope(&self) -> &RopeTable {
-        &self.rope
+    pub fn ropes(&self) -> &[RopeTable] {
+        &self.ropes
     }
 
     /// Shape of a sequence's key-value cache.
@@ -81,10 +82,11 @@ impl Model {
     /// Asks the system to bring the weights into memory in the order a step reads them. Best effort.
     pub fn populate(&self) {
         let file = self.artifact.file();
-        for Layer { query, key, value, attention_output, gate, up, down, .. } in &self.plan().layers {
-            let ranges = [key, value, attention_output, gate, up, down].map(Weight::range);
-            let layer =
-                ranges.into_iter().fold(query.range(), |all, one| all.start.min(one.start)..all.end.max(one.end));
+        for Layer { attention: Attention { query, key, value, output, .. }, feed_forward } in &self.plan().layers {
+            let FeedForward { gate, up, down, .. } = feed_forward;
+            let ranges = [key, value, output, gate, up, down].map(|linear| linear.weight.range());
+            let query = query.weight.range();
+            let layer = ranges.into_iter().fold(query, |all, one| all.start.min(one.start)..all.end.max(one.end));
             if file.populate(layer).is_err() {
                 return;
             }

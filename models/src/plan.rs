@@ -1,15 +1,13 @@
 //! What an architecture computes, written once: hyperparameters, and which mapped tensor serves where.
 //!
-//! A plan owns no weights: a [`Weight`] names a range of the file, and [`Weight::matrix`] borrows it from the mapping.
-//! Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
+//! A plan owns no weights: a [`Weight`] or [`Vector`] names a range of the file and borrows it from the mapping when it
+//! is asked for. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use kernels::{Matrix, RopeStyle, WeightType};
 use loader::Artifact;
-use loader::gguf::TensorType;
-
-use crate::ModelError;
 
 /// A decoder-only transformer over tensors of one file.
 #[derive(Debug)]
@@ -32,69 +30,127 @@ pub struct Plan {
     pub vocabulary: usize,
     /// Added to the mean square before its root is taken.
     pub rms_epsilon: f32,
-    /// Rotary position embedding.
-    pub rope: Rope,
+    /// Factor of a token's embedding; 1 where the architecture has none.
+    pub embedding_scale: f32,
+    /// What the gate of the feed-forward network goes through.
+    pub activation: Activation,
+    /// Rotary position embeddings that layers choose from.
+    pub ropes: Vec<Rope>,
     /// Embedding of a token: \[vocabulary, hidden\].
     pub token_embedding: Weight,
     /// Gain of the last norm: \[hidden\].
-    pub output_norm: Gain,
+    pub output_norm: Vector,
     /// The head: \[vocabulary, hidden\]; the embedding itself where they are tied.
-    pub output: Weight,
+    pub output: Linear,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
 }
 
-/// Rotary position embedding (arXiv:2104.09864).
-#[derive(Debug)]
+/// The function of a gated feed-forward network (arXiv:2002.05202).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// x / (1 + e⁻ˣ).
+    Silu,
+    /// GELU by its tanh approximation (arXiv:1606.08415).
+    GeluTanh,
+}
+
+/// Rotary position embedding (arXiv:2104.09864): the angle of pair i at position p is
+/// p · base^(−2i / dimensions) / divisors\[i\].
+#[derive(Clone, Debug)]
 pub struct Rope {
-    /// Dimensions of a head that turn.
+    /// Dimensions of a head that turn: even.
     pub dimensions: usize,
     /// Base of the frequencies.
     pub base: f32,
     /// Which dimensions form a pair.
     pub style: RopeStyle,
-    /// Divisors of the frequencies, \[dimensions / 2\], as Llama 3.1 stores them.
-    pub frequency_factors: Option<Gain>,
+    /// Divisors of the frequencies, one for each pair: whatever stretches the context. Finite and above zero.
+    pub divisors: Vec<f32>,
 }
 
-/// One transformer layer: attention, then a gated feed-forward network, each after a norm and added to its input.
+/// One transformer layer: attention, then a gated feed-forward network, each added to its input.
 #[derive(Debug)]
 pub struct Layer {
-    /// Gain before attention: \[hidden\].
-    pub attention_norm: Gain,
+    /// Attention.
+    pub attention: Attention,
+    /// The feed-forward network.
+    pub feed_forward: FeedForward,
+}
+
+/// norm → queries, keys, values → their norms → RoPE → attention → output → norm.
+#[derive(Debug)]
+pub struct Attention {
+    /// Gain of the norm before: \[hidden\].
+    pub norm: Vector,
     /// Queries: \[heads · head_dim, hidden\].
-    pub query: Weight,
+    pub query: Linear,
     /// Keys: \[kv_heads · head_dim, hidden\].
-    pub key: Weight,
+    pub key: Linear,
     /// Values: \[kv_heads · head_dim, hidden\].
-    pub value: Weight,
+    pub value: Linear,
+    /// Norms of each head's query and key.
+    pub head_norms: Option<HeadNorms>,
+    /// Which of [`Plan::ropes`] turns queries and keys; none leaves them without a position.
+    pub rope: Option<usize>,
+    /// How many positions a token sees, its own included; none for all before it.
+    pub window: Option<NonZeroUsize>,
+    /// Factor of the scores.
+    pub scale: f32,
     /// Back to the hidden state: \[hidden, heads · head_dim\].
-    pub attention_output: Weight,
-    /// Gain before the feed-forward network: \[hidden\].
-    pub feed_forward_norm: Gain,
+    pub output: Linear,
+    /// Gain of the norm of what is added to the hidden state: \[hidden\].
+    pub post_norm: Option<Vector>,
+}
+
+/// Gains of the norms of single heads, before RoPE: \[head_dim\] each.
+#[derive(Debug)]
+pub struct HeadNorms {
+    /// Of a query.
+    pub query: Vector,
+    /// Of a key.
+    pub key: Vector,
+}
+
+/// norm → activation(gate) · up → down → norm.
+#[derive(Debug)]
+pub struct FeedForward {
+    /// Gain of the norm before: \[hidden\].
+    pub norm: Vector,
     /// Gate: \[feed_forward, hidden\].
-    pub gate: Weight,
+    pub gate: Linear,
     /// Up: \[feed_forward, hidden\].
-    pub up: Weight,
+    pub up: Linear,
     /// Down: \[hidden, feed_forward\].
-    pub down: Weight,
+    pub down: Linear,
+    /// Gain of the norm of what is added to the hidden state: \[hidden\].
+    pub post_norm: Option<Vector>,
+}
+
+/// A product with a matrix, and what is added to it.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// The matrix: \[rows, width\].
+    pub weight: Weight,
+    /// The bias: \[rows\].
+    pub bias: Option<Vector>,
 }
 
 /// A matrix in the file.
 #[derive(Clone, Debug)]
 pub struct Weight {
-    name: String,
-    ty: WeightType,
-    rows: usize,
-    width: usize,
-    range: Range<usize>,
+    pub(crate) name: String,
+    pub(crate) ty: WeightType,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    pub(crate) range: Range<usize>,
 }
 
-/// A vector of 32-bit floats in the file.
+/// A vector of 32-bit floats in the file: a norm's gain, a product's bias.
 #[derive(Clone, Debug)]
-pub struct Gain {
-    name: String,
-    range: Range<usize>,
+pub struct Vector {
+    pub(crate) name: String,
+    pub(crate) range: Range<usize>,
 }
 
 impl Weight {
@@ -110,6 +166,12 @@ impl Weight {
         (self.rows, self.width)
     }
 
+    /// How its weights are stored.
+    #[must_use]
+    pub fn ty(&self) -> WeightType {
+        self.ty
+    }
+
     /// Where it lies in the file, in bytes.
     pub(crate) fn range(&self) -> Range<usize> {
         self.range.clone()
@@ -123,7 +185,7 @@ impl Weight {
     }
 }
 
-impl Gain {
+impl Vector {
     /// The vector, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
     pub fn values<'a>(&self, artifact: &'a Artifact) -> &'a [f32] {
@@ -135,90 +197,4 @@ impl Gain {
     pub fn name(&self) -> &str {
         &self.name
     }
-}
-
-/// Takes tensors out of an artifact by name, checks them, and in the end refuses what nobody took.
-pub(crate) struct TensorSource<'a> {
-    artifact: &'a Artifact,
-    architecture: &'static str,
-    taken: usize,
-}
-
-impl<'a> TensorSource<'a> {
-    pub(crate) fn new(artifact: &'a Artifact, architecture: &'static str) -> Self {
-        Self { artifact, architecture, taken: 0 }
-    }
-
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.artifact.tensor(name).is_some()
-    }
-
-    pub(crate) fn weight(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight, ModelError> {
-        let (ty, range) = self.take(name, &[width as u64, rows as u64])?;
-        let unsupported = || ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() };
-        let ty = weight_type(ty).ok_or_else(unsupported)?;
-        let bytes = &self.artifact.file().bytes()[range.clone()];
-        if Matrix::new(ty, rows, width, bytes).is_err() {
-            return Err(unsupported());
-        }
-        Ok(Weight { name: name.to_owned(), ty, rows, width, range })
-    }
-
-    pub(crate) fn gain(&mut self, name: &str, width: usize) -> Result<Gain, ModelError> {
-        let (ty, range) = self.take(name, &[width as u64])?;
-        if ty != TensorType::F32 {
-            return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() });
-        }
-        if bytemuck::try_cast_slice::<u8, f32>(&self.artifact.file().bytes()[range.clone()]).is_err() {
-            return Err(ModelError::Unaligned { name: name.to_owned() });
-        }
-        Ok(Gain { name: name.to_owned(), range })
-    }
-
-    fn take(&mut self, name: &str, expected: &[u64]) -> Result<(TensorType, Range<usize>), ModelError> {
-        let missing = || ModelError::MissingTensor { name: name.to_owned() };
-        let tensor = self.artifact.tensor(name).ok_or_else(missing)?;
-        let range = self.artifact.tensor_range(name).ok_or_else(missing)?;
-        if tensor.dims != expected {
-            return Err(ModelError::TensorShape {
-                name: name.to_owned(),
-                found: tensor.dims.to_vec(),
-                expected: expected.to_vec(),
-            });
-        }
-        self.taken += 1;
-        Ok((tensor.ty, range))
-    }
-
-    /// Refuses the first tensor that no one took. `used` tells whether a name belongs to the plan.
-    pub(crate) fn finish(&self, used: impl Fn(&str) -> bool) -> Result<(), ModelError> {
-        if self.taken == self.artifact.header().tensor_count() {
-            return Ok(());
-        }
-        match self.artifact.tensors().find(|tensor| !used(tensor.name)) {
-            Some(tensor) => {
-                Err(ModelError::UnsupportedTensor { name: tensor.name.to_owned(), architecture: self.architecture })
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-fn weight_type(ty: TensorType) -> Option<WeightType> {
-    Some(match ty {
-        TensorType::F32 => WeightType::F32,
-        TensorType::F16 => WeightType::F16,
-        TensorType::Q4_0 => WeightType::Q4_0,
-        TensorType::Q4_1 => WeightType::Q4_1,
-        TensorType::Q5_0 => WeightType::Q5_0,
-        TensorType::Q8_0 => WeightType::Q8_0,
-        TensorType::Q4K => WeightType::Q4K,
-        TensorType::Q6K => WeightType::Q6K,
-        _ => return None,
-    })
-}
-
-/// The loader's name for a weight's type.
-pub(crate) fn stored_type(weight: &Weight) -> WeightType {
-    weight.ty
 }

@@ -5,16 +5,17 @@
 //! and a peer in benchmarks, not a way to serve.
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 
 use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
-use candle_nn::rotary_emb::rope_i;
-use kernels::WeightType;
+use candle_nn::rotary_emb::{rope, rope_i};
+use kernels::{RopeStyle, WeightType};
 use loader::Artifact;
 
 use crate::Model;
-use crate::plan::{Gain, Layer, Plan, Weight, stored_type};
+use crate::plan::{Activation, Attention, FeedForward, Linear, Rope, Vector, Weight};
 
 /// Logits of every position of `tokens`: \[tokens, vocabulary\], row by row.
 ///
@@ -23,36 +24,60 @@ use crate::plan::{Gain, Layer, Plan, Weight, stored_type};
 pub fn logits(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
     let (plan, artifact) = (model.plan(), model.artifact());
     let embedding = weight(&plan.token_embedding, artifact)?;
-    let mut hidden = embedding.embedding(&Tensor::new(tokens, &Device::Cpu)?)?;
-    let rotation = Rotation::new(plan, artifact, tokens.len())?;
+    let embedded = embedding.embedding(&Tensor::new(tokens, &Device::Cpu)?)?;
+    let mut hidden = (embedded * f64::from(plan.embedding_scale))?;
+    let rotations = plan.ropes.iter().map(|rope| Rotation::new(rope, tokens.len())).collect::<Result<Vec<_>>>()?;
     for layer in &plan.layers {
-        let normed = norm(&hidden, &layer.attention_norm, plan, artifact)?;
-        hidden = (hidden + attention(&normed, layer, &rotation, model)?)?;
-        let normed = norm(&hidden, &layer.feed_forward_norm, plan, artifact)?;
-        let gate = silu(&product(&layer.gate, artifact, &normed)?)?;
-        let inner = (gate * product(&layer.up, artifact, &normed)?)?;
-        hidden = (hidden + product(&layer.down, artifact, &inner)?)?;
+        hidden = (&hidden + attention(&hidden, &layer.attention, &rotations, model)?)?;
+        hidden = (&hidden + feed_forward(&hidden, &layer.feed_forward, model)?)?;
     }
-    let normed = norm(&hidden, &plan.output_norm, plan, artifact)?;
-    product(&plan.output, artifact, &normed)?.flatten_all()?.to_vec1()
+    let normed = norm(&hidden, &plan.output_norm, model)?;
+    linear(&plan.output, artifact, &normed)?.flatten_all()?.to_vec1()
 }
 
-fn attention(normed: &Tensor, layer: &Layer, rotation: &Rotation, model: &Model) -> Result<Tensor> {
+fn attention(hidden: &Tensor, layer: &Attention, rotations: &[Rotation], model: &Model) -> Result<Tensor> {
     let (plan, artifact) = (model.plan(), model.artifact());
-    let heads = |weights: &Weight, heads: usize| -> Result<Tensor> {
-        let projected = product(weights, artifact, normed)?;
-        projected.reshape((1, (), heads, plan.head_dim))?.transpose(1, 2)?.contiguous()
+    let normed = norm(hidden, &layer.norm, model)?;
+    let heads = |weights: &Linear, gain: Option<&Vector>, heads: usize| -> Result<Tensor> {
+        let projected = linear(weights, artifact, &normed)?.reshape(((), heads, plan.head_dim))?;
+        let projected = gain.map_or(Ok(projected.clone()), |gain| norm(&projected, gain, model))?;
+        projected.unsqueeze(0)?.transpose(1, 2)?.contiguous()
     };
-    let query = rotation.turn(&heads(&layer.query, plan.heads)?)?;
-    let key = rotation.turn(&heads(&layer.key, plan.kv_heads)?)?;
-    let value = heads(&layer.value, plan.kv_heads)?;
+    let turned = |x: Tensor| layer.rope.map_or(Ok(x.clone()), |rope| rotations[rope].turn(&x));
+    let norms = layer.head_norms.as_ref();
+    let query = turned(heads(&layer.query, norms.map(|norms| &norms.query), plan.heads)?)?;
+    let key = turned(heads(&layer.key, norms.map(|norms| &norms.key), plan.kv_heads)?)?;
+    let value = heads(&layer.value, None, plan.kv_heads)?;
     let group = plan.heads / plan.kv_heads;
     let (key, value) = (spread(&key, group)?, spread(&value, group)?);
-    let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? / (plan.head_dim as f64).sqrt())?;
-    let scores = scores.broadcast_add(&rotation.mask)?;
+    let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? * f64::from(layer.scale))?;
+    let scores = scores.broadcast_add(&mask(scores.dim(D::Minus1)?, layer.window)?)?;
     let attended = softmax_last_dim(&scores)?.matmul(&value)?;
     let attended = attended.transpose(1, 2)?.contiguous()?.reshape(((), plan.heads * plan.head_dim))?;
-    product(&layer.attention_output, artifact, &attended)
+    let output = linear(&layer.output, artifact, &attended)?;
+    layer.post_norm.as_ref().map_or(Ok(output.clone()), |gain| norm(&output, gain, model))
+}
+
+fn feed_forward(hidden: &Tensor, layer: &FeedForward, model: &Model) -> Result<Tensor> {
+    let artifact = model.artifact();
+    let normed = norm(hidden, &layer.norm, model)?;
+    let gate = linear(&layer.gate, artifact, &normed)?;
+    let gate = match model.plan().activation {
+        Activation::Silu => silu(&gate)?,
+        Activation::GeluTanh => gate.gelu()?,
+    };
+    let inner = (gate * linear(&layer.up, artifact, &normed)?)?;
+    let output = linear(&layer.down, artifact, &inner)?;
+    layer.post_norm.as_ref().map_or(Ok(output.clone()), |gain| norm(&output, gain, model))
+}
+
+/// What is added to the scores so that a position sees itself and those before it, within the window.
+fn mask(tokens: usize, window: Option<NonZeroUsize>) -> Result<Tensor> {
+    let hidden = |row: usize, column: usize| column > row || window.is_some_and(|window| row - column >= window.get());
+    let mask: Vec<f32> = (0..tokens)
+        .flat_map(|row| (0..tokens).map(move |column| if hidden(row, column) { f32::NEG_INFINITY } else { 0.0 }))
+        .collect();
+    Tensor::from_vec(mask, (1, 1, tokens, tokens), &Device::Cpu)
 }
 
 /// Each key or value head once for every query head of its group.
@@ -64,38 +89,32 @@ fn spread(x: &Tensor, group: usize) -> Result<Tensor> {
 struct Rotation {
     cos: Tensor,
     sin: Tensor,
-    mask: Tensor,
     dimensions: usize,
+    style: RopeStyle,
 }
 
 impl Rotation {
-    fn new(plan: &Plan, artifact: &Artifact, tokens: usize) -> Result<Self> {
-        let pairs = plan.rope.dimensions / 2;
-        let factors = plan.rope.frequency_factors.as_ref().map(|gain| gain.values(artifact));
+    fn new(rope: &Rope, tokens: usize) -> Result<Self> {
+        let pairs = rope.dimensions / 2;
         let angle = |position: usize, pair: usize| {
-            let exponent = 2.0 * pair as f64 / plan.rope.dimensions as f64;
-            let divisor = factors.map_or(1.0, |factors| f64::from(factors[pair]));
-            position as f64 / f64::from(plan.rope.base).powf(exponent) / divisor
+            let exponent = 2.0 * pair as f64 / rope.dimensions as f64;
+            position as f64 / f64::from(rope.base).powf(exponent) / f64::from(rope.divisors[pair])
         };
         let angles: Vec<f64> = (0..tokens)
             .flat_map(|position| (0..pairs).map(move |pair| (position, pair)))
             .map(|(position, pair)| angle(position, pair))
             .collect();
         let angles = Tensor::from_vec(angles, (tokens, pairs), &Device::Cpu)?.to_dtype(DType::F32)?;
-        let mask: Vec<f32> = (0..tokens)
-            .flat_map(|row| (0..tokens).map(move |column| if column > row { f32::NEG_INFINITY } else { 0.0 }))
-            .collect();
-        Ok(Self {
-            cos: angles.cos()?,
-            sin: angles.sin()?,
-            mask: Tensor::from_vec(mask, (1, 1, tokens, tokens), &Device::Cpu)?,
-            dimensions: plan.rope.dimensions,
-        })
+        Ok(Self { cos: angles.cos()?, sin: angles.sin()?, dimensions: rope.dimensions, style: rope.style })
     }
 
     fn turn(&self, x: &Tensor) -> Result<Tensor> {
         let width = x.dim(D::Minus1)?;
-        let turned = rope_i(&x.narrow(3, 0, self.dimensions)?.contiguous()?, &self.cos, &self.sin)?;
+        let turning = x.narrow(3, 0, self.dimensions)?.contiguous()?;
+        let turned = match self.style {
+            RopeStyle::Interleaved => rope_i(&turning, &self.cos, &self.sin)?,
+            RopeStyle::Halves => rope(&turning, &self.cos, &self.sin)?,
+        };
         if width == self.dimensions {
             return Ok(turned);
         }
@@ -103,18 +122,23 @@ impl Rotation {
     }
 }
 
-fn norm(x: &Tensor, gain: &Gain, plan: &Plan, artifact: &Artifact) -> Result<Tensor> {
-    let gain = Tensor::from_slice(gain.values(artifact), plan.hidden, &Device::Cpu)?;
-    rms_norm(&x.contiguous()?, &gain, plan.rms_epsilon)
+/// The norm of rows as wide as `gain`.
+fn norm(x: &Tensor, gain: &Vector, model: &Model) -> Result<Tensor> {
+    rms_norm(&x.contiguous()?, &vector(gain, model.artifact())?, model.plan().rms_epsilon)
 }
 
-fn product(weights: &Weight, artifact: &Artifact, x: &Tensor) -> Result<Tensor> {
-    candle_nn::Linear::new(weight(weights, artifact)?, None).forward(x)
+fn linear(linear: &Linear, artifact: &Artifact, x: &Tensor) -> Result<Tensor> {
+    let bias = linear.bias.as_ref().map(|bias| vector(bias, artifact)).transpose()?;
+    candle_nn::Linear::new(weight(&linear.weight, artifact)?, bias).forward(x)
+}
+
+fn vector(vector: &Vector, artifact: &Artifact) -> Result<Tensor> {
+    Tensor::new(vector.values(artifact), &Device::Cpu)
 }
 
 /// A weight as 32-bit floats, unpacked by candle.
 fn weight(weights: &Weight, artifact: &Artifact) -> Result<Tensor> {
-    let ty = match stored_type(weights) {
+    let ty = match weights.ty() {
         WeightType::F32 => GgmlDType::F32,
         WeightType::F16 => GgmlDType::F16,
         WeightType::Q4_0 => GgmlDType::Q4_0,

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod goldens;
+mod peer;
+mod peer_models;
 mod reference;
+mod refusals;
 mod requests;
 mod support;
+mod windows;

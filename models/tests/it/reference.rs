@@ -1,24 +1,12 @@
 //! The two executors over one plan: ours, and candle's plain ops over weights that candle unpacked.
 
-use loader::fixture::{Random, TinyLlama};
-use loader::gguf::TensorType;
 use models::Model;
 
-use crate::support::{executor, log_softmax, logits, smollm2, tiny};
-
-const TYPES: [TensorType; 8] = [
-    TensorType::F32,
-    TensorType::F16,
-    TensorType::Q4_0,
-    TensorType::Q4_1,
-    TensorType::Q5_0,
-    TensorType::Q8_0,
-    TensorType::Q4K,
-    TensorType::Q6K,
-];
+use crate::peer_models::{PeerModel, peer_models, prompt};
+use crate::support::{executor, log_softmax, logits, smollm2, written};
 
 /// Mean difference between the executors' log-probabilities over all positions and tokens.
-fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
+pub(crate) fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
     let ours = logits(&mut executor(), model, tokens, step);
     let theirs = models::reference::logits(model, tokens).unwrap();
     let theirs = theirs.chunks_exact(model.plan().vocabulary);
@@ -32,24 +20,17 @@ fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
     sum / count
 }
 
-fn tokens(seed: u64, count: usize, vocabulary: usize) -> Vec<u32> {
-    let mut random = Random::new(seed);
-    (0..count).map(|_| u32::try_from(random.below(vocabulary)).unwrap()).collect()
-}
-
 #[test]
-fn every_type_agrees_with_candle_however_the_prompt_is_cut() {
-    for ty in TYPES {
-        let hidden = if matches!(ty, TensorType::Q4K | TensorType::Q6K) { 256 } else { 96 };
-        let options = TinyLlama { ty, hidden, ffn: 2 * hidden, layers: 3, seed: 11, ..TinyLlama::default() };
-        let (_folder, model) = tiny(&options);
-        let tokens = tokens(5, 70, model.plan().vocabulary);
-        // Activations are rounded to 8 bits where weights are quantized; nothing is rounded for floats.
-        let bound = if matches!(ty, TensorType::F32 | TensorType::F16) { 1e-4 } else { 0.05 };
-        for step in [70, 33, 1] {
-            let difference = difference(&model, &tokens, step);
-            println!("{ty:?} in steps of {step}: mean |Δ log-probability| {difference:.6}");
-            assert!(difference < bound, "{ty:?} in steps of {step}: {difference}");
+fn every_architecture_and_type_agrees_with_candle_however_the_prompt_is_cut() {
+    let prompt = prompt();
+    for PeerModel { name, file } in peer_models() {
+        let (_folder, model) = written(&file);
+        for step in [90, 33, 1] {
+            let difference = difference(&model, &prompt, step);
+            println!("{name} in steps of {step}: mean |Δ log-probability| {difference:.6}");
+            // Activations are rounded to 8 bits where weights are quantized; nothing is rounded for floats.
+            let bound = if name.contains("-q") { 0.05 } else { 1e-4 };
+            assert!(difference < bound, "{name} in steps of {step}: {difference}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use etcetera::BaseStrategy as _;
 use kernels::{Isa, KvCache};
 use loader::Artifact;
-use loader::fixture::{TinyLlama, tiny_llama};
+use loader::fixture::{GgufWriter, TinyModel, tiny_model};
 use loader::pull::{PullRequest, Silent, pull};
 use models::executor::Run;
 use models::generation::Wanted;
@@ -27,10 +27,15 @@ pub(crate) fn open(path: &Path) -> Model {
 }
 
 /// A tiny model in a folder of its own.
-pub(crate) fn tiny(options: &TinyLlama) -> (tempfile::TempDir, Model) {
+pub(crate) fn tiny(options: &TinyModel) -> (tempfile::TempDir, Model) {
+    written(&tiny_model(options))
+}
+
+/// A model of this file, in a folder of its own.
+pub(crate) fn written(file: &GgufWriter) -> (tempfile::TempDir, Model) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
-    tiny_llama(options).write_to(&path).unwrap();
+    file.write_to(&path).unwrap();
     let model = open(&path);
     (folder, model)
 }

@@ -1,0 +1,111 @@
+//! Tensors out of an artifact by name: each is checked against the shape that the metadata implies, and in the end
+//! what nobody took refuses the file.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use kernels::{Matrix, WeightType};
+use loader::Artifact;
+use loader::gguf::TensorType;
+
+use crate::ModelError;
+use crate::plan::{Linear, Vector, Weight};
+
+/// The tensors of one file.
+pub(super) struct TensorSource<'a> {
+    artifact: &'a Artifact,
+    architecture: &'static str,
+    taken: HashSet<String>,
+}
+
+impl<'a> TensorSource<'a> {
+    pub(super) fn new(artifact: &'a Artifact, architecture: &'static str) -> Self {
+        Self { artifact, architecture, taken: HashSet::new() }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.artifact.tensor(name).is_some()
+    }
+
+    /// Rows of the matrix `name`.
+    pub(super) fn rows(&self, name: &str) -> Result<u64, ModelError> {
+        let tensor = self.artifact.tensor(name).ok_or_else(|| ModelError::MissingTensor { name: name.to_owned() })?;
+        Ok(tensor.dims.get(1).copied().unwrap_or(1))
+    }
+
+    /// The matrix `name`: \[rows, width\].
+    pub(super) fn weight(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight, ModelError> {
+        let (ty, range) = self.take(name, &[width as u64, rows as u64])?;
+        let unsupported = || ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() };
+        let ty = weight_type(ty).ok_or_else(unsupported)?;
+        let bytes = &self.artifact.file().bytes()[range.clone()];
+        if Matrix::new(ty, rows, width, bytes).is_err() {
+            return Err(unsupported());
+        }
+        Ok(Weight { name: name.to_owned(), ty, rows, width, range })
+    }
+
+    /// The vector `name`: \[width\].
+    pub(super) fn vector(&mut self, name: &str, width: usize) -> Result<Vector, ModelError> {
+        let (ty, range) = self.take(name, &[width as u64])?;
+        if ty != TensorType::F32 {
+            return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() });
+        }
+        if bytemuck::try_cast_slice::<u8, f32>(&self.artifact.file().bytes()[range.clone()]).is_err() {
+            return Err(ModelError::Unaligned { name: name.to_owned() });
+        }
+        Ok(Vector { name: name.to_owned(), range })
+    }
+
+    /// The matrix `name`.weight with the bias `name`.bias, where the file has one.
+    pub(super) fn linear(&mut self, name: &str, rows: usize, width: usize) -> Result<Linear, ModelError> {
+        let weight = self.weight(&format!("{name}.weight"), rows, width)?;
+        let bias = format!("{name}.bias");
+        let bias = if self.has(&bias) { Some(self.vector(&bias, rows)?) } else { None };
+        Ok(Linear { weight, bias })
+    }
+
+    /// The numbers of `vector`, which this source gave.
+    pub(super) fn values(&self, vector: &Vector) -> &'a [f32] {
+        vector.values(self.artifact)
+    }
+
+    fn take(&mut self, name: &str, expected: &[u64]) -> Result<(TensorType, Range<usize>), ModelError> {
+        let missing = || ModelError::MissingTensor { name: name.to_owned() };
+        let tensor = self.artifact.tensor(name).ok_or_else(missing)?;
+        let range = self.artifact.tensor_range(name).ok_or_else(missing)?;
+        if tensor.dims != expected {
+            return Err(ModelError::TensorShape {
+                name: name.to_owned(),
+                found: tensor.dims.to_vec(),
+                expected: expected.to_vec(),
+            });
+        }
+        self.taken.insert(name.to_owned());
+        Ok((tensor.ty, range))
+    }
+
+    /// Refuses the first tensor that no one took: computing without it would be wrong.
+    pub(super) fn finish(&self) -> Result<(), ModelError> {
+        match self.artifact.tensors().find(|tensor| !self.taken.contains(tensor.name)) {
+            None => Ok(()),
+            Some(tensor) => {
+                Err(ModelError::UnsupportedTensor { name: tensor.name.to_owned(), architecture: self.architecture })
+            }
+        }
+    }
+}
+
+fn weight_type(ty: TensorType) -> Option<WeightType> {
+    Some(match ty {
+        TensorType::F32 => WeightType::F32,
+        TensorType::F16 => WeightType::F16,
+        TensorType::Q4_0 => WeightType::Q4_0,
+        TensorType::Q4_1 => WeightType::Q4_1,
+        TensorType::Q5_0 => WeightType::Q5_0,
+        TensorType::Q8_0 => WeightType::Q8_0,
+        TensorType::Q4K => WeightType::Q4K,
+        TensorType::Q6K => WeightType::Q6K,
+        _ => return None,
+    })
+}
