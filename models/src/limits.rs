@@ -10,6 +10,12 @@ pub const WIDTH_MAX: u32 = 1 << 20;
 pub const CONTEXT_MAX: u32 = 1 << 24;
 /// Entries of a vocabulary.
 pub const VOCABULARY_MAX: usize = 1 << 20;
+/// Merges of a vocabulary.
+pub const MERGES_MAX: usize = 1 << 21;
+/// Slots of a table of tokens or merges that a look-up may see.
+pub const TOKEN_PROBES_MAX: usize = 256;
+/// Bytes of a text that is tokenized.
+pub const TEXT_BYTES_MAX: usize = 1 << 31;
 /// Positions of one block of the key-value cache.
 pub const KV_BLOCK_POSITIONS: usize = 32;
 /// Tokens of a prompt that one step computes: the wait of a cancellation.
@@ -18,8 +24,6 @@ pub const PREFILL_CHUNK_TOKENS: usize = 256;
 pub const STEP_BYTES_MAX: usize = 1 << 30;
 /// Positions whose logits exist at the same time when a whole prompt is scored.
 pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
-/// Bytes of a text that are tokenized at a time, or a little more.
-pub const ENCODE_WINDOW_BYTES: usize = 16 << 10;
 /// Instructions a chat template may execute.
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a chat template's source.

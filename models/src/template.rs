@@ -4,8 +4,9 @@
 //! anything but the messages.
 //!
 //! What a user writes never becomes a control token. Before rendering, each special token's text inside a message is
-//! broken by a mark (a noncharacter of Unicode that no message holds); after rendering, the prompt is split at the
-//! special tokens that are still whole, which only the template can have written, and the marks are taken out.
+//! broken by a mark (a noncharacter of Unicode that no message holds); the tokenizer then finds the special tokens that
+//! are still whole, which only the template can have written, and takes the marks out. Special are control tokens, and
+//! those user-defined ones that the template's own source spells.
 //! A mark also stands where a message begins or ends with a part of a special token, which its neighbour could complete.
 //! A template thus sees every message as it is, unless the message spells a special token or a part of one at its end.
 //!
@@ -17,7 +18,7 @@ use minijinja::{Environment, ErrorKind, Value, context};
 
 use crate::ModelError;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
-use crate::tokenizer::{Special, Start, TokenizeError, Tokenizer};
+use crate::tokenizer::{TokenizeError, Tokenizer};
 
 const NAME: &str = "chat";
 
@@ -86,7 +87,10 @@ impl ChatTemplate {
         });
         environment.add_template_owned(NAME, source.to_owned()).map_err(ModelError::Template)?;
         let text = |id: Option<u32>| id.map(|id| tokenizer.text(id)).unwrap_or_default();
-        let texts: Vec<&str> = tokenizer.special_texts().filter(|text| text.chars().nth(1).is_some()).collect();
+        // What the template writes itself is as good as a control token, whatever the file calls it.
+        let structural = |text: &&str| source.contains(text) && !text.trim().is_empty();
+        let texts = tokenizer.control_texts().chain(tokenizer.user_defined_texts().filter(structural));
+        let texts: Vec<&str> = texts.filter(|text| text.chars().nth(1).is_some()).collect();
         let special = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts).ok();
         Ok(Self {
             environment,
@@ -117,15 +121,7 @@ impl ChatTemplate {
     ) -> Result<Vec<u32>, TemplateError> {
         let mark = mark(messages).ok_or(TemplateError::NoMark)?;
         let prompt = self.render(messages, mark)?;
-        let mut ids = Vec::new();
-        for (index, piece) in prompt.pieces(self.special.as_ref()).enumerate() {
-            let special = if index % 2 == 0 { Special::Plain } else { Special::Parsed };
-            let piece: String = piece.chars().filter(|&character| character != mark).collect();
-            ids.extend(tokenizer.encode_up_to(&piece, special, Start::Bare, tokens_max.saturating_sub(ids.len()))?);
-            if ids.len() > tokens_max {
-                break;
-            }
-        }
+        let mut ids = tokenizer.encode_marked(&prompt, mark, tokens_max)?;
         if let Some(bos) = tokenizer.added_bos()
             && ids.first() != Some(&bos)
         {
@@ -134,7 +130,7 @@ impl ChatTemplate {
         Ok(ids)
     }
 
-    fn render(&self, messages: &[Message], mark: char) -> Result<Prompt, TemplateError> {
+    fn render(&self, messages: &[Message], mark: char) -> Result<String, TemplateError> {
         let messages: Vec<Value> = messages
             .iter()
             .map(|message| {
@@ -156,7 +152,7 @@ impl ChatTemplate {
         if text.len() > TEMPLATE_OUTPUT_BYTES_MAX {
             return Err(TemplateError::Budget(None));
         }
-        Ok(Prompt(text))
+        Ok(text)
     }
 
     /// `text` with the mark after the first character of each special token that it spells, overlapping ones too.
@@ -185,24 +181,6 @@ impl ChatTemplate {
 /// Where a text can be cut in two that are not empty.
 fn cuts(text: &str) -> impl Iterator<Item = usize> {
     text.char_indices().map(|(index, _)| index).skip(1)
-}
-
-/// A rendered prompt: marks still inside.
-struct Prompt(String);
-
-impl Prompt {
-    /// Text and special tokens in turns, text first (possibly empty).
-    fn pieces<'a>(&'a self, special: Option<&'a AhoCorasick>) -> impl Iterator<Item = &'a str> {
-        let mut pieces = Vec::new();
-        let mut rest = 0;
-        for found in special.into_iter().flat_map(|special| special.find_iter(&self.0)) {
-            pieces.push(&self.0[rest..found.start()]);
-            pieces.push(&self.0[found.start()..found.end()]);
-            rest = found.end();
-        }
-        pieces.push(&self.0[rest..]);
-        pieces.into_iter()
-    }
 }
 
 /// Tells an error that a template raised on purpose from one that happened to it.

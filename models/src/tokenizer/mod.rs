@@ -1,30 +1,43 @@
 //! Text to token ids and back, from a GGUF file's vocabulary.
 //!
+//! Two kinds: byte-level byte-pair encoding (`gpt2`) with the pre-tokenizers that [`split`] names, and SentencePiece's
+//! byte pairs (`llama`).
+//!
+//! The way of a text: user-defined tokens (and, in [`Special::Parsed`] text, control tokens) are found first; what is
+//! between them is cut into pieces that no token crosses, and each piece's symbols [`merge`].
+//!
 //! Invariants: control tokens come only from [`Special::Parsed`] text; [`Special::Plain`] text can never produce one,
-//! whatever it spells. Every id below [`Tokenizer::len`] has bytes; joining the bytes of the ids of a text gives the text.
+//! whatever it spells. Every id below [`Tokenizer::len`] has bytes; joining the bytes of the ids of a text gives the text
+//! (a space before it aside, where the vocabulary begins texts with one). Time is that of a sort of the text's longest
+//! piece, whatever it says.
 //!
-//! The merging itself is the `tokenizers` crate's. Here is what GGUF adds: the byte alphabet, special tokens and which
-//! of them end a text.
-//!
-//! Deliberately absent, and refused by name: SentencePiece, WordPiece, pre-tokenizers other than `smollm`.
+//! Deliberately absent, and refused by name: other kinds (`t5`, `rwkv`, …), and pre-tokenizers that are not known.
 
+mod bpe;
 mod bytes;
+mod index;
+mod merge;
+mod special;
+mod split;
+mod spm;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 
 use std::collections::BTreeSet;
 
-use aho_corasick::AhoCorasick;
 use loader::gguf::Header;
-use tokenizers::models::bpe::BPE;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::{Model as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 use crate::ModelError;
-use crate::limits::ENCODE_WINDOW_BYTES;
-use vocabulary::Vocabulary;
+use crate::limits::TEXT_BYTES_MAX;
+use bpe::Bpe;
+use merge::Merger;
+use special::{Matcher, Piece};
+use split::PreTokenizer;
+use spm::Spm;
+use vocabulary::{Role, Spelling, Vocabulary};
 
-/// How the text of special tokens is read.
+/// How the text of control tokens is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Special {
     /// As the tokens: for prompts that an operator or a template wrote.
@@ -33,43 +46,71 @@ pub enum Special {
     Plain,
 }
 
-/// Whether the model's own first token is put before a text.
+/// Whether the model's own first and last tokens are put around a text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Start {
-    /// Where the model asks for it.
+    /// Where the model asks for them.
     AsModel,
     /// Never.
     Bare,
 }
 
-/// A byte-level BPE tokenizer.
+/// A text could not be tokenized.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizeError {
+    /// It is longer than any that is tokenized.
+    #[error("the text has {bytes} bytes, the limit is {TEXT_BYTES_MAX}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// Text to ids and back.
+#[derive(Debug)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    bpe: BPE,
-    digits: Digits,
-    byte_level: ByteLevel,
-    special: Option<SpecialMatcher>,
+    kind: Kind,
+    /// Finds what is a token in any text.
+    user_defined: Option<Matcher>,
+    /// Finds control tokens as well.
+    special: Option<Matcher>,
     bos: Option<u32>,
     eos: Option<u32>,
     adds_bos: bool,
+    adds_eos: bool,
     ends: BTreeSet<u32>,
 }
 
-struct SpecialMatcher {
-    automaton: AhoCorasick,
-    ids: Vec<u32>,
+/// How what is between special tokens becomes tokens.
+#[derive(Debug)]
+enum Kind {
+    Bytes(Bpe),
+    Spaces(Spm),
 }
 
-impl std::fmt::Debug for Tokenizer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tokenizer").field("tokens", &self.len()).field("ends", &self.ends).finish_non_exhaustive()
+/// Where a piece of text stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// First of all, or after a special token.
+    Beginning,
+    /// After other text.
+    Inside,
+}
+
+/// Ids so far, how many are enough, and the memory that finding them takes.
+#[derive(Debug)]
+struct Output {
+    ids: Vec<u32>,
+    tokens_max: usize,
+    merger: Merger,
+}
+
+impl Output {
+    fn is_full(&self) -> bool {
+        self.ids.len() > self.tokens_max
     }
 }
-
-/// A text could not be tokenized: the library's own reason.
-#[derive(Debug, thiserror::Error)]
-#[error("the text cannot be tokenized")]
-pub struct TokenizeError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 impl Tokenizer {
     /// The tokenizer of a file.
@@ -77,14 +118,36 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError`] when its kind is not supported or its parts contradict each other.
     pub fn from_header(header: &Header) -> Result<Self, ModelError> {
-        only(header, "tokenizer.ggml.model", "gpt2")?;
-        only(header, "tokenizer.ggml.pre", "smollm")?;
-        if header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(false) {
-            return Err(ModelError::UnsupportedKey { key: "tokenizer.ggml.add_space_prefix".to_owned() });
+        const MODEL: &str = "tokenizer.ggml.model";
+        let model = header.string(MODEL)?.ok_or_else(|| ModelError::MissingKey { key: MODEL.to_owned() })?;
+        match model {
+            "gpt2" => Self::of_bytes(header),
+            "llama" => Self::of_spaces(header),
+            other => Err(unsupported(MODEL, other)),
         }
-        let vocabulary = Vocabulary::from_header(header)?;
-        let bpe = vocabulary.bpe(header)?;
-        let special = SpecialMatcher::new(&vocabulary)?;
+    }
+
+    fn of_bytes(header: &Header) -> Result<Self, ModelError> {
+        const PRE: &str = "tokenizer.ggml.pre";
+        const SPACE: &str = "tokenizer.ggml.add_space_prefix";
+        let name = header.string(PRE)?.ok_or_else(|| ModelError::MissingKey { key: PRE.to_owned() })?;
+        let pre_tokenizer = PreTokenizer::named(name).ok_or_else(|| unsupported(PRE, name))?;
+        if header.bool(SPACE)?.unwrap_or(false) {
+            return Err(ModelError::UnsupportedKey { key: SPACE.to_owned() });
+        }
+        let vocabulary = Vocabulary::from_header(header, Spelling::Alphabet)?;
+        let kind = Kind::Bytes(Bpe::new(header, &vocabulary, pre_tokenizer)?);
+        let defaults = Defaults { bos: None, eos: None, adds_bos: pre_tokenizer.adds_bos() };
+        Self::with(header, vocabulary, kind, defaults)
+    }
+
+    fn of_spaces(header: &Header) -> Result<Self, ModelError> {
+        let vocabulary = Vocabulary::from_header(header, Spelling::Spaces)?;
+        let kind = Kind::Spaces(Spm::new(header, &vocabulary)?);
+        Self::with(header, vocabulary, kind, Defaults { bos: Some(1), eos: Some(2), adds_bos: true })
+    }
+
+    fn with(header: &Header, vocabulary: Vocabulary, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
         let id = |key: &str| -> Result<Option<u32>, ModelError> {
             match header.u32(key)? {
                 Some(id) if id as usize >= vocabulary.len() => {
@@ -93,18 +156,20 @@ impl Tokenizer {
                 found => Ok(found),
             }
         };
-        let (bos, eos) = (id("tokenizer.ggml.bos_token_id")?, id("tokenizer.ggml.eos_token_id")?);
-        let mut ends: BTreeSet<u32> = eos.into_iter().collect();
+        let known = |id: &u32| (*id as usize) < vocabulary.len();
+        let bos = id("tokenizer.ggml.bos_token_id")?.or(defaults.bos.filter(known));
+        let eos = id("tokenizer.ggml.eos_token_id")?.or(defaults.eos.filter(known));
+        let mut ends: BTreeSet<u32> = eos.into_iter().chain(vocabulary.ending().iter().copied()).collect();
         ends.extend(id("tokenizer.ggml.eot_token_id")?);
-        ends.extend(vocabulary.ends_by_name());
+        ends.extend(id("tokenizer.ggml.eom_token_id")?);
         Ok(Self {
-            bpe,
-            digits: Digits::new(true),
-            byte_level: ByteLevel::new(false, false, true),
-            special,
+            user_defined: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined]))?,
+            special: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined, Role::Control]))?,
+            adds_bos: header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.adds_bos),
+            adds_eos: header.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+            kind,
             bos,
             eos,
-            adds_bos: header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
             ends,
             vocabulary,
         })
@@ -122,10 +187,15 @@ impl Tokenizer {
         self.len() == 0
     }
 
-    /// Memory that the tokenizer takes, in bytes: an estimate for the cache that keeps it.
+    /// Memory that the tokenizer takes, in bytes, nearly: for caches that weigh.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.vocabulary.memory_bytes()
+        let kind = match &self.kind {
+            Kind::Bytes(bpe) => bpe.memory_bytes(),
+            Kind::Spaces(spm) => spm.memory_bytes(),
+        };
+        let matchers = self.user_defined.iter().chain(&self.special).map(Matcher::memory_bytes).sum::<usize>();
+        self.vocabulary.memory_bytes() + kind + matchers
     }
 
     /// Bytes of the longest token: `text.len() / token_bytes_max()` ids is the least that a text can take.
@@ -152,6 +222,12 @@ impl Tokenizer {
         self.bos.filter(|_| self.adds_bos)
     }
 
+    /// The token that [`Start::AsModel`] puts last, where the model asks for one.
+    #[must_use]
+    pub fn added_eos(&self) -> Option<u32> {
+        self.eos.filter(|_| self.adds_eos)
+    }
+
     /// Whether `id` ends a generation.
     #[must_use]
     pub fn is_end(&self, id: u32) -> bool {
@@ -161,7 +237,7 @@ impl Tokenizer {
     /// Whether `id` is a control token, which has no text of its own in an answer.
     #[must_use]
     pub fn is_control(&self, id: u32) -> bool {
-        self.vocabulary.is_control(id)
+        self.vocabulary.role(id) == Role::Control
     }
 
     /// The bytes that `id` stands for; a control token's are its name. Empty for an id past the vocabulary.
@@ -176,15 +252,25 @@ impl Tokenizer {
         String::from_utf8_lossy(self.bytes(id)).into_owned()
     }
 
-    /// Texts of all special tokens.
-    pub fn special_texts(&self) -> impl Iterator<Item = &str> {
-        self.vocabulary.special().map(|(text, _)| text)
+    /// Texts that [`Special::Parsed`] reads as control tokens.
+    pub fn control_texts(&self) -> impl Iterator<Item = &str> {
+        self.texts(Role::Control)
+    }
+
+    /// Texts that are tokens of their own in any text.
+    pub fn user_defined_texts(&self) -> impl Iterator<Item = &str> {
+        self.texts(Role::UserDefined)
+    }
+
+    fn texts(&self, role: Role) -> impl Iterator<Item = &str> {
+        let text = |id| std::str::from_utf8(self.bytes(id)).expect("special tokens are checked to be text");
+        self.vocabulary.of_roles(&[role]).into_iter().map(text)
     }
 
     /// Token ids of `text`.
     ///
     /// # Errors
-    /// [`TokenizeError`] when the library refuses the text.
+    /// [`TokenizeError`] when the text is too long.
     pub fn encode(&self, text: &str, special: Special, start: Start) -> Result<Vec<u32>, TokenizeError> {
         self.encode_up_to(text, special, start, usize::MAX)
     }
@@ -193,7 +279,7 @@ impl Tokenizer {
     /// come back, and not those of the whole text.
     ///
     /// # Errors
-    /// [`TokenizeError`] when the library refuses the text.
+    /// [`TokenizeError`] when the text is too long.
     pub fn encode_up_to(
         &self,
         text: &str,
@@ -201,91 +287,111 @@ impl Tokenizer {
         start: Start,
         tokens_max: usize,
     ) -> Result<Vec<u32>, TokenizeError> {
-        let mut ids: Vec<u32> = match start {
-            Start::AsModel => self.added_bos().into_iter().collect(),
-            Start::Bare => Vec::new(),
-        };
-        match (&self.special, special) {
-            (Some(matcher), Special::Parsed) => {
-                let mut rest = 0;
-                for found in matcher.automaton.find_iter(text) {
-                    self.encode_plain(&text[rest..found.start()], &mut ids, tokens_max)?;
-                    ids.push(matcher.ids[found.pattern().as_usize()]);
-                    rest = found.end();
-                }
-                self.encode_plain(&text[rest..], &mut ids, tokens_max)?;
-            }
-            _ => self.encode_plain(text, &mut ids, tokens_max)?,
+        let mut out = Output { ids: Vec::new(), tokens_max, merger: Merger::default() };
+        if start == Start::AsModel {
+            out.ids.extend(self.added_bos());
         }
-        Ok(ids)
+        self.encode_pieces(text, special, None, &mut out)?;
+        if start == Start::AsModel && !out.is_full() {
+            out.ids.extend(self.added_eos());
+        }
+        Ok(out.ids)
+    }
+
+    /// Token ids of a text in which `mark` stands wherever a special token is not to be one: the marks are no part of
+    /// the text. All else is as in [`Special::Parsed`] text. Gives up like [`Tokenizer::encode_up_to`].
+    ///
+    /// # Errors
+    /// [`TokenizeError`] when the text is too long.
+    pub fn encode_marked(&self, text: &str, mark: char, tokens_max: usize) -> Result<Vec<u32>, TokenizeError> {
+        let mut out = Output { ids: Vec::new(), tokens_max, merger: Merger::default() };
+        self.encode_pieces(text, Special::Parsed, Some(mark), &mut out)?;
+        Ok(out.ids)
     }
 
     /// Text of `ids`, control tokens by their names, with U+FFFD for what is no whole character.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
+        let bytes = |(index, &id): (usize, &u32)| if index == 0 { self.first_bytes(id) } else { self.bytes(id) };
+        let bytes: Vec<u8> = ids.iter().enumerate().flat_map(bytes).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Encodes window by window: the library keeps many bytes for each byte of a text that it works on.
-    fn encode_plain(&self, text: &str, ids: &mut Vec<u32>, tokens_max: usize) -> Result<(), TokenizeError> {
-        let mut rest = text;
-        while !rest.is_empty() && ids.len() <= tokens_max {
-            let (window, after) = rest.split_at(window_bytes(rest));
-            self.encode_window(window, ids)?;
-            rest = after;
+    /// The bytes that `id` stands for at the very beginning of a text: without the space that the vocabulary puts there.
+    #[must_use]
+    pub fn first_bytes(&self, id: u32) -> &[u8] {
+        let bytes = self.bytes(id);
+        let adds_space = matches!(&self.kind, Kind::Spaces(spm) if spm.adds_space);
+        match bytes.strip_prefix(b" ") {
+            Some(rest) if adds_space && self.vocabulary.role(id) == Role::Text => rest,
+            _ => bytes,
+        }
+    }
+
+    fn encode_pieces(
+        &self,
+        text: &str,
+        special: Special,
+        mark: Option<char>,
+        out: &mut Output,
+    ) -> Result<(), TokenizeError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(TokenizeError::TooLong { bytes: text.len() });
+        }
+        let matcher = match special {
+            Special::Parsed => &self.special,
+            Special::Plain => &self.user_defined,
+        };
+        let Some(matcher) = matcher else {
+            self.encode_text(text, mark, Place::Beginning, out);
+            return Ok(());
+        };
+        let mut place = Place::Beginning;
+        for piece in matcher.pieces(text) {
+            if out.is_full() {
+                break;
+            }
+            match piece {
+                Piece::Text(text) => {
+                    self.encode_text(text, mark, place, out);
+                    place = Place::Inside;
+                }
+                Piece::Token(id) => {
+                    out.ids.push(id);
+                    place = Place::Beginning;
+                }
+            }
         }
         Ok(())
     }
 
-    fn encode_window(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), TokenizeError> {
-        let mut pieces = PreTokenizedString::from(text);
-        self.digits.pre_tokenize(&mut pieces).map_err(TokenizeError)?;
-        self.byte_level.pre_tokenize(&mut pieces).map_err(TokenizeError)?;
-        pieces.tokenize(|piece| self.bpe.tokenize(piece.get())).map_err(TokenizeError)?;
-        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
-        ids.extend(splits.iter().filter_map(|(_, _, tokens)| tokens.as_ref()).flatten().map(|token| token.id));
-        Ok(())
-    }
-}
-
-/// Length of the first window of `text`: up to the first border after [`ENCODE_WINDOW_BYTES`] that no token can cross.
-///
-/// No piece that the pre-tokenizer makes holds whitespace after something else, and each digit is a piece of its own.
-fn window_bytes(text: &str) -> usize {
-    let mut before: Option<char> = None;
-    for (index, character) in text.char_indices() {
-        if index >= ENCODE_WINDOW_BYTES
-            && let Some(before) = before
-            && ((!before.is_whitespace() && character.is_whitespace()) || before.is_numeric() || character.is_numeric())
-        {
-            return index;
+    /// Encodes a text without special tokens.
+    fn encode_text(&self, text: &str, mark: Option<char>, place: Place, out: &mut Output) {
+        let unmarked: String;
+        let text = match mark {
+            Some(mark) if text.contains(mark) => {
+                unmarked = text.chars().filter(|&character| character != mark).collect();
+                &unmarked
+            }
+            _ => text,
+        };
+        if text.is_empty() {
+            return;
         }
-        before = Some(character);
-    }
-    text.len()
-}
-
-impl SpecialMatcher {
-    fn new(vocabulary: &Vocabulary) -> Result<Option<Self>, ModelError> {
-        let (texts, ids): (Vec<&str>, Vec<u32>) = vocabulary.special().filter(|(text, _)| !text.is_empty()).unzip();
-        if texts.is_empty() {
-            return Ok(None);
+        match &self.kind {
+            Kind::Bytes(bpe) => bpe.encode(text, &self.vocabulary, out),
+            Kind::Spaces(spm) => spm.encode(text, place, &self.vocabulary, out),
         }
-        let automaton = AhoCorasick::builder()
-            .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-            .build(&texts)
-            .map_err(|error| ModelError::InconsistentTokenizer { reason: error.to_string() })?;
-        Ok(Some(Self { automaton, ids }))
     }
 }
 
-fn only(header: &Header, key: &str, value: &str) -> Result<(), ModelError> {
-    match header.string(key)? {
-        Some(found) if found == value => Ok(()),
-        Some(found) => Err(ModelError::UnsupportedTokenizer {
-            what: format!("{key} `{}`", found.chars().take(64).collect::<String>()),
-        }),
-        None => Err(ModelError::MissingKey { key: key.to_owned() }),
-    }
+/// What holds where a file does not say.
+struct Defaults {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    adds_bos: bool,
+}
+
+fn unsupported(key: &str, value: &str) -> ModelError {
+    ModelError::UnsupportedTokenizer { what: format!("{key} `{}`", value.chars().take(64).collect::<String>()) }
 }

@@ -1,73 +1,154 @@
-//! Tokens, their kinds and their bytes, in two allocations whatever the vocabulary's size.
+//! Tokens, their roles and their bytes, in two allocations whatever the vocabulary's size.
 
 use loader::gguf::{Header, StringArray};
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::bytes::byte_of;
+use super::index::{Inserted, Texts, TokenIndex};
 use crate::ModelError;
 use crate::limits::VOCABULARY_MAX;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
-const MERGES: &str = "tokenizer.ggml.merges";
 
-/// Values of `tokenizer.ggml.token_type`, as the GGUF specification numbers them.
-const UNKNOWN: i32 = 2;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+/// Names of the tokens that end an answer. A file names only one, and templates of chat models use the others; files
+/// even exist that call them ordinary tokens. Source: llama.cpp's lists (`llama-vocab.cpp`).
+const END_NAMES: [&str; 33] = [
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<｜end▁of▁sentence｜>",
+    "</s>",
+    "<eos>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<turn|>",
+    "<|tool_response>",
+    "[e~[",
+    // What follows a hole that was filled in.
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+/// Tokens of the harmony format that are shown, whatever the file says. Source: as above.
+const SHOWN_NAMES: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
-/// Names of the tokens that end a turn; a file names only one end, and templates of chat models use the others.
-/// Source: llama.cpp's list of end-of-generation tokens (`llama-vocab.cpp`).
-const END_NAMES: [&str; 8] =
-    ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "<EOT>"];
+/// How a vocabulary writes bytes that are no text of their own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Spelling {
+    /// Each byte is a character of GPT-2's alphabet.
+    Alphabet,
+    /// A space is `▁`, and tokens of their own stand for bytes.
+    Spaces,
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Role {
+    /// A piece of text.
+    Text,
+    /// One byte of a character that no token spells.
+    Byte,
+    /// A text that is found before all else, in any text.
+    UserDefined,
+    /// No text: it steers the model.
+    Control,
+}
 
 /// The entries of a vocabulary.
+#[derive(Debug)]
 pub(super) struct Vocabulary {
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    special: Vec<(String, u32)>,
-    control: Vec<u32>,
+    /// All that are not plain text, in order of ids.
+    special: Vec<(u32, Role)>,
+    ending: Vec<u32>,
     token_bytes_max: usize,
 }
 
+impl Texts for Vocabulary {
+    #[inline]
+    fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes(id)
+    }
+}
+
 impl Vocabulary {
-    pub(super) fn from_header(header: &Header) -> Result<Self, ModelError> {
+    pub(super) fn from_header(header: &Header, spelling: Spelling) -> Result<Self, ModelError> {
         let tokens = strings(header, TOKENS)?;
         let types = header.i32s(TYPES)?.ok_or_else(|| ModelError::MissingKey { key: TYPES.to_owned() })?;
         if types.len() != tokens.len() {
             return Err(inconsistent(format!("{} tokens with {} types", tokens.len(), types.len())));
         }
-        if tokens.is_empty() || tokens.len() > VOCABULARY_MAX {
-            return Err(inconsistent(format!("{} tokens are not in 1..={VOCABULARY_MAX}", tokens.len())));
+        let mut vocabulary = Self::with_room_for(tokens.len())?;
+        for (token, ty) in tokens.iter().zip(types) {
+            let role = match (spelling, role(token, ty)) {
+                // The alphabet has all bytes.
+                (Spelling::Alphabet, Role::Byte) => Role::Text,
+                (_, role) => role,
+            };
+            vocabulary.push(token, role, spelling)?;
         }
-        let mut vocabulary = Self {
-            bytes: Vec::with_capacity(tokens.len() * 8),
-            ends: Vec::with_capacity(tokens.len()),
-            special: Vec::new(),
-            control: Vec::new(),
-            token_bytes_max: 0,
-        };
-        for (id, (token, ty)) in (0_u32..).zip(tokens.iter().zip(&types)) {
-            vocabulary.push(id, text(token, id)?, *ty)?;
-        }
+        vocabulary.settle_ends();
         Ok(vocabulary)
     }
 
-    fn push(&mut self, id: u32, token: &str, ty: i32) -> Result<(), ModelError> {
-        let begin = self.bytes.len();
-        if matches!(ty, UNKNOWN | CONTROL | USER_DEFINED) {
-            self.bytes.extend_from_slice(token.as_bytes());
-            self.special.push((token.to_owned(), id));
-        } else {
-            for character in token.chars() {
-                match byte_of(character) {
-                    Some(byte) => self.bytes.push(byte),
-                    None => self.bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
-                }
-            }
+    fn with_room_for(tokens: usize) -> Result<Self, ModelError> {
+        if tokens == 0 || tokens > VOCABULARY_MAX {
+            return Err(inconsistent(format!("{tokens} tokens are not in 1..={VOCABULARY_MAX}")));
         }
-        if ty == CONTROL || ty == UNKNOWN {
-            self.control.push(id);
+        Ok(Self {
+            bytes: Vec::with_capacity(tokens * 8),
+            ends: Vec::with_capacity(tokens),
+            special: Vec::new(),
+            ending: Vec::new(),
+            token_bytes_max: 0,
+        })
+    }
+
+    fn push(&mut self, token: &[u8], role: Role, spelling: Spelling) -> Result<(), ModelError> {
+        let id = self.next_id();
+        self.push_bytes(role, |bytes| {
+            match (role, spelling) {
+                (Role::Control | Role::UserDefined, _) => bytes.extend_from_slice(text(token, id)?.as_bytes()),
+                (Role::Byte, _) => bytes.push(byte_named(token).expect("this is what gives a token its role")),
+                (Role::Text, Spelling::Spaces) => push_spaced(token, bytes),
+                (Role::Text, Spelling::Alphabet) => push_from_alphabet(text(token, id)?, bytes),
+            }
+            Ok(())
+        })
+    }
+
+    fn push_bytes(
+        &mut self,
+        role: Role,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), ModelError>,
+    ) -> Result<(), ModelError> {
+        let (id, begin) = (self.next_id(), self.bytes.len());
+        write(&mut self.bytes)?;
+        if role != Role::Text {
+            self.special.push((id, role));
+        }
+        if role == Role::Control && END_NAMES.iter().any(|name| name.as_bytes() == &self.bytes[begin..]) {
+            self.ending.push(id);
         }
         self.token_bytes_max = self.token_bytes_max.max(self.bytes.len() - begin);
         let end = u32::try_from(self.bytes.len()).map_err(|_| inconsistent("over 4 GiB of tokens".to_owned()))?;
@@ -75,30 +156,25 @@ impl Vocabulary {
         Ok(())
     }
 
-    /// The merging machine over this vocabulary.
-    pub(super) fn bpe(&self, header: &Header) -> Result<BPE, ModelError> {
-        let tokens = strings(header, TOKENS)?;
-        let mut ids = Vocab::with_capacity(tokens.len());
-        for (id, token) in (0_u32..).zip(tokens.iter()) {
-            ids.insert(text(token, id)?.to_owned(), id);
-        }
-        let lines = strings(header, MERGES)?;
-        let mut merges: Merges = Vec::with_capacity(lines.len());
-        for (rank, line) in (0_u32..).zip(lines.iter()) {
-            let line = text(line, rank)?;
-            let pair = line.split_once(' ').ok_or_else(|| inconsistent(format!("merge {rank} is no pair")))?;
-            merges.push((pair.0.to_owned(), pair.1.to_owned()));
-        }
-        BPE::builder()
-            .vocab_and_merges(ids, merges)
-            .build()
-            .map_err(|error| inconsistent(format!("the merges do not fit the tokens: {error}")))
+    fn next_id(&self) -> u32 {
+        u32::try_from(self.ends.len()).expect("a vocabulary's size is bounded")
+    }
+
+    /// Where a call ends an answer, `<|end|>` only ends a part of one. Source: llama.cpp.
+    fn settle_ends(&mut self) {
+        let named = |name: &str| self.ending.iter().copied().find(|&id| self.bytes(id) == name.as_bytes());
+        let calls = named("<|call|>").or_else(|| named("<|calls|>")).is_some();
+        let returns = named("<|return|>").or_else(|| named("<|flush|>")).is_some();
+        let Some(part) = named("<|end|>").filter(|_| calls && returns) else { return };
+        self.ending.retain(|&id| id != part);
+        self.special.iter_mut().filter(|(id, _)| *id == part).for_each(|(_, role)| *role = Role::UserDefined);
     }
 
     pub(super) fn len(&self) -> usize {
         self.ends.len()
     }
 
+    #[inline]
     pub(super) fn bytes(&self, id: u32) -> &[u8] {
         let id = id as usize;
         let Some(&end) = self.ends.get(id) else { return &[] };
@@ -106,37 +182,110 @@ impl Vocabulary {
         &self.bytes[begin as usize..end as usize]
     }
 
-    pub(super) fn is_control(&self, id: u32) -> bool {
-        self.control.binary_search(&id).is_ok()
+    /// All tokens with their roles, in order of ids.
+    pub(super) fn roles(&self) -> impl Iterator<Item = (u32, Role)> {
+        let mut special = self.special.iter().copied().peekable();
+        (0..self.next_id()).map(move |id| special.next_if(|(other, _)| *other == id).unwrap_or((id, Role::Text)))
     }
 
-    /// Texts of the control, unknown and user-defined tokens, with their ids.
-    pub(super) fn special(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.special.iter().map(|(text, id)| (text.as_str(), *id))
+    pub(super) fn role(&self, id: u32) -> Role {
+        match self.special.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(found) => self.special[found].1,
+            Err(_) => Role::Text,
+        }
     }
 
-    pub(super) fn ends_by_name(&self) -> impl Iterator<Item = u32> {
-        self.special().filter(|(text, _)| END_NAMES.contains(text)).map(|(_, id)| id)
+    /// Tokens of the given roles that have a text.
+    pub(super) fn of_roles(&self, roles: &[Role]) -> Vec<u32> {
+        let wanted = |(id, role): &(u32, Role)| roles.contains(role) && !self.bytes(*id).is_empty();
+        self.special.iter().filter(|special| wanted(special)).map(|(id, _)| *id).collect()
+    }
+
+    /// Tokens that end an answer, by their names.
+    pub(super) fn ending(&self) -> &[u32] {
+        &self.ending
     }
 
     pub(super) fn token_bytes_max(&self) -> usize {
         self.token_bytes_max
     }
 
-    /// The merging machine holds each token about twice, and about as many merges.
     pub(super) fn memory_bytes(&self) -> usize {
-        3 * self.bytes.len() + self.len() * 160
+        self.bytes.capacity()
+            + self.ends.capacity() * size_of::<u32>()
+            + self.special.capacity() * size_of::<(u32, Role)>()
+    }
+
+    /// Puts a token into an index; a text that is there already keeps its first token, which is told.
+    pub(super) fn insert_into(&self, index: &mut TokenIndex, id: u32) -> Result<Option<u32>, ModelError> {
+        match index.insert(self, id) {
+            Inserted::New => Ok(None),
+            Inserted::Same(first) => Ok(Some(first)),
+            Inserted::Crowded => Err(inconsistent("too many tokens share a hash".to_owned())),
+        }
     }
 }
 
-fn strings<'a>(header: &'a Header, key: &str) -> Result<StringArray<'a>, ModelError> {
+/// A token's role by its declared type (as the GGUF specification numbers them), unless its name tells better.
+fn role(token: &[u8], ty: i32) -> Role {
+    let named = |names: &[&str]| names.iter().any(|name| name.as_bytes() == token);
+    if matches!(token.first(), Some(b'<' | b'[' | b'_')) && matches!(token.len(), 4..=32) {
+        if named(&END_NAMES) {
+            return Role::Control;
+        }
+        if named(&SHOWN_NAMES) {
+            return Role::UserDefined;
+        }
+    }
+    match ty {
+        2 | 3 => Role::Control,
+        4 => Role::UserDefined,
+        6 if byte_named(token).is_some() => Role::Byte,
+        _ => Role::Text,
+    }
+}
+
+/// The byte that `<0xNN>` names.
+fn byte_named(token: &[u8]) -> Option<u8> {
+    let digits: &[u8; 2] = token.strip_prefix(b"<0x")?.strip_suffix(b">")?.try_into().ok()?;
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some(digit(digits[0])? << 4 | digit(digits[1])?)
+}
+
+/// `▁`, which stands for a space.
+pub(super) const SPACE: &[u8] = "▁".as_bytes();
+
+fn push_spaced(token: &[u8], bytes: &mut Vec<u8>) {
+    let mut rest = token;
+    while let Some(&first) = rest.first() {
+        if first == SPACE[0] && rest.starts_with(SPACE) {
+            bytes.push(b' ');
+            rest = &rest[SPACE.len()..];
+        } else {
+            let plain = 1 + rest[1..].iter().position(|&byte| byte == SPACE[0]).unwrap_or(rest.len() - 1);
+            bytes.extend_from_slice(&rest[..plain]);
+            rest = &rest[plain..];
+        }
+    }
+}
+
+pub(super) fn push_from_alphabet(token: &str, bytes: &mut Vec<u8>) {
+    for character in token.chars() {
+        match byte_of(character) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
+pub(super) fn strings<'a>(header: &'a Header, key: &str) -> Result<StringArray<'a>, ModelError> {
     header.strings(key)?.ok_or_else(|| ModelError::MissingKey { key: key.to_owned() })
 }
 
-fn text(bytes: &[u8], index: u32) -> Result<&str, ModelError> {
+pub(super) fn text(bytes: &[u8], index: u32) -> Result<&str, ModelError> {
     std::str::from_utf8(bytes).map_err(|_| inconsistent(format!("entry {index} is not UTF-8")))
 }
 
-fn inconsistent(reason: String) -> ModelError {
+pub(super) fn inconsistent(reason: String) -> ModelError {
     ModelError::InconsistentTokenizer { reason }
 }

@@ -1,0 +1,173 @@
+//! Byte-level byte-pair encoding: a piece's bytes join in the order of the vocabulary's merges.
+//!
+//! Source: Sennrich, Haddow and Birch, arXiv:1508.07909, over bytes as GPT-2 does; equal merges join from the left.
+//!
+//! The merges are kept as pairs of ids in one table, so that a joining step compares no text.
+
+use loader::gguf::Header;
+
+use super::Output;
+use super::index::TokenIndex;
+use super::merge::{Join, Joins, Symbol};
+use super::split::PreTokenizer;
+use super::vocabulary::{Role, Vocabulary, inconsistent, push_from_alphabet, strings, text};
+use crate::ModelError;
+use crate::limits::{MERGES_MAX, TOKEN_PROBES_MAX};
+
+const MERGES: &str = "tokenizer.ggml.merges";
+
+/// What a vocabulary with merges needs beside its tokens.
+#[derive(Debug)]
+pub(super) struct Bpe {
+    pairs: Pairs,
+    byte_tokens: Box<[Option<u32>; 256]>,
+    pre_tokenizer: &'static PreTokenizer,
+    /// Tokens by their text, where a piece that is a token is not taken apart.
+    whole: Option<TokenIndex>,
+}
+
+impl Bpe {
+    pub(super) fn new(
+        header: &Header,
+        vocabulary: &Vocabulary,
+        pre_tokenizer: &'static PreTokenizer,
+    ) -> Result<Self, ModelError> {
+        let index = index(vocabulary)?;
+        let is_text = |id: &u32| vocabulary.role(*id) != Role::Control;
+        let byte_tokens: Vec<Option<u32>> =
+            (0..=u8::MAX).map(|byte| index.find(vocabulary, &[byte]).filter(is_text)).collect();
+        Ok(Self {
+            pairs: Pairs::new(header, vocabulary, &index)?,
+            byte_tokens: byte_tokens.try_into().expect("one for each byte"),
+            whole: pre_tokenizer.keeps_whole_tokens().then_some(index),
+            pre_tokenizer,
+        })
+    }
+
+    /// Appends the tokens of `text`. A byte that has no token is left out, as the models' own tokenizers do.
+    pub(super) fn encode(&self, text: &str, vocabulary: &Vocabulary, out: &mut Output) {
+        for piece in self.pre_tokenizer.pieces(text) {
+            if out.is_full() {
+                break;
+            }
+            self.encode_piece(piece.as_bytes(), vocabulary, out);
+        }
+    }
+
+    fn encode_piece(&self, piece: &[u8], vocabulary: &Vocabulary, out: &mut Output) {
+        let whole = self.whole.as_ref().and_then(|whole| whole.find(vocabulary, piece));
+        if let Some(id) = whole.filter(|&id| vocabulary.role(id) != Role::Control) {
+            out.ids.push(id);
+            return;
+        }
+        out.merger.begin(piece.iter().map(|&byte| (1, self.byte_tokens[usize::from(byte)])));
+        out.merger.run(piece, &self.pairs);
+        out.ids.extend(out.merger.symbols().filter_map(|symbol| symbol.id));
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of_val(&*self.pairs.slots) + self.whole.as_ref().map_or(0, TokenIndex::memory_bytes)
+    }
+}
+
+/// Tokens by their bytes: where two have the same, an ordinary one.
+fn index(vocabulary: &Vocabulary) -> Result<TokenIndex, ModelError> {
+    let mut index = TokenIndex::for_tokens(vocabulary.len());
+    let (ordinary, special): (Vec<_>, Vec<_>) = vocabulary.roles().partition(|(_, role)| *role == Role::Text);
+    for (id, _) in ordinary.into_iter().chain(special) {
+        vocabulary.insert_into(&mut index, id)?;
+    }
+    Ok(index)
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    left: u32,
+    right: u32,
+    rank: u32,
+    id: u32,
+}
+
+const FREE: Pair = Pair { left: u32::MAX, right: u32::MAX, rank: 0, id: 0 };
+
+/// Merges by the ids that they join: a table with linear probing, at most half of it taken.
+#[derive(Debug)]
+struct Pairs {
+    slots: Box<[Pair]>,
+}
+
+impl Pairs {
+    fn new(header: &Header, vocabulary: &Vocabulary, index: &TokenIndex) -> Result<Self, ModelError> {
+        let lines = strings(header, MERGES)?;
+        if lines.len() > MERGES_MAX {
+            return Err(inconsistent(format!("{} merges are more than {MERGES_MAX}", lines.len())));
+        }
+        let mut pairs = Self { slots: vec![FREE; (2 * lines.len()).next_power_of_two().max(2)].into_boxed_slice() };
+        let mut bytes = Vec::new();
+        for (rank, line) in (0_u32..).zip(lines.iter()) {
+            let no_pair = || inconsistent(format!("merge {rank} is no pair of tokens that make a token"));
+            let line = text(line, rank)?;
+            let space = line.bytes().skip(1).position(|byte| byte == b' ').ok_or_else(no_pair)? + 1;
+            bytes.clear();
+            push_from_alphabet(&line[..space], &mut bytes);
+            let middle = bytes.len();
+            push_from_alphabet(&line[space + 1..], &mut bytes);
+            let find = |text: &[u8]| index.find(vocabulary, text).ok_or_else(no_pair);
+            let (left, right, id) = (find(&bytes[..middle])?, find(&bytes[middle..])?, find(&bytes)?);
+            // What steers the model is never made of text.
+            if [left, right, id].iter().all(|&id| vocabulary.role(id) != Role::Control) {
+                pairs.insert(Pair { left, right, rank, id })?;
+            }
+        }
+        Ok(pairs)
+    }
+
+    /// Of equal pairs the first stays.
+    fn insert(&mut self, pair: Pair) -> Result<(), ModelError> {
+        let mut at = self.place(pair.left, pair.right);
+        for _ in 0..TOKEN_PROBES_MAX {
+            let slot = self.slots[at];
+            if slot.left == FREE.left {
+                self.slots[at] = pair;
+                return Ok(());
+            }
+            if (slot.left, slot.right) == (pair.left, pair.right) {
+                return Ok(());
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        Err(inconsistent("too many merges share a hash".to_owned()))
+    }
+
+    #[inline]
+    fn find(&self, left: u32, right: u32) -> Option<Join> {
+        let mut at = self.place(left, right);
+        for _ in 0..TOKEN_PROBES_MAX {
+            let slot = self.slots[at];
+            if (slot.left, slot.right) == (left, right) {
+                return Some(Join { order: slot.rank, id: slot.id });
+            }
+            if slot.left == FREE.left {
+                return None;
+            }
+            at = (at + 1) & (self.slots.len() - 1);
+        }
+        None
+    }
+
+    /// Multiplicative hashing. Source: Knuth, The Art of Computer Programming, volume 3, 6.4.
+    #[inline]
+    fn place(&self, left: u32, right: u32) -> usize {
+        let key = u64::from(left) << 32 | u64::from(right);
+        let product = (key ^ key >> 29).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let place = (product >> 32) as usize;
+        place & (self.slots.len() - 1)
+    }
+}
+
+impl Joins for Pairs {
+    #[inline]
+    fn join(&self, left: Symbol, right: Symbol, _: &[u8]) -> Option<Join> {
+        self.find(left.id?, right.id?)
+    }
+}
