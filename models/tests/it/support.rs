@@ -13,11 +13,20 @@ use models::executor::Run;
 use models::generation::Wanted;
 use models::{Descriptor, Executor, Model};
 
-/// The real SmolLM2, from the folder that `dayfly pull smollm2` fills; pulled if it is not there.
+/// The real SmolLM2 (98 MB).
 pub(crate) fn smollm2() -> Model {
+    pulled("smollm2")
+}
+
+/// The real Gemma 3 of 270 million parameters (253 MB).
+pub(crate) fn gemma3() -> Model {
+    pulled("gemma3-270m")
+}
+
+/// A real model from the folder that `dayfly pull` fills; pulled if it is not there.
+fn pulled(name: &str) -> Model {
     let models = etcetera::choose_base_strategy().unwrap().data_dir().join("dayfly").join("models");
-    let request = PullRequest::parse("smollm2", &models).unwrap();
-    open(&pull(&request, &Silent).unwrap())
+    open(&pull(&PullRequest::parse(name, &models).unwrap(), &Silent).unwrap())
 }
 
 pub(crate) fn open(path: &Path) -> Model {
