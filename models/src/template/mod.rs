@@ -10,7 +10,14 @@
 //! A mark also stands where a message begins or ends with a part of a special token, which its neighbour could complete.
 //! A template thus sees every message as it is, unless the message spells a special token or a part of one at its end.
 //!
+//! Templates see what the `transformers` library shows them: its settings of the engine, its functions, no tools and
+//! no documents (`none`), and a clock in UTC.
+//!
 //! Deliberately absent: tools and documents; a template for a model that brings none.
+
+mod functions;
+#[cfg(test)]
+mod tests;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
@@ -81,11 +88,8 @@ impl ChatTemplate {
         environment.set_fuel(Some(TEMPLATE_FUEL));
         let blocks = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(blocks.expect("the default delimiters are not changed"));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
-        });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(ModelError::Template)?;
+        functions::add_to(&mut environment);
+        environment.add_template_owned(NAME, without_training_marks(source)).map_err(ModelError::Template)?;
         let text = |id: Option<u32>| id.map(|id| tokenizer.text(id)).unwrap_or_default();
         // What the template writes itself is as good as a control token, whatever the file calls it.
         let structural = |text: &&str| source.contains(text) && !text.trim().is_empty();
@@ -145,6 +149,8 @@ impl ChatTemplate {
         let values = context! {
             messages,
             add_generation_prompt => true,
+            tools => (),
+            documents => (),
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
         };
@@ -183,13 +189,26 @@ fn cuts(text: &str) -> impl Iterator<Item = usize> {
     text.char_indices().map(|(index, _)| index).skip(1)
 }
 
-/// Tells an error that a template raised on purpose from one that happened to it.
-#[derive(Debug, thiserror::Error)]
-#[error("raised by the template")]
-struct Raised;
+/// A template without the tags that mark what a model was trained to say: they change no text.
+fn without_training_marks(source: &str) -> String {
+    let mut plain = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(begin) = rest.find("{%") {
+        let end = rest[begin..].find("%}").map_or(rest.len(), |end| begin + end + 2);
+        let tag = &rest[begin..end];
+        plain.push_str(&rest[..begin]);
+        match tag.trim_start_matches("{%").trim_end_matches("%}").trim_matches(['-', '+']).trim() {
+            "generation" => plain.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => plain.push_str(&tag.replace("endgeneration", "endif")),
+            _ => plain.push_str(tag),
+        }
+        rest = &rest[end..];
+    }
+    plain + rest
+}
 
 fn refusal(error: minijinja::Error) -> TemplateError {
-    let raised = std::error::Error::source(&error).is_some_and(|source| source.is::<Raised>());
+    let raised = std::error::Error::source(&error).is_some_and(|source| source.is::<functions::Raised>());
     match error.kind() {
         ErrorKind::OutOfFuel => TemplateError::Budget(Some(error)),
         // The engine bounds sizes and depths without a kind of their own.
