@@ -87,6 +87,9 @@ pub enum ModelError {
         /// How.
         reason: String,
     },
+    /// `tokenizer.json` cannot be read.
+    #[error("tokenizer.json is not usable")]
+    TokenizerJson(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The chat template does not compile.
     #[error("the chat template does not compile")]
     Template(#[source] minijinja::Error),

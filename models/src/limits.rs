@@ -14,6 +14,8 @@ pub const VOCABULARY_MAX: usize = 1 << 20;
 pub const MERGES_MAX: usize = 1 << 21;
 /// Slots of a table of tokens or merges that a look-up may see.
 pub const TOKEN_PROBES_MAX: usize = 256;
+/// Bytes of a text that are handed to the library at a time, or a little more.
+pub const ENCODE_WINDOW_BYTES: usize = 16 << 10;
 /// Bytes of a text that is tokenized.
 pub const TEXT_BYTES_MAX: usize = 1 << 31;
 /// Positions of one block of the key-value cache.

@@ -92,9 +92,16 @@ impl Answer {
 
     /// Puts the prompt before the answer.
     pub(super) fn echo(&mut self, prompt: &[u32], tokenizer: &Tokenizer) {
+        let begins = usize::from(tokenizer.added_bos().is_some() && tokenizer.added_bos() == prompt.first().copied());
         for (index, &id) in prompt.iter().enumerate() {
             let logprobs = index.checked_sub(1).and_then(|before| self.prompt_scores.get(before)).cloned();
-            self.append(id, tokenizer.bytes(id), logprobs);
+            // The token that the model wants first is no text, and the space that comes along with it is not the prompt's.
+            let bytes = match index.checked_sub(begins) {
+                None => &[],
+                Some(0) => tokenizer.first_bytes(id),
+                Some(_) => tokenizer.bytes(id),
+            };
+            self.append(id, bytes, logprobs);
         }
         self.echoed = self.shown + self.pending.len();
     }

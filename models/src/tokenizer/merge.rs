@@ -1,9 +1,11 @@
 //! Neighbours join to larger tokens, the most urgent pair first: what SentencePiece's and byte-level BPE have in common.
 //!
-//! A queue holds the pairs that could join. One that was overtaken by another join is known by its size and skipped, so
-//! a text of `n` symbols takes time in the order of `n log n`, whatever it says.
+//! Each symbol knows what it and the next one would become, and a queue holds the order of that with the symbol's
+//! number: one 64-bit word, so that even a megabyte that is one piece is merged in a fraction of a second. A word that
+//! was overtaken by another join no longer fits its symbol and is skipped. A text of `n` symbols takes time in the order
+//! of `n log n`, whatever it says.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// Marks the end of a chain.
@@ -12,13 +14,15 @@ const NONE: u32 = u32::MAX;
 /// A piece of the text that is one token, or one character that is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Symbol {
-    /// Its bytes in the text; empty once it has joined the one before it.
+    /// Its bytes in the text.
     begin: u32,
     end: u32,
     previous: u32,
     next: u32,
     /// The token, where it is known.
     pub(super) id: Option<u32>,
+    /// What it and the next one may become.
+    join: Option<Join>,
 }
 
 impl Symbol {
@@ -29,7 +33,7 @@ impl Symbol {
 }
 
 /// What two neighbours become.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Join {
     /// The smaller, the sooner; of equals the leftmost is first.
     pub(super) order: u32,
@@ -43,45 +47,34 @@ pub(super) trait Joins {
     fn join(&self, left: Symbol, right: Symbol, both: &[u8]) -> Option<Join>;
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Candidate {
-    order: u32,
-    left: u32,
-    right: u32,
-    bytes: u32,
-    id: u32,
-}
-
-impl Ord for Candidate {
-    /// The greatest is the first to join.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.order, other.left).cmp(&(self.order, self.left))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The working memory of a merge, to be used for one text after another.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
     symbols: Vec<Symbol>,
-    queue: BinaryHeap<Candidate>,
+    /// Orders and symbols of the pairs that were neighbours at first, the first to join last.
+    first: Vec<u64>,
+    /// Those of pairs that came about since.
+    later: BinaryHeap<Reverse<u64>>,
 }
 
 impl Merger {
     /// Starts over with the symbols of a text, given by their lengths in bytes (none is 0) and tokens.
     pub(super) fn begin(&mut self, symbols: impl Iterator<Item = (usize, Option<u32>)>) {
         self.symbols.clear();
-        self.queue.clear();
+        self.first.clear();
+        self.later.clear();
         let mut begin = 0;
         for (bytes, id) in symbols {
             let number = index(self.symbols.len());
             let end = begin + index(bytes);
-            self.symbols.push(Symbol { begin, end, previous: number.wrapping_sub(1), next: number + 1, id });
+            self.symbols.push(Symbol {
+                begin,
+                end,
+                previous: number.wrapping_sub(1),
+                next: number + 1,
+                id,
+                join: None,
+            });
             begin = end;
         }
         if let Some(last) = self.symbols.last_mut() {
@@ -92,24 +85,39 @@ impl Merger {
     /// Joins all that may, in order.
     pub(super) fn run(&mut self, text: &[u8], joins: &impl Joins) {
         for right in 1..index(self.symbols.len()) {
-            self.consider(right - 1, right, text, joins);
+            let word = self.consider(right - 1, right, text, joins);
+            self.first.extend(word);
         }
-        while let Some(Candidate { left, right, bytes, id, .. }) = self.queue.pop() {
-            let (first, second) = (self.symbols[left as usize], self.symbols[right as usize]);
-            let stale = first.begin == first.end || second.begin == second.end || second.end - first.begin != bytes;
-            if stale {
-                continue;
-            }
-            self.symbols[left as usize] = Symbol { end: second.end, next: second.next, id: Some(id), ..first };
-            self.symbols[right as usize].end = second.begin;
+        self.first.sort_unstable_by(|one, other| other.cmp(one));
+        while let Some((order, left)) = self.pop() {
+            let first = self.symbols[left as usize];
+            let Some(join) = first.join.filter(|join| join.order == order) else { continue };
+            let second = self.symbols[first.next as usize];
+            self.symbols[first.next as usize].join = None;
+            self.symbols[left as usize] =
+                Symbol { end: second.end, next: second.next, id: Some(join.id), join: None, ..first };
             if second.next != NONE {
                 self.symbols[second.next as usize].previous = left;
-                self.consider(left, second.next, text, joins);
+                let word = self.consider(left, second.next, text, joins);
+                self.push(word);
             }
             if first.previous != NONE {
-                self.consider(first.previous, left, text, joins);
+                let word = self.consider(first.previous, left, text, joins);
+                self.push(word);
             }
         }
+    }
+
+    /// The order and the left symbol of the pair that is to join next, if it is still one.
+    fn pop(&mut self) -> Option<(u32, u32)> {
+        let later = self.later.peek().map(|Reverse(word)| *word);
+        let word = match (self.first.last().copied(), later) {
+            (Some(first), later) if later.is_none_or(|later| first <= later) => self.first.pop(),
+            _ => self.later.pop().map(|Reverse(word)| word),
+        }?;
+        #[expect(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+        let halves = ((word >> 32) as u32, word as u32);
+        Some(halves)
     }
 
     /// What is left, in the order of the text.
@@ -118,12 +126,19 @@ impl Merger {
         std::iter::successors(first, |symbol| self.symbols.get(symbol.next as usize).copied())
     }
 
-    fn consider(&mut self, left: u32, right: u32, text: &[u8], joins: &impl Joins) {
+    fn push(&mut self, word: Option<u64>) {
+        if let Some(word) = word {
+            self.later.push(Reverse(word));
+        }
+    }
+
+    /// Notes what two neighbours may become; gives their word for the queue.
+    fn consider(&mut self, left: u32, right: u32, text: &[u8], joins: &impl Joins) -> Option<u64> {
         let (first, second) = (self.symbols[left as usize], self.symbols[right as usize]);
         let both = &text[first.begin as usize..second.end as usize];
-        if let Some(Join { order, id }) = joins.join(first, second, both) {
-            self.queue.push(Candidate { order, left, right, bytes: second.end - first.begin, id });
-        }
+        let join = joins.join(first, second, both);
+        self.symbols[left as usize].join = join;
+        join.map(|join| u64::from(join.order) << 32 | u64::from(left))
     }
 }
 

@@ -1,14 +1,14 @@
-//! Text to token ids and back, from a GGUF file's vocabulary.
+//! Text to token ids and back, from a GGUF file's vocabulary or a `tokenizer.json`.
 //!
-//! Two kinds: byte-level byte-pair encoding (`gpt2`) with the pre-tokenizers that [`split`] names, and SentencePiece's
-//! byte pairs (`llama`).
+//! Kinds of GGUF: byte-level byte-pair encoding (`gpt2`) with the pre-tokenizers that `split.rs` names, SentencePiece's
+//! byte pairs (`llama`), WordPiece (`bert`). WordPiece and `tokenizer.json` are the `tokenizers` crate's work.
 //!
 //! The way of a text: user-defined tokens (and, in [`Special::Parsed`] text, control tokens) are found first; what is
-//! between them is cut into pieces that no token crosses, and each piece's symbols [`merge`].
+//! between them is cut into pieces that no token crosses, and the symbols of each piece are merged.
 //!
 //! Invariants: control tokens come only from [`Special::Parsed`] text; [`Special::Plain`] text can never produce one,
-//! whatever it spells. Every id below [`Tokenizer::len`] has bytes; joining the bytes of the ids of a text gives the text
-//! (a space before it aside, where the vocabulary begins texts with one). Time is that of a sort of the text's longest
+//! whatever it spells. Joining the bytes of the ids of a text gives the text, but for what the model's own tokenizer loses:
+//! a space before it where the vocabulary begins texts with one, bytes that no token spells, what WordPiece evens out. Time is that of a sort of the text's longest
 //! piece, whatever it says.
 //!
 //! Deliberately absent, and refused by name: other kinds (`t5`, `rwkv`, …), and pre-tokenizers that are not known.
@@ -16,6 +16,8 @@
 mod bpe;
 mod bytes;
 mod index;
+mod library;
+mod make;
 mod merge;
 mod special;
 mod split;
@@ -26,16 +28,13 @@ mod vocabulary;
 
 use std::collections::BTreeSet;
 
-use loader::gguf::Header;
-
-use crate::ModelError;
 use crate::limits::TEXT_BYTES_MAX;
 use bpe::Bpe;
+use library::Library;
 use merge::Merger;
 use special::{Matcher, Piece};
-use split::PreTokenizer;
 use spm::Spm;
-use vocabulary::{Role, Spelling, Vocabulary};
+use vocabulary::{Role, Vocabulary};
 
 /// How the text of control tokens is read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,6 +63,9 @@ pub enum TokenizeError {
         /// Its length.
         bytes: usize,
     },
+    /// The library refuses it.
+    #[error("the text cannot be tokenized")]
+    Library(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Text to ids and back.
@@ -80,6 +82,8 @@ pub struct Tokenizer {
     adds_bos: bool,
     adds_eos: bool,
     ends: BTreeSet<u32>,
+    /// Whether a text's first token has a space that is not the text's.
+    spaced: bool,
 }
 
 /// How what is between special tokens becomes tokens.
@@ -87,6 +91,7 @@ pub struct Tokenizer {
 enum Kind {
     Bytes(Bpe),
     Spaces(Spm),
+    Library(Box<Library>),
 }
 
 /// Where a piece of text stands.
@@ -113,68 +118,6 @@ impl Output {
 }
 
 impl Tokenizer {
-    /// The tokenizer of a file.
-    ///
-    /// # Errors
-    /// [`ModelError`] when its kind is not supported or its parts contradict each other.
-    pub fn from_header(header: &Header) -> Result<Self, ModelError> {
-        const MODEL: &str = "tokenizer.ggml.model";
-        let model = header.string(MODEL)?.ok_or_else(|| ModelError::MissingKey { key: MODEL.to_owned() })?;
-        match model {
-            "gpt2" => Self::of_bytes(header),
-            "llama" => Self::of_spaces(header),
-            other => Err(unsupported(MODEL, other)),
-        }
-    }
-
-    fn of_bytes(header: &Header) -> Result<Self, ModelError> {
-        const PRE: &str = "tokenizer.ggml.pre";
-        const SPACE: &str = "tokenizer.ggml.add_space_prefix";
-        let name = header.string(PRE)?.ok_or_else(|| ModelError::MissingKey { key: PRE.to_owned() })?;
-        let pre_tokenizer = PreTokenizer::named(name).ok_or_else(|| unsupported(PRE, name))?;
-        if header.bool(SPACE)?.unwrap_or(false) {
-            return Err(ModelError::UnsupportedKey { key: SPACE.to_owned() });
-        }
-        let vocabulary = Vocabulary::from_header(header, Spelling::Alphabet)?;
-        let kind = Kind::Bytes(Bpe::new(header, &vocabulary, pre_tokenizer)?);
-        let defaults = Defaults { bos: None, eos: None, adds_bos: pre_tokenizer.adds_bos() };
-        Self::with(header, vocabulary, kind, defaults)
-    }
-
-    fn of_spaces(header: &Header) -> Result<Self, ModelError> {
-        let vocabulary = Vocabulary::from_header(header, Spelling::Spaces)?;
-        let kind = Kind::Spaces(Spm::new(header, &vocabulary)?);
-        Self::with(header, vocabulary, kind, Defaults { bos: Some(1), eos: Some(2), adds_bos: true })
-    }
-
-    fn with(header: &Header, vocabulary: Vocabulary, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
-        let id = |key: &str| -> Result<Option<u32>, ModelError> {
-            match header.u32(key)? {
-                Some(id) if id as usize >= vocabulary.len() => {
-                    Err(ModelError::ImpossibleValue { key: key.to_owned(), reason: format!("{id} is no token") })
-                }
-                found => Ok(found),
-            }
-        };
-        let known = |id: &u32| (*id as usize) < vocabulary.len();
-        let bos = id("tokenizer.ggml.bos_token_id")?.or(defaults.bos.filter(known));
-        let eos = id("tokenizer.ggml.eos_token_id")?.or(defaults.eos.filter(known));
-        let mut ends: BTreeSet<u32> = eos.into_iter().chain(vocabulary.ending().iter().copied()).collect();
-        ends.extend(id("tokenizer.ggml.eot_token_id")?);
-        ends.extend(id("tokenizer.ggml.eom_token_id")?);
-        Ok(Self {
-            user_defined: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined]))?,
-            special: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined, Role::Control]))?,
-            adds_bos: header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.adds_bos),
-            adds_eos: header.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
-            kind,
-            bos,
-            eos,
-            ends,
-            vocabulary,
-        })
-    }
-
     /// Entries of the vocabulary.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -193,6 +136,7 @@ impl Tokenizer {
         let kind = match &self.kind {
             Kind::Bytes(bpe) => bpe.memory_bytes(),
             Kind::Spaces(spm) => spm.memory_bytes(),
+            Kind::Library(library) => library.memory_bytes(&self.vocabulary),
         };
         let matchers = self.user_defined.iter().chain(&self.special).map(Matcher::memory_bytes).sum::<usize>();
         self.vocabulary.memory_bytes() + kind + matchers
@@ -270,7 +214,7 @@ impl Tokenizer {
     /// Token ids of `text`.
     ///
     /// # Errors
-    /// [`TokenizeError`] when the text is too long.
+    /// [`TokenizeError`] when the text is too long, or the library refuses it.
     pub fn encode(&self, text: &str, special: Special, start: Start) -> Result<Vec<u32>, TokenizeError> {
         self.encode_up_to(text, special, start, usize::MAX)
     }
@@ -279,7 +223,7 @@ impl Tokenizer {
     /// come back, and not those of the whole text.
     ///
     /// # Errors
-    /// [`TokenizeError`] when the text is too long.
+    /// [`TokenizeError`] when the text is too long, or the library refuses it.
     pub fn encode_up_to(
         &self,
         text: &str,
@@ -302,7 +246,7 @@ impl Tokenizer {
     /// the text. All else is as in [`Special::Parsed`] text. Gives up like [`Tokenizer::encode_up_to`].
     ///
     /// # Errors
-    /// [`TokenizeError`] when the text is too long.
+    /// [`TokenizeError`] when the text is too long, or the library refuses it.
     pub fn encode_marked(&self, text: &str, mark: char, tokens_max: usize) -> Result<Vec<u32>, TokenizeError> {
         let mut out = Output { ids: Vec::new(), tokens_max, merger: Merger::default() };
         self.encode_pieces(text, Special::Parsed, Some(mark), &mut out)?;
@@ -321,9 +265,8 @@ impl Tokenizer {
     #[must_use]
     pub fn first_bytes(&self, id: u32) -> &[u8] {
         let bytes = self.bytes(id);
-        let adds_space = matches!(&self.kind, Kind::Spaces(spm) if spm.adds_space);
         match bytes.strip_prefix(b" ") {
-            Some(rest) if adds_space && self.vocabulary.role(id) == Role::Text => rest,
+            Some(rest) if self.spaced && self.vocabulary.role(id) == Role::Text => rest,
             _ => bytes,
         }
     }
@@ -343,8 +286,7 @@ impl Tokenizer {
             Special::Plain => &self.user_defined,
         };
         let Some(matcher) = matcher else {
-            self.encode_text(text, mark, Place::Beginning, out);
-            return Ok(());
+            return self.encode_text(text, mark, Place::Beginning, out);
         };
         let mut place = Place::Beginning;
         for piece in matcher.pieces(text) {
@@ -353,7 +295,7 @@ impl Tokenizer {
             }
             match piece {
                 Piece::Text(text) => {
-                    self.encode_text(text, mark, place, out);
+                    self.encode_text(text, mark, place, out)?;
                     place = Place::Inside;
                 }
                 Piece::Token(id) => {
@@ -366,7 +308,7 @@ impl Tokenizer {
     }
 
     /// Encodes a text without special tokens.
-    fn encode_text(&self, text: &str, mark: Option<char>, place: Place, out: &mut Output) {
+    fn encode_text(&self, text: &str, mark: Option<char>, place: Place, out: &mut Output) -> Result<(), TokenizeError> {
         let unmarked: String;
         let text = match mark {
             Some(mark) if text.contains(mark) => {
@@ -375,23 +317,12 @@ impl Tokenizer {
             }
             _ => text,
         };
-        if text.is_empty() {
-            return;
-        }
         match &self.kind {
+            _ if text.is_empty() => {}
             Kind::Bytes(bpe) => bpe.encode(text, &self.vocabulary, out),
             Kind::Spaces(spm) => spm.encode(text, place, &self.vocabulary, out),
+            Kind::Library(library) => library.encode(text, out)?,
         }
+        Ok(())
     }
-}
-
-/// What holds where a file does not say.
-struct Defaults {
-    bos: Option<u32>,
-    eos: Option<u32>,
-    adds_bos: bool,
-}
-
-fn unsupported(key: &str, value: &str) -> ModelError {
-    ModelError::UnsupportedTokenizer { what: format!("{key} `{}`", value.chars().take(64).collect::<String>()) }
 }

@@ -61,16 +61,33 @@ impl Step {
 
     /// The first match in `text` that begins at `from` or later.
     fn find(&self, text: &str, from: usize) -> Option<Range<usize>> {
-        let regex = self.regex.get_or_init(|| Regex::new(self.pattern).expect("a test compiles every pattern"));
-        let found = regex.find_at(text, from).filter(|found| !found.is_empty())?;
+        let found = match self.tail {
+            Tail::Whole => self.regex().find_at(text, from)?.range(),
+            // Such a pattern matches nearly everywhere: asking for a match right here keeps its automaton small.
+            Tail::LeavesLast | Tail::LeavesLastInLine => text[from..].char_indices().find_map(|(gap, _)| {
+                let begin = from + gap;
+                self.regex().find(&text[begin..]).map(|found| begin..begin + found.end())
+            })?,
+        };
         let leaves = |last: char| match self.tail {
             Tail::Whole => false,
             Tail::LeavesLast => last.is_whitespace(),
             Tail::LeavesLastInLine => last.is_whitespace() && !matches!(last, '\r' | '\n'),
         };
-        let last = found.as_str().chars().next_back().filter(|&last| found.end() < text.len() && leaves(last));
-        let end = found.end() - last.map_or(0, char::len_utf8);
-        Some(found.start()..if end > found.start() { end } else { found.end() })
+        let last = text[found.clone()].chars().next_back().filter(|&last| found.end < text.len() && leaves(last));
+        let end = found.end - last.map_or(0, char::len_utf8);
+        let end = if end > found.start { end } else { found.end };
+        (end > found.start).then_some(found.start..end)
+    }
+
+    fn regex(&self) -> &Regex {
+        self.regex.get_or_init(|| {
+            let regex = match self.tail {
+                Tail::Whole => Regex::new(self.pattern),
+                Tail::LeavesLast | Tail::LeavesLastInLine => Regex::new(&format!(r"\A(?:{})", self.pattern)),
+            };
+            regex.expect("a test compiles every pattern")
+        })
     }
 }
 

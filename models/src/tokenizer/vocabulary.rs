@@ -7,7 +7,7 @@ use super::index::{Inserted, Texts, TokenIndex};
 use crate::ModelError;
 use crate::limits::VOCABULARY_MAX;
 
-const TOKENS: &str = "tokenizer.ggml.tokens";
+pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 
 /// Names of the tokens that end an answer. A file names only one, and templates of chat models use the others; files
@@ -58,6 +58,10 @@ pub(super) enum Spelling {
     Alphabet,
     /// A space is `▁`, and tokens of their own stand for bytes.
     Spaces,
+    /// A token is a word with a space before it, or goes on after `##`.
+    Words,
+    /// As it is.
+    Verbatim,
 }
 
 /// What a token is for.
@@ -111,6 +115,19 @@ impl Vocabulary {
         Ok(vocabulary)
     }
 
+    /// One of tokens in order of ids.
+    pub(super) fn from_tokens(
+        tokens: impl ExactSizeIterator<Item = (String, Role)>,
+        spelling: Spelling,
+    ) -> Result<Self, ModelError> {
+        let mut vocabulary = Self::with_room_for(tokens.len())?;
+        for (token, role) in tokens {
+            let byte = role == Role::Text && spelling == Spelling::Spaces && byte_named(token.as_bytes()).is_some();
+            vocabulary.push(token.as_bytes(), if byte { Role::Byte } else { role }, spelling)?;
+        }
+        Ok(vocabulary)
+    }
+
     fn with_room_for(tokens: usize) -> Result<Self, ModelError> {
         if tokens == 0 || tokens > VOCABULARY_MAX {
             return Err(inconsistent(format!("{tokens} tokens are not in 1..={VOCABULARY_MAX}")));
@@ -132,6 +149,11 @@ impl Vocabulary {
                 (Role::Byte, _) => bytes.push(byte_named(token).expect("this is what gives a token its role")),
                 (Role::Text, Spelling::Spaces) => push_spaced(token, bytes),
                 (Role::Text, Spelling::Alphabet) => push_from_alphabet(text(token, id)?, bytes),
+                (Role::Text, Spelling::Verbatim) => bytes.extend_from_slice(token),
+                (Role::Text, Spelling::Words) => match token.strip_prefix(b"##") {
+                    Some(rest) => bytes.extend_from_slice(rest),
+                    None => bytes.extend(b" ".iter().chain(token)),
+                },
             }
             Ok(())
         })
@@ -147,7 +169,7 @@ impl Vocabulary {
         if role != Role::Text {
             self.special.push((id, role));
         }
-        if role == Role::Control && END_NAMES.iter().any(|name| name.as_bytes() == &self.bytes[begin..]) {
+        if role == Role::Control && is_named(&END_NAMES, &self.bytes[begin..]) {
             self.ending.push(id);
         }
         self.token_bytes_max = self.token_bytes_max.max(self.bytes.len() - begin);
@@ -226,14 +248,18 @@ impl Vocabulary {
     }
 }
 
+fn is_named(names: &[&str], token: &[u8]) -> bool {
+    names.iter().any(|name| name.len() == token.len() && name.as_bytes() == token)
+}
+
 /// A token's role by its declared type (as the GGUF specification numbers them), unless its name tells better.
 fn role(token: &[u8], ty: i32) -> Role {
-    let named = |names: &[&str]| names.iter().any(|name| name.as_bytes() == token);
-    if matches!(token.first(), Some(b'<' | b'[' | b'_')) && matches!(token.len(), 4..=32) {
-        if named(&END_NAMES) {
+    let looks_special = matches!(token, [b'<' | b'[' | b'_', .., b'>' | b']' | b'[']);
+    if looks_special && token.len() <= 32 {
+        if is_named(&END_NAMES, token) {
             return Role::Control;
         }
-        if named(&SHOWN_NAMES) {
+        if is_named(&SHOWN_NAMES, token) {
             return Role::UserDefined;
         }
     }

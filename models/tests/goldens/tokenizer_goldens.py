@@ -2,8 +2,9 @@
 
     python3 tokenizer_goldens.py ids NAME URL       token ids of a llama-server at URL (it serves the model NAME)
     python3 tokenizer_goldens.py splits             pieces of the `tokenizers` package's pre-tokenizers
+    python3 tokenizer_goldens.py wordpiece          its token ids for a small WordPiece, which goes to `wordpiece.json`
 
-Either updates its part of `tokenizers.json` beside this file. The strings are those of
+Each updates its part of `tokenizers.json` beside this file. The strings are those of
 `models/src/tokenizer/tests/strings.rs`. Needs `pip install tokenizers`.
 """
 import json
@@ -153,11 +154,39 @@ def splitter(patterns):
     return lambda text: [len(piece) for piece, _ in chain.pre_tokenize_str(text)]
 
 
+WORDS = "the of and in hello world def for day fly naive cafe com http error null true русский 日 本 ##s ##ing ##ed ##er ##ly"
+
+
+def wordpiece():
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    characters = [chr(code) for code in [*range(33, 127), 0xE9, 0xDF, 0x3B1, 0x3B2, 0x431, 0x43E, 0x915, 0x4E2D, 0x1F980]]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *characters, *("##" + each for each in characters if each.isalnum()),
+              *WORDS.split()]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1",
+                                                             [("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(tokens[:5])
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16)
+    (HERE / "wordpiece.json").write_text(tokenizer.to_str() + "\n", "utf-8")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+
+
 def main():
     goldens = json.loads(GOLDENS.read_text("utf-8")) if GOLDENS.exists() else {"ids": {}, "splits": {}}
     goldens["strings"] = hashes(lambda text: [ord(character) for character in text])
     if sys.argv[1] == "ids":
         goldens["ids"][sys.argv[2]] = hashes(server(sys.argv[3]))
+    elif sys.argv[1] == "wordpiece":
+        goldens["ids"]["wordpiece"] = hashes(wordpiece())
     else:
         goldens["splits"] = {name: hashes(splitter(patterns)) for name, patterns in SPLITS.items()}
     GOLDENS.write_text(json.dumps(goldens, indent=0, ensure_ascii=False) + "\n", "utf-8")

@@ -7,8 +7,8 @@ use loader::Artifact;
 use loader::pull::{PullRequest, Silent, pull};
 use serde_json::Value;
 
-use super::super::split::PRE_TOKENIZERS;
-use super::super::{PreTokenizer, Special, Start, Tokenizer};
+use super::super::split::{PRE_TOKENIZERS, PreTokenizer};
+use super::super::{Special, Start, Tokenizer};
 use super::strings::{STRINGS_A_HASH, Strings, hashes};
 
 fn goldens() -> Value {
@@ -89,4 +89,27 @@ fn gemmas_ids_equal_llama_cpps_goldens() {
         let prompt = case["prompt"].as_str().unwrap();
         assert_eq!(tokenizer.encode(prompt, Special::Parsed, Start::AsModel).unwrap(), ids(&case["prompt_ids"]));
     }
+}
+
+/// The small WordPiece that `tokenizer_goldens.py` made.
+pub(super) const WORDPIECE: &str = include_str!("../../../tests/goldens/wordpiece.json");
+
+#[test]
+fn ids_of_word_pieces_equal_the_librarys_from_json_and_from_a_header() {
+    let json: Value = serde_json::from_str(WORDPIECE).unwrap();
+    let from_json = Tokenizer::from_json(WORDPIECE.as_bytes()).unwrap();
+    let from_header = super::properties::word_pieces(&json);
+    for tokenizer in [&from_json, &from_header] {
+        let ids = |text: &str| tokenizer.encode(text, Special::Plain, Start::Bare).unwrap();
+        check("wordpiece", &goldens()["ids"]["wordpiece"], &hashes(ids));
+        let around = tokenizer.encode("hello [SEP] flying", Special::Parsed, Start::AsModel).unwrap();
+        let texts: Vec<String> = around.iter().map(|&id| tokenizer.text(id)).collect();
+        assert_eq!(texts, ["[CLS]", " hello", "[SEP]", " fly", "ing", "[SEP]"]);
+        assert_eq!(tokenizer.decode(&around[1..2]), "hello");
+        let long = "hello world, ".repeat(10_000);
+        let some = tokenizer.encode_up_to(&long, Special::Plain, Start::Bare, 100).unwrap().len();
+        let all = tokenizer.encode(&long, Special::Plain, Start::Bare).unwrap().len();
+        assert_eq!((all, some > 100, some < all / 3), (30_000, true, true), "{some}");
+    }
+    assert_eq!(from_json.len(), from_header.len());
 }

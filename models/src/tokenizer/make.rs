@@ -1,0 +1,133 @@
+//! From a file's header, or from JSON, to a tokenizer: kinds, defaults, and what is refused.
+
+use std::collections::BTreeSet;
+
+use loader::gguf::Header;
+
+use super::bpe::Bpe;
+use super::library::{Described, Library};
+use super::special::Matcher;
+use super::split::PreTokenizer;
+use super::spm::Spm;
+use super::vocabulary::{Role, Spelling, Vocabulary};
+use super::{Kind, Tokenizer};
+use crate::ModelError;
+
+impl Tokenizer {
+    /// The tokenizer of a file.
+    ///
+    /// # Errors
+    /// [`ModelError`] when its kind is not supported or its parts contradict each other.
+    pub fn from_header(header: &Header) -> Result<Self, ModelError> {
+        const MODEL: &str = "tokenizer.ggml.model";
+        let model = header.string(MODEL)?.ok_or_else(|| ModelError::MissingKey { key: MODEL.to_owned() })?;
+        match model {
+            "gpt2" => Self::of_bytes(header),
+            "llama" => Self::of_spaces(header),
+            "bert" => Self::of_words(header),
+            other => Err(unsupported(MODEL, other)),
+        }
+    }
+
+    fn of_bytes(header: &Header) -> Result<Self, ModelError> {
+        const PRE: &str = "tokenizer.ggml.pre";
+        const SPACE: &str = "tokenizer.ggml.add_space_prefix";
+        let name = header.string(PRE)?.ok_or_else(|| ModelError::MissingKey { key: PRE.to_owned() })?;
+        let pre_tokenizer = PreTokenizer::named(name).ok_or_else(|| unsupported(PRE, name))?;
+        if header.bool(SPACE)?.unwrap_or(false) {
+            return Err(ModelError::UnsupportedKey { key: SPACE.to_owned() });
+        }
+        let vocabulary = Vocabulary::from_header(header, Spelling::Alphabet)?;
+        let kind = Kind::Bytes(Bpe::new(header, &vocabulary, pre_tokenizer)?);
+        let defaults = Defaults { adds_bos: pre_tokenizer.adds_bos(), ..Defaults::default() };
+        Self::with(header, vocabulary, kind, defaults)
+    }
+
+    fn of_spaces(header: &Header) -> Result<Self, ModelError> {
+        let vocabulary = Vocabulary::from_header(header, Spelling::Spaces)?;
+        let spm = Spm::new(header, &vocabulary)?;
+        let defaults =
+            Defaults { bos: Some(1), eos: Some(2), adds_bos: true, spaced: spm.adds_space, ..Defaults::default() };
+        Self::with(header, vocabulary, Kind::Spaces(spm), defaults)
+    }
+
+    fn of_words(header: &Header) -> Result<Self, ModelError> {
+        const UNKNOWN: &str = "tokenizer.ggml.unknown_token_id";
+        let vocabulary = Vocabulary::from_header(header, Spelling::Spaces)?;
+        let unknown = known_id(header, &vocabulary, UNKNOWN)?.unwrap_or(100);
+        let library = Library::from_header(header, &vocabulary, unknown)?;
+        let first = known_id(header, &vocabulary, "tokenizer.ggml.cls_token_id")?.unwrap_or(101);
+        // The key is misspelled in the format.
+        let last = known_id(header, &vocabulary, "tokenizer.ggml.seperator_token_id")?.unwrap_or(102);
+        let defaults = Defaults { bos: Some(first), eos: Some(last), adds_bos: true, adds_eos: true, spaced: true };
+        Self::with(header, vocabulary, Kind::Library(Box::new(library)), defaults)
+    }
+
+    /// The tokenizer of a `tokenizer.json`, as folders of safetensors have it. It names no token that ends an answer but
+    /// those that [`Tokenizer::is_end`] knows by name.
+    ///
+    /// # Errors
+    /// [`ModelError`] when the file is not valid, or does what no kind here does.
+    pub fn from_json(json: &[u8]) -> Result<Self, ModelError> {
+        let Described { library, vocabulary, first, last, spaced } = Library::from_json(json)?;
+        Ok(Self {
+            // The library finds user-defined tokens itself.
+            user_defined: None,
+            special: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::Control]))?,
+            kind: Kind::Library(Box::new(library)),
+            bos: first,
+            eos: last,
+            adds_bos: first.is_some(),
+            adds_eos: last.is_some(),
+            ends: vocabulary.ending().iter().copied().collect(),
+            spaced,
+            vocabulary,
+        })
+    }
+
+    fn with(header: &Header, vocabulary: Vocabulary, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
+        let id = |key: &str| known_id(header, &vocabulary, key);
+        let known = |id: &u32| (*id as usize) < vocabulary.len();
+        let bos = id("tokenizer.ggml.bos_token_id")?.or(defaults.bos.filter(known));
+        let eos = id("tokenizer.ggml.eos_token_id")?.or(defaults.eos.filter(known));
+        let mut ends: BTreeSet<u32> = eos.into_iter().chain(vocabulary.ending().iter().copied()).collect();
+        ends.extend(id("tokenizer.ggml.eot_token_id")?);
+        ends.extend(id("tokenizer.ggml.eom_token_id")?);
+        Ok(Self {
+            user_defined: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined]))?,
+            special: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined, Role::Control]))?,
+            adds_bos: header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.adds_bos),
+            adds_eos: header.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(defaults.adds_eos),
+            spaced: defaults.spaced,
+            kind,
+            bos,
+            eos,
+            ends,
+            vocabulary,
+        })
+    }
+}
+
+/// What holds where a file does not say.
+#[derive(Default)]
+struct Defaults {
+    bos: Option<u32>,
+    eos: Option<u32>,
+    adds_bos: bool,
+    adds_eos: bool,
+    spaced: bool,
+}
+
+/// The token that a key names.
+fn known_id(header: &Header, vocabulary: &Vocabulary, key: &str) -> Result<Option<u32>, ModelError> {
+    match header.u32(key)? {
+        Some(id) if id as usize >= vocabulary.len() => {
+            Err(ModelError::ImpossibleValue { key: key.to_owned(), reason: format!("{id} is no token") })
+        }
+        found => Ok(found),
+    }
+}
+
+fn unsupported(key: &str, value: &str) -> ModelError {
+    ModelError::UnsupportedTokenizer { what: format!("{key} `{}`", value.chars().take(64).collect::<String>()) }
+}
