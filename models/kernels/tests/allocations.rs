@@ -59,6 +59,8 @@ impl Layer {
             &self.activations,
             &mut [Product { weights: a, out: first }, Product { weights: b, out: second }],
         );
+        kernels.add_to_rows(first, &[0.1; WIDTH]);
+        kernels.rms_norm_in_place(first, &[1.0; WIDTH / HEADS], 1e-5);
         kernels.rope(first, &self.table, HEADS, position);
         kernels.kv_write(&mut self.kv, 0, position, second, second);
         kernels.attention(AttentionCall {
@@ -72,6 +74,7 @@ impl Layer {
             out: second,
         });
         kernels.silu_mul(first, second, &mut self.x);
+        kernels.gelu_mul(first, second, &mut self.x);
         kernels.add(&mut self.x, second);
         assert!(argmax(&self.x) < self.x.len());
     }
