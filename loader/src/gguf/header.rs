@@ -295,15 +295,16 @@ impl Header {
             return Err(wrong_type(key, expected, found.ty));
         }
         let bytes = &self.metadata[found.position as usize..][..found.count as usize * size];
-        let convert_all = bytes.chunks_exact(size).map(|chunk| {
+        let mut values = Vec::with_capacity(found.count as usize);
+        for chunk in bytes.chunks_exact(size) {
             let value = Value::read(element, chunk);
-            convert(value).ok_or_else(|| FormatError::OutOfRange {
+            values.push(convert(value).ok_or_else(|| FormatError::OutOfRange {
                 key: key.into(),
                 value: format!("{value:?}"),
                 expected: &expected["array of ".len()..],
-            })
-        });
-        convert_all.collect::<Result<Vec<T>, _>>().map(Some)
+            })?);
+        }
+        Ok(Some(values))
     }
 }
 

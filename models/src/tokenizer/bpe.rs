@@ -72,12 +72,9 @@ impl Bpe {
 
 /// Tokens by their bytes: where two have the same, an ordinary one.
 fn index(vocabulary: &Vocabulary) -> Result<TokenIndex, ModelError> {
-    let mut index = TokenIndex::for_tokens(vocabulary.len());
     let (ordinary, special): (Vec<_>, Vec<_>) = vocabulary.roles().partition(|(_, role)| *role == Role::Text);
-    for (id, _) in ordinary.into_iter().chain(special) {
-        vocabulary.insert_into(&mut index, id)?;
-    }
-    Ok(index)
+    let ids: Vec<u32> = ordinary.into_iter().chain(special).map(|(id, _)| id).collect();
+    vocabulary.index(&ids, |_, _| Ok(()))
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -40,15 +40,20 @@ impl Tokenizer {
         let vocabulary = Vocabulary::from_header(header, Spelling::Alphabet)?;
         let kind = Kind::Bytes(Bpe::new(header, &vocabulary, pre_tokenizer)?);
         let defaults = Defaults { adds_bos: pre_tokenizer.adds_bos(), ..Defaults::default() };
-        Self::with(header, vocabulary, kind, defaults)
+        Self::with(header, Entries::of(vocabulary)?, kind, defaults)
     }
 
     fn of_spaces(header: &Header) -> Result<Self, ModelError> {
         let vocabulary = Vocabulary::from_header(header, Spelling::Spaces)?;
-        let spm = Spm::new(header, &vocabulary)?;
+        // A large vocabulary is what a cold start waits for.
+        let (spm, matchers) = std::thread::scope(|scope| {
+            let matchers = scope.spawn(|| Matchers::of(&vocabulary));
+            (Spm::new(header, &vocabulary), matchers.join().expect("making matchers does not panic"))
+        });
+        let (spm, matchers) = (spm?, matchers?);
         let defaults =
             Defaults { bos: Some(1), eos: Some(2), adds_bos: true, spaced: spm.adds_space, ..Defaults::default() };
-        Self::with(header, vocabulary, Kind::Spaces(spm), defaults)
+        Self::with(header, Entries { vocabulary, matchers }, Kind::Spaces(spm), defaults)
     }
 
     fn of_words(header: &Header) -> Result<Self, ModelError> {
@@ -60,7 +65,7 @@ impl Tokenizer {
         // The key is misspelled in the format.
         let last = known_id(header, &vocabulary, "tokenizer.ggml.seperator_token_id")?.unwrap_or(102);
         let defaults = Defaults { bos: Some(first), eos: Some(last), adds_bos: true, adds_eos: true, spaced: true };
-        Self::with(header, vocabulary, Kind::Library(Box::new(library)), defaults)
+        Self::with(header, Entries::of(vocabulary)?, Kind::Library(Box::new(library)), defaults)
     }
 
     /// The tokenizer of a `tokenizer.json`, as folders of safetensors have it. It names no token that ends an answer but
@@ -85,7 +90,8 @@ impl Tokenizer {
         })
     }
 
-    fn with(header: &Header, vocabulary: Vocabulary, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
+    fn with(header: &Header, entries: Entries, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
+        let Entries { vocabulary, matchers } = entries;
         let id = |key: &str| known_id(header, &vocabulary, key);
         let known = |id: &u32| (*id as usize) < vocabulary.len();
         let bos = id("tokenizer.ggml.bos_token_id")?.or(defaults.bos.filter(known));
@@ -94,8 +100,8 @@ impl Tokenizer {
         ends.extend(id("tokenizer.ggml.eot_token_id")?);
         ends.extend(id("tokenizer.ggml.eom_token_id")?);
         Ok(Self {
-            user_defined: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined]))?,
-            special: Matcher::new(&vocabulary, vocabulary.of_roles(&[Role::UserDefined, Role::Control]))?,
+            user_defined: matchers.user_defined,
+            special: matchers.special,
             adds_bos: header.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(defaults.adds_bos),
             adds_eos: header.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(defaults.adds_eos),
             spaced: defaults.spaced,
@@ -104,6 +110,32 @@ impl Tokenizer {
             eos,
             ends,
             vocabulary,
+        })
+    }
+}
+
+/// A vocabulary and what finds its tokens in texts.
+struct Entries {
+    vocabulary: Vocabulary,
+    matchers: Matchers,
+}
+
+impl Entries {
+    fn of(vocabulary: Vocabulary) -> Result<Self, ModelError> {
+        Ok(Self { matchers: Matchers::of(&vocabulary)?, vocabulary })
+    }
+}
+
+struct Matchers {
+    user_defined: Option<Matcher>,
+    special: Option<Matcher>,
+}
+
+impl Matchers {
+    fn of(vocabulary: &Vocabulary) -> Result<Self, ModelError> {
+        Ok(Self {
+            user_defined: Matcher::new(vocabulary, vocabulary.of_roles(&[Role::UserDefined]))?,
+            special: Matcher::new(vocabulary, vocabulary.of_roles(&[Role::UserDefined, Role::Control]))?,
         })
     }
 }

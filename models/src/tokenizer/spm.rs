@@ -36,9 +36,18 @@ pub(super) struct Spm {
 
 impl Spm {
     pub(super) fn new(header: &Header, vocabulary: &Vocabulary) -> Result<Self, ModelError> {
+        let adds_space = header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+        std::thread::scope(|scope| {
+            let orders = scope.spawn(|| orders(header, vocabulary));
+            let spm = Self::without_orders(vocabulary, adds_space)?;
+            Ok(Self { orders: orders.join().expect("reading numbers does not panic")?, ..spm })
+        })
+    }
+
+    fn without_orders(vocabulary: &Vocabulary, adds_space: bool) -> Result<Self, ModelError> {
         let mut byte_tokens = [None; 256];
         let mut before_space = [false; 256];
-        let mut index = TokenIndex::for_tokens(vocabulary.len());
+        let mut joined = Vec::with_capacity(vocabulary.len());
         for (id, role) in vocabulary.roles() {
             let bytes = vocabulary.bytes(id);
             match role {
@@ -47,15 +56,16 @@ impl Spm {
                 // Written with real spaces, it is found in texts before they are cut, and nothing joins to it.
                 Role::UserDefined if bytes.contains(&b' ') => {}
                 Role::Text | Role::UserDefined => {
-                    if let Some(first) = vocabulary.insert_into(&mut index, id)? {
-                        return Err(inconsistent(format!("tokens {first} and {id} have the same text")));
-                    }
-                    for space in (1..bytes.len()).filter(|&at| bytes[at] == b' ') {
-                        before_space[usize::from(bytes[space - 1])] = true;
+                    joined.push(id);
+                    if bytes.get(1..).is_some_and(|rest| rest.contains(&b' ')) {
+                        let spaces = (1..bytes.len()).filter(|&at| bytes[at] == b' ');
+                        spaces.for_each(|space| before_space[usize::from(bytes[space - 1])] = true);
                     }
                 }
             }
         }
+        let index = vocabulary
+            .index(&joined, |first, id| Err(inconsistent(format!("tokens {first} and {id} have the same text"))))?;
         before_space[usize::from(b' ')] = true;
         let byte_tokens = (0..=u8::MAX).zip(byte_tokens).map(|(byte, token)| {
             let token = token.or_else(|| index.find(vocabulary, &[byte]));
@@ -64,10 +74,10 @@ impl Spm {
         let byte_tokens: Vec<u32> = byte_tokens.collect::<Result<_, _>>()?;
         Ok(Self {
             byte_tokens: byte_tokens.try_into().expect("one for each byte"),
-            orders: orders(header, vocabulary)?,
+            orders: Box::default(),
             index,
             before_space: Box::new(before_space),
-            adds_space: header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+            adds_space,
         })
     }
 

@@ -51,6 +51,9 @@ const END_NAMES: [&str; 33] = [
 /// Tokens of the harmony format that are shown, whatever the file says. Source: as above.
 const SHOWN_NAMES: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
+/// Tokens whose places in an index are waited for together.
+const TOKENS_AT_ONCE: usize = 64;
+
 /// How a vocabulary writes bytes that are no text of their own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Spelling {
@@ -133,7 +136,8 @@ impl Vocabulary {
             return Err(inconsistent(format!("{tokens} tokens are not in 1..={VOCABULARY_MAX}")));
         }
         Ok(Self {
-            bytes: Vec::with_capacity(tokens * 8),
+            // More than most vocabularies have: what is not written takes no memory.
+            bytes: Vec::with_capacity(tokens * 12),
             ends: Vec::with_capacity(tokens),
             special: Vec::new(),
             ending: Vec::new(),
@@ -233,18 +237,27 @@ impl Vocabulary {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.bytes.capacity()
-            + self.ends.capacity() * size_of::<u32>()
-            + self.special.capacity() * size_of::<(u32, Role)>()
+        self.bytes.len() + self.ends.capacity() * size_of::<u32>() + self.special.capacity() * size_of::<(u32, Role)>()
     }
 
-    /// Puts a token into an index; a text that is there already keeps its first token, which is told.
-    pub(super) fn insert_into(&self, index: &mut TokenIndex, id: u32) -> Result<Option<u32>, ModelError> {
-        match index.insert(self, id) {
-            Inserted::New => Ok(None),
-            Inserted::Same(first) => Ok(Some(first)),
-            Inserted::Crowded => Err(inconsistent("too many tokens share a hash".to_owned())),
+    /// An index of the given tokens. A text that several have keeps the first of them, and `same` hears of the others.
+    pub(super) fn index(
+        &self,
+        ids: &[u32],
+        mut same: impl FnMut(u32, u32) -> Result<(), ModelError>,
+    ) -> Result<TokenIndex, ModelError> {
+        let mut index = TokenIndex::for_tokens(ids.len());
+        for ids in ids.chunks(TOKENS_AT_ONCE) {
+            index.approach(self, ids);
+            for &id in ids {
+                match index.insert(self, id) {
+                    Inserted::New => {}
+                    Inserted::Same(first) => same(first, id)?,
+                    Inserted::Crowded => return Err(inconsistent("too many tokens share a hash".to_owned())),
+                }
+            }
         }
+        Ok(index)
     }
 }
 
@@ -283,16 +296,19 @@ pub(super) const SPACE: &[u8] = "▁".as_bytes();
 
 fn push_spaced(token: &[u8], bytes: &mut Vec<u8>) {
     let mut rest = token;
-    while let Some(&first) = rest.first() {
-        if first == SPACE[0] && rest.starts_with(SPACE) {
+    loop {
+        while let Some(after) = rest.strip_prefix(SPACE) {
             bytes.push(b' ');
-            rest = &rest[SPACE.len()..];
-        } else {
-            let plain = 1 + rest[1..].iter().position(|&byte| byte == SPACE[0]).unwrap_or(rest.len() - 1);
-            bytes.extend_from_slice(&rest[..plain]);
-            rest = &rest[plain..];
+            rest = after;
         }
+        // The search is for one byte, which few other characters have; it is not looked at again where it stands.
+        let next = rest.get(1..).filter(|rest| rest.contains(&SPACE[0]));
+        let next = next.and_then(|rest| rest.iter().position(|&byte| byte == SPACE[0]));
+        let Some(next) = next else { break };
+        bytes.extend_from_slice(&rest[..=next]);
+        rest = &rest[next + 1..];
     }
+    bytes.extend_from_slice(rest);
 }
 
 pub(super) fn push_from_alphabet(token: &str, bytes: &mut Vec<u8>) {
