@@ -183,7 +183,7 @@ impl Kernels {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: `Kernels::new` made sure of the instruction set.
-                    Isa::Avx2 => unsafe { crate::avx2::quantize::column(x, &out) },
+                    Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::quantize::column(x, &out) },
                     _ => scalar::quantize::column(x, &out),
                 }
             }

@@ -29,7 +29,7 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 => unsafe { crate::avx2::elementwise::rms_norm(x, gain, epsilon, out) },
+                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm(x, gain, epsilon, out) },
                 _ => scalar::elementwise::rms_norm(x, gain, epsilon, out),
             }
         });
@@ -70,7 +70,7 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
+                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
                 _ => scalar::elementwise::silu_mul(gate, up, out),
             }
         });

@@ -9,6 +9,8 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C together.
     Avx2,
+    /// The same with AVX-512 F, BW, VL and VNNI together, for products.
+    Avx512,
 }
 
 /// Why an instruction set cannot be used.
@@ -22,12 +24,12 @@ pub enum IsaError {
 
 impl Isa {
     /// Every instruction set that this crate knows, slowest first.
-    pub const ALL: [Self; 2] = [Self::Scalar, Self::Avx2];
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
 
     /// The fastest one that this processor has.
     #[must_use]
     pub fn detect() -> Self {
-        if Self::Avx2.is_available() { Self::Avx2 } else { Self::Scalar }
+        Self::ALL.into_iter().rfind(|isa| isa.is_available()).expect("the portable one is always available")
     }
 
     /// The one called `name`.
@@ -46,6 +48,7 @@ impl Isa {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
         }
     }
 
@@ -58,8 +61,16 @@ impl Isa {
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Avx2 | Self::Avx512 => false,
         }
     }
 }
@@ -73,7 +84,10 @@ impl fmt::Display for Isa {
 impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown(name) => write!(f, "no instruction set is called {name:?}; known are scalar and avx2"),
+            Self::Unknown(name) => {
+                let known = Isa::ALL.map(Isa::name).join(", ");
+                write!(f, "no instruction set is called {name:?}; known are {known}")
+            }
             Self::Unavailable(isa) => write!(f, "this processor lacks what {isa} needs"),
         }
     }
@@ -89,9 +103,11 @@ mod tests {
     fn names_lead_back_to_their_sets() {
         assert_eq!(Isa::from_name("scalar"), Ok(Isa::Scalar));
         assert_eq!(Isa::from_name("avx1024"), Err(IsaError::Unknown("avx1024".to_owned())));
-        match Isa::from_name("avx2") {
-            Ok(isa) => assert!(isa == Isa::Avx2 && isa.is_available()),
-            Err(error) => assert_eq!(error, IsaError::Unavailable(Isa::Avx2)),
+        for known in Isa::ALL {
+            match Isa::from_name(known.name()) {
+                Ok(isa) => assert!(isa == known && isa.is_available()),
+                Err(error) => assert_eq!(error, IsaError::Unavailable(known)),
+            }
         }
     }
 

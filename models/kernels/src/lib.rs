@@ -16,7 +16,7 @@
 //! path).
 //!
 //! Way of a product: [`Kernels::activate`] quantizes the input once → [`Kernels::products`] splits the rows of all
-//! matrices into chunks → the pool's threads claim chunks → `avx2` or `scalar` computes one chunk for all columns.
+//! matrices into chunks → the pool's threads claim chunks → `avx512`, `avx2` or `scalar` computes one chunk for all columns.
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, reason = "what only the SIMD kernels read"))]
 
@@ -25,6 +25,8 @@ mod aligned;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod clock;
 mod denormals;
 mod elementwise;

@@ -5,16 +5,22 @@ use std::time::Duration;
 /// Weights that share one scale in the int8 form of activations; every quantized width is a multiple of it.
 pub(crate) const QUANT_BLOCK: usize = 32;
 
-/// Rows that one product kernel holds in registers at a time.
+/// Rows that one product kernel of AVX2 holds in registers at a time.
 pub(crate) const ROW_GROUP: usize = 8;
+
+/// Rows that any product kernel holds in registers at a time: what chunks of rows are whole numbers of.
+pub(crate) const ROW_GROUP_MAX: usize = 16;
+
+/// Bytes of a group of rows up to which the next group is asked into the nearest cache; larger ones into the second.
+pub(crate) const NEAR_GROUP_BYTES_MAX: usize = 24 * 1024;
 
 /// Columns whose activations lie together and whose accumulators stay in L1: one pass over a group of rows.
 pub(crate) const COLUMN_TILE_MAX: usize = 64;
 
-/// Rows that one claim of a product takes at most; a multiple of [`ROW_GROUP`].
+/// Rows that one claim of a product takes at most; a multiple of [`ROW_GROUP_MAX`].
 pub(crate) const CHUNK_ROWS_MAX: usize = 64;
 
-/// Rows that one claim of a product takes at least; a multiple of [`ROW_GROUP`].
+/// Rows that one claim of a product takes at least; a multiple of [`ROW_GROUP_MAX`].
 pub(crate) const CHUNK_ROWS_MIN: usize = 16;
 
 /// Claims per thread that a product aims for, so that a thread robbed of its core delays the others little.

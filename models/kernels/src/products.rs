@@ -6,7 +6,7 @@ use crate::activations::Activations;
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
-use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP};
+use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP_MAX};
 use crate::scalar;
 use crate::weights::Matrix;
 
@@ -86,6 +86,9 @@ fn compute(isa: Isa, part: &RowsOf<'_>) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Kernels::new` made sure of the instruction set.
         Isa::Avx2 => unsafe { crate::avx2::products::compute(part) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::Avx512 => unsafe { crate::avx512::products::compute(part) },
         _ => scalar::products::compute(part),
     }
 }
@@ -93,5 +96,5 @@ fn compute(isa: Isa, part: &RowsOf<'_>) {
 /// Rows per claim: a few claims per thread, within bounds, in whole groups.
 fn chunk_rows(rows: usize, threads: usize) -> usize {
     let wanted = rows.div_ceil(threads * CHUNKS_PER_THREAD).clamp(CHUNK_ROWS_MIN, CHUNK_ROWS_MAX);
-    wanted.next_multiple_of(ROW_GROUP)
+    wanted.next_multiple_of(ROW_GROUP_MAX)
 }

@@ -1,0 +1,154 @@
+//! Unpacking of the types whose blocks are 32 weights. Layouts: ggml's `ggml-common.h`.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{
+    SixteenRows, first_dwords, high_halves, high_nibbles, low_halves, low_nibbles, transposed, transposed_32,
+};
+use super::weights::{Centred, Offset, Weights};
+
+/// A type's blocks, sixteen rows at a time: a block has parts, which are transposed at once, and a part has runs of 32
+/// weights, which are unpacked at once.
+pub(super) trait Blocks {
+    /// Bytes of one block.
+    const BYTES: usize;
+    /// Parts of one block.
+    const PARTS: usize;
+    /// Runs of one part: 1, 2 or 4.
+    const RUNS: usize;
+    /// The scales of one block of sixteen rows.
+    type Scales;
+    /// One part of sixteen rows, transposed but still packed.
+    type Part;
+    /// One run, ready to be multiplied.
+    type Run: Weights;
+
+    /// Reads the scales of one block of each row.
+    ///
+    /// # Safety
+    /// `rows` are whole blocks. The processor has AVX-512 F, BW, VL and VNNI.
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales;
+
+    /// Reads the quants of one part, below [`Self::PARTS`].
+    ///
+    /// # Safety
+    /// `rows` are whole blocks. The processor has AVX-512 F, BW, VL and VNNI.
+    unsafe fn part(rows: SixteenRows, number: usize) -> Self::Part;
+
+    /// Unpacks run `R` of a part, below [`Self::RUNS`].
+    ///
+    /// # Safety
+    /// The processor has AVX-512 F, BW, VL and VNNI.
+    unsafe fn run<const R: usize>(scales: &Self::Scales, number: usize, part: &Self::Part) -> Self::Run;
+}
+
+pub(super) enum Q4_0 {}
+pub(super) enum Q4_1 {}
+pub(super) enum Q8_0 {}
+
+/// The low nibbles are the first 16 weights, the high ones the others.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn nibbles(&[a, b, c, d]: &[__m512i; 4]) -> [__m512i; 8] {
+    [
+        low_nibbles(a),
+        low_nibbles(b),
+        low_nibbles(c),
+        low_nibbles(d),
+        high_nibbles(a),
+        high_nibbles(b),
+        high_nibbles(c),
+        high_nibbles(d),
+    ]
+}
+
+impl Blocks for Q4_0 {
+    const BYTES: usize = 18;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    type Scales = __m512;
+    type Part = [__m512i; 4];
+    type Run = Centred<8>;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> __m512 {
+        // SAFETY: a block of 18 bytes begins with a half.
+        low_halves(unsafe { first_dwords(rows, 0) })
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
+        // SAFETY: after the half come 16 bytes.
+        unsafe { transposed(rows, 2) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>(&scale: &__m512, _: usize, part: &[__m512i; 4]) -> Centred<8> {
+        Centred { quants: nibbles(part), scale }
+    }
+}
+
+impl Blocks for Q4_1 {
+    const BYTES: usize = 20;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    type Scales = (__m512, __m512);
+    type Part = [__m512i; 4];
+    type Run = Offset;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> (__m512, __m512) {
+        // SAFETY: a block of 20 bytes begins with two halves.
+        let pairs = unsafe { first_dwords(rows, 0) };
+        (low_halves(pairs), high_halves(pairs))
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
+        // SAFETY: after the halves come 16 bytes.
+        unsafe { transposed(rows, 4) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>(&(scale, offset): &(__m512, __m512), _: usize, part: &[__m512i; 4]) -> Offset {
+        Offset { quants: nibbles(part), scale, offset }
+    }
+}
+
+impl Blocks for Q8_0 {
+    const BYTES: usize = 34;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    type Scales = __m512;
+    type Part = [__m512i; 8];
+    type Run = Centred<128>;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> __m512 {
+        // SAFETY: a block of 34 bytes begins with a half.
+        low_halves(unsafe { first_dwords(rows, 0) })
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 8] {
+        // SAFETY: after the half come 32 bytes.
+        unsafe { transposed_32(rows, 2) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>(&scale: &__m512, _: usize, part: &[__m512i; 8]) -> Centred<128> {
+        // A signed byte plus 128 is the byte with its sign turned.
+        let raised = |i: usize| _mm512_xor_si512(part[i], _mm512_set1_epi8(i8::MIN));
+        let quants = [raised(0), raised(1), raised(2), raised(3), raised(4), raised(5), raised(6), raised(7)];
+        Centred { quants, scale }
+    }
+}

@@ -1,0 +1,14 @@
+//! Products for x86-64 with AVX-512 and its VNNI: sixteen rows at a time.
+//!
+//! Every function here needs AVX-512 F, BW, VL and VNNI and says so with `target_feature`; [`crate::Kernels::new`]
+//! refuses to be made where they are missing, and dispatch happens once per chunk of a product, never inside. Such a
+//! processor has AVX2 too, whose kernels do all that is not here.
+//!
+//! Deliberately absent: what only some of these processors have (VBMI, BF16, FP16, AMX), and gathers, which several of
+//! them made slow by microcode.
+
+mod blocks;
+mod lanes;
+pub(crate) mod products;
+mod superblocks;
+mod weights;

@@ -1,0 +1,169 @@
+//! Products: sixteen rows at a time, unpacked block by block into registers, for all columns of a tile.
+
+use std::arch::x86_64::*;
+
+use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::lanes::{ROWS, SixteenRows};
+use super::superblocks::{Q4K, Q6K};
+use super::weights::{ColumnBlock, Weights};
+use crate::activations::{Activations, Tile};
+use crate::limits::{COLUMN_TILE_MAX, NEAR_GROUP_BYTES_MAX, QUANT_BLOCK};
+use crate::products::RowsOf;
+use crate::weights::WeightType;
+
+/// Computes the part's rows for all columns.
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VNNI, and AVX2, FMA and F16C.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
+    // SAFETY: the processor's features are this function's contract; the type is the matrix's own, and there are
+    // enough rows for a group.
+    unsafe {
+        if part.weights.rows() < ROWS {
+            return crate::avx2::products::compute(part);
+        }
+        match part.weights.ty() {
+            WeightType::F32 | WeightType::F16 => crate::avx2::products::compute(part),
+            WeightType::Q4_0 => quantized::<Q4_0>(part),
+            WeightType::Q4_1 => quantized::<Q4_1>(part),
+            WeightType::Q8_0 => quantized::<Q8_0>(part),
+            WeightType::Q4K => quantized::<Q4K>(part),
+            WeightType::Q6K => quantized::<Q6K>(part),
+        }
+    }
+}
+
+/// Computes the part's rows for all columns. Where the matrix ends before a group of rows does, the group begins
+/// earlier, and only its last rows are stored.
+///
+/// # Safety
+/// The matrix has at least sixteen rows, in blocks of `B`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
+    let (total, stride) = (part.weights.rows(), part.weights.row_bytes());
+    for tile in part.activations.tiles() {
+        let columns = ColumnBlock::first_of(part.activations, tile);
+        for row in part.rows.clone().step_by(ROWS) {
+            let first = row.min(total - ROWS);
+            // From all that is left of the matrix: the pointer may be followed through the rows after the first.
+            let rest = &part.weights.bytes()[first * stride..];
+            let rows = SixteenRows::new(rest.as_ptr(), stride);
+            let mut accs = [_mm512_setzero_ps(); COLUMN_TILE_MAX];
+            let accs = &mut accs[..tile.columns];
+            // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
+            unsafe {
+                if let [acc] = accs {
+                    [*acc] = multiply::<B, _>(rows, columns, tile.blocks, [*acc]);
+                } else {
+                    multiply::<B, _>(rows, columns, tile.blocks, &mut *accs);
+                }
+            }
+            for (column, acc) in accs.iter().enumerate() {
+                let mut sums = [0.0; ROWS];
+                // SAFETY: sixteen floats.
+                unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
+                part.store(tile.first + column, row, &sums[row - first..]);
+            }
+        }
+    }
+}
+
+impl ColumnBlock {
+    /// The first block of the first column of a tile, whose blocks all lie behind it in order.
+    fn first_of(activations: &Activations, tile: Tile) -> Self {
+        let range = tile.index(0, 0)..tile.index(tile.blocks, 0);
+        Self {
+            quants: activations.quants()[range.start * QUANT_BLOCK..range.end * QUANT_BLOCK].as_ptr(),
+            scale: activations.scales()[range.clone()].as_ptr(),
+            sum: activations.sums()[range.clone()].as_ptr(),
+            half_sums: activations.half_sums()[range].as_ptr(),
+        }
+    }
+
+    /// The next block: of the next column, or of the same one where there is no other.
+    #[inline(always)]
+    fn next(self) -> Self {
+        Self {
+            quants: self.quants.wrapping_add(QUANT_BLOCK),
+            scale: self.scale.wrapping_add(1),
+            sum: self.sum.wrapping_add(1),
+            half_sums: self.half_sums.wrapping_add(1),
+        }
+    }
+}
+
+/// The bytes that follow a group of rows, asked for while the group is computed: the hardware's own prefetcher stops
+/// at every page, and sees sixteen streams where memory has one.
+#[derive(Clone, Copy)]
+struct Ahead {
+    next: *const u8,
+    near: bool,
+}
+
+impl Ahead {
+    fn of(rows: SixteenRows) -> Self {
+        Self { next: rows.end(), near: rows.bytes() <= NEAR_GROUP_BYTES_MAX }
+    }
+
+    /// Asks for the next `bytes`. Prefetching never faults.
+    #[inline(always)]
+    fn advance(&mut self, bytes: usize) {
+        for offset in (0..bytes).step_by(64) {
+            let at = self.next.wrapping_add(offset).cast();
+            // SAFETY: a hint, whatever the address.
+            unsafe { if self.near { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } }
+        }
+        self.next = self.next.wrapping_add(bytes);
+    }
+}
+
+/// Adds to `accs` the products of sixteen rows with as many columns: an array of few stays in registers.
+///
+/// # Safety
+/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline(never)]
+unsafe fn multiply<B: Blocks, A: AsMut<[__m512]>>(
+    mut rows: SixteenRows,
+    mut columns: ColumnBlock,
+    blocks: usize,
+    mut accs: A,
+) -> A {
+    let mut ahead = Ahead::of(rows);
+    for _ in 0..blocks / (B::PARTS * B::RUNS) {
+        // SAFETY: a whole block is left of every row and column.
+        unsafe {
+            let scales = B::scales(rows);
+            for number in 0..B::PARTS {
+                ahead.advance(B::BYTES * ROWS / B::PARTS);
+                let part = B::part(rows, number);
+                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
+                if B::RUNS >= 2 {
+                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
+                }
+                if B::RUNS == 4 {
+                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
+                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
+                }
+            }
+        }
+        rows = rows.right(B::BYTES);
+    }
+    accs
+}
+
+/// Multiplies one run with the blocks of all columns, and returns the place of the next blocks.
+///
+/// # Safety
+/// A block of each column lies from `columns` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn each_column(weights: &impl Weights, mut columns: ColumnBlock, accs: &mut [__m512]) -> ColumnBlock {
+    for acc in accs {
+        // SAFETY: by contract.
+        *acc = unsafe { weights.accumulate(columns, *acc) };
+        columns = columns.next();
+    }
+    columns
+}
