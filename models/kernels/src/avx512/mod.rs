@@ -8,6 +8,8 @@
 //! them made slow by microcode.
 
 mod blocks;
+mod few_bits;
+mod floats;
 mod lanes;
 pub(crate) mod products;
 mod superblocks;

@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::blocks::{Blocks, Q4_0, Q4_1, Q5_0, Q8_0};
+use super::floats::{self, F16, F32};
 use super::lanes::{ROWS, SixteenRows};
 use super::superblocks::{Q4K, Q6K};
 use super::weights::{ColumnBlock, Weights};
@@ -24,9 +25,11 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
             return crate::avx2::products::compute(part);
         }
         match part.weights.ty() {
-            WeightType::F32 | WeightType::F16 => crate::avx2::products::compute(part),
+            WeightType::F32 => floats::compute::<F32>(part),
+            WeightType::F16 => floats::compute::<F16>(part),
             WeightType::Q4_0 => quantized::<Q4_0>(part),
             WeightType::Q4_1 => quantized::<Q4_1>(part),
+            WeightType::Q5_0 => quantized::<Q5_0>(part),
             WeightType::Q8_0 => quantized::<Q8_0>(part),
             WeightType::Q4K => quantized::<Q4K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),

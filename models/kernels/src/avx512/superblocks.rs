@@ -10,6 +10,7 @@ use super::lanes::{
 use super::weights::{CentredHalves, Offset};
 
 pub(super) enum Q4K {}
+pub(super) enum Q5K {}
 pub(super) enum Q6K {}
 
 /// Of Q4_K: d and −dmin, and their 6-bit factors for each of the eight runs.
@@ -77,6 +78,51 @@ impl Blocks for Q4K {
         let nibbles = |i: usize| if R == 0 { low_nibbles(part[i]) } else { high_nibbles(part[i]) };
         let (scale, offset) = scales.of_run(2 * number + R);
         let quants = [nibbles(0), nibbles(1), nibbles(2), nibbles(3), nibbles(4), nibbles(5), nibbles(6), nibbles(7)];
+        Offset { quants, scale, offset }
+    }
+}
+
+/// The bits number `bit` of all bytes, moved to bit `place` of the same byte; what stands beside them is unspecified.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+pub(super) fn bits_moved(v: __m512i, bit: usize, place: usize) -> __m512i {
+    // A turn by less than eight places: what was asked for stays in its byte.
+    _mm512_rolv_epi32(v, _mm512_set1_epi32((32 + place - bit) as i32 % 32))
+}
+
+impl Blocks for Q5K {
+    const BYTES: usize = 176;
+    const PARTS: usize = 4;
+    const RUNS: usize = 2;
+    /// Scales, and the fifth bits: bit j of a byte is that of run j.
+    type Scales = (ScalesQ4K, [__m512i; 8]);
+    type Part = [__m512i; 8];
+    type Run = Offset;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: a block begins with 16 bytes of scales and 32 of fifth bits.
+        unsafe { (ScalesQ4K::read(rows), transposed_32(rows, 16)) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, number: usize) -> [__m512i; 8] {
+        // SAFETY: after 48 bytes, a block has four times 32 of nibbles.
+        unsafe { transposed_32(rows, 48 + number * 32) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>((scales, bits): &Self::Scales, number: usize, part: &[__m512i; 8]) -> Offset {
+        let run = 2 * number + R;
+        let fives = |i: usize| {
+            let nibbles = if R == 0 { low_nibbles(part[i]) } else { high_nibbles(part[i]) };
+            or_masked(nibbles, bits_moved(bits[i], run, 4), _mm512_set1_epi8(16))
+        };
+        let (scale, offset) = scales.of_run(run);
+        let quants = [fives(0), fives(1), fives(2), fives(3), fives(4), fives(5), fives(6), fives(7)];
         Offset { quants, scale, offset }
     }
 }

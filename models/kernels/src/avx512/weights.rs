@@ -44,6 +44,16 @@ pub(super) struct CentredHalves<const ZERO: i16> {
     pub(super) scales: [__m512; 2],
 }
 
+/// Quants with a scale and an integer minimum for the first and for the second 16 of each row.
+pub(super) struct OffsetHalves {
+    pub(super) quants: [__m512i; 8],
+    pub(super) scales: [__m512; 2],
+    /// The minimum of the first and the second 16, side by side in each lane.
+    pub(super) minima: __m512i,
+    /// What a minimum of 1 adds.
+    pub(super) offset: __m512,
+}
+
 /// Adds the products of quants 4 `FROM` … 4 `TO` − 1 to `sum`.
 ///
 /// # Safety
@@ -126,6 +136,24 @@ impl<const ZERO: i16> Weights for CentredHalves<ZERO> {
             let both = _mm512_mul_ps(_mm512_cvtepi32_ps(first), self.scales[0]);
             let both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), self.scales[1], both);
             _mm512_fmadd_ps(both, _mm512_set1_ps(*column.scale), acc)
+        }
+    }
+}
+
+impl Weights for OffsetHalves {
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512 {
+        // SAFETY: by contract.
+        unsafe {
+            let first = dot::<0, 4>(&self.quants, column, _mm512_setzero_si512());
+            let second = dot::<4, 8>(&self.quants, column, _mm512_setzero_si512());
+            let halves = _mm512_set1_epi32(column.half_sums.cast::<i32>().read_unaligned());
+            let minima = _mm512_madd_epi16(self.minima, halves);
+            let all = _mm512_mul_ps(_mm512_cvtepi32_ps(first), self.scales[0]);
+            let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), self.scales[1], all);
+            let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(minima), self.offset, all);
+            _mm512_fmadd_ps(all, _mm512_set1_ps(*column.scale), acc)
         }
     }
 }
