@@ -7,13 +7,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product};
+use kernels::{Activations, AttentionCall, Gate, Isa, Kernels, KvCache, Product, RmsNorm};
 use loader::Artifact;
 
 use crate::Model;
 use crate::generation::Wanted;
 use crate::limits::SCORED_POSITIONS_AT_ONCE;
-use crate::plan::{Activation, Attention, FeedForward, Linear};
+use crate::plan::{Activation, Attention, FeedForward, Linear, Plan, Vector};
 
 /// Runs steps of any model on the kernels' threads, one at a time.
 pub struct Executor {
@@ -32,14 +32,12 @@ impl std::fmt::Debug for Executor {
 #[derive(Default)]
 struct Arena {
     hidden: Vec<f32>,
-    normed: Vec<f32>,
     query: Vec<f32>,
     key: Vec<f32>,
     value: Vec<f32>,
     attended: Vec<f32>,
     gate: Vec<f32>,
     up: Vec<f32>,
-    gated: Vec<f32>,
     projected: Vec<f32>,
     input: Activations,
 }
@@ -110,9 +108,8 @@ impl Executor {
 
     fn attention(&mut self, model: &Model, layer: &Attention, (index, position): (usize, usize), cache: &mut KvCache) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
-        let Arena { hidden, normed, query, key, value, attended, projected, input, .. } = &mut self.arena;
-        kernels.rms_norm(hidden, layer.norm.values(artifact), plan.rms_epsilon, normed);
-        kernels.activate(input, normed, plan.hidden);
+        let Arena { hidden, query, key, value, attended, input, .. } = &mut self.arena;
+        kernels.activate_normed(input, hidden, norm(plan, artifact, &layer.norm));
         let outputs = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
         linear(kernels, artifact, input, outputs);
         if let Some(norms) = &layer.head_norms {
@@ -135,28 +132,35 @@ impl Executor {
             out: attended,
         });
         kernels.activate(input, attended, plan.heads * plan.head_dim);
-        linear(kernels, artifact, input, [(&layer.output, &mut *projected)]);
-        if let Some(gain) = &layer.post_norm {
-            kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
-        }
-        kernels.add(hidden, projected);
+        self.add(model, &layer.output, layer.post_norm.as_ref());
     }
 
     fn feed_forward(&mut self, model: &Model, layer: &FeedForward) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
-        let Arena { hidden, normed, gate, up, gated, projected, input, .. } = &mut self.arena;
-        kernels.rms_norm(hidden, layer.norm.values(artifact), plan.rms_epsilon, normed);
-        kernels.activate(input, normed, plan.hidden);
+        let Arena { hidden, gate, up, input, .. } = &mut self.arena;
+        kernels.activate_normed(input, hidden, norm(plan, artifact, &layer.norm));
         linear(kernels, artifact, input, [(&layer.gate, &mut *gate), (&layer.up, &mut *up)]);
-        match plan.activation {
-            Activation::Silu => kernels.silu_mul(gate, up, gated),
-            Activation::GeluTanh => kernels.gelu_mul(gate, up, gated),
-        }
-        kernels.activate(input, gated, plan.feed_forward);
-        linear(kernels, artifact, input, [(&layer.down, &mut *projected)]);
-        if let Some(gain) = &layer.post_norm {
-            kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
-        }
+        let gating = match plan.activation {
+            Activation::Silu => Gate::Silu,
+            Activation::GeluTanh => Gate::GeluTanh,
+        };
+        kernels.activate_gated(input, (gate, up), plan.feed_forward, gating);
+        self.add(model, &layer.down, layer.post_norm.as_ref());
+    }
+
+    /// Adds what a linear layer makes of the present input to the hidden state, through a norm where there is one.
+    fn add(&mut self, model: &Model, layer: &Linear, post_norm: Option<&Vector>) {
+        let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
+        let Arena { hidden, projected, input, .. } = &mut self.arena;
+        let Some(gain) = post_norm else {
+            kernels.products(input, &mut [Product::added(layer.weight.matrix(artifact), hidden)]);
+            if let Some(bias) = &layer.bias {
+                kernels.add_to_rows(hidden, bias.values(artifact));
+            }
+            return;
+        };
+        linear(kernels, artifact, input, [(layer, &mut *projected)]);
+        kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
         kernels.add(hidden, projected);
     }
 
@@ -182,13 +186,16 @@ impl Executor {
     /// Logits of some positions of the step: \[positions, vocabulary\].
     fn project(&mut self, model: &Model, positions: std::ops::Range<usize>) {
         let (plan, artifact, arena) = (model.plan(), model.artifact(), &mut self.arena);
-        let normed = &mut arena.normed[..positions.len() * plan.hidden];
         let hidden = &arena.hidden[positions.start * plan.hidden..positions.end * plan.hidden];
-        self.kernels.rms_norm(hidden, plan.output_norm.values(artifact), plan.rms_epsilon, normed);
-        self.kernels.activate(&mut arena.input, normed, plan.hidden);
+        self.kernels.activate_normed(&mut arena.input, hidden, norm(plan, artifact, &plan.output_norm));
         self.logits.resize(positions.len() * plan.vocabulary, 0.0);
         linear(&self.kernels, artifact, &arena.input, [(&plan.output, &mut self.logits)]);
     }
+}
+
+/// The norm with `gain` that `plan` asks for.
+fn norm<'a>(plan: &Plan, artifact: &'a Artifact, gain: &Vector) -> RmsNorm<'a> {
+    RmsNorm { gain: gain.values(artifact), epsilon: plan.rms_epsilon }
 }
 
 /// Products of one input with several matrices, and their biases.
@@ -196,14 +203,13 @@ fn linear<const N: usize>(
     kernels: &Kernels,
     artifact: &Artifact,
     input: &Activations,
-    outputs: [(&Linear, &mut Vec<f32>); N],
+    mut outputs: [(&Linear, &mut Vec<f32>); N],
 ) {
-    let biases = outputs.each_ref().map(|(linear, _)| linear.bias.as_ref());
-    let mut products = outputs.map(|(linear, out)| Product { weights: linear.weight.matrix(artifact), out });
+    let mut products = outputs.each_mut().map(|(linear, out)| Product::new(linear.weight.matrix(artifact), out));
     kernels.products(input, &mut products);
-    for (product, bias) in products.into_iter().zip(biases) {
-        if let Some(bias) = bias {
-            kernels.add_to_rows(product.out, bias.values(artifact));
+    for (linear, out) in outputs {
+        if let Some(bias) = &linear.bias {
+            kernels.add_to_rows(out, bias.values(artifact));
         }
     }
 }
@@ -214,7 +220,6 @@ impl Arena {
         let (width, kv_width) = (plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
         for (buffer, width) in [
             (&mut self.hidden, plan.hidden),
-            (&mut self.normed, plan.hidden),
             (&mut self.projected, plan.hidden),
             (&mut self.query, width),
             (&mut self.attended, width),
@@ -222,7 +227,6 @@ impl Arena {
             (&mut self.value, kv_width),
             (&mut self.gate, plan.feed_forward),
             (&mut self.up, plan.feed_forward),
-            (&mut self.gated, plan.feed_forward),
         ] {
             buffer.resize(tokens * width, 0.0);
         }

@@ -121,7 +121,7 @@ fn measure(kernels: &Kernels, clock: Clock, case: &mut Case) {
         kernels.activate(&mut activations, &x, WIDTH);
         let repeats = if columns == 1 { DECODE_BYTES_MIN.div_ceil(rows * row_bytes) } else { 1 };
         best.time(clock, units * repeats as f64, || {
-            (0..repeats).for_each(|_| kernels.products(&activations, &mut [Product { weights, out: &mut out }]));
+            (0..repeats).for_each(|_| kernels.products(&activations, &mut [Product::new(weights, &mut out)]));
         });
         black_box(out);
     };

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use crate::aligned::{AlignedBuffer, Shared};
+use crate::elementwise::{Gate, RmsNorm};
 use crate::entry::Kernels;
 use crate::isa::Isa;
 use crate::limits::{COLUMN_TILE_MAX, INLINE_ELEMENTS_MAX, QUANT_BLOCK};
@@ -23,7 +24,7 @@ pub struct Activations {
     half_sums: AlignedBuffer<[i16; 2]>,
 }
 
-/// Where [`Kernels::activate`] writes one column's blocks.
+/// Where [`Kernels::fill`] writes one column's blocks.
 pub(crate) struct QuantizedColumn<'a> {
     tile: Tile,
     column: usize,
@@ -110,8 +111,9 @@ impl Activations {
             + self.half_sums.capacity_bytes()
     }
 
-    /// The floats, \[columns, width\].
-    pub(crate) fn values(&self) -> &[f32] {
+    /// The inputs as floats, \[columns, width\].
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
         self.values.as_slice()
     }
 
@@ -157,12 +159,55 @@ impl Activations {
 
 impl Kernels {
     /// Takes `x` \[columns, width\] as the input of products to come, and quantizes it where the width is a multiple
-    /// of 32 (else only F32 and F16 weights can follow). Once per distinct input: all products that read it share it.
+    /// of 32 (else only weights that are floats can follow). Once per distinct input: all products that read it share it.
     ///
     /// # Panics
     /// When `x` is not a whole number of columns.
     pub fn activate(&self, activations: &mut Activations, x: &[f32], width: usize) {
         let columns = whole_rows(x, width);
+        self.fill(activations, (columns, width), &|column, values| {
+            values.copy_from_slice(&x[column * width..(column + 1) * width]);
+        });
+    }
+
+    /// As [`Kernels::activate`], with the norm of each row of `x` \[columns, width\].
+    ///
+    /// # Panics
+    /// When `x` is not a whole number of columns.
+    pub fn activate_normed(&self, activations: &mut Activations, x: &[f32], norm: RmsNorm<'_>) {
+        let (width, isa) = (norm.gain.len(), self.isa());
+        let columns = whole_rows(x, width);
+        self.fill(activations, (columns, width), &|column, values| {
+            norm.row(isa, &x[column * width..(column + 1) * width], values);
+        });
+    }
+
+    /// As [`Kernels::activate`], with what `gating` lets through: gate(`gate`) × `up`, both \[columns, width\].
+    ///
+    /// # Panics
+    /// When `gate` is not a whole number of columns, or `up` has another length.
+    pub fn activate_gated(
+        &self,
+        activations: &mut Activations,
+        (gate, up): (&[f32], &[f32]),
+        width: usize,
+        gating: Gate,
+    ) {
+        assert_eq!(gate.len(), up.len(), "a gate and what it gates");
+        let (columns, isa) = (whole_rows(gate, width), self.isa());
+        self.fill(activations, (columns, width), &|column, values| {
+            let range = column * width..(column + 1) * width;
+            gating.row(isa, (&gate[range.clone()], &up[range]), values);
+        });
+    }
+
+    /// Fills columns by `body`, which gets a column's number and its place, and quantizes each while it is in cache.
+    fn fill(
+        &self,
+        activations: &mut Activations,
+        (columns, width): (usize, usize),
+        body: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
         activations.set_shape(columns, width);
         let quantized = width > 0 && width.is_multiple_of(QUANT_BLOCK);
         let isa = self.isa();
@@ -172,10 +217,9 @@ impl Kernels {
         let sums = Shared::new(activations.sums.as_mut_slice());
         let half_sums = Shared::new(activations.half_sums.as_mut_slice());
         let one = |column: usize| {
-            let range = column * width..(column + 1) * width;
-            let x = &x[range.clone()];
             // SAFETY: each column is written by the one thread that claimed it.
-            unsafe { values.part(range) }.copy_from_slice(x);
+            let values = unsafe { values.part(column * width..(column + 1) * width) };
+            body(column, values);
             if quantized {
                 let tile = Activations::tile(columns, width, column / COLUMN_TILE_MAX * COLUMN_TILE_MAX);
                 let (quants, scales, sums, half_sums) = (&quants, &scales, &sums, &half_sums);
@@ -183,8 +227,8 @@ impl Kernels {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: `Kernels::new` made sure of the instruction set.
-                    Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::quantize::column(x, &out) },
-                    _ => scalar::quantize::column(x, &out),
+                    Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::quantize::column(values, &out) },
+                    _ => scalar::quantize::column(values, &out),
                 }
             }
         };

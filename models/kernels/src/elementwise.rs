@@ -7,38 +7,61 @@ use crate::isa::Isa;
 use crate::limits::INLINE_ELEMENTS_MAX;
 use crate::scalar;
 
-impl Kernels {
-    /// Scales each row of `x` to unit root mean square, then by `gain`.
-    ///
-    /// Shapes: `x` \[rows, hidden\], `gain` \[hidden\] → `out` \[rows, hidden\], f32. `epsilon` is added to the mean square.
-    ///
-    /// # Panics
-    /// When `x` is not a whole number of rows, or `out` has another length.
-    ///
-    /// Source: arXiv:1910.07467.
-    pub fn rms_norm(&self, x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
-        let width = gain.len();
-        let rows = whole_rows(x, width);
-        assert_eq!(x.len(), out.len(), "a norm's input and output");
-        let isa = self.isa();
-        let out = Shared::new(out);
-        self.for_rows(rows, width, &|row| {
-            let range = row * width..(row + 1) * width;
-            // SAFETY: each row is written by the one thread that claimed it.
-            let (x, out) = (&x[range.clone()], unsafe { out.part(range) });
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm(x, gain, epsilon, out) },
-                _ => scalar::elementwise::rms_norm(x, gain, epsilon, out),
-            }
-        });
-    }
+/// What a gate's input goes through before it scales what it gates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// silu(x) = x / (1 + e⁻ˣ). Source: arXiv:2002.05202.
+    Silu,
+    /// gelu(x) ≈ ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). Source: arXiv:1606.08415.
+    GeluTanh,
+}
 
-    /// As [`Kernels::rms_norm`], with the norm in the place of `x`: of hidden states, or of heads of them.
+/// Scales a row to unit root mean square, then by a gain.
+#[derive(Clone, Copy, Debug)]
+pub struct RmsNorm<'a> {
+    /// A factor for each place of a row: \[width\].
+    pub gain: &'a [f32],
+    /// Added to the mean square.
+    pub epsilon: f32,
+}
+
+impl RmsNorm<'_> {
+    /// The norm of one row.
+    pub(crate) fn row(&self, isa: Isa, x: &[f32], out: &mut [f32]) {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels::new` made sure of the instruction set.
+            Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm(x, self.gain, self.epsilon, out) },
+            _ => scalar::elementwise::rms_norm(x, self.gain, self.epsilon, out),
+        }
+    }
+}
+
+impl Gate {
+    /// `out` = gate(`gate`) × `up`, all of one length.
+    pub(crate) fn row(self, isa: Isa, (gate, up): (&[f32], &[f32]), out: &mut [f32]) {
+        match (isa, self) {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Kernels::new` made sure of the instruction set.
+            (Isa::Avx2 | Isa::Avx512, Self::Silu) => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Isa::Avx2 | Isa::Avx512, Self::GeluTanh) => unsafe { crate::avx2::elementwise::gelu_mul(gate, up, out) },
+            (_, Self::Silu) => scalar::elementwise::silu_mul(gate, up, out),
+            (_, Self::GeluTanh) => scalar::elementwise::gelu_mul(gate, up, out),
+        }
+    }
+}
+
+impl Kernels {
+    /// Scales each row of `x` to unit root mean square, then by `gain`: hidden states, or heads of them.
+    ///
+    /// Shapes: `x` \[rows, width\], `gain` \[width\], f32. `epsilon` is added to the mean square.
     ///
     /// # Panics
     /// When `x` is not a whole number of rows.
+    ///
+    /// Source: arXiv:1910.07467.
     pub fn rms_norm_in_place(&self, x: &mut [f32], gain: &[f32], epsilon: f32) {
         let width = gain.len();
         let rows = whole_rows(x, width);
@@ -50,48 +73,8 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 => unsafe { crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon) },
+                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon) },
                 _ => scalar::elementwise::rms_norm_in_place(x, gain, epsilon),
-            }
-        });
-    }
-
-    /// `out` = silu(`gate`) × `up`, where silu(x) = x / (1 + e⁻ˣ). All of one length.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    ///
-    /// Source: arXiv:2002.05202.
-    pub fn silu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && up.len() == out.len(), "a gate, what it gates, and its output");
-        let isa = self.isa();
-        self.for_pieces(out, &|start, out| {
-            let (gate, up) = (&gate[start..start + out.len()], &up[start..start + out.len()]);
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
-                _ => scalar::elementwise::silu_mul(gate, up, out),
-            }
-        });
-    }
-
-    /// `out` = gelu(`gate`) × `up`, where gelu(x) = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³))). All of one length.
-    ///
-    /// # Panics
-    /// When the lengths differ.
-    ///
-    /// Source: arXiv:1606.08415 (the approximation), arXiv:2002.05202 (the gate).
-    pub fn gelu_mul(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        assert!(gate.len() == up.len() && up.len() == out.len(), "a gate, what it gates, and its output");
-        let isa = self.isa();
-        self.for_pieces(out, &|start, out| {
-            let (gate, up) = (&gate[start..start + out.len()], &up[start..start + out.len()]);
-            match isa {
-                #[cfg(target_arch = "x86_64")]
-                // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 => unsafe { crate::avx2::elementwise::gelu_mul(gate, up, out) },
-                _ => scalar::elementwise::gelu_mul(gate, up, out),
             }
         });
     }

@@ -15,7 +15,7 @@
 //! Deliberately absent: any knowledge of models, files or tokens; any dependency; NEON (aarch64 takes the scalar
 //! path).
 //!
-//! Way of a product: [`Kernels::activate`] quantizes the input once → [`Kernels::products`] splits the rows of all
+//! Way of a product: [`Kernels::activate`] (or a norm or gate on its way) quantizes the input once → [`Kernels::products`] splits the rows of all
 //! matrices into chunks → the pool's threads claim chunks → `avx512`, `avx2` or `scalar` computes one chunk for all columns.
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, reason = "what only the SIMD kernels read"))]
@@ -43,6 +43,7 @@ mod weights;
 
 pub use activations::Activations;
 pub use attention::AttentionCall;
+pub use elementwise::{Gate, RmsNorm};
 pub use entry::Kernels;
 pub use isa::{Isa, IsaError};
 pub use kv::{KvCache, KvShape};

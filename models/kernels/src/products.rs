@@ -10,12 +10,32 @@ use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_
 use crate::scalar;
 use crate::weights::Matrix;
 
-/// One matrix of a dispatch, and where its product goes: `out` \[columns, rows\].
+/// One matrix of a dispatch \[rows, width\], and where its product goes, \[columns, rows\].
 pub struct Product<'m, 'o> {
-    /// The weights \[rows, width\].
-    pub weights: Matrix<'m>,
-    /// One output per column and row.
-    pub out: &'o mut [f32],
+    weights: Matrix<'m>,
+    out: &'o mut [f32],
+    store: Store,
+}
+
+/// What becomes of what a product's output holds.
+#[derive(Clone, Copy)]
+pub(crate) enum Store {
+    Replace,
+    Add,
+}
+
+impl<'m, 'o> Product<'m, 'o> {
+    /// A product that takes the place of what `out` holds.
+    #[must_use]
+    pub fn new(weights: Matrix<'m>, out: &'o mut [f32]) -> Self {
+        Self { weights, out, store: Store::Replace }
+    }
+
+    /// A product that is added to what `out` holds: a residual connection.
+    #[must_use]
+    pub fn added(weights: Matrix<'m>, out: &'o mut [f32]) -> Self {
+        Self { weights, out, store: Store::Add }
+    }
 }
 
 /// Some rows of one product, for all columns: what a kernel computes at a time.
@@ -23,6 +43,7 @@ pub(crate) struct RowsOf<'a> {
     pub(crate) weights: Matrix<'a>,
     pub(crate) activations: &'a Activations,
     pub(crate) out: &'a Shared<'a, f32>,
+    pub(crate) store: Store,
     pub(crate) rows: Range<usize>,
 }
 
@@ -33,12 +54,17 @@ impl RowsOf<'_> {
         let count = values.len().min(self.rows.end - first);
         let start = column * self.weights.rows() + first;
         // SAFETY: every row of a product is computed by one thread, for all its columns.
-        unsafe { self.out.part(start..start + count) }.copy_from_slice(&values[..count]);
+        let out = unsafe { self.out.part(start..start + count) };
+        match self.store {
+            Store::Replace => out.copy_from_slice(&values[..count]),
+            Store::Add => out.iter_mut().zip(values).for_each(|(out, value)| *out += value),
+        }
     }
 }
 
 impl Kernels {
-    /// Multiplies every matrix with the same input, in one dispatch: `out[c, r]` = Σₖ `weights[r, k]` · `x[c, k]`.
+    /// Multiplies every matrix with the same input, in one dispatch: `out[c, r]` = Σₖ `weights[r, k]` · `x[c, k]`, or
+    /// `out[c, r]` += that.
     ///
     /// Shapes: `activations` \[columns, width\], `weights` \[rows, width\], `out` \[columns, rows\], f32. Quantized weights
     /// meet the int8 form of the input; the sums within a block of 32 are exact integers.
@@ -63,19 +89,19 @@ impl Kernels {
         let mut parts = [const { None }; DISPATCH_PRODUCTS_MAX];
         let mut chunks = 0;
         for (part, product) in parts.iter_mut().zip(products) {
-            *part = Some((product.weights, Shared::new(&mut *product.out), chunks));
+            *part = Some((product.weights, Shared::new(&mut *product.out), product.store, chunks));
             chunks += product.weights.rows().div_ceil(chunk_rows);
         }
         let isa = self.isa();
         self.run(chunks, &|_, chunk| {
-            let (weights, out, first) = parts
+            let &(weights, ref out, store, first) = parts
                 .iter()
                 .flatten()
-                .rfind(|(_, _, first)| *first <= chunk)
+                .rfind(|(.., first)| *first <= chunk)
                 .expect("the first product begins with chunk 0");
             let row = (chunk - first) * chunk_rows;
             let rows = row..weights.rows().min(row + chunk_rows);
-            compute(isa, &RowsOf { weights: *weights, activations, out, rows });
+            compute(isa, &RowsOf { weights, activations, out, store, rows });
         });
     }
 }

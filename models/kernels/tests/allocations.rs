@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernels::{
-    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RopeStyle, RopeTable, WeightType,
-    argmax,
+    Activations, AttentionCall, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle, RopeTable,
+    WeightType, argmax,
 };
 
 /// The system's allocator, counting.
@@ -52,13 +52,9 @@ struct Layer {
 impl Layer {
     fn step(&mut self, kernels: &Kernels, weights: [Matrix<'_>; 2], position: usize) {
         let [first, second] = &mut self.out;
-        kernels.rms_norm(&self.x, &[1.0; WIDTH], 1e-5, first);
-        kernels.activate(&mut self.activations, first, WIDTH);
+        kernels.activate_normed(&mut self.activations, &self.x, RmsNorm { gain: &[1.0; WIDTH], epsilon: 1e-5 });
         let [a, b] = weights;
-        kernels.products(
-            &self.activations,
-            &mut [Product { weights: a, out: first }, Product { weights: b, out: second }],
-        );
+        kernels.products(&self.activations, &mut [Product::new(a, first), Product::new(b, second)]);
         kernels.add_to_rows(first, &[0.1; WIDTH]);
         kernels.rms_norm_in_place(first, &[1.0; WIDTH / HEADS], 1e-5);
         kernels.rope(first, &self.table, HEADS, position);
@@ -73,8 +69,9 @@ impl Layer {
             scale: 0.1,
             out: second,
         });
-        kernels.silu_mul(first, second, &mut self.x);
-        kernels.gelu_mul(first, second, &mut self.x);
+        kernels.activate_gated(&mut self.activations, (first, second), WIDTH, Gate::Silu);
+        kernels.activate_gated(&mut self.activations, (first, second), WIDTH, Gate::GeluTanh);
+        kernels.products(&self.activations, &mut [Product::added(a, &mut self.x)]);
         kernels.add(&mut self.x, second);
         assert!(argmax(&self.x) < self.x.len());
     }

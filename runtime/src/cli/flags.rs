@@ -43,7 +43,7 @@ pub(super) struct ServerFlags {
     /// Threads that compute
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
-    /// Instructions to use: avx2 or scalar
+    /// Instructions to use: avx512, avx2 or scalar
     #[arg(long, value_name = "NAME")]
     pub(super) isa: Option<IsaName>,
     /// Where receipts are kept

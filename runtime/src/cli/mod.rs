@@ -89,7 +89,7 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   memory_budget = \"700MiB\"         # weights and key-value caches together
   ctx_max = 4096                   # positions of a sequence
   threads = 2
-  isa = \"avx2\"                     # or scalar; by default the best that the processor has
+  isa = \"avx2\"                     # or avx512, scalar; by default the best that the processor has
   keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
   links = \"confined\"               # or followed: links may lead out of the models directories
   pull = \"on-first-use\"            # or never

@@ -68,7 +68,7 @@ fn with_fifth_bits(quants: __m512i, bits: __m512i, i: usize) -> __m512i {
     // Each byte of a lane gets the byte with its bit.
     let byte = (0x0101_0101 * (i / 2)) as i32;
     let places = _mm512_set4_epi32(byte + 0x0c0c_0c0c, byte + 0x0808_0808, byte + 0x0404_0404, byte);
-    let bit = if i % 2 == 0 { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+    let bit = if i.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
     let set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, places), _mm512_set1_epi32(bit));
     _mm512_mask_add_epi8(quants, set, quants, _mm512_set1_epi8(16))
 }

@@ -48,6 +48,7 @@ impl SixteenRows {
 
 /// The same pointer, of which the compiler knows nothing: it would carry sixteen along, and most of them on the stack.
 #[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block, reason = "nothing is read through it there")]
 fn opaque(mut pointer: *const u8) -> *const u8 {
     // SAFETY: no instruction at all; the register keeps its value.
     unsafe { std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };

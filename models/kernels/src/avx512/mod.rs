@@ -7,6 +7,9 @@
 //! Deliberately absent: what only some of these processors have (VBMI, BF16, FP16, AMX), and gathers, which several of
 //! them made slow by microcode.
 
+#![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
+#![allow(dead_code, reason = "types that the other instruction sets are still to learn")]
+
 mod blocks;
 mod few_bits;
 mod floats;

@@ -1,6 +1,6 @@
 //! Norms, gates, sums and rotations against plain f64.
 
-use kernels::{RopeStyle, RopeTable};
+use kernels::{Activations, Gate, Kernels, RmsNorm, RopeStyle, RopeTable};
 
 use crate::seeded::{Seeded, every_isa};
 
@@ -14,6 +14,12 @@ fn close(found: &[f32], exact: impl Iterator<Item = f64>, tolerance: f64) {
     assert_eq!(compared, found.len());
 }
 
+fn gated(kernels: &Kernels, gate: &[f32], up: &[f32], gating: Gate) -> Vec<f32> {
+    let mut activations = Activations::new();
+    kernels.activate_gated(&mut activations, (gate, up), gate.len(), gating);
+    activations.values().to_vec()
+}
+
 #[test]
 fn norms() {
     let mut seeded = Seeded(11);
@@ -21,8 +27,9 @@ fn norms() {
         for rows in [0, 1, 3, 70] {
             let (x, gain) = (seeded.floats(rows * width), seeded.floats(width));
             for kernels in every_isa(2) {
-                let mut out = vec![f32::NAN; x.len()];
-                kernels.rms_norm(&x, &gain, 1e-5, &mut out);
+                let mut activations = Activations::new();
+                kernels.activate_normed(&mut activations, &x, RmsNorm { gain: &gain, epsilon: 1e-5 });
+                let out = activations.values();
                 let exact = x.chunks(width).flat_map(|x| {
                     let mean = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / width as f64;
                     let scale = 1.0 / (mean + f64::from(1e-5f32)).sqrt();
@@ -31,7 +38,7 @@ fn norms() {
                         .map(move |(&x, &gain)| f64::from(x) * scale * f64::from(gain))
                         .collect::<Vec<_>>()
                 });
-                close(&out, exact, 2e-6);
+                close(out, exact, 2e-6);
                 let mut in_place = x.clone();
                 kernels.rms_norm_in_place(&mut in_place, &gain, 1e-5);
                 assert_eq!(in_place, out, "{rows} rows of {width}");
@@ -47,15 +54,13 @@ fn gates() {
         let gate: Vec<f32> = seeded.floats(len).iter().map(|x| x * 30.0).collect();
         let up = seeded.floats(len);
         for kernels in every_isa(2) {
-            let mut out = vec![f32::NAN; len];
-            kernels.silu_mul(&gate, &up, &mut out);
+            let out = gated(&kernels, &gate, &up, Gate::Silu);
             let silu = |x: f64| x / (1.0 + (-x).exp());
             close(&out, gate.iter().zip(&up).map(|(&g, &u)| silu(f64::from(g)) * f64::from(u)), 1e-6);
         }
     }
     for kernels in every_isa(1) {
-        let mut out = [0.0; 4];
-        kernels.silu_mul(&[-200.0, 200.0, f32::NAN, -0.0], &[1.0; 4], &mut out);
+        let out = gated(&kernels, &[-200.0, 200.0, f32::NAN, -0.0], &[1.0; 4], Gate::Silu);
         assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
     }
 }
@@ -69,15 +74,14 @@ fn gelu_gates() {
             let gate: Vec<f32> = seeded.floats(len).iter().map(|x| x * range).collect();
             let up = seeded.floats(len);
             for kernels in every_isa(2) {
-                let mut out = vec![f32::NAN; len];
-                kernels.gelu_mul(&gate, &up, &mut out);
+                let out = gated(&kernels, &gate, &up, Gate::GeluTanh);
                 close(&out, gate.iter().zip(&up).map(|(&g, &u)| gelu(f64::from(g)) * f64::from(u)), 1e-6);
             }
         }
     }
     for kernels in every_isa(1) {
-        let mut out = [0.0; 6];
-        kernels.gelu_mul(&[-200.0, 200.0, f32::NAN, -0.0, f32::INFINITY, 1e30], &[1.0; 6], &mut out);
+        let inputs = [-200.0, 200.0, f32::NAN, -0.0, f32::INFINITY, 1e30];
+        let out = gated(&kernels, &inputs, &[1.0; 6], Gate::GeluTanh);
         assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
         assert!(out[4] == f32::INFINITY && out[5] == 1e30, "{out:?}");
     }

@@ -8,7 +8,7 @@ fn product(kernels: &Kernels, weights: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let mut activations = Activations::new();
     kernels.activate(&mut activations, x, weights.width());
     let mut out = vec![f32::NAN; activations.columns() * weights.rows()];
-    kernels.products(&activations, &mut [Product { weights, out: &mut out }]);
+    kernels.products(&activations, &mut [Product::new(weights, &mut out)]);
     out
 }
 
@@ -140,6 +140,24 @@ fn same(a: &[f32], b: &[f32]) -> bool {
 }
 
 #[test]
+fn a_product_can_be_added_to_what_is_there() {
+    let mut seeded = Seeded(5);
+    let (rows, width, columns) = (67, 256, 3);
+    let bytes = seeded.weights(WeightType::Q4K, rows, width);
+    let weights = matrix(WeightType::Q4K, rows, width, &bytes);
+    let (x, before) = (seeded.floats(columns * width), seeded.floats(columns * rows));
+    for kernels in every_isa(2) {
+        let mut activations = Activations::new();
+        kernels.activate(&mut activations, &x, width);
+        let mut sum = before.clone();
+        kernels.products(&activations, &mut [Product::added(weights, &mut sum)]);
+        let alone = product(&kernels, weights, &x);
+        let expected: Vec<f32> = before.iter().zip(&alone).map(|(before, product)| before + product).collect();
+        assert!(same(&sum, &expected), "{:?}", kernels.isa());
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_nothing() {
     let mut seeded = Seeded(3);
     for ty in WeightType::ALL {
@@ -170,7 +188,7 @@ fn several_matrices_share_one_dispatch() {
             .iter()
             .zip(&blocks)
             .zip(&mut outs)
-            .map(|((&(ty, rows), bytes), out)| Product { weights: matrix(ty, rows, 256, bytes), out })
+            .map(|((&(ty, rows), bytes), out)| Product::new(matrix(ty, rows, 256, bytes), out))
             .collect();
         kernels.products(&activations, &mut products);
         for ((&(ty, rows), bytes), out) in shapes.iter().zip(&blocks).zip(&outs) {
@@ -223,7 +241,7 @@ fn buffers_are_used_again_for_other_shapes() {
         let x = seeded.floats(columns * width);
         kernels.activate(&mut activations, &x, width);
         let mut out = vec![0.0; columns * 9];
-        kernels.products(&activations, &mut [Product { weights, out: &mut out }]);
+        kernels.products(&activations, &mut [Product::new(weights, &mut out)]);
         assert!(same(&out, &product(&kernels, weights, &x)));
         assert!(held == 0 || activations.capacity_bytes() == held, "no growth within the greatest shape");
         held = activations.capacity_bytes();
@@ -238,5 +256,5 @@ fn another_width_is_a_mistake() {
     let mut activations = Activations::new();
     kernels.activate(&mut activations, &[0.0; 32], 32);
     let weights = matrix(WeightType::Q8_0, 2, 64, &bytes);
-    kernels.products(&activations, &mut [Product { weights, out: &mut [0.0; 2] }]);
+    kernels.products(&activations, &mut [Product::new(weights, &mut [0.0; 2])]);
 }

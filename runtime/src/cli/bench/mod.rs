@@ -29,7 +29,7 @@ struct Compute {
     /// Threads that compute
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Instructions to use: avx2 or scalar
+    /// Instructions to use: avx512, avx2 or scalar
     #[arg(long, value_name = "NAME")]
     isa: Option<IsaName>,
 }
