@@ -1,4 +1,4 @@
-//! The reference executor: candle's plain ops over weights that candle itself unpacks.
+//! The reference executor: candle's plain ops over weights that candle itself unpacks, where it knows their type.
 //!
 //! It reads the same plan as [`crate::executor`] and shares nothing else with it: no kernel, no cache, no rounding of
 //! activations. It computes a whole sequence at once and copies every weight that it touches; it is the oracle of tests
@@ -136,19 +136,32 @@ fn vector(vector: &Vector, artifact: &Artifact) -> Result<Tensor> {
     Tensor::new(vector.values(artifact), &Device::Cpu)
 }
 
-/// A weight as 32-bit floats, unpacked by candle.
+/// A weight as 32-bit floats: unpacked by candle, or, where it does not know the type, by the kernels' own
+/// dequantizer, whose tests compare it with ggml's.
 fn weight(weights: &Weight, artifact: &Artifact) -> Result<Tensor> {
+    let matrix = weights.matrix(artifact);
     let ty = match weights.ty() {
         WeightType::F32 => GgmlDType::F32,
         WeightType::F16 => GgmlDType::F16,
+        WeightType::BF16 => GgmlDType::BF16,
         WeightType::Q4_0 => GgmlDType::Q4_0,
         WeightType::Q4_1 => GgmlDType::Q4_1,
         WeightType::Q5_0 => GgmlDType::Q5_0,
+        WeightType::Q5_1 => GgmlDType::Q5_1,
         WeightType::Q8_0 => GgmlDType::Q8_0,
+        WeightType::Q2K => GgmlDType::Q2K,
+        WeightType::Q3K => GgmlDType::Q3K,
         WeightType::Q4K => GgmlDType::Q4K,
+        WeightType::Q5K => GgmlDType::Q5K,
         WeightType::Q6K => GgmlDType::Q6K,
+        WeightType::IQ4NL | WeightType::IQ4XS => {
+            let mut floats = vec![0.0; matrix.rows() * matrix.width()];
+            for (row, floats) in floats.chunks_exact_mut(matrix.width()).enumerate() {
+                matrix.dequantize_row(row, floats);
+            }
+            return Tensor::from_vec(floats, weights.shape(), &Device::Cpu);
+        }
     };
-    let matrix = weights.matrix(artifact);
     let storage = QStorage::from_data(Cow::Borrowed(matrix.bytes()), &Device::Cpu, ty)?;
     QTensor::new(storage, weights.shape())?.dequantize(&Device::Cpu)?.to_dtype(DType::F32)
 }

@@ -101,7 +101,9 @@ fn blocks(ty: WeightType, bytes: usize) -> Vec<u8> {
         let mut block: Vec<u8> = (0..ty.block_bytes()).map(|i| ((seed + i) * 167 + 13) as u8).collect();
         let halves: &[usize] = match ty {
             WeightType::F32 => &[2],
-            WeightType::Q4_1 | WeightType::Q4K => &[0, 2],
+            WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K => &[0, 2],
+            WeightType::Q2K => &[80, 82],
+            WeightType::Q3K => &[108],
             WeightType::Q6K => &[208],
             _ => &[0],
         };

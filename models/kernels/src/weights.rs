@@ -14,32 +14,61 @@ pub enum WeightType {
     F32,
     /// 16-bit floats (IEEE half).
     F16,
+    /// 16-bit floats (the upper half of 32-bit ones).
+    BF16,
     /// 4-bit, one half scale per 32, offset −8.
     Q4_0,
     /// 4-bit, half scale and minimum per 32.
     Q4_1,
     /// 5-bit, one half scale per 32, offset −16.
     Q5_0,
+    /// 5-bit, half scale and minimum per 32.
+    Q5_1,
     /// 8-bit signed, one half scale per 32.
     Q8_0,
+    /// 2-bit in blocks of 256: 4-bit scales and minima per 16.
+    Q2K,
+    /// 3-bit in blocks of 256: signed 6-bit scales per 16, offset −4.
+    Q3K,
     /// 4-bit in blocks of 256: 6-bit scales and minima per 32.
     Q4K,
+    /// 5-bit in blocks of 256: 6-bit scales and minima per 32.
+    Q5K,
     /// 6-bit in blocks of 256: 8-bit scales per 16, offset −32.
     Q6K,
+    /// 4-bit places in a table of sixteen values, one half scale per 32.
+    IQ4NL,
+    /// 4-bit places in the same table, in blocks of 256: signed 6-bit scales per 32.
+    IQ4XS,
 }
 
 impl WeightType {
     /// Every type, for those who must treat them all.
-    pub const ALL: [Self; 8] =
-        [Self::F32, Self::F16, Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q8_0, Self::Q4K, Self::Q6K];
+    pub const ALL: [Self; 15] = [
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::IQ4NL,
+        Self::IQ4XS,
+    ];
 
     /// Weights in one block.
     #[must_use]
     pub const fn block_len(self) -> usize {
         match self {
-            Self::F32 | Self::F16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q8_0 => 32,
-            Self::Q4K | Self::Q6K => 256,
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 | Self::IQ4NL => 32,
+            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K | Self::IQ4XS => 256,
         }
     }
 
@@ -48,13 +77,18 @@ impl WeightType {
     pub const fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::F16 => 2,
-            Self::Q4_0 => 18,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 | Self::IQ4NL => 18,
             Self::Q4_1 => 20,
             Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
             Self::Q8_0 => 34,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
             Self::Q4K => 144,
+            Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::IQ4XS => 136,
         }
     }
 

@@ -6,15 +6,22 @@ use loader::fixture::{Architecture, FixtureTensor, FixtureValue, GgufWriter, Out
 use loader::gguf::TensorType;
 
 /// Types that weights may have.
-pub(crate) const TYPES: [TensorType; 8] = [
+pub(crate) const TYPES: [TensorType; 15] = [
     TensorType::F32,
     TensorType::F16,
+    TensorType::BF16,
     TensorType::Q4_0,
     TensorType::Q4_1,
     TensorType::Q5_0,
+    TensorType::Q5_1,
     TensorType::Q8_0,
+    TensorType::Q2K,
+    TensorType::Q3K,
     TensorType::Q4K,
+    TensorType::Q5K,
     TensorType::Q6K,
+    TensorType::IQ4NL,
+    TensorType::IQ4XS,
 ];
 
 /// How many of the prompt's tokens each answer has seen: before, at and far past the windows.

@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use super::lanes::{
     EightRows, dwords, half_sums_of_words, halves, paired, pairs_of_halves, sums_of_dwords, transposed,
 };
-use super::weights::{ColumnBlock, Signed, Unsigned, Weights, scaled, scaled_with_offset, sixteen};
+use super::pending::{Pending, PendingNibbles, PendingSums};
+use super::weights::{ColumnBlock, Signed, Unsigned, Weights, sixteen};
 
 /// A type's blocks, eight rows at a time: a block has parts, which are transposed at once, and a part has runs of 32
 /// weights, which are unpacked at once.
@@ -33,7 +34,7 @@ pub(super) trait Blocks {
     ///
     /// # Safety
     /// `rows` are whole blocks. The processor has AVX2, FMA and F16C.
-    unsafe fn part(rows: EightRows, part: usize) -> Self::Part;
+    unsafe fn part(rows: EightRows, scales: &Self::Scales, part: usize) -> Self::Part;
 
     /// Unpacks run `R` of a part, below [`Self::RUNS`].
     ///
@@ -55,89 +56,6 @@ pub(super) trait Blocks {
         number: usize,
         column: ColumnBlock,
     ) -> Self::Pending;
-}
-
-/// The last steps of a run's product. They are a chain of long latencies; done one run late, they overlap with the next
-/// run's loads, which the processor's window is too small to see otherwise.
-pub(super) trait Pending: Copy {
-    /// A product that adds nothing.
-    fn none() -> Self;
-
-    /// Adds the products to `acc`.
-    ///
-    /// # Safety
-    /// The pointers of `column` are those of a whole block. The processor has AVX2, FMA and F16C.
-    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256;
-}
-
-/// Sums of nibbles, in halves, to be multiplied by their factor; a scale and an offset.
-#[derive(Clone, Copy)]
-pub(super) struct PendingNibbles {
-    pub(super) half_sums: __m256i,
-    pub(super) factor: __m256i,
-    pub(super) scale: __m256,
-    pub(super) offset: __m256,
-}
-
-/// Whole sums and a scale.
-#[derive(Clone, Copy)]
-pub(super) struct PendingSums {
-    pub(super) sums: __m256i,
-    pub(super) scale: __m256,
-}
-
-/// Whole sums, a scale and an offset.
-#[derive(Clone, Copy)]
-pub(super) struct PendingOffsets {
-    pub(super) sums: __m256i,
-    pub(super) scale: __m256,
-    pub(super) offset: __m256,
-}
-
-impl Pending for PendingNibbles {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
-        let sums = _mm256_madd_epi16(self.half_sums, self.factor);
-        // SAFETY: by contract.
-        unsafe { scaled_with_offset(sums, (self.scale, self.offset), column, acc) }
-    }
-}
-
-impl Pending for PendingSums {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by contract.
-        unsafe { scaled(self.sums, self.scale, column, acc) }
-    }
-}
-
-impl Pending for PendingOffsets {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by contract.
-        unsafe { scaled_with_offset(self.sums, (self.scale, self.offset), column, acc) }
-    }
 }
 
 /// Products of nibbles, per row, in halves: one vector with the first 16 quants of a column, one with the others.
@@ -202,7 +120,7 @@ impl Blocks for Q4_0 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, _: usize) -> [__m256i; 4] {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, _: usize) -> [__m256i; 4] {
         // SAFETY: after the half come 16 bytes.
         unsafe { transposed(rows, 2) }
     }
@@ -246,7 +164,7 @@ impl Blocks for Q4_1 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, _: usize) -> [__m256i; 4] {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, _: usize) -> [__m256i; 4] {
         // SAFETY: after the halves come 16 bytes.
         unsafe { transposed(rows, 4) }
     }
@@ -289,7 +207,7 @@ impl Blocks for Q8_0 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, _: usize) -> [[__m256i; 4]; 2] {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, _: usize) -> [[__m256i; 4]; 2] {
         // SAFETY: after the half come 32 bytes.
         unsafe { [transposed(rows, 2), transposed(rows, 18)] }
     }
@@ -302,6 +220,7 @@ impl Blocks for Q8_0 {
         Signed {
             quants: [a, b, c, d, e, f, g, h],
             magnitudes: [abs(a), abs(b), abs(c), abs(d), abs(e), abs(f), abs(g), abs(h)],
+            factor: _mm256_set1_epi16(1),
             scale,
         }
     }

@@ -5,17 +5,29 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, PendingOffsets};
+use super::blocks::Blocks;
 use super::lanes::{EightRows, paired, pairs_of_halves, quarter_sums_of_words, transposed};
+use super::pending::PendingOffsets;
 use super::weights::{ColumnBlock, Unsigned, sixteen};
 
 pub(super) enum Q5_0 {}
+pub(super) enum Q5_1 {}
 
 /// Of a block: scale, offset, and the fifth bits of a row in each lane, the first weight's lowest.
 pub(super) struct ScalesOfFives {
     scale: __m256,
     offset: __m256,
     high: __m256i,
+}
+
+impl ScalesOfFives {
+    /// The run of a block with these nibbles.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    fn run(&self, nibbles: &[__m256i; 4]) -> Unsigned<4> {
+        let &Self { scale, offset, high } = self;
+        Unsigned { quants: fives(nibbles, high), factor: _mm256_set1_epi16(1), scale, offset }
+    }
 }
 
 /// The low nibbles are the first 16 weights, the high ones the others; bit i of a lane of `high` belongs to weight i.
@@ -88,7 +100,7 @@ impl Blocks for Q5_0 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, _: usize) -> [__m256i; 4] {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, _: usize) -> [__m256i; 4] {
         // SAFETY: after the half and the fifth bits come 16 bytes.
         unsafe { transposed(rows, 6) }
     }
@@ -96,8 +108,7 @@ impl Blocks for Q5_0 {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn run<const R: usize>(scales: &ScalesOfFives, _: usize, part: &[__m256i; 4]) -> Unsigned<4> {
-        let &ScalesOfFives { scale, offset, high } = scales;
-        Unsigned { quants: fives(part, high), factor: _mm256_set1_epi16(1), scale, offset }
+        scales.run(part)
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -110,5 +121,49 @@ impl Blocks for Q5_0 {
     ) -> PendingOffsets {
         // SAFETY: by contract; after the half and the fifth bits come 16 bytes.
         unsafe { five_products(rows, 6, scales, column) }
+    }
+}
+
+impl Blocks for Q5_1 {
+    const BYTES: usize = 24;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    type Scales = ScalesOfFives;
+    type Part = [__m256i; 4];
+    type Run = Unsigned<4>;
+    type Pending = PendingOffsets;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn scales(rows: EightRows) -> ScalesOfFives {
+        // SAFETY: a block begins with two halves and four bytes of fifth bits, in all 24.
+        let [pairs, high, ..] = unsafe { transposed(rows, 0) };
+        let (scale, offset) = pairs_of_halves(pairs);
+        ScalesOfFives { scale, offset, high }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: EightRows, _: &ScalesOfFives, _: usize) -> [__m256i; 4] {
+        // SAFETY: after the halves and the fifth bits come 16 bytes.
+        unsafe { transposed(rows, 8) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesOfFives, _: usize, part: &[__m256i; 4]) -> Unsigned<4> {
+        scales.run(part)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesOfFives,
+        _: usize,
+        column: ColumnBlock,
+    ) -> PendingOffsets {
+        // SAFETY: by contract; after the halves and the fifth bits come 16 bytes.
+        unsafe { five_products(rows, 8, scales, column) }
     }
 }

@@ -8,7 +8,7 @@ use super::lanes::sum_of_lanes;
 use super::products::RowGroup;
 use crate::limits::ROW_GROUP;
 use crate::products::RowsOf;
-use crate::scalar::dequantize::half_to_float;
+use crate::scalar::dequantize::{brain_to_float, half_to_float};
 
 /// A type of weights that are floats.
 pub(super) trait Float {
@@ -30,6 +30,7 @@ pub(super) trait Float {
 
 pub(super) enum F32 {}
 pub(super) enum F16 {}
+pub(super) enum BF16 {}
 
 impl Float for F32 {
     const BYTES: usize = 4;
@@ -62,6 +63,24 @@ impl Float for F16 {
     unsafe fn one(at: *const u8) -> f32 {
         // SAFETY: by contract.
         half_to_float(unsafe { at.cast::<u16>().read_unaligned() })
+    }
+}
+
+impl Float for BF16 {
+    const BYTES: usize = 2;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn eight(at: *const u8) -> __m256 {
+        // SAFETY: by contract.
+        let upper = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(at.cast()) });
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(upper))
+    }
+
+    #[inline]
+    unsafe fn one(at: *const u8) -> f32 {
+        // SAFETY: by contract.
+        brain_to_float(unsafe { at.cast::<u16>().read_unaligned() })
     }
 }
 

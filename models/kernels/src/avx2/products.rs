@@ -2,11 +2,14 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, Pending, Q4_0, Q4_1, Q8_0};
-use super::fives::Q5_0;
-use super::floats::{self, F16, F32};
+use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::fives::{Q5_0, Q5_1};
+use super::floats::{self, BF16, F16, F32};
 use super::lanes::EightRows;
-use super::superblocks::{Q4K, Q6K};
+use super::low_bits::{Q2K, Q3K};
+use super::pending::Pending;
+use super::places::{Iq4Nl, Iq4Xs};
+use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
 use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK, ROW_GROUP};
@@ -24,12 +27,19 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
         match part.weights.ty() {
             WeightType::F32 => floats::compute::<F32>(part),
             WeightType::F16 => floats::compute::<F16>(part),
+            WeightType::BF16 => floats::compute::<BF16>(part),
             WeightType::Q4_0 => quantized::<Q4_0>(part),
             WeightType::Q4_1 => quantized::<Q4_1>(part),
             WeightType::Q5_0 => quantized::<Q5_0>(part),
+            WeightType::Q5_1 => quantized::<Q5_1>(part),
             WeightType::Q8_0 => quantized::<Q8_0>(part),
+            WeightType::Q2K => quantized::<Q2K>(part),
+            WeightType::Q3K => quantized::<Q3K>(part),
             WeightType::Q4K => quantized::<Q4K>(part),
+            WeightType::Q5K => quantized::<Q5K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),
+            WeightType::IQ4NL => quantized::<Iq4Nl>(part),
+            WeightType::IQ4XS => quantized::<Iq4Xs>(part),
         }
     }
 }
@@ -191,7 +201,7 @@ unsafe fn many_columns<B: Blocks>(mut rows: EightRows, mut columns: ColumnBlock,
             let scales = B::scales(rows);
             for number in 0..B::PARTS {
                 ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
-                let part = B::part(rows, number);
+                let part = B::part(rows, &scales, number);
                 columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs);
                 if B::RUNS >= 2 {
                     columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs);

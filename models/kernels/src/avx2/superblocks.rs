@@ -2,14 +2,53 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, PendingNibbles, PendingSums, nibble_products};
+use super::blocks::{Blocks, nibble_products};
 use super::lanes::{EightRows, halves, paired, pairs_of_halves, transposed};
+use super::pending::{PendingNibbles, PendingOffsets, PendingSums};
 use super::weights::{ColumnBlock, Sixteenths, Unsigned};
 
 pub(super) enum Q4K {}
+pub(super) enum Q5K {}
 pub(super) enum Q6K {}
 
-/// Of Q4_K: a factor and a minimum for each of the eight runs.
+/// 32 bytes of each row, as eight vectors of which the i-th holds the i-th 32 bits of rows 0 to 7, in order.
+///
+/// # Safety
+/// 32 bytes are readable at `offset` of every row.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) unsafe fn thirty_two(rows: EightRows, offset: usize) -> [__m256i; 8] {
+    // SAFETY: readable by contract.
+    let ([a, b, c, d], [e, f, g, h]) = unsafe { (transposed(rows, offset), transposed(rows, offset + 16)) };
+    [a, b, c, d, e, f, g, h]
+}
+
+/// The bits of the first (`half` 0) or last four runs in the lowest four of each byte; what stands above is no one's.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn lowered(bits: &[__m256i; 8], half: usize) -> [__m256i; 8] {
+    let &[a, b, c, d, e, f, g, h] = bits;
+    let count = _mm_cvtsi32_si128(4 * half as i32);
+    let down = |v| _mm256_srl_epi16(v, count);
+    [down(a), down(b), down(c), down(d), down(e), down(f), down(g), down(h)]
+}
+
+/// The signed factors of the two sixteens of run `R`, of four bytes that hold those of runs 0 and 1, or 2 and 3: the
+/// first and the second, each twice in a lane, and both side by side.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn factors_of_run<const R: usize>(bytes: __m256i) -> [__m256i; 3] {
+    // A factor to the high byte of a 16-bit lane, and down again with its sign.
+    let placed = |low: usize, high: usize| {
+        let lane = (0x80 | low << 8 | 0x80 << 16 | high << 24) as i32;
+        let (b, c, d) = (lane + 0x0400_0400, lane + 0x0800_0800, lane + 0x0c00_0c00);
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, _mm256_setr_epi32(lane, b, c, d, lane, b, c, d)))
+    };
+    let (first, second) = (R % 2 * 2, R % 2 * 2 + 1);
+    [placed(first, first), placed(second, second), placed(first, second)]
+}
+
+/// Of Q4_K and Q5_K: a factor and a minimum for each of the eight runs.
 pub(super) struct ScalesQ4K {
     d: __m256,
     negative_dmin: __m256,
@@ -20,6 +59,24 @@ pub(super) struct ScalesQ4K {
 }
 
 impl ScalesQ4K {
+    /// The scales at the beginning of a block.
+    ///
+    /// # Safety
+    /// `rows` are whole blocks of Q4_K or Q5_K.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn of_block(rows: EightRows) -> Self {
+        // SAFETY: a block begins with d, dmin and 12 bytes of packed scales and minima.
+        let [pairs, s, m, mixed] = unsafe { transposed(rows, 0) };
+        let (d, dmin) = pairs_of_halves(pairs);
+        let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
+        let top = |v| _mm256_and_si256(_mm256_srli_epi16::<2>(v), two);
+        let scales = [_mm256_and_si256(s, six), _mm256_or_si256(_mm256_and_si256(mixed, four), top(s))];
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(mixed), four);
+        let minima = [_mm256_and_si256(m, six), _mm256_or_si256(high, top(m))];
+        Self { d, negative_dmin: _mm256_xor_ps(dmin, _mm256_set1_ps(-0.0)), scales, minima }
+    }
+
     /// Integer factor, scale and offset of one of the eight runs.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -49,20 +106,13 @@ impl Blocks for Q4K {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn scales(rows: EightRows) -> ScalesQ4K {
-        // SAFETY: a block begins with d, dmin and 12 bytes of packed scales and minima.
-        let [pairs, s, m, mixed] = unsafe { transposed(rows, 0) };
-        let (d, dmin) = pairs_of_halves(pairs);
-        let (six, four, two) = (_mm256_set1_epi8(63), _mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
-        let top = |v| _mm256_and_si256(_mm256_srli_epi16::<2>(v), two);
-        let scales = [_mm256_and_si256(s, six), _mm256_or_si256(_mm256_and_si256(mixed, four), top(s))];
-        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(mixed), four);
-        let minima = [_mm256_and_si256(m, six), _mm256_or_si256(high, top(m))];
-        ScalesQ4K { d, negative_dmin: _mm256_xor_ps(dmin, _mm256_set1_ps(-0.0)), scales, minima }
+        // SAFETY: by contract.
+        unsafe { ScalesQ4K::of_block(rows) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, part: usize) -> [[__m256i; 4]; 2] {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, part: usize) -> [[__m256i; 4]; 2] {
         let start = 16 + part * 32;
         // SAFETY: after 16 bytes of scales, a block has four times 32 of nibbles.
         unsafe { [transposed(rows, start), transposed(rows, start + 16)] }
@@ -99,6 +149,76 @@ impl Blocks for Q4K {
     }
 }
 
+/// Of Q5_K: those of Q4_K, and the fifth bits of the block, transposed: bit j of byte k belongs to weight k of run j.
+pub(super) struct ScalesQ5K {
+    as_q4: ScalesQ4K,
+    high: [__m256i; 8],
+}
+
+/// Half a block of Q5_K: nibbles of runs 0 and 1, of runs 2 and 3, and the fifth bits of the four in the lowest bits.
+pub(super) struct PartQ5K {
+    low: [[__m256i; 8]; 2],
+    high: [__m256i; 8],
+}
+
+impl Blocks for Q5K {
+    const BYTES: usize = 176;
+    const PARTS: usize = 2;
+    const RUNS: usize = 4;
+    type Scales = ScalesQ5K;
+    type Part = PartQ5K;
+    type Run = Unsigned<4>;
+    type Pending = PendingOffsets;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn scales(rows: EightRows) -> ScalesQ5K {
+        // SAFETY: after 16 bytes of scales, a block has 32 of fifth bits.
+        unsafe { ScalesQ5K { as_q4: ScalesQ4K::of_block(rows), high: thirty_two(rows, 16) } }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: EightRows, scales: &ScalesQ5K, part: usize) -> PartQ5K {
+        let start = 48 + part * 64;
+        // SAFETY: after the fifth bits, a block has twice 64 bytes of nibbles.
+        let low = unsafe { [thirty_two(rows, start), thirty_two(rows, start + 32)] };
+        PartQ5K { low, high: lowered(&scales.high, part) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesQ5K, number: usize, part: &PartQ5K) -> Unsigned<4> {
+        let (four, one) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16));
+        let quants = |i: usize| {
+            let (low, high) = (part.low[R / 2][i], part.high[i]);
+            let nibble = [low, _mm256_srli_epi16::<4>(low)][R % 2];
+            let bit = match R {
+                0 => _mm256_slli_epi16::<4>(high),
+                1 => _mm256_slli_epi16::<3>(high),
+                2 => _mm256_slli_epi16::<2>(high),
+                _ => _mm256_slli_epi16::<1>(high),
+            };
+            _mm256_or_si256(_mm256_and_si256(nibble, four), _mm256_and_si256(bit, one))
+        };
+        let (factor, scale, offset) = scales.as_q4.of_run(4 * number + R);
+        let quants = [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)];
+        Unsigned { quants, factor, scale, offset }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesQ5K,
+        number: usize,
+        column: ColumnBlock,
+    ) -> PendingOffsets {
+        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
+        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
+    }
+}
+
 /// Of Q6_K: d, and a signed factor for each 16 weights.
 pub(super) struct ScalesQ6K {
     d: __m256,
@@ -118,7 +238,7 @@ impl Blocks for Q6K {
     const RUNS: usize = 4;
     type Scales = ScalesQ6K;
     type Part = PartQ6K;
-    type Run = Sixteenths;
+    type Run = Sixteenths<2>;
     type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -130,19 +250,17 @@ impl Blocks for Q6K {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, part: usize) -> PartQ6K {
+    unsafe fn part(rows: EightRows, _: &Self::Scales, part: usize) -> PartQ6K {
         // SAFETY: a block has twice 64 bytes of nibbles, then twice 32 of pairs of bits.
-        let thirty_two = |offset: usize| unsafe {
-            let ([a, b, c, d], [e, f, g, h]) = (transposed(rows, offset), transposed(rows, offset + 16));
-            [a, b, c, d, e, f, g, h]
-        };
-        let low = [thirty_two(part * 64), thirty_two(part * 64 + 32)];
-        PartQ6K { low, high: thirty_two(128 + part * 32) }
+        unsafe {
+            let low = [thirty_two(rows, part * 64), thirty_two(rows, part * 64 + 32)];
+            PartQ6K { low, high: thirty_two(rows, 128 + part * 32) }
+        }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run<const R: usize>(scales: &ScalesQ6K, number: usize, part: &PartQ6K) -> Sixteenths {
+    unsafe fn run<const R: usize>(scales: &ScalesQ6K, number: usize, part: &PartQ6K) -> Sixteenths<2> {
         let quants = |i: usize| {
             let (low, high) = (part.low[R % 2][i], part.high[i]);
             let nibble = if R < 2 { low } else { _mm256_srli_epi16::<4>(low) };
@@ -155,19 +273,12 @@ impl Blocks for Q6K {
             let (four, two) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30));
             _mm256_or_si256(_mm256_and_si256(nibble, four), _mm256_and_si256(pair, two))
         };
-        // A factor to the high byte of a 16-bit lane, and down again with its sign.
-        let bytes = scales.factors[2 * number + R / 2];
-        let (first, second) = (R % 2 * 2, R % 2 * 2 + 1);
-        let placed = |low: usize, high: usize| {
-            let lane = (0x80 | low << 8 | 0x80 << 16 | high << 24) as i32;
-            let (b, c, d) = (lane + 0x0400_0400, lane + 0x0800_0800, lane + 0x0c00_0c00);
-            _mm256_shuffle_epi8(bytes, _mm256_setr_epi32(lane, b, c, d, lane, b, c, d))
-        };
+        let [first, second, both] = factors_of_run::<R>(scales.factors[2 * number + R / 2]);
         Sixteenths {
             quants: [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)],
-            factors: [_mm256_srai_epi16::<8>(placed(first, first)), _mm256_srai_epi16::<8>(placed(second, second))],
-            // 32 × the factor: five bits less down.
-            offsets: _mm256_srai_epi16::<3>(placed(first, second)),
+            factors: [first, second],
+            // 32 times.
+            offsets: _mm256_slli_epi16::<5>(both),
             scale: scales.d,
         }
     }
@@ -182,8 +293,8 @@ impl Blocks for Q6K {
     ) -> PendingSums {
         // SAFETY: by contract. The part is the same for its four runs, and transposed once.
         unsafe {
-            let part = Self::part(rows, number);
-            PendingSums { sums: Self::run::<R>(scales, number, &part).sums(column), scale: scales.d }
+            let part = Self::part(rows, scales, number);
+            Self::run::<R>(scales, number, &part).products(column)
         }
     }
 }

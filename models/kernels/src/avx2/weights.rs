@@ -7,6 +7,8 @@
 
 use std::arch::x86_64::*;
 
+use super::pending::{Pending, PendingMinima, PendingOffsets, PendingSums};
+
 /// One block of one column.
 #[derive(Clone, Copy)]
 pub(super) struct ColumnBlock {
@@ -34,21 +36,35 @@ pub(super) struct Unsigned<const RUN: usize> {
     pub(super) offset: __m256,
 }
 
-/// Signed bytes with a scale per row.
+/// Signed bytes with a factor and a scale per row.
 pub(super) struct Signed {
     pub(super) quants: [__m256i; 8],
     pub(super) magnitudes: [__m256i; 8],
+    /// A 16-bit integer, twice in each lane.
+    pub(super) factor: __m256i,
     pub(super) scale: __m256,
 }
 
-/// Quants without sign below 64, an integer factor per 16 of them, an offset, and a scale per row.
-pub(super) struct Sixteenths {
+/// Quants without sign, of which `RUN` pairs of products fit 16 bits, an integer factor per 16 of them, an offset, and a
+/// scale per row.
+pub(super) struct Sixteenths<const RUN: usize> {
     pub(super) quants: [__m256i; 8],
     /// The factor of the first and the second 16, twice in each lane.
     pub(super) factors: [__m256i; 2],
     /// Offset × factor of the first and the second 16, side by side in each lane.
     pub(super) offsets: __m256i,
     pub(super) scale: __m256,
+}
+
+/// Quants without sign below 16, an integer factor and minimum per 16 of them, and a scale of each per row.
+pub(super) struct SixteenthsWithMinima {
+    pub(super) quants: [__m256i; 8],
+    /// The factor of the first and the second 16, twice in each lane.
+    pub(super) factors: [__m256i; 2],
+    /// The minimum of the first and the second 16, side by side in each lane.
+    pub(super) minima: __m256i,
+    pub(super) scale: __m256,
+    pub(super) scale_of_minima: __m256,
 }
 
 /// Quants 4i to 4i + 3 of a column, in every lane.
@@ -99,22 +115,55 @@ pub(super) unsafe fn scaled_with_offset(
     _mm256_fmadd_ps(offset, column_sum, acc)
 }
 
-impl<const RUN: usize> Weights for Unsigned<RUN> {
+impl<const RUN: usize> Unsigned<RUN> {
+    /// The products with a column, the factor included.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingOffsets {
         const { assert!(RUN == 8 || RUN == 4) };
         // SAFETY: by this function's contract.
         let p = |i: usize| unsafe { _mm256_maddubs_epi16(self.quants[i], four(column, i)) };
         let low = _mm256_add_epi16(_mm256_add_epi16(p(0), p(1)), _mm256_add_epi16(p(2), p(3)));
         let high = _mm256_add_epi16(_mm256_add_epi16(p(4), p(5)), _mm256_add_epi16(p(6), p(7)));
-        let sum = if RUN == 8 {
+        let sums = if RUN == 8 {
             _mm256_madd_epi16(_mm256_add_epi16(low, high), self.factor)
         } else {
             _mm256_add_epi32(_mm256_madd_epi16(low, self.factor), _mm256_madd_epi16(high, self.factor))
         };
+        PendingOffsets { sums, scale: self.scale, offset: self.offset }
+    }
+}
+
+impl<const RUN: usize> Weights for Unsigned<RUN> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
-        unsafe { scaled_with_offset(sum, (self.scale, self.offset), column, acc) }
+        unsafe { self.products(column).finish(column, acc) }
+    }
+}
+
+impl Signed {
+    /// The products with a column, the factor included.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
+        // A column's quants are never −128, so their signs can be turned; |−128| is 128 without sign, and two products
+        // of 128 × 127 still fit 16 bits.
+        let p = |i: usize| {
+            // SAFETY: by this function's contract.
+            let turned = unsafe { _mm256_sign_epi8(four(column, i), self.quants[i]) };
+            _mm256_madd_epi16(_mm256_maddubs_epi16(self.magnitudes[i], turned), self.factor)
+        };
+        let low = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
+        let high = _mm256_add_epi32(_mm256_add_epi32(p(4), p(5)), _mm256_add_epi32(p(6), p(7)));
+        PendingSums { sums: _mm256_add_epi32(low, high), scale: self.scale }
     }
 }
 
@@ -122,52 +171,92 @@ impl Weights for Signed {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
-        let ones = _mm256_set1_epi16(1);
-        // A column's quants are never −128, so their signs can be turned; |−128| is 128 without sign, and two products
-        // of 128 × 127 still fit 16 bits.
-        let p = |i: usize| {
-            // SAFETY: by this function's contract.
-            let turned = unsafe { _mm256_sign_epi8(four(column, i), self.quants[i]) };
-            _mm256_madd_epi16(_mm256_maddubs_epi16(self.magnitudes[i], turned), ones)
-        };
-        let low = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
-        let high = _mm256_add_epi32(_mm256_add_epi32(p(4), p(5)), _mm256_add_epi32(p(6), p(7)));
         // SAFETY: by this function's contract.
-        unsafe { scaled(_mm256_add_epi32(low, high), self.scale, column, acc) }
+        unsafe { self.products(column).finish(column, acc) }
     }
 }
 
-impl Sixteenths {
-    /// The sums of products with a column, their factors and offsets included.
+/// Sums of products with a column of quants of which `RUN` pairs fit 16 bits, each 16 times their factor.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn sums_of_sixteens<const RUN: usize>(
+    quants: &[__m256i; 8],
+    factors: &[__m256i; 2],
+    column: ColumnBlock,
+) -> __m256i {
+    const { assert!(RUN == 4 || RUN == 2) };
+    // SAFETY: by this function's contract.
+    let p = |i: usize| unsafe { _mm256_maddubs_epi16(quants[i], four(column, i)) };
+    let pair = |i: usize| _mm256_add_epi16(p(2 * i), p(2 * i + 1));
+    if RUN == 4 {
+        let first = _mm256_madd_epi16(_mm256_add_epi16(pair(0), pair(1)), factors[0]);
+        _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_add_epi16(pair(2), pair(3)), factors[1]))
+    } else {
+        let first = _mm256_add_epi32(_mm256_madd_epi16(pair(0), factors[0]), _mm256_madd_epi16(pair(1), factors[0]));
+        let second = _mm256_add_epi32(_mm256_madd_epi16(pair(2), factors[1]), _mm256_madd_epi16(pair(3), factors[1]));
+        _mm256_add_epi32(first, second)
+    }
+}
+
+/// The column's two sums of 16 quants, in each lane.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn half_sums(column: ColumnBlock) -> __m256i {
+    // SAFETY: by this function's contract.
+    unsafe { _mm256_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) }
+}
+
+impl<const RUN: usize> Sixteenths<RUN> {
+    /// The products with a column, factors and offsets included.
     ///
     /// # Safety
     /// The pointers of `column` are those of a whole block.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    pub(super) unsafe fn sums(&self, column: ColumnBlock) -> __m256i {
-        // Two pairs of 63 × 127 fit 16 bits, no more. The whole, with its factors, stays below 2²⁴ once the offset is
-        // gone, so its conversion to f32 is exact.
-        let p = |i: usize| {
-            // SAFETY: by this function's contract.
-            let (a, b) = unsafe { (four(column, 2 * i), four(column, 2 * i + 1)) };
-            let pairs = _mm256_add_epi16(
-                _mm256_maddubs_epi16(self.quants[2 * i], a),
-                _mm256_maddubs_epi16(self.quants[2 * i + 1], b),
-            );
-            _mm256_madd_epi16(pairs, self.factors[i / 2])
-        };
-        let sum = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
+    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
+        // The whole stays below 2²⁴ once the offset is gone, so its conversion to f32 is exact.
         // SAFETY: by this function's contract.
-        let halves = unsafe { _mm256_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) };
-        _mm256_sub_epi32(sum, _mm256_madd_epi16(self.offsets, halves))
+        let (sums, halves) =
+            unsafe { (sums_of_sixteens::<RUN>(&self.quants, &self.factors, column), half_sums(column)) };
+        PendingSums { sums: _mm256_sub_epi32(sums, _mm256_madd_epi16(self.offsets, halves)), scale: self.scale }
     }
 }
 
-impl Weights for Sixteenths {
+impl<const RUN: usize> Weights for Sixteenths<RUN> {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
-        unsafe { scaled(self.sums(column), self.scale, column, acc) }
+        unsafe { self.products(column).finish(column, acc) }
+    }
+}
+
+impl SixteenthsWithMinima {
+    /// The products with a column, factors and minima included.
+    ///
+    /// # Safety
+    /// The pointers of `column` are those of a whole block.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingMinima {
+        // SAFETY: by this function's contract.
+        let (sums, halves) = unsafe { (sums_of_sixteens::<4>(&self.quants, &self.factors, column), half_sums(column)) };
+        let minima = _mm256_madd_epi16(self.minima, halves);
+        PendingMinima { sums, minima, scale: self.scale, scale_of_minima: self.scale_of_minima }
+    }
+}
+
+impl Weights for SixteenthsWithMinima {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe { self.products(column).finish(column, acc) }
     }
 }

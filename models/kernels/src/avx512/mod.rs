@@ -8,7 +8,6 @@
 //! them made slow by microcode.
 
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
-#![allow(dead_code, reason = "types that the other instruction sets are still to learn")]
 
 mod blocks;
 mod few_bits;

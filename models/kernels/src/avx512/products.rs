@@ -2,10 +2,11 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, Q4_0, Q4_1, Q5_0, Q8_0};
-use super::floats::{self, F16, F32};
+use super::blocks::{Blocks, IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+use super::few_bits::{IQ4XS, Q2K, Q3K};
+use super::floats::{self, BF16, F16, F32};
 use super::lanes::{ROWS, SixteenRows};
-use super::superblocks::{Q4K, Q6K};
+use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
 use crate::limits::{COLUMN_TILE_MAX, NEAR_GROUP_BYTES_MAX, QUANT_BLOCK};
@@ -27,12 +28,19 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
         match part.weights.ty() {
             WeightType::F32 => floats::compute::<F32>(part),
             WeightType::F16 => floats::compute::<F16>(part),
+            WeightType::BF16 => floats::compute::<BF16>(part),
             WeightType::Q4_0 => quantized::<Q4_0>(part),
             WeightType::Q4_1 => quantized::<Q4_1>(part),
             WeightType::Q5_0 => quantized::<Q5_0>(part),
+            WeightType::Q5_1 => quantized::<Q5_1>(part),
             WeightType::Q8_0 => quantized::<Q8_0>(part),
+            WeightType::Q2K => quantized::<Q2K>(part),
+            WeightType::Q3K => quantized::<Q3K>(part),
             WeightType::Q4K => quantized::<Q4K>(part),
+            WeightType::Q5K => quantized::<Q5K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),
+            WeightType::IQ4NL => quantized::<IQ4NL>(part),
+            WeightType::IQ4XS => quantized::<IQ4XS>(part),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Weights as floats. Source of the layouts: ggml's `ggml-common.h` and `ggml-quants.c`.
 
+mod superblocks;
+
 use crate::weights::WeightType;
 
 /// Writes the weights of `blocks` to `out`, which has room for exactly as many.
@@ -7,12 +9,19 @@ pub(crate) fn row(ty: WeightType, blocks: &[u8], out: &mut [f32]) {
     let one: fn(&[u8], &mut [f32]) = match ty {
         WeightType::F32 => f32_block,
         WeightType::F16 => |block, out| out[0] = half(block, 0),
+        WeightType::BF16 => |block, out| out[0] = brain_to_float(u16::from_le_bytes([block[0], block[1]])),
         WeightType::Q4_0 => q4_0,
         WeightType::Q4_1 => q4_1,
         WeightType::Q5_0 => q5_0,
+        WeightType::Q5_1 => q5_1,
         WeightType::Q8_0 => q8_0,
-        WeightType::Q4K => q4_k,
-        WeightType::Q6K => q6_k,
+        WeightType::Q2K => superblocks::q2_k,
+        WeightType::Q3K => superblocks::q3_k,
+        WeightType::Q4K => superblocks::q4_k,
+        WeightType::Q5K => superblocks::q5_k,
+        WeightType::Q6K => superblocks::q6_k,
+        WeightType::IQ4NL => iq4_nl,
+        WeightType::IQ4XS => superblocks::iq4_xs,
     };
     for (block, out) in blocks.chunks_exact(ty.block_bytes()).zip(out.chunks_exact_mut(ty.block_len())) {
         one(block, out);
@@ -40,6 +49,11 @@ pub(crate) fn half_to_float(half: u16) -> f32 {
         _ => (exponent + 112) << 23 | fraction << 13,
     };
     f32::from_bits(sign | magnitude)
+}
+
+/// The float whose upper half this is.
+pub(crate) fn brain_to_float(upper: u16) -> f32 {
+    f32::from_bits(u32::from(upper) << 16)
 }
 
 fn f32_block(block: &[u8], out: &mut [f32]) {
@@ -78,6 +92,13 @@ fn q5_0(block: &[u8], out: &mut [f32]) {
     }
 }
 
+fn q5_1(block: &[u8], out: &mut [f32]) {
+    let (d, m) = (half(block, 0), half(block, 2));
+    for (out, quant) in out.iter_mut().zip(fives(block, 4)) {
+        *out = d * quant + m;
+    }
+}
+
 fn q8_0(block: &[u8], out: &mut [f32]) {
     let d = half(block, 0);
     for (out, &byte) in out.iter_mut().zip(&block[2..34]) {
@@ -85,36 +106,18 @@ fn q8_0(block: &[u8], out: &mut [f32]) {
     }
 }
 
-/// The 6-bit scale and minimum of sub-block `j` of eight, from the 12 bytes that pack them.
-fn scale_and_minimum(packed: &[u8], j: usize) -> (f32, f32) {
-    let (scale, minimum) = if j < 4 {
-        (packed[j] & 63, packed[j + 4] & 63)
-    } else {
-        ((packed[j + 4] & 15) | (packed[j - 4] >> 6) << 4, (packed[j + 4] >> 4) | (packed[j] >> 6) << 4)
-    };
-    (f32::from(scale), f32::from(minimum))
+/// What the nibbles of IQ4_NL and IQ4_XS stand for.
+pub(crate) const PLACES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+fn iq4_nl(block: &[u8], out: &mut [f32]) {
+    places(half(block, 0), &block[2..18], out);
 }
 
-fn q4_k(block: &[u8], out: &mut [f32]) {
-    let (d, dmin, packed, quants) = (half(block, 0), half(block, 2), &block[4..16], &block[16..144]);
-    for (j, out) in out.chunks_exact_mut(32).enumerate() {
-        let (scale, minimum) = scale_and_minimum(packed, j);
-        for (out, &byte) in out.iter_mut().zip(&quants[j / 2 * 32..]) {
-            let quant = if j % 2 == 0 { byte & 15 } else { byte >> 4 };
-            *out = d * scale * f32::from(quant) - dmin * minimum;
-        }
-    }
-}
-
-fn q6_k(block: &[u8], out: &mut [f32]) {
-    let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half(block, 208));
-    for (i, out) in out.iter_mut().enumerate() {
-        // Each half of the block packs four runs of 32: two in the low nibbles, two in the high ones.
-        let (side, run, k) = (i / 128, i % 128 / 32, i % 32);
-        let nibble = low[side * 64 + run % 2 * 32 + k] >> (run / 2 * 4) & 15;
-        let top = high[side * 32 + k] >> (run * 2) & 3;
-        let quant = f32::from(nibble | top << 4) - 32.0;
-        *out = d * f32::from(scales[i / 16].cast_signed()) * quant;
+/// 32 weights whose low nibbles come first.
+fn places(d: f32, nibbles: &[u8], out: &mut [f32]) {
+    for (i, &byte) in nibbles.iter().enumerate() {
+        out[i] = d * f32::from(PLACES[usize::from(byte & 15)]);
+        out[i + 16] = d * f32::from(PLACES[usize::from(byte >> 4)]);
     }
 }
 
@@ -156,24 +159,5 @@ mod tests {
         block.extend((0..32).map(|i| if i == 0 { 0x80 } else { i }));
         row(WeightType::Q8_0, &block, &mut out);
         assert_eq!((out[0], out[1], out[31]), (-128.0, 1.0, 31.0));
-    }
-
-    #[test]
-    fn known_superblocks_give_known_weights() {
-        let mut out = [0.0; 256];
-        let mut block = vec![0x00, 0x3c, 0x00, 0x3c]; // d = dmin = 1
-        block.extend([0xc1, 2, 3, 4, 0x45, 6, 7, 8, 0x21, 0, 0, 0]);
-        block.extend([0x3a; 128]);
-        row(WeightType::Q4K, &block, &mut out);
-        // Sub-block 0: scale 1, minimum 5; sub-block 4: scale 1 | 3 << 4, minimum 2 | 1 << 4.
-        assert_eq!((out[0], out[32], out[128]), (10.0 - 5.0, 2.0 * 3.0 - 6.0, 49.0 * 10.0 - 18.0));
-        let mut block = vec![0x21; 128];
-        block.extend([0b1101_1000; 64]);
-        block.extend((0..16u8).map(|i| if i == 15 { 0x80 } else { i }));
-        block.extend([0x00, 0x40]); // d = 2
-        row(WeightType::Q6K, &block, &mut out);
-        // Runs of the first half: 1 | 0, 1 | 2 << 4, 2 | 1 << 4, 2 | 3 << 4.
-        assert_eq!((out[16], out[32], out[64], out[96]), (2.0 * -31.0, 4.0, 8.0 * -14.0, 12.0 * 18.0));
-        assert_eq!(out[255], 2.0 * -128.0 * 18.0);
     }
 }

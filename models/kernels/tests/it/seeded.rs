@@ -53,8 +53,10 @@ impl Seeded {
                     _ => self.bits() as u8,
                 })
                 .collect();
-            if ty == WeightType::F32 {
-                block.copy_from_slice(&self.float().to_le_bytes());
+            match ty {
+                WeightType::F32 => block.copy_from_slice(&self.float().to_le_bytes()),
+                WeightType::BF16 => block.copy_from_slice(&self.float().to_le_bytes()[2..]),
+                _ => {}
             }
             for &offset in halves(ty) {
                 block[offset..offset + 2].copy_from_slice(&self.half().to_le_bytes());
@@ -68,9 +70,16 @@ impl Seeded {
 /// Where the halves of a block are.
 pub(crate) fn halves(ty: WeightType) -> &'static [usize] {
     match ty {
-        WeightType::F32 => &[],
-        WeightType::F16 | WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
-        WeightType::Q4_1 | WeightType::Q4K => &[0, 2],
+        WeightType::F32 | WeightType::BF16 => &[],
+        WeightType::F16
+        | WeightType::Q4_0
+        | WeightType::Q5_0
+        | WeightType::Q8_0
+        | WeightType::IQ4NL
+        | WeightType::IQ4XS => &[0],
+        WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K => &[0, 2],
+        WeightType::Q2K => &[80, 82],
+        WeightType::Q3K => &[108],
         WeightType::Q6K => &[208],
     }
 }

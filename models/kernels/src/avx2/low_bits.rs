@@ -1,0 +1,177 @@
+//! Unpacking of the 2- and 3-bit types: four runs of 32 share the same 32 bytes, two bits each. Layouts: ggml's
+//! `ggml-common.h`.
+
+use std::arch::x86_64::*;
+
+use super::blocks::Blocks;
+use super::lanes::{EightRows, dwords, halves, pairs_of_halves, transposed};
+use super::pending::{PendingMinima, PendingSums};
+use super::superblocks::{factors_of_run, lowered, thirty_two};
+use super::weights::{ColumnBlock, Sixteenths, SixteenthsWithMinima};
+
+pub(super) enum Q2K {}
+pub(super) enum Q3K {}
+
+/// The two bits of run `R` of four, the others still above or below them.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn pair_of_bits<const R: usize>(packed: __m256i) -> __m256i {
+    let down = match R {
+        0 => packed,
+        1 => _mm256_srli_epi16::<2>(packed),
+        2 => _mm256_srli_epi16::<4>(packed),
+        _ => _mm256_srli_epi16::<6>(packed),
+    };
+    _mm256_and_si256(down, _mm256_set1_epi8(3))
+}
+
+/// Of Q2_K: d, −dmin, and a factor and a minimum for each 16 weights: byte i of a lane of vector j belongs to the
+/// sixteen number 4j + i.
+pub(super) struct ScalesQ2K {
+    d: __m256,
+    negative_dmin: __m256,
+    factors: [__m256i; 4],
+    minima: [__m256i; 4],
+}
+
+impl Blocks for Q2K {
+    const BYTES: usize = 84;
+    const PARTS: usize = 2;
+    const RUNS: usize = 4;
+    type Scales = ScalesQ2K;
+    type Part = [__m256i; 8];
+    type Run = SixteenthsWithMinima;
+    type Pending = PendingMinima;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn scales(rows: EightRows) -> ScalesQ2K {
+        // SAFETY: a block is 84 bytes: 16 of scales, 64 of quants, then d and dmin.
+        let ([a, b, c, d], pairs) = unsafe { (transposed(rows, 0), dwords(rows, 80)) };
+        let mask = _mm256_set1_epi8(15);
+        let low = |v| _mm256_and_si256(v, mask);
+        let high = |v| _mm256_and_si256(_mm256_srli_epi16::<4>(v), mask);
+        let (factors, minima) = ([low(a), low(b), low(c), low(d)], [high(a), high(b), high(c), high(d)]);
+        let (d, dmin) = pairs_of_halves(pairs);
+        ScalesQ2K { d, negative_dmin: _mm256_xor_ps(dmin, _mm256_set1_ps(-0.0)), factors, minima }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: EightRows, _: &ScalesQ2K, part: usize) -> [__m256i; 8] {
+        // SAFETY: after 16 bytes of scales, a block has twice 32 of quants.
+        unsafe { thirty_two(rows, 16 + part * 32) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesQ2K, number: usize, part: &[__m256i; 8]) -> SixteenthsWithMinima {
+        let quants = |i: usize| pair_of_bits::<R>(part[i]);
+        let [first, second, _] = factors_of_run::<R>(scales.factors[2 * number + R / 2]);
+        let [.., minima] = factors_of_run::<R>(scales.minima[2 * number + R / 2]);
+        SixteenthsWithMinima {
+            quants: [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)],
+            factors: [first, second],
+            minima,
+            scale: scales.d,
+            scale_of_minima: scales.negative_dmin,
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesQ2K,
+        number: usize,
+        column: ColumnBlock,
+    ) -> PendingMinima {
+        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
+        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
+    }
+}
+
+/// Of Q3_K: d, a signed factor for each 16 weights, and the third bits of the block, transposed.
+pub(super) struct ScalesQ3K {
+    d: __m256,
+    /// Byte i of a lane of vector j: the factor of the sixteen number 4j + i.
+    factors: [__m256i; 4],
+    /// Bit j of byte k of a row: weight k of run j.
+    high: [__m256i; 8],
+}
+
+/// Half a block of Q3_K: pairs of bits of four runs, and their third bits in the lowest four.
+pub(super) struct PartQ3K {
+    low: [__m256i; 8],
+    high: [__m256i; 8],
+}
+
+impl Blocks for Q3K {
+    const BYTES: usize = 110;
+    const PARTS: usize = 2;
+    const RUNS: usize = 4;
+    type Scales = ScalesQ3K;
+    type Part = PartQ3K;
+    type Run = Sixteenths<4>;
+    type Pending = PendingSums;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn scales(rows: EightRows) -> ScalesQ3K {
+        // SAFETY: a block is 110 bytes: 32 of third bits, 64 of pairs of bits, 12 of factors, d.
+        let ([_, a, b, top], d, high) = unsafe { (transposed(rows, 92), halves(rows, 108), thirty_two(rows, 0)) };
+        let (four, two, bias) = (_mm256_set1_epi8(15), _mm256_set1_epi8(0x30), _mm256_set1_epi8(32));
+        let factor = |low, high| {
+            let (low, high) = (_mm256_and_si256(low, four), _mm256_and_si256(high, two));
+            _mm256_sub_epi8(_mm256_or_si256(low, high), bias)
+        };
+        let factors = [
+            factor(a, _mm256_slli_epi16::<4>(top)),
+            factor(b, _mm256_slli_epi16::<2>(top)),
+            factor(_mm256_srli_epi16::<4>(a), top),
+            factor(_mm256_srli_epi16::<4>(b), _mm256_srli_epi16::<2>(top)),
+        ];
+        ScalesQ3K { d, factors, high }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: EightRows, scales: &ScalesQ3K, part: usize) -> PartQ3K {
+        // SAFETY: after the third bits, a block has twice 32 bytes of pairs of bits.
+        PartQ3K { low: unsafe { thirty_two(rows, 32 + part * 32) }, high: lowered(&scales.high, part) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn run<const R: usize>(scales: &ScalesQ3K, number: usize, part: &PartQ3K) -> Sixteenths<4> {
+        let quants = |i: usize| {
+            let bit = match R {
+                0 => _mm256_slli_epi16::<2>(part.high[i]),
+                1 => _mm256_slli_epi16::<1>(part.high[i]),
+                2 => part.high[i],
+                _ => _mm256_srli_epi16::<1>(part.high[i]),
+            };
+            _mm256_or_si256(pair_of_bits::<R>(part.low[i]), _mm256_and_si256(bit, _mm256_set1_epi8(4)))
+        };
+        let [first, second, both] = factors_of_run::<R>(scales.factors[2 * number + R / 2]);
+        Sixteenths {
+            quants: [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)],
+            factors: [first, second],
+            // Four times.
+            offsets: _mm256_slli_epi16::<2>(both),
+            scale: scales.d,
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products<const R: usize>(
+        rows: EightRows,
+        scales: &ScalesQ3K,
+        number: usize,
+        column: ColumnBlock,
+    ) -> PendingSums {
+        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
+        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
+    }
+}
