@@ -79,18 +79,18 @@ impl Model {
         self.artifact.identity().size_bytes
     }
 
-    /// Asks the system to bring the weights into memory in the order a step reads them. Best effort.
+    /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
     pub fn populate(&self) {
         let file = self.artifact.file();
-        for Layer { attention: Attention { query, key, value, output, .. }, feed_forward } in &self.plan().layers {
+        let layer = |Layer { attention, feed_forward }: &Layer| {
+            let Attention { query, key, value, output, .. } = attention;
             let FeedForward { gate, up, down, .. } = feed_forward;
             let ranges = [key, value, output, gate, up, down].map(|linear| linear.weight.range());
-            let query = query.weight.range();
-            let layer = ranges.into_iter().fold(query, |all, one| all.start.min(one.start)..all.end.max(one.end));
-            if file.populate(layer).is_err() {
-                return;
-            }
-        }
+            ranges.into_iter().fold(query.weight.range(), |all, one| all.start.min(one.start)..all.end.max(one.end))
+        };
+        let head = self.plan().output.weight.range();
+        // An error ends it: a step that meets the missing pages tells.
+        let _ = self.plan().layers.iter().map(layer).chain([head]).try_for_each(|range| file.populate(range));
     }
 
     /// Whether the file is still what was loaded.
