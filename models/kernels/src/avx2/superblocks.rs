@@ -23,14 +23,19 @@ pub(super) unsafe fn thirty_two(rows: EightRows, offset: usize) -> [__m256i; 8] 
     [a, b, c, d, e, f, g, h]
 }
 
-/// The bits of the first (`half` 0) or last four runs in the lowest four of each byte; what stands above is no one's.
+/// The bit of one of eight runs, in every byte.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-pub(super) fn lowered(bits: &[__m256i; 8], half: usize) -> [__m256i; 8] {
-    let &[a, b, c, d, e, f, g, h] = bits;
-    let count = _mm_cvtsi32_si128(4 * half as i32);
-    let down = |v| _mm256_srl_epi16(v, count);
-    [down(a), down(b), down(c), down(d), down(e), down(f), down(g), down(h)]
+pub(super) fn bit_of_run(run: usize) -> __m256i {
+    _mm256_set1_epi8(1_i8.wrapping_shl(run as u32))
+}
+
+/// All bits of the bytes that have `bit`, none of the others. Shifts would do with fewer steps, but some processors have
+/// a single unit for them.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn where_set(bytes: __m256i, bit: __m256i) -> __m256i {
+    _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit)
 }
 
 /// The signed factors of the two sixteens of run `R`, of four bytes that hold those of runs 0 and 1, or 2 and 3: the
@@ -155,18 +160,13 @@ pub(super) struct ScalesQ5K {
     high: [__m256i; 8],
 }
 
-/// Half a block of Q5_K: nibbles of runs 0 and 1, of runs 2 and 3, and the fifth bits of the four in the lowest bits.
-pub(super) struct PartQ5K {
-    low: [[__m256i; 8]; 2],
-    high: [__m256i; 8],
-}
-
 impl Blocks for Q5K {
     const BYTES: usize = 176;
     const PARTS: usize = 2;
     const RUNS: usize = 4;
     type Scales = ScalesQ5K;
-    type Part = PartQ5K;
+    /// Nibbles of runs 0 and 1, of runs 2 and 3.
+    type Part = [[__m256i; 8]; 2];
     type Run = Unsigned<4>;
     type Pending = PendingOffsets;
 
@@ -179,27 +179,21 @@ impl Blocks for Q5K {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn part(rows: EightRows, scales: &ScalesQ5K, part: usize) -> PartQ5K {
+    unsafe fn part(rows: EightRows, _: &ScalesQ5K, part: usize) -> [[__m256i; 8]; 2] {
         let start = 48 + part * 64;
         // SAFETY: after the fifth bits, a block has twice 64 bytes of nibbles.
-        let low = unsafe { [thirty_two(rows, start), thirty_two(rows, start + 32)] };
-        PartQ5K { low, high: lowered(&scales.high, part) }
+        unsafe { [thirty_two(rows, start), thirty_two(rows, start + 32)] }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn run<const R: usize>(scales: &ScalesQ5K, number: usize, part: &PartQ5K) -> Unsigned<4> {
-        let (four, one) = (_mm256_set1_epi8(15), _mm256_set1_epi8(16));
+    unsafe fn run<const R: usize>(scales: &ScalesQ5K, number: usize, part: &[[__m256i; 8]; 2]) -> Unsigned<4> {
+        let (four, bit) = (_mm256_set1_epi8(15), bit_of_run(4 * number + R));
         let quants = |i: usize| {
-            let (low, high) = (part.low[R / 2][i], part.high[i]);
+            let low = part[R / 2][i];
             let nibble = [low, _mm256_srli_epi16::<4>(low)][R % 2];
-            let bit = match R {
-                0 => _mm256_slli_epi16::<4>(high),
-                1 => _mm256_slli_epi16::<3>(high),
-                2 => _mm256_slli_epi16::<2>(high),
-                _ => _mm256_slli_epi16::<1>(high),
-            };
-            _mm256_or_si256(_mm256_and_si256(nibble, four), _mm256_and_si256(bit, one))
+            let fifth = _mm256_and_si256(where_set(scales.high[i], bit), _mm256_set1_epi8(16));
+            _mm256_or_si256(_mm256_and_si256(nibble, four), fifth)
         };
         let (factor, scale, offset) = scales.as_q4.of_run(4 * number + R);
         let quants = [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)];
