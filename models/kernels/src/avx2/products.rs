@@ -79,16 +79,23 @@ unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
     for tile in part.activations.tiles() {
         let columns = ColumnBlock::first_of(part.activations, tile);
         for group in RowGroup::all(part) {
+            let store = |accs: &[__m256]| {
+                for (column, acc) in accs.iter().enumerate() {
+                    group.store(part, tile.first + column, &floats_of(*acc));
+                }
+            };
+            let (rows, blocks, zero) = (group.rows, tile.blocks, _mm256_setzero_ps());
             // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
             unsafe {
-                if tile.columns == 1 {
-                    let sums = one_column::<B>(group.rows, columns, tile.blocks);
-                    group.store(part, tile.first, &sums);
-                } else {
-                    let mut accs = [_mm256_setzero_ps(); COLUMN_TILE_MAX];
-                    many_columns::<B>(group.rows, columns, tile.blocks, &mut accs[..tile.columns]);
-                    for (column, acc) in accs[..tile.columns].iter().enumerate() {
-                        group.store(part, tile.first + column, &floats_of(*acc));
+                match tile.columns {
+                    1 => store(&[one_column::<B>(rows, columns, blocks)]),
+                    // Sums that are known to be few stay in registers.
+                    2 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 2])),
+                    3 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 3])),
+                    4 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 4])),
+                    count => {
+                        let mut accs = [zero; COLUMN_TILE_MAX];
+                        store(many_columns::<B, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
                     }
                 }
             }
@@ -132,7 +139,7 @@ fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
 /// # Safety
 /// The rows and the column have `blocks` blocks of 32, a whole number of the type's.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> [f32; ROW_GROUP] {
+unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> __m256 {
     let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: B::Pending::none(), column };
     // The next group of rows follows this one in memory; the hardware's prefetcher would stop at every page.
     let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
@@ -156,7 +163,7 @@ unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, bl
         rows = rows.right(B::BYTES);
     }
     // SAFETY: the last run's column.
-    floats_of(if blocks == 0 { late.acc } else { unsafe { late.pending.finish(late.column, late.acc) } })
+    if blocks == 0 { late.acc } else { unsafe { late.pending.finish(late.column, late.acc) } }
 }
 
 /// Sums whose last addend is still pending.
@@ -190,10 +197,17 @@ fn prefetched(start: *const u8, bytes: usize) -> *const u8 {
     start.wrapping_add(bytes)
 }
 
+/// Adds the products to `accs`, one for each column, and returns them.
+///
 /// # Safety
 /// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn many_columns<B: Blocks>(mut rows: EightRows, mut columns: ColumnBlock, blocks: usize, accs: &mut [__m256]) {
+unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
+    mut rows: EightRows,
+    mut columns: ColumnBlock,
+    blocks: usize,
+    mut accs: A,
+) -> A {
     let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
@@ -202,18 +216,19 @@ unsafe fn many_columns<B: Blocks>(mut rows: EightRows, mut columns: ColumnBlock,
             for number in 0..B::PARTS {
                 ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
                 let part = B::part(rows, &scales, number);
-                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs);
+                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
                 if B::RUNS >= 2 {
-                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs);
+                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
                 }
                 if B::RUNS == 4 {
-                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs);
-                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs);
+                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
+                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
                 }
             }
         }
         rows = rows.right(B::BYTES);
     }
+    accs
 }
 
 /// Multiplies one run with the blocks of all columns, and returns the place of the next blocks.
