@@ -7,13 +7,13 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernels::{Activations, AttentionCall, Gate, Isa, Kernels, KvCache, Product, RmsNorm};
+use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm};
 use loader::Artifact;
 
 use crate::Model;
 use crate::generation::Wanted;
 use crate::limits::SCORED_POSITIONS_AT_ONCE;
-use crate::plan::{Activation, Attention, FeedForward, Linear, Plan, Vector};
+use crate::plan::{Attention, FeedForward, Linear, Plan, Vector};
 
 /// Runs steps of any model on the kernels' threads, one at a time.
 pub struct Executor {
@@ -113,8 +113,8 @@ impl Executor {
         let outputs = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
         linear(kernels, artifact, input, outputs);
         if let Some(norms) = &layer.head_norms {
-            kernels.rms_norm_in_place(query, norms.query.values(artifact), plan.rms_epsilon);
-            kernels.rms_norm_in_place(key, norms.key.values(artifact), plan.rms_epsilon);
+            kernels.normalize(query, norm(plan, artifact, &norms.query));
+            kernels.normalize(key, norm(plan, artifact, &norms.key));
         }
         if let Some(rope) = layer.rope {
             kernels.rope(query, &model.ropes()[rope], plan.heads, position);
@@ -140,11 +140,7 @@ impl Executor {
         let Arena { hidden, gate, up, input, .. } = &mut self.arena;
         kernels.activate_normed(input, hidden, norm(plan, artifact, &layer.norm));
         linear(kernels, artifact, input, [(&layer.gate, &mut *gate), (&layer.up, &mut *up)]);
-        let gating = match plan.activation {
-            Activation::Silu => Gate::Silu,
-            Activation::GeluTanh => Gate::GeluTanh,
-        };
-        kernels.activate_gated(input, (gate, up), plan.feed_forward, gating);
+        kernels.activate_gated(input, (gate, up), plan.feed_forward, plan.gating);
         self.add(model, &layer.down, layer.post_norm.as_ref());
     }
 
@@ -160,7 +156,7 @@ impl Executor {
             return;
         };
         linear(kernels, artifact, input, [(layer, &mut *projected)]);
-        kernels.rms_norm_in_place(projected, gain.values(artifact), plan.rms_epsilon);
+        kernels.normalize(projected, norm(plan, artifact, gain));
         kernels.add(hidden, projected);
     }
 

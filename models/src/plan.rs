@@ -6,7 +6,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use kernels::{Matrix, RopeStyle, WeightType};
+use kernels::{Gate, Matrix, RopeStyle, WeightType};
 use loader::Artifact;
 
 /// A decoder-only transformer over tensors of one file.
@@ -33,7 +33,7 @@ pub struct Plan {
     /// Factor of a token's embedding; 1 where the architecture has none.
     pub embedding_scale: f32,
     /// What the gate of the feed-forward network goes through.
-    pub activation: Activation,
+    pub gating: Gate,
     /// Rotary position embeddings that layers choose from.
     pub ropes: Vec<Rope>,
     /// Embedding of a token: \[vocabulary, hidden\].
@@ -44,15 +44,6 @@ pub struct Plan {
     pub output: Linear,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
-}
-
-/// The function of a gated feed-forward network (arXiv:2002.05202).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// x / (1 + e⁻ˣ).
-    Silu,
-    /// GELU by its tanh approximation (arXiv:1606.08415).
-    GeluTanh,
 }
 
 /// Rotary position embedding (arXiv:2104.09864): the angle of pair i at position p is

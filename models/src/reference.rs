@@ -11,11 +11,11 @@ use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{D, DType, Device, Module, Result, Tensor};
 use candle_nn::ops::{rms_norm, silu, softmax_last_dim};
 use candle_nn::rotary_emb::{rope, rope_i};
-use kernels::{RopeStyle, WeightType};
+use kernels::{Gate, RopeStyle, WeightType};
 use loader::Artifact;
 
 use crate::Model;
-use crate::plan::{Activation, Attention, FeedForward, Linear, Rope, Vector, Weight};
+use crate::plan::{Attention, FeedForward, Linear, Rope, Vector, Weight};
 
 /// Logits of every position of `tokens`: \[tokens, vocabulary\], row by row.
 ///
@@ -62,9 +62,9 @@ fn feed_forward(hidden: &Tensor, layer: &FeedForward, model: &Model) -> Result<T
     let artifact = model.artifact();
     let normed = norm(hidden, &layer.norm, model)?;
     let gate = linear(&layer.gate, artifact, &normed)?;
-    let gate = match model.plan().activation {
-        Activation::Silu => silu(&gate)?,
-        Activation::GeluTanh => gate.gelu()?,
+    let gate = match model.plan().gating {
+        Gate::Silu => silu(&gate)?,
+        Gate::GeluTanh => gate.gelu()?,
     };
     let inner = (gate * linear(&layer.up, artifact, &normed)?)?;
     let output = linear(&layer.down, artifact, &inner)?;

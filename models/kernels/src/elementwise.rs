@@ -56,13 +56,14 @@ impl Gate {
 impl Kernels {
     /// Scales each row of `x` to unit root mean square, then by `gain`: hidden states, or heads of them.
     ///
-    /// Shapes: `x` \[rows, width\], `gain` \[width\], f32. `epsilon` is added to the mean square.
+    /// Shapes: `x` \[rows, width\], `gain` \[width\], f32.
     ///
     /// # Panics
     /// When `x` is not a whole number of rows.
     ///
     /// Source: arXiv:1910.07467.
-    pub fn rms_norm_in_place(&self, x: &mut [f32], gain: &[f32], epsilon: f32) {
+    pub fn normalize(&self, x: &mut [f32], norm: RmsNorm<'_>) {
+        let RmsNorm { gain, epsilon } = norm;
         let width = gain.len();
         let rows = whole_rows(x, width);
         let isa = self.isa();

@@ -56,7 +56,7 @@ impl Layer {
         let [a, b] = weights;
         kernels.products(&self.activations, &mut [Product::new(a, first), Product::new(b, second)]);
         kernels.add_to_rows(first, &[0.1; WIDTH]);
-        kernels.rms_norm_in_place(first, &[1.0; WIDTH / HEADS], 1e-5);
+        kernels.normalize(first, RmsNorm { gain: &[1.0; WIDTH / HEADS], epsilon: 1e-5 });
         kernels.rope(first, &self.table, HEADS, position);
         kernels.kv_write(&mut self.kv, 0, position, second, second);
         kernels.attention(AttentionCall {

@@ -5,7 +5,7 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::RopeStyle;
+use kernels::{Gate, RopeStyle};
 use loader::Artifact;
 
 use super::keys::{Keys, Neutral};
@@ -13,7 +13,7 @@ use super::scaling;
 use super::tensors::TensorSource;
 use crate::ModelError;
 use crate::limits::{CONTEXT_MAX, HEADS_MAX, LAYERS_MAX, PREFILL_CHUNK_TOKENS, STEP_BYTES_MAX, WIDTH_MAX};
-use crate::plan::{Activation, Attention, FeedForward, HeadNorms, Layer, Linear, Plan, Rope, Vector};
+use crate::plan::{Attention, FeedForward, HeadNorms, Layer, Linear, Plan, Rope, Vector};
 
 /// Keys that every decoder here reads, and keys that say nothing about the maths (where the weights come from).
 const KNOWN_KEYS: &[&str] = &[
@@ -190,7 +190,7 @@ impl<'a> Decoder<'a> {
             vocabulary,
             rms_epsilon: self.keys.positive("attention.layer_norm_rms_epsilon")?,
             embedding_scale: 1.0,
-            activation: Activation::Silu,
+            gating: Gate::Silu,
             ropes,
             token_embedding,
             output_norm,

@@ -8,14 +8,14 @@
 //!
 //! Deliberately absent, and so refused by name: soft caps of logits, vision, the dense layers of embedding models.
 
-use kernels::RopeStyle;
+use kernels::{Gate, RopeStyle};
 use loader::Artifact;
 
 use super::decoder::Decoder;
 use super::keys::Keys;
 use crate::ModelError;
 use crate::limits::LAYERS_MAX;
-use crate::plan::{Activation, Plan};
+use crate::plan::Plan;
 
 /// The value of `general.architecture`.
 pub(super) const NAME: &str = "gemma3";
@@ -63,7 +63,7 @@ pub(super) fn plan(artifact: &Artifact) -> Result<Plan, ModelError> {
         layers.push(layer);
     }
     let mut plan = decoder.plan(vec![global.rope, local], layers)?;
-    plan.activation = Activation::GeluTanh;
+    plan.gating = Gate::GeluTanh;
     #[expect(clippy::cast_precision_loss, reason = "a hidden state is far narrower than 2^24")]
     let embedding_scale = (shape.hidden as f32).sqrt();
     plan.embedding_scale = embedding_scale;

@@ -142,7 +142,7 @@ pub(super) fn high_halves(pairs: __m512i) -> __m512 {
     low_halves(_mm512_srli_epi32::<16>(pairs))
 }
 
-/// The bits of `value` where `mask` has them, else those of `other`… both together: `other | (value & mask)`.
+/// `other` | (`value` & `mask`).
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 pub(super) fn or_masked(other: __m512i, value: __m512i, mask: __m512i) -> __m512i {

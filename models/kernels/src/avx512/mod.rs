@@ -10,9 +10,11 @@
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
 
 mod blocks;
-mod few_bits;
+mod fives;
 mod floats;
 mod lanes;
+mod low_bits;
+mod places;
 pub(crate) mod products;
 mod superblocks;
 mod weights;

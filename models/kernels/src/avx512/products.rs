@@ -2,10 +2,12 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
-use super::few_bits::{IQ4XS, Q2K, Q3K};
+use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::fives::{Q5_0, Q5_1};
 use super::floats::{self, BF16, F16, F32};
 use super::lanes::{ROWS, SixteenRows};
+use super::low_bits::{Q2K, Q3K};
+use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
@@ -39,8 +41,8 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
             WeightType::Q4K => quantized::<Q4K>(part),
             WeightType::Q5K => quantized::<Q5K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),
-            WeightType::IQ4NL => quantized::<IQ4NL>(part),
-            WeightType::IQ4XS => quantized::<IQ4XS>(part),
+            WeightType::IQ4NL => quantized::<Iq4Nl>(part),
+            WeightType::IQ4XS => quantized::<Iq4Xs>(part),
         }
     }
 }

@@ -40,7 +40,7 @@ fn norms() {
                 });
                 close(out, exact, 2e-6);
                 let mut in_place = x.clone();
-                kernels.rms_norm_in_place(&mut in_place, &gain, 1e-5);
+                kernels.normalize(&mut in_place, RmsNorm { gain: &gain, epsilon: 1e-5 });
                 assert_eq!(in_place, out, "{rows} rows of {width}");
             }
         }

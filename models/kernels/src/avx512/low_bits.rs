@@ -1,19 +1,18 @@
-//! Unpacking of the types with two or three bits, or a table of values, in blocks of 256 weights.
-//! Layouts: ggml's `ggml-common.h`.
+//! Unpacking of the 2- and 3-bit types: four runs of 32 share the same 32 bytes, two bits each. Layouts: ggml's
+//! `ggml-common.h`.
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, nibbles, raised_values};
+use super::blocks::Blocks;
 use super::lanes::{
     SixteenRows, high_halves, last_dwords, low_halves, low_nibbles, or_masked, signed_byte, transposed, transposed_32,
     unsigned_byte,
 };
 use super::superblocks::bits_moved;
-use super::weights::{Centred, CentredHalves, OffsetHalves};
+use super::weights::{CentredHalves, OffsetHalves};
 
 pub(super) enum Q2K {}
 pub(super) enum Q3K {}
-pub(super) enum IQ4XS {}
 
 /// Two bits of each byte: number `R` of four pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -132,48 +131,5 @@ impl Blocks for Q3K {
             quants: [quant(0), quant(1), quant(2), quant(3), quant(4), quant(5), quant(6), quant(7)],
             scales: [scale(sixteen), scale(sixteen + 1)],
         }
-    }
-}
-
-/// Of IQ4_XS: d; of the factors of the eight runs, the high pairs of bits in a lane's high half, and the low nibbles.
-pub(super) struct ScalesIQ4XS {
-    d: __m512,
-    high: __m512i,
-    low: __m512i,
-}
-
-impl Blocks for IQ4XS {
-    const BYTES: usize = 136;
-    const PARTS: usize = 8;
-    const RUNS: usize = 1;
-    type Scales = ScalesIQ4XS;
-    type Part = [__m512i; 4];
-    type Run = Centred<128>;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn scales(rows: SixteenRows) -> ScalesIQ4XS {
-        // SAFETY: a block of 136 bytes begins with d, two bytes of high pairs and four of low nibbles.
-        let [first, low, ..] = unsafe { transposed(rows, 0) };
-        ScalesIQ4XS { d: low_halves(first), high: first, low }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(rows: SixteenRows, number: usize) -> [__m512i; 4] {
-        // SAFETY: after eight bytes, a block has eight times 16 of nibbles.
-        unsafe { transposed(rows, 8 + number * 16) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(scales: &ScalesIQ4XS, number: usize, part: &[__m512i; 4]) -> Centred<128> {
-        let bits = |v, from: usize| _mm512_srlv_epi32(v, _mm512_set1_epi32(from as i32));
-        let low = _mm512_and_si512(bits(scales.low, 4 * number), _mm512_set1_epi32(15));
-        let high = _mm512_slli_epi32::<4>(bits(scales.high, 16 + 2 * number));
-        let factor = or_masked(low, high, _mm512_set1_epi32(0x30));
-        let factor = _mm512_sub_epi32(factor, _mm512_set1_epi32(32));
-        let scale = _mm512_mul_ps(scales.d, _mm512_cvtepi32_ps(factor));
-        Centred { quants: raised_values(nibbles(part)), scale }
     }
 }

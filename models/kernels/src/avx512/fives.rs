@@ -1,0 +1,95 @@
+//! Unpacking of the 5-bit types whose blocks are 32 weights: 32 fifth bits stand before the nibbles. Layouts: ggml's
+//! `ggml-common.h`.
+
+use std::arch::x86_64::*;
+
+use super::blocks::{Blocks, nibbles};
+use super::lanes::{SixteenRows, high_halves, low_halves, transposed};
+use super::weights::{Centred, Offset};
+
+pub(super) enum Q5_0 {}
+pub(super) enum Q5_1 {}
+
+/// Four of the 32 bits of each lane, from number 4 `i` on: each as 16 in a byte of its own, added to `quants`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn with_fifth_bits(quants: __m512i, bits: __m512i, i: usize) -> __m512i {
+    // Each byte of a lane gets the byte with its bit.
+    let byte = (0x0101_0101 * (i / 2)) as i32;
+    let places = _mm512_set4_epi32(byte + 0x0c0c_0c0c, byte + 0x0808_0808, byte + 0x0404_0404, byte);
+    let bit = if i.is_multiple_of(2) { 0x0804_0201 } else { 0x8040_2010_u32.cast_signed() };
+    let set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(bits, places), _mm512_set1_epi32(bit));
+    _mm512_mask_add_epi8(quants, set, quants, _mm512_set1_epi8(16))
+}
+
+/// Nibbles with their fifth bits.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn fives(part: &[__m512i; 4], bits: __m512i) -> [__m512i; 8] {
+    let [a, b, c, d, e, f, g, h] = nibbles(part);
+    let five = |quants, i| with_fifth_bits(quants, bits, i);
+    [five(a, 0), five(b, 1), five(c, 2), five(d, 3), five(e, 4), five(f, 5), five(g, 6), five(h, 7)]
+}
+
+impl Blocks for Q5_0 {
+    const BYTES: usize = 22;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    /// Scales and fifth bits.
+    type Scales = (__m512, __m512i);
+    type Part = [__m512i; 4];
+    type Run = Centred<16>;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> (__m512, __m512i) {
+        // SAFETY: a block of 22 bytes begins with a half, and four bytes of fifth bits.
+        let [first, second, ..] = unsafe { transposed(rows, 0) };
+        let bits = _mm512_or_si512(_mm512_srli_epi32::<16>(first), _mm512_slli_epi32::<16>(second));
+        (low_halves(first), bits)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
+        // SAFETY: after six bytes come 16.
+        unsafe { transposed(rows, 6) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>(&(scale, bits): &(__m512, __m512i), _: usize, part: &[__m512i; 4]) -> Centred<16> {
+        Centred { quants: fives(part, bits), scale }
+    }
+}
+
+impl Blocks for Q5_1 {
+    const BYTES: usize = 24;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    /// Scales, offsets and fifth bits.
+    type Scales = (__m512, __m512, __m512i);
+    type Part = [__m512i; 4];
+    type Run = Offset;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: a block of 24 bytes begins with two halves, and four bytes of fifth bits.
+        let [pairs, bits, ..] = unsafe { transposed(rows, 0) };
+        (low_halves(pairs), high_halves(pairs), bits)
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
+        // SAFETY: after eight bytes come 16.
+        unsafe { transposed(rows, 8) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>(&(scale, offset, bits): &Self::Scales, _: usize, part: &[__m512i; 4]) -> Offset {
+        Offset { quants: fives(part, bits), scale, offset }
+    }
+}
