@@ -1,41 +1,16 @@
 //! After the first call of each shape, no operation allocates, on whatever thread.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::System;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernels::{
     Activations, AttentionCall, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle, RopeTable,
     WeightType, argmax,
 };
-
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: all is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: by the caller's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: by the caller's contract.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: by the caller's contract.
-        unsafe { System.realloc(at, layout, size) }
-    }
-}
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WIDTH: usize = 256;
 const HEADS: usize = 8;
@@ -93,9 +68,10 @@ fn warm_steps_do_not_allocate() {
             let mut layer =
                 Layer { activations: Activations::new(), table, kv, x: buffer(), out: [buffer(), buffer()] };
             layer.step(&kernels, [weights; 2], 1000);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let region = Region::new(COUNTING);
             (0..20).for_each(|step| layer.step(&kernels, [weights; 2], 980 + step));
-            assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "{isa}, {tokens} tokens");
+            let change = region.change();
+            assert_eq!((change.allocations, change.reallocations), (0, 0), "{isa}, {tokens} tokens");
         }
     }
 }

@@ -72,25 +72,25 @@ fn gemma3_agrees_with_llama_cpps_log_probabilities() {
 }
 
 /// As llama-perplexity of llama.cpp 11434 measures it on the licence.
-fn perplexity_agrees(model: &Model, context: usize, theirs: f64) {
+fn perplexity_agrees(model: &Model, context: usize, theirs: f64, bound: f64) {
     let text = std::fs::read_to_string("/usr/share/common-licenses/Apache-2.0").unwrap();
     let tokens = model.descriptor().tokenizer.encode(&text, Special::Parsed, Start::AsModel).unwrap();
     let measured = perplexity(&mut executor(), model, &tokens, context, usize::MAX).unwrap();
     println!("{measured:?}");
     assert_eq!(measured.chunks, tokens.len() / context);
     assert_eq!(measured.tokens, measured.chunks * (context / 2 - 1));
-    assert!((measured.perplexity / theirs - 1.0).abs() < 0.01, "{measured:?}");
+    assert!((measured.perplexity / theirs - 1.0).abs() < bound, "{measured:?}");
 }
 
 #[test]
 fn smollm2s_perplexity_agrees_with_llama_cpps() {
-    perplexity_agrees(&smollm2(), 512, 15.9289);
+    perplexity_agrees(&smollm2(), 512, 15.9289, 0.005);
 }
 
 #[test]
 #[ignore = "long"]
 fn gemma3s_perplexity_agrees_with_llama_cpps() {
-    perplexity_agrees(&gemma3(), 512, 10.1452);
+    perplexity_agrees(&gemma3(), 512, 10.1452, 0.005);
     // Its window is 512: here the second half of each text has lost the beginning. In floats, candle has 7.934.
-    perplexity_agrees(&gemma3(), 1024, 7.9778);
+    perplexity_agrees(&gemma3(), 1024, 7.9778, 0.01);
 }
