@@ -1,5 +1,7 @@
 //! Once it is warm, decoding allocates nothing, on whatever thread and whatever the architecture.
 
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
+
 use std::alloc::System;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
