@@ -17,6 +17,8 @@ pub(crate) unsafe trait Plain: Copy {}
 unsafe impl Plain for f32 {}
 // SAFETY: a primitive number.
 unsafe impl Plain for i8 {}
+// SAFETY: a primitive number.
+unsafe impl Plain for u16 {}
 // SAFETY: two primitive numbers without padding.
 unsafe impl Plain for [i16; 2] {}
 

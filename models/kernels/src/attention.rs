@@ -5,9 +5,12 @@
 //! its own, and merged in order; whether segments run on several threads or one after another changes nothing in the
 //! result.
 
+mod segment;
+
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
+use self::segment::Work;
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
@@ -29,7 +32,7 @@ pub struct AttentionCall<'a> {
     pub first_position: usize,
     /// How many positions a token sees, the last of them its own; `None` for all.
     pub window: Option<NonZeroUsize>,
-    /// Factor of the scores, usually 1 / √head_dim.
+    /// Factor of the scores, above zero: usually 1 / √head_dim.
     pub scale: f32,
     /// Output \[tokens, heads × head_dim\].
     pub out: &'a mut [f32],
@@ -92,6 +95,17 @@ impl Queries<'_> {
         (SEGMENT_POSITIONS / self.kv.shape().block_positions).max(1)
     }
 
+    /// Floats of a row of scores of one segment.
+    fn score_stride(&self) -> usize {
+        self.segment_blocks() * self.kv.shape().key_stride()
+    }
+
+    /// Floats of one block's keys or values, whichever are more.
+    fn widened_len(&self) -> usize {
+        let shape = self.kv.shape();
+        (shape.head_dim * shape.key_stride()).max(shape.block_positions * shape.value_stride())
+    }
+
     /// Segments that hold what `rows` see.
     fn segments(&self, rows: &Rows) -> Range<usize> {
         let (seen, positions) = (self.seen_by_any(rows), self.segment_blocks() * self.kv.shape().block_positions);
@@ -104,7 +118,7 @@ impl Kernels {
     ///
     /// # Panics
     /// When the heads are no multiple of the KV heads, `q` is not whole tokens or as long as `out`, there is no such
-    /// layer, or the cache has no room for the last token's position.
+    /// layer, the scale is not above zero, or the cache has no room for the last token's position.
     ///
     /// Source: the streaming softmax is arXiv:1805.02867's.
     pub fn attention(&self, call: AttentionCall<'_>) {
@@ -114,6 +128,7 @@ impl Kernels {
         let tokens = crate::activations::whole_rows(q, heads * shape.head_dim);
         assert_eq!(q.len(), out.len(), "queries and their outputs");
         assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
+        assert!(scale > 0.0, "a scale of {scale}");
         assert!(first_position + tokens <= kv.capacity(), "positions beyond room for {}", kv.capacity());
         let queries = Queries { q, kv, layer, heads, first_position, window, scale };
         match self.isa() {
@@ -149,21 +164,23 @@ impl Kernels {
         let segments_max = (0..groups).map(|group| queries.segments(&rows(group * kv_heads)).len()).max().unwrap_or(0);
         let rows_max = group_tokens * queries.group();
         let part_len = rows_max * partial_stride(&queries);
-        let work_len = rows_max * queries.kv.shape().key_stride();
-        self.reserve_scratch(work_len + 2 * part_len);
+        let (scores_len, widened_len) = (rows_max * queries.score_stride(), queries.widened_len());
+        self.reserve_scratch(scores_len + widened_len + 2 * part_len);
+        let isa = self.isa();
         if tasks >= 2 * self.threads() || segments_max <= 1 {
             return self.run(tasks, &|participant, task| {
                 let rows = rows(task);
                 let mut scratch = self.scratch(participant);
-                let (work, partials) = scratch.split_at_mut(work_len);
-                let (merged, next) = partials.split_at_mut(part_len);
+                let (scores, rest) = scratch.split_at_mut(scores_len);
+                let (widened, rest) = rest.split_at_mut(widened_len);
+                let (merged, next) = rest.split_at_mut(part_len);
                 let segments = queries.segments(&rows);
                 for segment in segments.clone() {
-                    let part = if segment == segments.start { &mut *merged } else { &mut *next };
-                    // SAFETY: `Kernels::new` made sure of the instruction set.
-                    unsafe { crate::avx2::attention::segment(&queries, &rows, segment, (work, part)) };
+                    let partial = if segment == segments.start { &mut *merged } else { &mut *next };
+                    let work = Work { scores, widened, partial };
+                    compute(isa, &queries, &rows, (segment, work));
                     if segment > segments.start {
-                        merge(&queries, &rows, merged, next);
+                        merge(isa, &queries, &rows, (merged, next));
                     }
                 }
                 finish(&queries, &rows, merged, out);
@@ -185,15 +202,64 @@ impl Kernels {
             let rows = rows(task);
             if let Some(segment) = queries.segments(&rows).nth(index) {
                 let mut scratch = self.scratch(participant);
-                let work = (&mut scratch[..work_len], part(task, index));
-                // SAFETY: `Kernels::new` made sure of the instruction set.
-                unsafe { crate::avx2::attention::segment(&queries, &rows, segment, work) };
+                let (scores, rest) = scratch.split_at_mut(scores_len);
+                let work = Work { scores, widened: &mut rest[..widened_len], partial: part(task, index) };
+                compute(isa, &queries, &rows, (segment, work));
             }
         });
         for task in 0..tasks {
             let (rows, merged) = (rows(task), part(task, 0));
-            (1..queries.segments(&rows).len()).for_each(|index| merge(&queries, &rows, merged, part(task, index)));
+            let segments = queries.segments(&rows).len();
+            (1..segments).for_each(|index| merge(isa, &queries, &rows, (&mut *merged, part(task, index))));
             finish(&queries, &rows, merged, out);
+        }
+    }
+}
+
+/// Computes the partial result of `rows` over one segment.
+#[cfg(target_arch = "x86_64")]
+fn compute(isa: Isa, queries: &Queries<'_>, rows: &Rows, (segment, work): (usize, Work<'_>)) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn with_avx2(queries: &Queries<'_>, rows: &Rows, segment: usize, work: Work<'_>) {
+        // SAFETY: these are the instructions of the implementation.
+        unsafe { segment::segment::<crate::avx2::vector::F32x8>(queries, rows, segment, work) }
+    }
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn with_avx512(queries: &Queries<'_>, rows: &Rows, segment: usize, work: Work<'_>) {
+        // SAFETY: these are the instructions of the implementation.
+        unsafe { segment::segment::<crate::avx512::vector::F32x16>(queries, rows, segment, work) }
+    }
+    // SAFETY: `Kernels::new` made sure of the instruction set.
+    unsafe {
+        match isa {
+            Isa::Avx512 => with_avx512(queries, rows, segment, work),
+            _ => with_avx2(queries, rows, segment, work),
+        }
+    }
+}
+
+/// Adds the partial results `next` to `merged`; their positions follow those of `merged`.
+#[cfg(target_arch = "x86_64")]
+fn merge(isa: Isa, queries: &Queries<'_>, rows: &Rows, (merged, next): (&mut [f32], &[f32])) {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn with_avx2(merged: &mut [f32], next: &[f32]) {
+        // SAFETY: these are the instructions of the implementation.
+        unsafe { segment::merge::<crate::avx2::vector::F32x8>(merged, next) }
+    }
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c")]
+    unsafe fn with_avx512(merged: &mut [f32], next: &[f32]) {
+        // SAFETY: these are the instructions of the implementation.
+        unsafe { segment::merge::<crate::avx512::vector::F32x16>(merged, next) }
+    }
+    let stride = partial_stride(queries);
+    for row in 0..queries.count(rows) {
+        let (merged, next) = (&mut merged[row * stride..][..stride], &next[row * stride..][..stride]);
+        // SAFETY: `Kernels::new` made sure of the instruction set.
+        unsafe {
+            match isa {
+                Isa::Avx512 => with_avx512(merged, next),
+                _ => with_avx2(merged, next),
+            }
         }
     }
 }
@@ -205,23 +271,6 @@ pub(crate) fn partial_stride(queries: &Queries<'_>) -> usize {
 
 /// Where the weighted values begin in a row of a partial result.
 pub(crate) const PARTIAL_VALUES: usize = 8;
-
-/// Adds the partial result `next` to `merged`; its positions follow those of `merged`.
-fn merge(queries: &Queries<'_>, rows: &Rows, merged: &mut [f32], next: &[f32]) {
-    let stride = partial_stride(queries);
-    for row in 0..queries.count(rows) {
-        let (into, from) = (&mut merged[row * stride..][..stride], &next[row * stride..][..stride]);
-        if from[0] == f32::NEG_INFINITY && from[1] == 0.0 {
-            continue; // this row sees nothing of the segment
-        }
-        let max = into[0].max(from[0]);
-        let (old, new) = ((into[0] - max).exp(), (from[0] - max).exp());
-        into[0] = max;
-        for (into, from) in into[1..].iter_mut().zip(&from[1..]) {
-            *into = *into * old + *from * new;
-        }
-    }
-}
 
 /// Divides by the sum of exponentials, into the output.
 fn finish(queries: &Queries<'_>, rows: &Rows, merged: &[f32], out: &Shared<'_, f32>) {

@@ -1,11 +1,17 @@
-//! The keys and values of one sequence, in blocks of positions.
+//! The keys and values of one sequence, in blocks of positions, as IEEE halves.
 //!
 //! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
 //! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
-//! \[positions\]\[head_dim\]; both with rows padded to eight floats.
+//! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
+//!
+//! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
+//! what llama.cpp keeps too. What is beyond 65,504 becomes infinite, and so reaches the output as a NaN.
 
 use crate::aligned::{AlignedBuffer, Shared};
 use crate::entry::Kernels;
+use crate::isa::Isa;
+use crate::limits::LANES_MAX;
+use crate::scalar;
 
 /// Sizes that all blocks of a cache have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,32 +30,32 @@ impl KvShape {
     /// Bytes of one block.
     #[must_use]
     pub const fn block_bytes(&self) -> usize {
-        self.layers * self.kv_heads * self.head_floats() * size_of::<f32>()
+        self.layers * self.kv_heads * self.head_len() * size_of::<u16>()
     }
 
-    /// Distance between a key's neighbouring dimensions, in floats.
+    /// Distance between a key's neighbouring dimensions, in elements.
     pub(crate) const fn key_stride(&self) -> usize {
-        self.block_positions.next_multiple_of(8)
+        self.block_positions.next_multiple_of(LANES_MAX)
     }
 
-    /// Distance between neighbouring values, in floats.
+    /// Distance between neighbouring values, in elements.
     pub(crate) const fn value_stride(&self) -> usize {
-        self.head_dim.next_multiple_of(8)
+        self.head_dim.next_multiple_of(LANES_MAX)
     }
 
-    const fn keys_floats(&self) -> usize {
+    const fn keys_len(&self) -> usize {
         self.head_dim * self.key_stride()
     }
 
-    const fn head_floats(&self) -> usize {
-        self.keys_floats() + self.block_positions * self.value_stride()
+    const fn head_len(&self) -> usize {
+        self.keys_len() + self.block_positions * self.value_stride()
     }
 }
 
 /// The keys and values of one sequence; grows by whole blocks.
 pub struct KvCache {
     shape: KvShape,
-    blocks: Vec<AlignedBuffer<f32>>,
+    blocks: Vec<AlignedBuffer<u16>>,
     len: usize,
 }
 
@@ -72,7 +78,7 @@ impl KvCache {
 
     /// Adds a block of zeros.
     pub fn push_block(&mut self) {
-        self.blocks.push(AlignedBuffer::zeroed(self.shape.block_bytes() / size_of::<f32>()));
+        self.blocks.push(AlignedBuffer::zeroed(self.shape.block_bytes() / size_of::<u16>()));
     }
 
     /// Blocks held.
@@ -122,29 +128,29 @@ impl KvCache {
 
     fn head_start(&self, layer: usize, kv_head: usize) -> usize {
         debug_assert!(layer < self.shape.layers && kv_head < self.shape.kv_heads);
-        (layer * self.shape.kv_heads + kv_head) * self.shape.head_floats()
+        (layer * self.shape.kv_heads + kv_head) * self.shape.head_len()
     }
 
     /// A head's keys in one block: \[head_dim\]\[key_stride\].
-    pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
-        &self.blocks[block].as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_floats()]
+    pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
+        &self.blocks[block].as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_len()]
     }
 
     /// A head's values in one block: \[positions\]\[value_stride\].
-    pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[f32] {
+    pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
         let start = self.head_start(layer, kv_head);
-        &self.blocks[block].as_slice()[start + self.shape.keys_floats()..start + self.shape.head_floats()]
+        &self.blocks[block].as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
     }
 
     /// All heads of a layer in one block, to be written.
-    fn heads_mut(&mut self, block: usize, layer: usize) -> &mut [f32] {
-        let (start, len) = (self.head_start(layer, 0), self.shape.kv_heads * self.shape.head_floats());
+    fn heads_mut(&mut self, block: usize, layer: usize) -> &mut [u16] {
+        let (start, len) = (self.head_start(layer, 0), self.shape.kv_heads * self.shape.head_len());
         &mut self.blocks[block].as_mut_slice()[start..start + len]
     }
 }
 
 impl Kernels {
-    /// Stores the keys and values of some tokens for one layer. Does not change [`KvCache::len`].
+    /// Stores the keys and values of some tokens for one layer, each as the nearest half. Does not change [`KvCache::len`].
     ///
     /// Shapes: `k` and `v` \[tokens, kv_heads × head_dim\]; token t goes to position `first_position` + t.
     ///
@@ -161,24 +167,39 @@ impl Kernels {
         if tokens == 0 {
             return;
         }
-        let end = first_position + tokens;
+        let (end, isa) = (first_position + tokens, self.isa());
         for block in first_position / shape.block_positions..=(end - 1) / shape.block_positions {
             let begin = block * shape.block_positions;
             let positions = begin.max(first_position)..end.min(begin + shape.block_positions);
             let heads = Shared::new(cache.heads_mut(block, layer));
             self.for_rows(shape.kv_heads, positions.len() * shape.head_dim * 2, &|kv_head| {
-                let range = kv_head * shape.head_floats()..(kv_head + 1) * shape.head_floats();
+                let range = kv_head * shape.head_len()..(kv_head + 1) * shape.head_len();
                 // SAFETY: each head of the block is written by the one thread that claimed it.
-                let (keys, values) = unsafe { heads.part(range) }.split_at_mut(shape.keys_floats());
+                let (keys, values) = unsafe { heads.part(range) }.split_at_mut(shape.keys_len());
                 for position in positions.clone() {
                     let (source, place) =
                         ((position - first_position) * width + kv_head * shape.head_dim, position - begin);
                     let (k, v) = (&k[source..source + shape.head_dim], &v[source..source + shape.head_dim]);
-                    keys[place..].iter_mut().step_by(shape.key_stride()).zip(k).for_each(|(key, k)| *key = *k);
-                    values[place * shape.value_stride()..][..shape.head_dim].copy_from_slice(v);
+                    narrow(isa, v, &mut values[place * shape.value_stride()..][..shape.head_dim]);
+                    for (k, keys) in k.chunks(LANES_MAX).zip(keys.chunks_mut(LANES_MAX * shape.key_stride())) {
+                        let mut halves = [0; LANES_MAX];
+                        narrow(isa, k, &mut halves[..k.len()]);
+                        let keys = keys[place..].iter_mut().step_by(shape.key_stride());
+                        keys.zip(&halves[..k.len()]).for_each(|(key, half)| *key = *half);
+                    }
                 }
             });
         }
+    }
+}
+
+/// Stores floats as the nearest halves, as many.
+fn narrow(isa: Isa, from: &[f32], to: &mut [u16]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Kernels::new` made sure of the instruction set.
+        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::halves::narrow(from, to) },
+        _ => from.iter().zip(to).for_each(|(from, to)| *to = scalar::halves::float_to_half(*from)),
     }
 }
 
@@ -205,13 +226,13 @@ mod tests {
             let (block, place) = ((5 + token) / 7, (5 + token) % 7);
             for head in 0..3 {
                 for d in 0..5 {
-                    let x = k[token * 15 + head * 5 + d];
-                    assert_eq!(cache.keys(block, 1, head)[d * 8 + place], x);
-                    assert_eq!(cache.values(block, 1, head)[place * 8 + d], -x);
+                    let x = scalar::halves::float_to_half(k[token * 15 + head * 5 + d]);
+                    assert_eq!(cache.keys(block, 1, head)[d * 16 + place], x);
+                    assert_eq!(cache.values(block, 1, head)[place * 16 + d], x ^ 0x8000);
                 }
             }
         }
-        assert!(cache.keys(0, 0, 0).iter().chain(cache.values(2, 0, 2)).all(|&x| x == 0.0));
+        assert!(cache.keys(0, 0, 0).iter().chain(cache.values(2, 0, 2)).all(|&x| x == 0));
     }
 
     #[test]

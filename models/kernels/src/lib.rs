@@ -39,6 +39,7 @@ mod pool;
 mod products;
 mod rope;
 mod scalar;
+mod vector;
 mod weights;
 
 pub use activations::Activations;

@@ -32,10 +32,16 @@ pub(crate) const INLINE_ELEMENTS_MAX: usize = 16 * 1024;
 /// Positions whose attention is summed in one run; longer histories are merged run by run, in order.
 ///
 /// A constant, and not a function of the threads: the result may not depend on how many there are.
-pub(crate) const SEGMENT_POSITIONS: usize = 256;
+pub(crate) const SEGMENT_POSITIONS: usize = 128;
 
 /// Query rows (tokens × heads of one group) that one attention task takes at most, where a token has no more.
-pub(crate) const QUERY_ROWS_MAX: usize = 24;
+pub(crate) const QUERY_ROWS_MAX: usize = 48;
+
+/// Query rows from which on keys and values are widened to floats once for all of them.
+pub(crate) const WIDENED_ROWS_MIN: usize = 9;
+
+/// Floats of the widest vectors: what rows of keys and values are padded to.
+pub(crate) const LANES_MAX: usize = 16;
 
 /// How long a thread without work looks for more before it sleeps.
 pub(crate) const SPIN: Duration = Duration::from_micros(50);

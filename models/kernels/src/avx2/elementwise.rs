@@ -3,10 +3,18 @@
 
 use std::arch::x86_64::*;
 
-use super::exp::exp;
 use super::lanes::sum_of_lanes;
+use super::vector::F32x8;
 use crate::rope::RopeStyle;
 use crate::scalar;
+
+/// e^x, as [`crate::vector::exp`].
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn exp(x: __m256) -> __m256 {
+    // SAFETY: this function's instructions are the implementation's.
+    unsafe { crate::vector::exp(F32x8(x)) }.0
+}
 
 /// Up to eight floats; `fill` in the lanes beyond.
 #[target_feature(enable = "avx2,fma,f16c")]

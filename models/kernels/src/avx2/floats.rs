@@ -8,7 +8,7 @@ use super::lanes::sum_of_lanes;
 use super::products::RowGroup;
 use crate::limits::ROW_GROUP;
 use crate::products::RowsOf;
-use crate::scalar::dequantize::{brain_to_float, half_to_float};
+use crate::scalar::halves::{brain_to_float, half_to_float};
 
 /// A type of weights that are floats.
 pub(super) trait Float {

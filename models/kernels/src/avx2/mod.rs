@@ -5,12 +5,11 @@
 
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
 
-pub(crate) mod attention;
 mod blocks;
 pub(crate) mod elementwise;
-mod exp;
 mod fives;
 mod floats;
+pub(crate) mod halves;
 mod lanes;
 mod low_bits;
 mod pending;
@@ -18,4 +17,5 @@ mod places;
 pub(crate) mod products;
 pub(crate) mod quantize;
 mod superblocks;
+pub(crate) mod vector;
 mod weights;

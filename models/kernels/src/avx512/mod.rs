@@ -17,4 +17,5 @@ mod low_bits;
 mod places;
 pub(crate) mod products;
 mod superblocks;
+pub(crate) mod vector;
 mod weights;

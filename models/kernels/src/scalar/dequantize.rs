@@ -2,6 +2,7 @@
 
 mod superblocks;
 
+use crate::scalar::halves::{brain_to_float, half_to_float};
 use crate::weights::WeightType;
 
 /// Writes the weights of `blocks` to `out`, which has room for exactly as many.
@@ -31,29 +32,6 @@ pub(crate) fn row(ty: WeightType, blocks: &[u8], out: &mut [f32]) {
 /// The IEEE half at `offset`.
 fn half(block: &[u8], offset: usize) -> f32 {
     half_to_float(u16::from_le_bytes([block[offset], block[offset + 1]]))
-}
-
-/// A half as a float, exactly: subnormals, infinities and NaNs too.
-pub(crate) fn half_to_float(half: u16) -> f32 {
-    let sign = u32::from(half & 0x8000) << 16;
-    let exponent = u32::from(half >> 10 & 0x1f);
-    let fraction = u32::from(half & 0x3ff);
-    let magnitude = match (exponent, fraction) {
-        (0, 0) => 0,
-        (0, _) => {
-            // Subnormal: the leading one becomes the implicit bit.
-            let shift = fraction.leading_zeros() - 21;
-            (113 - shift) << 23 | (fraction << shift & 0x3ff) << 13
-        }
-        (31, _) => 0xff << 23 | fraction << 13,
-        _ => (exponent + 112) << 23 | fraction << 13,
-    };
-    f32::from_bits(sign | magnitude)
-}
-
-/// The float whose upper half this is.
-pub(crate) fn brain_to_float(upper: u16) -> f32 {
-    f32::from_bits(u32::from(upper) << 16)
 }
 
 fn f32_block(block: &[u8], out: &mut [f32]) {
@@ -124,25 +102,6 @@ fn places(d: f32, nibbles: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_are_exact() {
-        let known = [
-            (0x0000, 0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x7bff, 65504.0),
-            (0x0001, 5.960_464_5e-8),
-            (0x03ff, 6.097_555e-5),
-            (0x0400, 6.103_515_6e-5),
-            (0x7c00, f32::INFINITY),
-            (0x3555, 0.333_251_95),
-        ];
-        for (half, float) in known {
-            assert_eq!(half_to_float(half), float, "{half:#x}");
-        }
-        assert!(half_to_float(0x8000).is_sign_negative() && half_to_float(0x7e00).is_nan());
-    }
 
     /// Blocks written out by hand from the format's description.
     #[test]

@@ -3,5 +3,6 @@
 pub(crate) mod attention;
 pub(crate) mod dequantize;
 pub(crate) mod elementwise;
+pub(crate) mod halves;
 pub(crate) mod products;
 pub(crate) mod quantize;

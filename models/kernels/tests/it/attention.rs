@@ -21,9 +21,13 @@ impl Case {
     fn new(seeded: &mut Seeded, (shape, group): (KvShape, usize), first: usize, tokens: usize) -> Self {
         let heads = shape.kv_heads * group;
         let history = (first + tokens) * shape.kv_heads * shape.head_dim;
-        let mut loud = |len: usize| seeded.floats(len).iter().map(|x| x * 3.0).collect::<Vec<f32>>();
-        let (q, k) = (loud(tokens * heads * shape.head_dim), loud(history));
-        Self { shape, heads, tokens, first, window: None, q, k, v: seeded.floats(history) }
+        let q = seeded.floats(tokens * heads * shape.head_dim).iter().map(|x| x * 3.0).collect();
+        // Numbers that halves hold exactly.
+        let mut halves = |loudness: f32| -> Vec<f32> {
+            seeded.floats(history).iter().map(|x| (x * 256.0 * loudness).round() / 256.0).collect()
+        };
+        let (k, v) = (halves(3.0), halves(1.0));
+        Self { shape, heads, tokens, first, window: None, q, k, v }
     }
 
     fn within(self, window: usize) -> Self {
@@ -121,6 +125,31 @@ fn it_is_close_to_the_exact_one() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn keys_and_values_are_kept_as_the_nearest_halves() {
+    let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 20, block_positions: 8 };
+    for kernels in every_isa(1) {
+        let mut cache = KvCache::new(shape);
+        cache.push_block();
+        // One position: its value is the answer. 1 + 2⁻¹¹ lies between two halves, and the even one is 1.
+        let v: Vec<f32> = (0..20).map(|i| [1.0 + 1.0 / 2048.0, -3.000_5, 1e-7, 65_504.0][i % 4]).collect();
+        kernels.kv_write(&mut cache, 0, 0, &[1.0; 20], &v);
+        let (q, mut out) = (vec![0.5; 20], vec![0.0; 20]);
+        kernels.attention(AttentionCall {
+            q: &q,
+            kv: &cache,
+            layer: 0,
+            heads: 1,
+            first_position: 0,
+            window: None,
+            scale: 0.1,
+            out: &mut out,
+        });
+        let halves = [1.0, -3.0, 1.192_092_9e-7, 65_504.0];
+        assert!(out.iter().enumerate().all(|(i, out)| *out == halves[i % 4]), "{:?} {out:?}", kernels.isa());
     }
 }
 
