@@ -37,6 +37,7 @@ mod limits;
 mod logits;
 mod pool;
 mod products;
+pub mod roofline;
 mod rope;
 mod scalar;
 mod vector;
