@@ -2,12 +2,14 @@
 //!
 //! - `cargo run --release -p benches --bin cold_start` times the first token of a model that is not loaded, and of one
 //!   that is, beside llama.cpp's router over the same files.
-//! - `cargo run --release -p kernels --example throughput` stands beside the kernels: what they reach of the read bandwidth
-//!   and of the integer peak, both measured in the same run.
+//! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
+//!   peaks of multiplication, measured in the same run.
 //!
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
+pub mod roofline;
 pub mod server;
+pub mod weights;
 
 /// The middle of `values`; 0 of none.
 #[must_use]
