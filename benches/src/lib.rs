@@ -4,6 +4,7 @@
 //!   that is, beside llama.cpp's router over the same files.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
 //!   peaks of multiplication, measured in the same run.
+//! - `cargo bench -p benches --bench instructions` counts instructions, which do not depend on how busy a machine is.
 //!
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
