@@ -1,5 +1,7 @@
 //! Measurements that compare: every figure is a ratio to a peer or to a limit, taken in the same run.
 //!
+//! - `cargo run --release -p benches --bin peers` runs `dayfly bench run` and the peers that it is given in turns, and
+//!   prints the ratios as a table.
 //! - `cargo run --release -p benches --bin cold_start` times the first token of a model that is not loaded, and of one
 //!   that is, beside llama.cpp's router over the same files.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
@@ -8,6 +10,7 @@
 //!
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
+pub mod peers;
 pub mod roofline;
 pub mod server;
 pub mod weights;
