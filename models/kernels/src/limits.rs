@@ -14,6 +14,15 @@ pub(crate) const ROW_GROUP_MAX: usize = 16;
 /// Bytes of a group of rows up to which the next group is asked into the nearest cache; larger ones into the second.
 pub(crate) const NEAR_GROUP_BYTES_MAX: usize = 24 * 1024;
 
+/// Columns from which on AVX2 unpacks panels of rows, for the types that it does so.
+pub(crate) const PANEL_COLUMNS_MIN: usize = 5;
+
+/// Groups of rows that AVX2 unpacks at a time where there are several columns.
+pub(crate) const PANEL_GROUPS: usize = 4;
+
+/// Blocks of 32 weights of each row that it unpacks at a time; a whole number of every type's blocks.
+pub(crate) const PANEL_BLOCKS: usize = 8;
+
 /// Columns whose activations lie together and whose accumulators stay in L1: one pass over a group of rows.
 pub(crate) const COLUMN_TILE_MAX: usize = 64;
 

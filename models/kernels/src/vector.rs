@@ -21,6 +21,9 @@ pub(crate) trait Vector: Copy {
     /// Halves from memory, exactly.
     unsafe fn load_halves(from: *const u16) -> Self;
 
+    /// Asks for the cache line of an address, which may be any.
+    unsafe fn prefetch(at: *const u16);
+
     /// Floats to memory.
     unsafe fn store(self, to: *mut f32);
 

@@ -54,6 +54,13 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
     partial.fill(0.0);
     for piece in pieces.clone() {
         let keys = queries.kv.keys(piece.block, queries.layer, rows.kv_head);
+        let next = if piece.block + 1 < end {
+            queries.kv.keys(piece.block + 1, queries.layer, rows.kv_head)
+        } else {
+            queries.kv.values(first, queries.layer, rows.kv_head)
+        };
+        // SAFETY: by contract.
+        unsafe { prefetch::<V>(next) };
         let q = |row: usize| &queries.q[queries.start(rows, row)..][..shape.head_dim];
         let width = piece.positions.next_multiple_of(V::LANES);
         let out = Sums { out: &mut scores[piece.place..], stride: score_stride, width };
@@ -83,12 +90,31 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
     }
     for piece in pieces {
         let values = queries.kv.values(piece.block, queries.layer, rows.kv_head);
+        let next = if piece.block + 1 < end {
+            queries.kv.values(piece.block + 1, queries.layer, rows.kv_head)
+        } else {
+            // A task that is not the last to look at this head goes on with it.
+            queries.kv.keys(end.min(queries.kv.blocks() - 1), queries.layer, rows.kv_head)
+        };
+        // SAFETY: by contract.
+        unsafe { prefetch::<V>(next) };
         let p = |row: usize| &scores[row * score_stride + piece.place..][..piece.positions];
         let width = shape.value_stride();
         let out = Sums { out: &mut partial[PARTIAL_VALUES..], stride, width };
         // SAFETY: by contract.
         unsafe { products::<V>(count, &p, Halves { halves: values, stride: width }, (widened, out)) };
     }
+}
+
+/// Asks for all of `halves`: blocks lie far apart, and the hardware's prefetcher would begin anew in each.
+///
+/// # Safety
+/// As [`Vector`]'s methods.
+#[inline(always)]
+unsafe fn prefetch<V: Vector>(halves: &[u16]) {
+    const LINE: usize = 64 / size_of::<u16>();
+    // SAFETY: by contract.
+    halves.iter().step_by(LINE).for_each(|half| unsafe { V::prefetch(half) });
 }
 
 /// Turns a row of scores into exponentials; the greatest score and their sum begin its partial result.
@@ -273,6 +299,7 @@ unsafe fn some_rows<V: Vector, E: Element, const M: usize>(
 /// # Safety
 /// As [`Vector`]'s methods; `rows` have `depth` floats, the matrix as many rows of `N` vectors, and each `out` has `N`.
 #[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "a tile of registers is indexed by row and column")]
 unsafe fn tile<V: Vector, E: Element, const M: usize, const N: usize>(
     rows: [*const f32; M],
     depth: usize,
@@ -288,11 +315,12 @@ unsafe fn tile<V: Vector, E: Element, const M: usize, const N: usize>(
             }
         }
         for k in 0..depth {
-            let column: [V; N] = std::array::from_fn(|n| E::load(matrix.add(k * stride + n * V::LANES)));
-            for m in 0..M {
-                let factor = V::splat(*rows[m].add(k));
-                for n in 0..N {
-                    sums[m][n] = factor.mul_add(column[n], sums[m][n]);
+            let factors: [V; M] = std::array::from_fn(|m| V::splat(*rows[m].add(k)));
+            for n in 0..N {
+                // One register for all columns: twelve sums and three factors leave no other.
+                let column = E::load::<V>(matrix.add(k * stride + n * V::LANES));
+                for m in 0..M {
+                    sums[m][n] = factors[m].mul_add(column, sums[m][n]);
                 }
             }
         }

@@ -12,6 +12,7 @@ mod floats;
 pub(crate) mod halves;
 mod lanes;
 mod low_bits;
+mod panel;
 mod pending;
 mod places;
 pub(crate) mod products;

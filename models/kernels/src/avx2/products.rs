@@ -1,4 +1,5 @@
-//! Products: eight rows at a time, unpacked block by block into registers, for all columns of a tile.
+//! Products: eight rows at a time, unpacked block by block into registers, for all columns of a tile; where a type allows
+//! it and there are many columns, by panels.
 
 use std::arch::x86_64::*;
 
@@ -7,12 +8,13 @@ use super::fives::{Q5_0, Q5_1};
 use super::floats::{self, BF16, F16, F32};
 use super::lanes::EightRows;
 use super::low_bits::{Q2K, Q3K};
+use super::panel;
 use super::pending::Pending;
 use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
-use super::weights::{ColumnBlock, Weights};
+use super::weights::{ColumnBlock, PanelWeights, Weights};
 use crate::activations::{Activations, Tile};
-use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK, ROW_GROUP};
+use crate::limits::{COLUMN_TILE_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
 use crate::products::RowsOf;
 use crate::weights::WeightType;
 
@@ -28,14 +30,14 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
             WeightType::F32 => floats::compute::<F32>(part),
             WeightType::F16 => floats::compute::<F16>(part),
             WeightType::BF16 => floats::compute::<BF16>(part),
-            WeightType::Q4_0 => quantized::<Q4_0>(part),
-            WeightType::Q4_1 => quantized::<Q4_1>(part),
+            WeightType::Q4_0 => by_panels::<Q4_0>(part),
+            WeightType::Q4_1 => by_panels::<Q4_1>(part),
             WeightType::Q5_0 => quantized::<Q5_0>(part),
             WeightType::Q5_1 => quantized::<Q5_1>(part),
             WeightType::Q8_0 => quantized::<Q8_0>(part),
             WeightType::Q2K => quantized::<Q2K>(part),
             WeightType::Q3K => quantized::<Q3K>(part),
-            WeightType::Q4K => quantized::<Q4K>(part),
+            WeightType::Q4K => by_panels::<Q4K>(part),
             WeightType::Q5K => quantized::<Q5K>(part),
             WeightType::Q6K => quantized::<Q6K>(part),
             WeightType::IQ4NL => quantized::<Iq4Nl>(part),
@@ -74,29 +76,60 @@ impl RowGroup {
     }
 }
 
+/// All columns, a tile at a time; many of them by panels.
+///
+/// # Safety
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn by_panels<B: Blocks>(part: &RowsOf<'_>)
+where
+    B::Run: PanelWeights,
+{
+    for tile in part.activations.tiles() {
+        // SAFETY: by contract; the rows are whole, and as wide as the columns (`products` asserts).
+        unsafe {
+            if tile.columns < PANEL_COLUMNS_MIN {
+                one_tile::<B>(part, tile);
+            } else {
+                panel::multiply::<B>(part, tile, ColumnBlock::first_of(part.activations, tile));
+            }
+        }
+    }
+}
+
+/// All columns, a tile at a time.
+///
+/// # Safety
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
-    for tile in part.activations.tiles() {
-        let columns = ColumnBlock::first_of(part.activations, tile);
-        for group in RowGroup::all(part) {
-            let store = |accs: &[__m256]| {
-                for (column, acc) in accs.iter().enumerate() {
-                    group.store(part, tile.first + column, &floats_of(*acc));
-                }
-            };
-            let (rows, blocks, zero) = (group.rows, tile.blocks, _mm256_setzero_ps());
-            // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
-            unsafe {
-                match tile.columns {
-                    1 => store(&[one_column::<B>(rows, columns, blocks)]),
-                    // Sums that are known to be few stay in registers.
-                    2 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 2])),
-                    3 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 3])),
-                    4 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 4])),
-                    count => {
-                        let mut accs = [zero; COLUMN_TILE_MAX];
-                        store(many_columns::<B, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
-                    }
+    // SAFETY: by contract.
+    part.activations.tiles().for_each(|tile| unsafe { one_tile::<B>(part, tile) });
+}
+
+/// # Safety
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn one_tile<B: Blocks>(part: &RowsOf<'_>, tile: Tile) {
+    let columns = ColumnBlock::first_of(part.activations, tile);
+    for group in RowGroup::all(part) {
+        let store = |accs: &[__m256]| {
+            for (column, acc) in accs.iter().enumerate() {
+                group.store(part, tile.first + column, &floats_of(*acc));
+            }
+        };
+        let (rows, blocks, zero) = (group.rows, tile.blocks, _mm256_setzero_ps());
+        // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
+        unsafe {
+            match tile.columns {
+                1 => store(&[one_column::<B>(rows, columns, blocks)]),
+                // Sums that are known to be few stay in registers.
+                2 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 2])),
+                3 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 3])),
+                4 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 4])),
+                count => {
+                    let mut accs = [zero; COLUMN_TILE_MAX];
+                    store(many_columns::<B, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
                 }
             }
         }

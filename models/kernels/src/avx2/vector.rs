@@ -33,6 +33,12 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(at: *const u16) {
+        // SAFETY: a hint, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { _mm256_storeu_ps(to, self.0) }

@@ -27,6 +27,21 @@ pub(super) trait Weights {
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256;
 }
 
+/// Weights that a panel of rows is made of, to be multiplied with many columns.
+pub(super) trait PanelWeights: Weights {
+    /// Adds the products of `R` groups of rows with `C` columns to `sums`: the same, bit for bit, as
+    /// [`Weights::accumulate`] does one by one.
+    ///
+    /// # Safety
+    /// The pointers of `columns` are those of `C` whole blocks, one of each column, side by side. The processor has AVX2,
+    /// FMA and F16C.
+    unsafe fn accumulate_tile<const R: usize, const C: usize>(
+        rows: [&Self; R],
+        columns: ColumnBlock,
+        sums: &mut [[__m256; R]; C],
+    );
+}
+
 /// Quants without sign, of which `RUN` pairs of products fit 16 bits, with a factor, a scale and an offset per row.
 pub(super) struct Unsigned<const RUN: usize> {
     pub(super) quants: [__m256i; 8],
@@ -143,6 +158,50 @@ impl<const RUN: usize> Weights for Unsigned<RUN> {
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
         unsafe { self.products(column).finish(column, acc) }
+    }
+}
+
+impl PanelWeights for Unsigned<8> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_tile<const R: usize, const C: usize>(
+        rows: [&Self; R],
+        columns: ColumnBlock,
+        sums: &mut [[__m256; R]; C],
+    ) {
+        let mut products = [[_mm256_setzero_si256(); R]; C];
+        for i in 0..8 {
+            for c in 0..C {
+                // SAFETY: by this function's contract.
+                let a = unsafe { four(columns.right(c), i) };
+                for r in 0..R {
+                    products[c][r] = _mm256_add_epi16(products[c][r], _mm256_maddubs_epi16(rows[r].quants[i], a));
+                }
+            }
+            pin(&mut products);
+        }
+        for c in 0..C {
+            for r in 0..R {
+                let dwords = _mm256_madd_epi16(products[c][r], rows[r].factor);
+                let scales = (rows[r].scale, rows[r].offset);
+                // SAFETY: by this function's contract.
+                sums[c][r] = unsafe { scaled_with_offset(dwords, scales, columns.right(c), sums[c][r]) };
+            }
+        }
+    }
+}
+
+/// Has all vectors in registers at this point, and all loads that come later in the text after it. Without it the
+/// compiler has the products of all steps of an unrolled loop under way at once, far more than there are registers, and
+/// spends the time on moving them to the stack and back.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn pin<const R: usize, const C: usize>(vectors: &mut [[__m256i; R]; C]) {
+    for c in 0..C {
+        for r in 0..R {
+            // SAFETY: no instruction at all.
+            unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) vectors[c][r], options(nostack, preserves_flags)) };
+        }
     }
 }
 

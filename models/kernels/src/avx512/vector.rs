@@ -32,6 +32,12 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(at: *const u16) {
+        // SAFETY: a hint, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { _mm512_storeu_ps(to, self.0) }
