@@ -6,7 +6,7 @@ use crate::activations::Activations;
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
-use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP_MAX};
+use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP, ROW_GROUP_MAX};
 use crate::scalar;
 use crate::weights::Matrix;
 
@@ -55,9 +55,19 @@ impl RowsOf<'_> {
         let start = column * self.weights.rows() + first;
         // SAFETY: every row of a product is computed by one thread, for all its columns.
         let out = unsafe { self.out.part(start..start + count) };
+        // Whole vectors by themselves: copies of a length that is known take no call.
+        let ((out, out_rest), (values, values_rest)) =
+            (out.as_chunks_mut::<ROW_GROUP>(), values[..count].as_chunks::<ROW_GROUP>());
         match self.store {
-            Store::Replace => out.copy_from_slice(&values[..count]),
-            Store::Add => out.iter_mut().zip(values).for_each(|(out, value)| *out += value),
+            Store::Replace => {
+                out.iter_mut().zip(values).for_each(|(out, values)| *out = *values);
+                out_rest.iter_mut().zip(values_rest).for_each(|(out, value)| *out = *value);
+            }
+            Store::Add => {
+                let add = |(out, value): (&mut f32, &f32)| *out += value;
+                out.as_flattened_mut().iter_mut().zip(values.as_flattened()).for_each(add);
+                out_rest.iter_mut().zip(values_rest).for_each(add);
+            }
         }
     }
 }

@@ -59,13 +59,11 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
         } else {
             queries.kv.values(first, queries.layer, rows.kv_head)
         };
-        // SAFETY: by contract.
-        unsafe { prefetch::<V>(next) };
         let q = |row: usize| &queries.q[queries.start(rows, row)..][..shape.head_dim];
         let width = piece.positions.next_multiple_of(V::LANES);
         let out = Sums { out: &mut scores[piece.place..], stride: score_stride, width };
         // SAFETY: by contract.
-        unsafe { products::<V>(count, &q, Halves { halves: keys, stride: shape.key_stride() }, (widened, out)) };
+        unsafe { products::<V>(count, &q, Halves { halves: keys, stride: shape.key_stride(), next }, (widened, out)) };
     }
     for row in 0..count {
         let (scores, partial) = (&mut scores[row * score_stride..][..score_stride], &mut partial[row * stride..][..2]);
@@ -96,25 +94,12 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
             // A task that is not the last to look at this head goes on with it.
             queries.kv.keys(end.min(queries.kv.blocks() - 1), queries.layer, rows.kv_head)
         };
-        // SAFETY: by contract.
-        unsafe { prefetch::<V>(next) };
         let p = |row: usize| &scores[row * score_stride + piece.place..][..piece.positions];
         let width = shape.value_stride();
         let out = Sums { out: &mut partial[PARTIAL_VALUES..], stride, width };
         // SAFETY: by contract.
-        unsafe { products::<V>(count, &p, Halves { halves: values, stride: width }, (widened, out)) };
+        unsafe { products::<V>(count, &p, Halves { halves: values, stride: width, next }, (widened, out)) };
     }
-}
-
-/// Asks for all of `halves`: blocks lie far apart, and the hardware's prefetcher would begin anew in each.
-///
-/// # Safety
-/// As [`Vector`]'s methods.
-#[inline(always)]
-unsafe fn prefetch<V: Vector>(halves: &[u16]) {
-    const LINE: usize = 64 / size_of::<u16>();
-    // SAFETY: by contract.
-    halves.iter().step_by(LINE).for_each(|half| unsafe { V::prefetch(half) });
 }
 
 /// Turns a row of scores into exponentials; the greatest score and their sum begin its partial result.
@@ -163,11 +148,45 @@ pub(crate) unsafe fn merge<V: Vector>(merged: &mut [f32], next: &[f32]) {
     }
 }
 
-/// A matrix of halves, with as many floats of a row as `stride`.
+/// A matrix of halves, with as many of a row as `stride`, and what is read after it.
 #[derive(Clone, Copy)]
 struct Halves<'a> {
     halves: &'a [u16],
     stride: usize,
+    next: &'a [u16],
+}
+
+/// What a loop asks for while it reads something else: blocks lie far apart, and the hardware's prefetcher would begin
+/// anew in each.
+#[derive(Clone, Copy)]
+struct Ahead {
+    at: *const u16,
+    /// Halves to go on by at every step.
+    step: usize,
+}
+
+impl Ahead {
+    /// Halves of a cache line.
+    const LINE: usize = 64 / size_of::<u16>();
+
+    /// All of `halves` in `steps`, two lines at each; the rest, if they are more, is not asked for.
+    fn of(halves: &[u16], steps: usize) -> Self {
+        Self { at: halves.as_ptr(), step: halves.len().div_ceil(steps.max(1)).min(2 * Self::LINE) }
+    }
+
+    /// Asks for the next two lines.
+    ///
+    /// # Safety
+    /// As [`Vector`]'s methods.
+    #[inline(always)]
+    unsafe fn advance<V: Vector>(&mut self) {
+        // SAFETY: by contract; the address may be any.
+        unsafe {
+            V::prefetch(self.at);
+            V::prefetch(self.at.wrapping_add(Self::LINE));
+        }
+        self.at = self.at.wrapping_add(self.step);
+    }
 }
 
 /// Where sums are added: `width` of them, a multiple of the lanes, in rows `stride` apart.
@@ -215,13 +234,14 @@ unsafe fn products<'a, V: Vector>(
     // SAFETY: by contract; strides are whole vectors.
     unsafe {
         if count < WIDENED_ROWS_MIN {
-            return all_rows::<V, u16>(count, row, (halves, matrix.stride), &mut sums);
+            let mut ahead = Some(Ahead::of(matrix.next, depth));
+            return all_rows::<V, u16>(count, row, (halves, matrix.stride, &mut ahead), &mut sums);
         }
         let widened = &mut widened[..halves.len()];
         for (wide, halves) in widened.chunks_exact_mut(V::LANES).zip(halves.chunks_exact(V::LANES)) {
             V::load_halves(halves.as_ptr()).store(wide.as_mut_ptr());
         }
-        all_rows::<V, f32>(count, row, (widened, matrix.stride), &mut sums);
+        all_rows::<V, f32>(count, row, (widened, matrix.stride, &mut None), &mut sums);
     }
 }
 
@@ -231,12 +251,13 @@ unsafe fn products<'a, V: Vector>(
 unsafe fn all_rows<'a, V: Vector, E: Element>(
     count: usize,
     row: &impl Fn(usize) -> &'a [f32],
-    matrix: (&[E], usize),
+    (matrix, stride, ahead): (&[E], usize, &mut Option<Ahead>),
     sums: &mut Sums<'_>,
 ) {
     let mut done = 0;
     while done < count {
         let (left, from) = (count - done, done);
+        let matrix = (matrix, stride, &mut *ahead);
         let mut sums = Sums { out: &mut sums.out[from * sums.stride..], ..*sums };
         // SAFETY: by contract. Three rows × four vectors of sums make the best use of sixteen registers; a rest of
         // four, of seven or eight, is done in fours.
@@ -261,7 +282,7 @@ unsafe fn all_rows<'a, V: Vector, E: Element>(
 #[inline(always)]
 unsafe fn some_rows<V: Vector, E: Element, const M: usize>(
     rows: [&[f32]; M],
-    (matrix, stride): (&[E], usize),
+    (matrix, stride, ahead): (&[E], usize, &mut Option<Ahead>),
     sums: &mut Sums<'_>,
 ) -> usize {
     let (depth, width) = (rows[0].len(), sums.width);
@@ -276,8 +297,14 @@ unsafe fn some_rows<V: Vector, E: Element, const M: usize>(
         macro_rules! tiles {
             ($vectors:literal) => {
                 while n + $vectors * V::LANES <= width {
-                    let matrix = (matrix.as_ptr().add(n), stride);
-                    tile::<V, E, M, $vectors>(rows, depth, matrix, out.map(|out| out.add(n)));
+                    let (matrix, out) = ((matrix.as_ptr().add(n), stride), out.map(|out| out.add(n)));
+                    // Only the first tile asks for what comes next.
+                    match ahead.take() {
+                        Some(mut ahead) => {
+                            tile::<V, E, M, $vectors>(rows, depth, matrix, (out, || ahead.advance::<V>()));
+                        }
+                        None => tile::<V, E, M, $vectors>(rows, depth, matrix, (out, || ())),
+                    }
                     n += $vectors * V::LANES;
                 }
             };
@@ -304,7 +331,7 @@ unsafe fn tile<V: Vector, E: Element, const M: usize, const N: usize>(
     rows: [*const f32; M],
     depth: usize,
     (matrix, stride): (*const E, usize),
-    out: [*mut f32; M],
+    (out, mut at_each_step): ([*mut f32; M], impl FnMut()),
 ) {
     // SAFETY: by contract.
     unsafe {
@@ -315,6 +342,7 @@ unsafe fn tile<V: Vector, E: Element, const M: usize, const N: usize>(
             }
         }
         for k in 0..depth {
+            at_each_step();
             let factors: [V; M] = std::array::from_fn(|m| V::splat(*rows[m].add(k)));
             for n in 0..N {
                 // One register for all columns: twelve sums and three factors leave no other.

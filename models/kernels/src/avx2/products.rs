@@ -14,7 +14,7 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, PanelWeights, Weights};
 use crate::activations::{Activations, Tile};
-use crate::limits::{COLUMN_TILE_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
+use crate::limits::{COLUMN_TILE_MAX, NEAR_GROUP_BYTES_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
 use crate::products::RowsOf;
 use crate::weights::WeightType;
 
@@ -174,14 +174,13 @@ fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> __m256 {
     let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: B::Pending::none(), column };
-    // The next group of rows follows this one in memory; the hardware's prefetcher would stop at every page.
-    let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
+    let mut ahead = Ahead::of(rows);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and of the column. Prefetching never faults.
         unsafe {
             let scales = B::scales(rows);
             for number in 0..B::PARTS {
-                ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
+                ahead.advance(B::BYTES * ROW_GROUP / B::PARTS);
                 late.add(B::products::<0>(rows, &scales, number, column), column);
                 if B::RUNS >= 2 {
                     late.add(B::products::<1>(rows, &scales, number, column.right(1)), column.right(1));
@@ -220,14 +219,31 @@ impl<B: Blocks> Late<B> {
     }
 }
 
-/// Asks for `bytes` from `start` on, and returns their end.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn prefetched(start: *const u8, bytes: usize) -> *const u8 {
-    for offset in (0..bytes).step_by(64) {
-        _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).cast());
+/// The bytes that follow a group of rows, asked for while the group is computed: the hardware's own prefetcher would stop
+/// at every page, and sees eight streams where memory has one. Groups that would fill the nearest cache go to the second.
+#[derive(Clone, Copy)]
+struct Ahead {
+    next: *const u8,
+    near: bool,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn of(rows: EightRows) -> Self {
+        let bytes = ROW_GROUP * rows.stride;
+        Self { next: rows.at(0, bytes), near: bytes <= NEAR_GROUP_BYTES_MAX }
     }
-    start.wrapping_add(bytes)
+
+    /// Asks for the next `bytes`. Prefetching never faults.
+    #[inline(always)]
+    fn advance(&mut self, bytes: usize) {
+        for offset in (0..bytes).step_by(64) {
+            let at = self.next.wrapping_add(offset).cast();
+            // SAFETY: a hint, whatever the address.
+            unsafe { if self.near { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } }
+        }
+        self.next = self.next.wrapping_add(bytes);
+    }
 }
 
 /// Adds the products to `accs`, one for each column, and returns them.
@@ -241,13 +257,13 @@ unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
     blocks: usize,
     mut accs: A,
 ) -> A {
-    let mut ahead = rows.at(0, ROW_GROUP * rows.stride);
+    let mut ahead = Ahead::of(rows);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
         unsafe {
             let scales = B::scales(rows);
             for number in 0..B::PARTS {
-                ahead = prefetched(ahead, B::BYTES * ROW_GROUP / B::PARTS);
+                ahead.advance(B::BYTES * ROW_GROUP / B::PARTS);
                 let part = B::part(rows, &scales, number);
                 columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
                 if B::RUNS >= 2 {
