@@ -1,7 +1,7 @@
 //! The reference executor: candle's plain ops over weights that candle itself unpacks, where it knows their type.
 //!
 //! It reads the same plan as [`crate::executor`] and shares nothing else with it: no kernel, no cache, no rounding of
-//! activations. It computes a whole sequence at once and copies every weight that it touches; it is the oracle of tests
+//! activations but of keys and values, which are kept as halves wherever they are kept. It computes a whole sequence at once and copies every weight that it touches; it is the oracle of tests
 //! and a peer in benchmarks, not a way to serve.
 
 use std::borrow::Cow;
@@ -46,8 +46,9 @@ fn attention(hidden: &Tensor, layer: &Attention, rotations: &[Rotation], model: 
     let turned = |x: Tensor| layer.rope.map_or(Ok(x.clone()), |rope| rotations[rope].turn(&x));
     let norms = layer.head_norms.as_ref();
     let query = turned(heads(&layer.query, norms.map(|norms| &norms.query), plan.heads)?)?;
-    let key = turned(heads(&layer.key, norms.map(|norms| &norms.key), plan.kv_heads)?)?;
-    let value = heads(&layer.value, None, plan.kv_heads)?;
+    let kept = |x: Tensor| x.to_dtype(DType::F16)?.to_dtype(DType::F32);
+    let key = kept(turned(heads(&layer.key, norms.map(|norms| &norms.key), plan.kv_heads)?)?)?;
+    let value = kept(heads(&layer.value, None, plan.kv_heads)?)?;
     let group = plan.heads / plan.kv_heads;
     let (key, value) = (spread(&key, group)?, spread(&value, group)?);
     let scores = (query.matmul(&key.transpose(2, 3)?.contiguous()?)? * f64::from(layer.scale))?;

@@ -6,6 +6,8 @@
 //! result.
 
 mod segment;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::ops::Range;

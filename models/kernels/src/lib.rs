@@ -15,12 +15,16 @@
 //! Deliberately absent: any knowledge of models, files or tokens; any dependency; NEON (aarch64 takes the scalar
 //! path).
 //!
-//! Way of a product: [`Kernels::activate`] (or a norm or gate on its way) quantizes the input once → [`Kernels::products`] splits the rows of all
-//! matrices into chunks → the pool's threads claim chunks → `avx512`, `avx2` or `scalar` computes one chunk for all columns.
+//! Way of a product: [`Kernels::activate`] (or a norm or gate on its way) quantizes the input once → [`Kernels::products`]
+//! splits the rows of all matrices into chunks → the pool's threads claim chunks → `avx512`, `avx2` or `scalar` computes
+//! one chunk for all columns. Way of attention: [`Kernels::attention`] splits heads, tokens and history into tasks →
+//! `attention/segment.rs` computes one, over `vector.rs` in the width that the processor has.
 
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, reason = "what only the SIMD kernels read"))]
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod ahead;
 mod aligned;
 mod attention;
 #[cfg(target_arch = "x86_64")]

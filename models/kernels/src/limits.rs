@@ -18,10 +18,10 @@ pub(crate) const NEAR_GROUP_BYTES_MAX: usize = 24 * 1024;
 pub(crate) const PANEL_COLUMNS_MIN: usize = 5;
 
 /// Groups of rows that AVX2 unpacks at a time where there are several columns.
-pub(crate) const PANEL_GROUPS: usize = 4;
+pub(crate) const PANEL_GROUPS: usize = 2;
 
 /// Blocks of 32 weights of each row that it unpacks at a time; a whole number of every type's blocks.
-pub(crate) const PANEL_BLOCKS: usize = 8;
+pub(crate) const PANEL_BLOCKS: usize = 24;
 
 /// Columns whose activations lie together and whose accumulators stay in L1: one pass over a group of rows.
 pub(crate) const COLUMN_TILE_MAX: usize = 64;

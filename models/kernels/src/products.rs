@@ -6,7 +6,9 @@ use crate::activations::Activations;
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
-use crate::limits::{CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP, ROW_GROUP_MAX};
+use crate::limits::{
+    CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP, ROW_GROUP_MAX,
+};
 use crate::scalar;
 use crate::weights::Matrix;
 

@@ -14,7 +14,8 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, PanelWeights, Weights};
 use crate::activations::{Activations, Tile};
-use crate::limits::{COLUMN_TILE_MAX, NEAR_GROUP_BYTES_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
+use crate::ahead::Ahead;
+use crate::limits::{COLUMN_TILE_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
 use crate::products::RowsOf;
 use crate::weights::WeightType;
 
@@ -174,7 +175,7 @@ fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> __m256 {
     let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: B::Pending::none(), column };
-    let mut ahead = Ahead::of(rows);
+    let mut ahead = Ahead::of_group(rows.at(0, ROW_GROUP * rows.stride), ROW_GROUP * rows.stride);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and of the column. Prefetching never faults.
         unsafe {
@@ -219,33 +220,6 @@ impl<B: Blocks> Late<B> {
     }
 }
 
-/// The bytes that follow a group of rows, asked for while the group is computed: the hardware's own prefetcher would stop
-/// at every page, and sees eight streams where memory has one. Groups that would fill the nearest cache go to the second.
-#[derive(Clone, Copy)]
-struct Ahead {
-    next: *const u8,
-    near: bool,
-}
-
-impl Ahead {
-    #[inline(always)]
-    fn of(rows: EightRows) -> Self {
-        let bytes = ROW_GROUP * rows.stride;
-        Self { next: rows.at(0, bytes), near: bytes <= NEAR_GROUP_BYTES_MAX }
-    }
-
-    /// Asks for the next `bytes`. Prefetching never faults.
-    #[inline(always)]
-    fn advance(&mut self, bytes: usize) {
-        for offset in (0..bytes).step_by(64) {
-            let at = self.next.wrapping_add(offset).cast();
-            // SAFETY: a hint, whatever the address.
-            unsafe { if self.near { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } }
-        }
-        self.next = self.next.wrapping_add(bytes);
-    }
-}
-
 /// Adds the products to `accs`, one for each column, and returns them.
 ///
 /// # Safety
@@ -257,7 +231,7 @@ unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
     blocks: usize,
     mut accs: A,
 ) -> A {
-    let mut ahead = Ahead::of(rows);
+    let mut ahead = Ahead::of_group(rows.at(0, ROW_GROUP * rows.stride), ROW_GROUP * rows.stride);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
         unsafe {

@@ -11,7 +11,8 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
-use crate::limits::{COLUMN_TILE_MAX, NEAR_GROUP_BYTES_MAX, QUANT_BLOCK};
+use crate::ahead::Ahead;
+use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK};
 use crate::products::RowsOf;
 use crate::weights::WeightType;
 
@@ -106,31 +107,6 @@ impl ColumnBlock {
     }
 }
 
-/// The bytes that follow a group of rows, asked for while the group is computed: the hardware's own prefetcher stops
-/// at every page, and sees sixteen streams where memory has one.
-#[derive(Clone, Copy)]
-struct Ahead {
-    next: *const u8,
-    near: bool,
-}
-
-impl Ahead {
-    fn of(rows: SixteenRows) -> Self {
-        Self { next: rows.end(), near: rows.bytes() <= NEAR_GROUP_BYTES_MAX }
-    }
-
-    /// Asks for the next `bytes`. Prefetching never faults.
-    #[inline(always)]
-    fn advance(&mut self, bytes: usize) {
-        for offset in (0..bytes).step_by(64) {
-            let at = self.next.wrapping_add(offset).cast();
-            // SAFETY: a hint, whatever the address.
-            unsafe { if self.near { _mm_prefetch::<_MM_HINT_T0>(at) } else { _mm_prefetch::<_MM_HINT_T1>(at) } }
-        }
-        self.next = self.next.wrapping_add(bytes);
-    }
-}
-
 /// Adds to `accs` the products of sixteen rows with as many columns: an array of few stays in registers.
 ///
 /// # Safety
@@ -143,7 +119,7 @@ unsafe fn multiply<B: Blocks, A: AsMut<[__m512]>>(
     blocks: usize,
     mut accs: A,
 ) -> A {
-    let mut ahead = Ahead::of(rows);
+    let mut ahead = Ahead::of_group(rows.end(), rows.bytes());
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and column.
         unsafe {
