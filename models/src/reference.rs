@@ -1,8 +1,8 @@
 //! The reference executor: candle's plain ops over weights that candle itself unpacks, where it knows their type.
 //!
 //! It reads the same plan as [`crate::executor`] and shares nothing else with it: no kernel, no cache, no rounding of
-//! activations but of keys and values, which are kept as halves wherever they are kept. It computes a whole sequence at once and copies every weight that it touches; it is the oracle of tests
-//! and a peer in benchmarks, not a way to serve.
+//! activations but of keys and values, which are halves wherever they are kept. It computes a whole sequence at once and
+//! copies every weight that it touches; it is the oracle of tests and a peer in benchmarks, not a way to serve.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;

@@ -6,7 +6,7 @@
 //! result.
 
 mod segment;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
 mod tests;
 
 use std::num::NonZeroUsize;
@@ -14,6 +14,7 @@ use std::ops::Range;
 
 use self::segment::Work;
 use crate::aligned::Shared;
+use crate::denormals::Flushed;
 use crate::entry::Kernels;
 use crate::isa::Isa;
 use crate::kv::KvCache;
@@ -34,7 +35,7 @@ pub struct AttentionCall<'a> {
     pub first_position: usize,
     /// How many positions a token sees, the last of them its own; `None` for all.
     pub window: Option<NonZeroUsize>,
-    /// Factor of the scores, above zero: usually 1 / √head_dim.
+    /// Factor of the scores, usually 1 / √head_dim.
     pub scale: f32,
     /// Output \[tokens, heads × head_dim\].
     pub out: &'a mut [f32],
@@ -120,7 +121,7 @@ impl Kernels {
     ///
     /// # Panics
     /// When the heads are no multiple of the KV heads, `q` is not whole tokens or as long as `out`, there is no such
-    /// layer, the scale is not above zero, or the cache has no room for the last token's position.
+    /// layer, or the cache has no room for the last token's position.
     ///
     /// Source: the streaming softmax is arXiv:1805.02867's.
     pub fn attention(&self, call: AttentionCall<'_>) {
@@ -130,7 +131,6 @@ impl Kernels {
         let tokens = crate::activations::whole_rows(q, heads * shape.head_dim);
         assert_eq!(q.len(), out.len(), "queries and their outputs");
         assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
-        assert!(scale > 0.0, "a scale of {scale}");
         assert!(first_position + tokens <= kv.capacity(), "positions beyond room for {}", kv.capacity());
         let queries = Queries { q, kv, layer, heads, first_position, window, scale };
         match self.isa() {
@@ -209,6 +209,8 @@ impl Kernels {
                 compute(isa, &queries, &rows, (segment, work));
             }
         });
+        // As in a call, so that the result is the same whether parts are merged in one or here.
+        let _flushed = Flushed::new();
         for task in 0..tasks {
             let (rows, merged) = (rows(task), part(task, 0));
             let segments = queries.segments(&rows).len();

@@ -5,7 +5,7 @@
 //! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
-//! what llama.cpp keeps too. What is beyond 65,504 becomes infinite, and so reaches the output as a NaN.
+//! what llama.cpp keeps too. Numbers from 65,520 on become infinite.
 
 use crate::aligned::{AlignedBuffer, Shared};
 use crate::entry::Kernels;

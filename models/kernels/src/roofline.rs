@@ -157,6 +157,7 @@ mod avx2 {
     /// `bytes` are whole steps.
     #[target_feature(enable = "avx2,fma,f16c")]
     pub(super) fn sum(bytes: &[u8]) -> u64 {
+        assert!(bytes.len().is_multiple_of(PART_STEP_BYTES), "whole steps");
         let mut sums = [_mm256_setzero_si256(); STREAMS];
         let stream = bytes.len() / STREAMS;
         for at in (0..stream).step_by(32) {
@@ -206,6 +207,7 @@ mod avx512 {
     /// `bytes` are whole steps.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(super) fn sum(bytes: &[u8]) -> u64 {
+        assert!(bytes.len().is_multiple_of(PART_STEP_BYTES), "whole steps");
         let mut sums = [_mm512_setzero_si512(); STREAMS];
         let stream = bytes.len() / STREAMS;
         for at in (0..stream).step_by(64) {

@@ -27,9 +27,6 @@ pub(crate) trait Vector: Copy {
     /// Floats to memory.
     unsafe fn store(self, to: *mut f32);
 
-    /// To memory as the nearest halves, ties to even.
-    unsafe fn store_halves(self, to: *mut u16);
-
     /// `self` + `other`.
     unsafe fn add(self, other: Self) -> Self;
 
@@ -87,7 +84,7 @@ pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
     use crate::isa::Isa;

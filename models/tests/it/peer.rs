@@ -13,7 +13,8 @@ use crate::support::{executor, log_softmax, logits, written};
 /// Where weights are quantized both engines round activations to 8 bits, in blocks and with scales of their own.
 /// llama.cpp's are coarser beside blocks of 256: one for as many. Beside halves and brain floats it rounds activations
 /// to the same. Its GELU looks its value up by a half-precision number. Ours keeps keys and values as halves, which the
-/// goldens do not; the reference executor does, and is held to a tenth of this bound.
+/// goldens do not; the reference executor does, and is held to a tenth of this bound beside weights that
+/// are floats.
 fn bounds(name: &str) -> (f64, f64) {
     match name {
         "llama-q3_k" | "llama-q5_k" => (0.04, 0.2),

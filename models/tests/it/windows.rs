@@ -27,7 +27,8 @@ fn one_layer_sees_its_window_and_nothing_before() {
         let tokens = &prompt[end.saturating_sub(WINDOW)..end];
         let alone = log_softmax(logits(&mut executor, &whole, tokens, 20).last().unwrap());
         let apart = log_softmax(&all[end - 1]).iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart < 1e-4, "{apart} at {end}");
+        // Keys that were turned by other angles are rounded to other halves.
+        assert!(apart < 2e-3, "{apart} at {end}");
         let narrower = log_softmax(logits(&mut executor, &whole, &tokens[1..], 20).last().unwrap());
         let apart = log_softmax(&all[end - 1]).iter().zip(&narrower).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart > 1e-2, "the window's first token counts, {apart} at {end}");

@@ -5,7 +5,8 @@
 //! additions, so a row's result does not depend on the rows beside it. Between the two, each row's scores of the
 //! whole segment become exponentials at once.
 //!
-//! Few rows read the halves of the cache as they go; many have a block widened to floats for all of them.
+//! Few rows read the halves of the cache as they go; many have a block widened to floats for all of them. A position
+//! that a row does not see counts zero times: a value there that is no number spoils the rows of its task all the same.
 
 use super::{PARTIAL_VALUES, Queries, Rows, partial_stride};
 use crate::limits::WIDENED_ROWS_MIN;
@@ -111,13 +112,16 @@ unsafe fn weigh<V: Vector>(scores: &mut [f32], scale: f32, partial: &mut [f32]) 
     debug_assert!(scores.len().is_multiple_of(V::LANES));
     // SAFETY: by contract; the chunks are whole vectors.
     unsafe {
-        let lowest = V::splat(f32::NEG_INFINITY);
-        let greatest = scores.chunks_exact(V::LANES).fold(lowest, |max, x| V::load(x.as_ptr()).max(max));
-        // A scale is above zero, so the greatest score stays the greatest.
-        let max = greatest.greatest() * scale;
-        let (scale, negative_max, mut sum) = (V::splat(scale), V::splat(-max), V::splat(0.0));
+        let scale = V::splat(scale);
+        let mut greatest = V::splat(f32::NEG_INFINITY);
+        for scores in scores.chunks_exact(V::LANES) {
+            greatest = V::load(scores.as_ptr()).mul(scale).max(greatest);
+        }
+        let max = greatest.greatest();
+        let (negative_max, mut sum) = (V::splat(-max), V::splat(0.0));
         for scores in scores.chunks_exact_mut(V::LANES) {
-            let e = exp(V::load(scores.as_ptr()).mul_add(scale, negative_max));
+            // Rounded as above, so that the greatest becomes exactly zero.
+            let e = exp(V::load(scores.as_ptr()).mul(scale).add(negative_max));
             sum = sum.add(e);
             e.store(scores.as_mut_ptr());
         }
@@ -159,13 +163,13 @@ struct Halves<'a> {
 /// What a loop asks for while it reads something else: blocks lie far apart, and the hardware's prefetcher would begin
 /// anew in each.
 #[derive(Clone, Copy)]
-struct Ahead {
+struct Upcoming {
     at: *const u16,
     /// Halves to go on by at every step.
     step: usize,
 }
 
-impl Ahead {
+impl Upcoming {
     /// Halves of a cache line.
     const LINE: usize = 64 / size_of::<u16>();
 
@@ -234,7 +238,7 @@ unsafe fn products<'a, V: Vector>(
     // SAFETY: by contract; strides are whole vectors.
     unsafe {
         if count < WIDENED_ROWS_MIN {
-            let mut ahead = Some(Ahead::of(matrix.next, depth));
+            let mut ahead = Some(Upcoming::of(matrix.next, depth));
             return all_rows::<V, u16>(count, row, (halves, matrix.stride, &mut ahead), &mut sums);
         }
         let widened = &mut widened[..halves.len()];
@@ -251,7 +255,7 @@ unsafe fn products<'a, V: Vector>(
 unsafe fn all_rows<'a, V: Vector, E: Element>(
     count: usize,
     row: &impl Fn(usize) -> &'a [f32],
-    (matrix, stride, ahead): (&[E], usize, &mut Option<Ahead>),
+    (matrix, stride, ahead): (&[E], usize, &mut Option<Upcoming>),
     sums: &mut Sums<'_>,
 ) {
     let mut done = 0;
@@ -259,8 +263,8 @@ unsafe fn all_rows<'a, V: Vector, E: Element>(
         let (left, from) = (count - done, done);
         let matrix = (matrix, stride, &mut *ahead);
         let mut sums = Sums { out: &mut sums.out[from * sums.stride..], ..*sums };
-        // SAFETY: by contract. Three rows × four vectors of sums make the best use of sixteen registers; a rest of
-        // four, of seven or eight, is done in fours.
+        // SAFETY: by contract. Three rows × four vectors of sums make the best use of sixteen registers; rests of
+        // four, seven and eight begin with four.
         done += unsafe {
             match left {
                 1 => some_rows::<V, E, 1>([row(from)], matrix, &mut sums),
@@ -282,14 +286,15 @@ unsafe fn all_rows<'a, V: Vector, E: Element>(
 #[inline(always)]
 unsafe fn some_rows<V: Vector, E: Element, const M: usize>(
     rows: [&[f32]; M],
-    (matrix, stride, ahead): (&[E], usize, &mut Option<Ahead>),
+    (matrix, stride, ahead): (&[E], usize, &mut Option<Upcoming>),
     sums: &mut Sums<'_>,
 ) -> usize {
     let (depth, width) = (rows[0].len(), sums.width);
     assert!(rows.iter().all(|row| row.len() == depth), "rows of one length");
     assert!(depth == 0 || (depth - 1) * stride + width <= matrix.len(), "a row of the matrix for each");
     assert!((M - 1) * sums.stride + width <= sums.out.len() && width.is_multiple_of(V::LANES), "room for the sums");
-    let out: [*mut f32; M] = std::array::from_fn(|m| sums.out[m * sums.stride..].as_mut_ptr());
+    let (base, out_stride) = (sums.out.as_mut_ptr(), sums.stride);
+    let out: [*mut f32; M] = std::array::from_fn(|m| base.wrapping_add(m * out_stride));
     let rows = rows.map(<[f32]>::as_ptr);
     let mut n = 0;
     // SAFETY: all within the slices, as asserted; by contract.

@@ -9,7 +9,7 @@ use crate::entry::Kernels;
 use crate::isa::Isa;
 use crate::kv::{KvCache, KvShape};
 use crate::scalar;
-use crate::scalar::halves::{float_to_half, half_to_float};
+use crate::scalar::halves::half_to_float;
 use crate::vector::Vector;
 
 #[derive(Clone, Copy)]
@@ -44,11 +44,6 @@ impl Vector for Plain {
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: as above.
         unsafe { to.cast::<[f32; 16]>().write_unaligned(self.0) }
-    }
-
-    unsafe fn store_halves(self, to: *mut u16) {
-        // SAFETY: as above.
-        unsafe { to.cast::<[u16; 16]>().write_unaligned(self.0.map(float_to_half)) }
     }
 
     unsafe fn add(self, other: Self) -> Self {

@@ -1,8 +1,8 @@
 //! Floats as halves.
 
-use super::vector::F32x8;
+use std::arch::x86_64::*;
+
 use crate::scalar;
-use crate::vector::Vector;
 
 /// Stores floats as the nearest halves in `to`, which is as long.
 ///
@@ -11,12 +11,15 @@ use crate::vector::Vector;
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn narrow(from: &[f32], to: &mut [u16]) {
     assert_eq!(from.len(), to.len(), "as many halves as floats");
-    let whole = from.len() / F32x8::LANES * F32x8::LANES;
-    for start in (0..whole).step_by(F32x8::LANES) {
-        // SAFETY: a whole vector is left of both.
-        unsafe { F32x8::load(from.as_ptr().add(start)).store_halves(to.as_mut_ptr().add(start)) };
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<8>(), to.as_chunks_mut::<8>());
+    for (from, to) in from.iter().zip(to) {
+        // SAFETY: eight elements of each.
+        unsafe {
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(from.as_ptr()));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), halves);
+        }
     }
-    for (from, to) in from[whole..].iter().zip(&mut to[whole..]) {
+    for (from, to) in from_rest.iter().zip(to_rest) {
         *to = scalar::halves::float_to_half(*from);
     }
 }

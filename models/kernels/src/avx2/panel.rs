@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 
 use super::blocks::Blocks;
 use super::lanes::EightRows;
-use super::products::RowGroup;
+use super::products::{RowGroup, floats_of};
 use super::weights::{ColumnBlock, PanelWeights};
 use crate::activations::Tile;
 use crate::limits::{COLUMN_TILE_MAX, PANEL_BLOCKS, PANEL_GROUPS, ROW_GROUP};
@@ -34,6 +34,7 @@ pub(super) unsafe fn multiply<B: Blocks>(part: &RowsOf<'_>, tile: Tile, columns:
 where
     B::Run: PanelWeights,
 {
+    const { assert!(PANEL_BLOCKS.is_multiple_of(B::PARTS * B::RUNS), "whole blocks of every type") };
     let mut panel = [const { [const { MaybeUninit::uninit() }; PANEL_BLOCKS] }; PANEL_GROUPS];
     let mut groups = RowGroup::all(part).peekable();
     while groups.peek().is_some() {
@@ -52,10 +53,7 @@ where
         }
         for (column, sums) in sums[..tile.columns].iter().enumerate() {
             for (group, sums) in of_panel.iter().flatten().zip(sums) {
-                let mut floats = [0.0; ROW_GROUP];
-                // SAFETY: eight floats.
-                unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), *sums) };
-                group.store(part, tile.first + column, &floats);
+                group.store(part, tile.first + column, &floats_of(*sums));
             }
         }
     }

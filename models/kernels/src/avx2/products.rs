@@ -163,7 +163,7 @@ impl ColumnBlock {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
+pub(super) fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
     let mut floats = [0.0; ROW_GROUP];
     // SAFETY: eight floats.
     unsafe { _mm256_storeu_ps(floats.as_mut_ptr(), v) };

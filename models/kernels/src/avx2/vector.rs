@@ -45,12 +45,6 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
-    unsafe fn store_halves(self, to: *mut u16) {
-        // SAFETY: as above.
-        unsafe { _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm256_add_ps(self.0, other.0) })

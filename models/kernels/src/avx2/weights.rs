@@ -191,7 +191,7 @@ impl PanelWeights for Unsigned<8> {
     }
 }
 
-/// Has all vectors in registers at this point, and all loads that come later in the text after it. Without it the
+/// Has each vector in a register here, in turn, and all loads that come later in the text after it. Without it the
 /// compiler has the products of all steps of an unrolled loop under way at once, far more than there are registers, and
 /// spends the time on moving them to the stack and back.
 #[target_feature(enable = "avx2,fma,f16c")]

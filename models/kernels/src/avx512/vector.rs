@@ -44,12 +44,6 @@ impl Vector for F32x16 {
     }
 
     #[inline(always)]
-    unsafe fn store_halves(self, to: *mut u16) {
-        // SAFETY: as above.
-        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
-    }
-
-    #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_add_ps(self.0, other.0) })

@@ -131,25 +131,39 @@ fn it_is_close_to_the_exact_one() {
 #[test]
 fn keys_and_values_are_kept_as_the_nearest_halves() {
     let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 20, block_positions: 8 };
-    for kernels in every_isa(1) {
+    let attend = |kernels: &Kernels, k: &[f32], v: &[f32]| {
         let mut cache = KvCache::new(shape);
         cache.push_block();
-        // One position: its value is the answer. 1 + 2⁻¹¹ lies between two halves, and the even one is 1.
-        let v: Vec<f32> = (0..20).map(|i| [1.0 + 1.0 / 2048.0, -3.000_5, 1e-7, 65_504.0][i % 4]).collect();
-        kernels.kv_write(&mut cache, 0, 0, &[1.0; 20], &v);
+        kernels.kv_write(&mut cache, 0, 0, k, v);
         let (q, mut out) = (vec![0.5; 20], vec![0.0; 20]);
         kernels.attention(AttentionCall {
             q: &q,
             kv: &cache,
             layer: 0,
             heads: 1,
-            first_position: 0,
+            first_position: k.len() / 20 - 1,
             window: None,
             scale: 0.1,
             out: &mut out,
         });
-        let halves = [1.0, -3.0, 1.192_092_9e-7, 65_504.0];
-        assert!(out.iter().enumerate().all(|(i, out)| *out == halves[i % 4]), "{:?} {out:?}", kernels.isa());
+        out
+    };
+    // 1 + 2⁻¹¹ lies between two halves, and the even one is 1.
+    let (floats, halves) = ([1.0 + 1.0 / 2048.0, -3.000_5, 1e-7, 65_504.0], [1.0, -3.0, 1.192_092_9e-7, 65_504.0]);
+    let of = |numbers: [f32; 4], len: usize| (0..len).map(|i| numbers[i % 4]).collect::<Vec<f32>>();
+    for kernels in every_isa(1) {
+        // One position: its value is the answer.
+        assert_eq!(attend(&kernels, &[1.0; 20], &of(floats, 20)), of(halves, 20), "{}", kernels.isa());
+        // Two: how much each counts is a matter of the keys, of which those of 1.000,5 and of 1 are alike.
+        let keys = |first: f32| [vec![first; 20], vec![1.25; 20]].concat();
+        let values =
+            of([1.0, 2.0, 3.0, 4.0], 40).iter().enumerate().map(|(i, v)| v * (i / 20) as f32).collect::<Vec<_>>();
+        assert_eq!(
+            attend(&kernels, &keys(floats[0]), &values),
+            attend(&kernels, &keys(halves[0]), &values),
+            "{}",
+            kernels.isa()
+        );
     }
 }
 

@@ -98,12 +98,13 @@ fn inputs(seeded: &mut Seeded, columns: usize, width: usize) -> Vec<f32> {
 fn extreme_quants_do_not_saturate() {
     for ty in WeightType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
         for fill in [0x00, 0xff, 0x7f, 0x80, 0x0f, 0xf0] {
-            for x in [1.0, -1.0] {
+            // Few columns, and so many that AVX2 takes panels.
+            for (x, columns) in [(1.0, 2), (-1.0, 2), (1.0, 6), (-1.0, 6)] {
                 let mut block = vec![fill; ty.block_bytes()];
                 halves(ty).iter().for_each(|&at| block[at..at + 2].copy_from_slice(&[0x00, 0x3c]));
                 let bytes = block.repeat(8);
                 let weights = matrix(ty, 8, ty.block_len(), &bytes);
-                let x = vec![x; ty.block_len() * 2];
+                let x = vec![x; ty.block_len() * columns];
                 for kernels in every_isa(1) {
                     let out = product(&kernels, weights, &x);
                     for (out, (sum, ..)) in out.iter().zip(exact(weights, &x)) {
@@ -122,7 +123,7 @@ fn a_column_alone_is_the_same_as_in_any_batch() {
     let mut seeded = Seeded(2);
     for ty in WeightType::ALL {
         // Not a whole number of groups, nor of what is unpacked at a time.
-        let (rows, width) = (27, 1024);
+        let (rows, width) = (35, 1024);
         let bytes = seeded.weights(ty, rows, width);
         let weights = matrix(ty, rows, width, &bytes);
         let x = inputs(&mut seeded, 70, width);
@@ -143,7 +144,7 @@ fn same(a: &[f32], b: &[f32]) -> bool {
 #[test]
 fn a_product_can_be_added_to_what_is_there() {
     let mut seeded = Seeded(5);
-    let (rows, width, columns) = (67, 256, 3);
+    let (rows, width, columns) = (67, 256, 6);
     let bytes = seeded.weights(WeightType::Q4K, rows, width);
     let weights = matrix(WeightType::Q4K, rows, width, &bytes);
     let (x, before) = (seeded.floats(columns * width), seeded.floats(columns * rows));
@@ -217,13 +218,15 @@ fn what_is_not_finite_stays_so() {
         let bytes = vec![0x11; 9 * 256 / ty.block_len() * ty.block_bytes()];
         let weights = matrix(ty, 9, 256, &bytes);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for place in [0, 100, 255] {
-                let mut x = seeded.floats(2 * 256);
+            for (place, columns) in [(0, 2), (100, 6), (255, 6)] {
+                let mut x = seeded.floats(columns * 256);
                 x[256 + place] = bad;
                 for kernels in every_isa(1) {
                     let out = product(&kernels, weights, &x);
-                    assert!(out[..9].iter().all(|x| x.is_finite()), "{ty:?}: the neighbour is unharmed");
-                    assert!(out[9..].iter().all(|x| !x.is_finite()), "{:?} {ty:?} {bad} {out:?}", kernels.isa());
+                    for (column, out) in out.chunks_exact(9).enumerate() {
+                        let as_expected = out.iter().all(|x| x.is_finite() == (column != 1));
+                        assert!(as_expected, "{:?} {ty:?} {bad}, column {column}: {out:?}", kernels.isa());
+                    }
                 }
             }
         }
