@@ -13,7 +13,7 @@ use crate::support::{executor, log_softmax, logits, written};
 /// Where weights are quantized both engines round activations to 8 bits, in blocks and with scales of their own.
 /// llama.cpp's are coarser beside blocks of 256: one for as many. Beside halves and brain floats it rounds activations
 /// to the same. Its GELU looks its value up by a half-precision number. Ours keeps keys and values as halves, which the
-/// goldens do not; the reference executor does, and is held to a tenth of this bound beside weights that
+/// goldens do not; the reference executor does, and is held to a sixth of this bound beside weights that
 /// are floats.
 fn bounds(name: &str) -> (f64, f64) {
     match name {
@@ -22,7 +22,7 @@ fn bounds(name: &str) -> (f64, f64) {
         "llama-f16" => (1e-3, 5e-3),
         "llama-bf16" => (1e-2, 4e-2),
         _ if name.starts_with("gemma3") => (1e-3, 5e-3),
-        _ => (1e-3, 4e-3),
+        _ => (6e-4, 2.2e-3),
     }
 }
 
