@@ -135,7 +135,7 @@ impl Kernels {
         let queries = Queries { q, kv, layer, heads, first_position, window, scale };
         match self.isa() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => self.grouped(queries, tokens, &Shared::new(out)),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => self.grouped(queries, tokens, &Shared::new(out)),
             _ => self.one_by_one(queries, tokens, &Shared::new(out)),
         }
     }

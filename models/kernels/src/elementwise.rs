@@ -31,7 +31,9 @@ impl RmsNorm<'_> {
         match isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels::new` made sure of the instruction set.
-            Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm(x, self.gain, self.epsilon, out) },
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
+                crate::avx2::elementwise::rms_norm(x, self.gain, self.epsilon, out)
+            },
             _ => scalar::elementwise::rms_norm(x, self.gain, self.epsilon, out),
         }
     }
@@ -43,10 +45,14 @@ impl Gate {
         match (isa, self) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels::new` made sure of the instruction set.
-            (Isa::Avx2 | Isa::Avx512, Self::Silu) => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
+            (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, Self::Silu) => unsafe {
+                crate::avx2::elementwise::silu_mul(gate, up, out)
+            },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            (Isa::Avx2 | Isa::Avx512, Self::GeluTanh) => unsafe { crate::avx2::elementwise::gelu_mul(gate, up, out) },
+            (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, Self::GeluTanh) => unsafe {
+                crate::avx2::elementwise::gelu_mul(gate, up, out)
+            },
             (_, Self::Silu) => scalar::elementwise::silu_mul(gate, up, out),
             (_, Self::GeluTanh) => scalar::elementwise::gelu_mul(gate, up, out),
         }
@@ -74,7 +80,9 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon) },
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
+                    crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon)
+                },
                 _ => scalar::elementwise::rms_norm_in_place(x, gain, epsilon),
             }
         });

@@ -9,7 +9,9 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C together.
     Avx2,
-    /// The same with AVX-512 F, BW, VL and VNNI together, for products and attention.
+    /// AVX2's with AVX-VNNI, for products with several columns.
+    AvxVnni,
+    /// AVX2's with AVX-512 F, BW, VL and VNNI together, for products and attention.
     Avx512,
 }
 
@@ -24,7 +26,7 @@ pub enum IsaError {
 
 impl Isa {
     /// Every instruction set that this crate knows, slowest first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::AvxVnni, Self::Avx512];
 
     /// The fastest one that this processor has.
     #[must_use]
@@ -48,6 +50,7 @@ impl Isa {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
         }
     }
@@ -62,6 +65,8 @@ impl Isa {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
             }
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => Self::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 Self::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -70,7 +75,7 @@ impl Isa {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            Self::Avx2 | Self::AvxVnni | Self::Avx512 => false,
         }
     }
 }

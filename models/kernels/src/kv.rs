@@ -198,7 +198,7 @@ fn narrow(isa: Isa, from: &[f32], to: &mut [u16]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Kernels::new` made sure of the instruction set.
-        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::halves::narrow(from, to) },
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::halves::narrow(from, to) },
         _ => from.iter().zip(to).for_each(|(from, to)| *to = scalar::halves::float_to_half(*from)),
     }
 }

@@ -10,7 +10,7 @@ pub fn softmax_in_place(x: &mut [f32]) {
     match Isa::detect() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: just detected.
-        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::softmax(x) },
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::elementwise::softmax(x) },
         _ => scalar::elementwise::softmax(x),
     }
 }
@@ -24,7 +24,7 @@ pub fn log_softmax_at(logits: &[f32], index: usize) -> f32 {
     let (max, sum) = match Isa::detect() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: just detected.
-        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::greatest_and_exp_sum(logits) },
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::elementwise::greatest_and_exp_sum(logits) },
         _ => scalar::elementwise::greatest_and_exp_sum(logits),
     };
     logits[index] - max - sum.ln()

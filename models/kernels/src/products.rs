@@ -126,6 +126,9 @@ fn compute(isa: Isa, part: &RowsOf<'_>) {
         Isa::Avx2 => unsafe { crate::avx2::products::compute(part) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
+        Isa::AvxVnni => unsafe { crate::avx2::products::compute_with_vnni(part) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx512 => unsafe { crate::avx512::products::compute(part) },
         _ => scalar::products::compute(part),
     }

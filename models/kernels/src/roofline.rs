@@ -14,6 +14,8 @@ use std::hint::black_box;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx2::dots::{Dot, Vnni};
 use crate::entry::Kernels;
 use crate::isa::Isa;
 
@@ -55,13 +57,16 @@ pub fn read(kernels: &Kernels, bytes: &[u8], passes: usize) -> u64 {
 pub fn multiply_int8(kernels: &Kernels, operations: u64) -> u64 {
     let isa = kernels.isa();
     let step_operations = match isa {
-        Isa::Scalar | Isa::Avx2 => 2 * 32 * CHAINS,
+        Isa::Scalar | Isa::Avx2 | Isa::AvxVnni => 2 * 32 * CHAINS,
         Isa::Avx512 => 2 * 64 * CHAINS,
     };
     in_claims(kernels, operations, step_operations, &|steps| match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Kernels::new` made sure of the instruction set.
         Isa::Avx512 => unsafe { avx512::int8(steps) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Isa::AvxVnni => unsafe { avx2::int8_by_fours::<Vnni>(steps) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 => unsafe { avx2::int8(steps) },
@@ -73,7 +78,7 @@ pub fn multiply_int8(kernels: &Kernels, operations: u64) -> u64 {
 pub fn multiply_f32(kernels: &Kernels, operations: u64) -> u64 {
     let isa = kernels.isa();
     let step_operations = match isa {
-        Isa::Scalar | Isa::Avx2 => 2 * 8 * CHAINS,
+        Isa::Scalar | Isa::Avx2 | Isa::AvxVnni => 2 * 8 * CHAINS,
         Isa::Avx512 => 2 * 16 * CHAINS,
     };
     in_claims(kernels, operations, step_operations, &|steps| match isa {
@@ -82,7 +87,7 @@ pub fn multiply_f32(kernels: &Kernels, operations: u64) -> u64 {
         Isa::Avx512 => unsafe { avx512::f32(steps) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { avx2::f32(steps) },
+        Isa::Avx2 | Isa::AvxVnni => unsafe { avx2::f32(steps) },
         _ => plain::f32(steps),
     })
 }
@@ -105,7 +110,7 @@ fn sum_of_words(isa: Isa, bytes: &[u8]) -> u64 {
         Isa::Avx512 => unsafe { avx512::sum(steps) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { avx2::sum(steps) },
+        Isa::Avx2 | Isa::AvxVnni => unsafe { avx2::sum(steps) },
         _ => plain::sum(steps),
     };
     sum.wrapping_add(plain::sum(rest))
@@ -180,6 +185,23 @@ mod avx2 {
         for _ in steps {
             for sum in &mut sums {
                 *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, *sum), ones));
+            }
+        }
+        black_box(sums);
+    }
+
+    /// Four products a lane.
+    ///
+    /// # Safety
+    /// The processor has the instructions of `D`.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn int8_by_fours<D: Dot>(steps: Range<u64>) {
+        let (weights, values) = black_box((_mm256_set1_epi8(3), _mm256_set1_epi8(5)));
+        let mut sums = [black_box(_mm256_set1_epi32(1)); CHAINS];
+        for _ in steps {
+            for sum in &mut sums {
+                // SAFETY: by contract.
+                *sum = unsafe { D::dot(*sum, weights, values) };
             }
         }
         black_box(sums);

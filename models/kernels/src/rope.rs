@@ -126,7 +126,7 @@ impl Kernels {
                     match (isa, table.style) {
                         #[cfg(target_arch = "x86_64")]
                         // SAFETY: `Kernels::new` made sure of the instruction set.
-                        (Isa::Avx2 | Isa::Avx512, style) => unsafe {
+                        (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, style) => unsafe {
                             crate::avx2::elementwise::rotate(rotated, cosines, sines, style)
                         },
                         (_, style) => scalar::elementwise::rotate(rotated, cosines, sines, style),

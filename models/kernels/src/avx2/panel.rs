@@ -9,6 +9,7 @@ use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
 use super::blocks::Blocks;
+use super::dots::Multiply;
 use super::lanes::EightRows;
 use super::products::{RowGroup, floats_of};
 use super::weights::{ColumnBlock, PanelWeights};
@@ -28,9 +29,10 @@ type ColumnSums = [__m256; PANEL_GROUPS];
 /// Computes the part's rows for the columns of `tile`, whose first block is at `columns`.
 ///
 /// # Safety
-/// The rows are whole blocks of `B`, and as wide as the columns. The processor has AVX2, FMA and F16C.
+/// The rows are whole blocks of `B`, and as wide as the columns. The processor has AVX2, FMA and F16C, and the instructions
+/// of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn multiply<B: Blocks>(part: &RowsOf<'_>, tile: Tile, columns: ColumnBlock)
+pub(super) unsafe fn multiply<B: Blocks, M: Multiply>(part: &RowsOf<'_>, tile: Tile, columns: ColumnBlock)
 where
     B::Run: PanelWeights,
 {
@@ -49,7 +51,7 @@ where
             }
             let columns = columns.right(first * tile.columns);
             // SAFETY: `blocks` runs of `count` groups were written, and as many blocks of each column are left.
-            unsafe { all_columns::<B>(&panel[..count], blocks, (columns, tile.columns), &mut sums) };
+            unsafe { all_columns::<B, M>(&panel[..count], blocks, (columns, tile.columns), &mut sums) };
         }
         for (column, sums) in sums[..tile.columns].iter().enumerate() {
             for (group, sums) in of_panel.iter().flatten().zip(sums) {
@@ -104,9 +106,9 @@ fn prefetch(rows: EightRows, bytes: usize) {
 ///
 /// # Safety
 /// The panel holds `blocks` runs of each group, and as many blocks of each column lie from `columns` on. The processor
-/// has AVX2, FMA and F16C.
+/// has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn all_columns<B: Blocks>(
+unsafe fn all_columns<B: Blocks, M: Multiply>(
     panel: &[Runs<B>],
     blocks: usize,
     (columns, count): (ColumnBlock, usize),
@@ -121,10 +123,10 @@ unsafe fn all_columns<B: Blocks>(
         // SAFETY: by contract.
         unsafe {
             match left {
-                1 => all_groups::<B, 1>(panel, blocks, (columns, count), sums),
-                2 => all_groups::<B, 2>(panel, blocks, (columns, count), sums),
-                3 => all_groups::<B, 3>(panel, blocks, (columns, count), sums),
-                _ => all_groups::<B, 4>(panel, blocks, (columns, count), sums),
+                1 => all_groups::<B, M, 1>(panel, blocks, (columns, count), sums),
+                2 => all_groups::<B, M, 2>(panel, blocks, (columns, count), sums),
+                3 => all_groups::<B, M, 3>(panel, blocks, (columns, count), sums),
+                _ => all_groups::<B, M, 4>(panel, blocks, (columns, count), sums),
             }
         }
         done += left;
@@ -134,7 +136,7 @@ unsafe fn all_columns<B: Blocks>(
 /// # Safety
 /// As [`all_columns`]; a block of a column is `stride` after that before.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn all_groups<B: Blocks, const C: usize>(
+unsafe fn all_groups<B: Blocks, M: Multiply, const C: usize>(
     panel: &[Runs<B>],
     blocks: usize,
     (columns, stride): (ColumnBlock, usize),
@@ -158,13 +160,13 @@ unsafe fn all_groups<B: Blocks, const C: usize>(
                 let mut tile: [[__m256; 2]; C] = std::array::from_fn(|c| [sums[c][group], sums[c][group + 1]]);
                 for block in 0..blocks {
                     let rows = [run(group, block), run(group + 1, block)];
-                    B::Run::accumulate_tile(rows, columns.right(block * stride), &mut tile);
+                    M::accumulate_tile(rows, columns.right(block * stride), &mut tile);
                 }
                 (0..C).for_each(|c| [sums[c][group], sums[c][group + 1]] = tile[c]);
             } else {
                 let mut tile: [[__m256; 1]; C] = std::array::from_fn(|c| [sums[c][group]]);
                 for block in 0..blocks {
-                    B::Run::accumulate_tile([run(group, block)], columns.right(block * stride), &mut tile);
+                    M::accumulate_tile([run(group, block)], columns.right(block * stride), &mut tile);
                 }
                 (0..C).for_each(|c| [sums[c][group]] = tile[c]);
             }

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
+use super::dots::{Fours, Multiply, Pairs, Vnni};
 use super::fives::{Q5_0, Q5_1};
 use super::floats::{self, BF16, F16, F32};
 use super::lanes::EightRows;
@@ -23,26 +24,44 @@ use crate::weights::WeightType;
 ///
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
-#[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
+    // SAFETY: by contract.
+    unsafe { compute_by::<Pairs>(part) }
+}
+
+/// The same with AVX-VNNI.
+///
+/// # Safety
+/// The processor has AVX2, FMA, F16C and AVX-VNNI.
+pub(crate) unsafe fn compute_with_vnni(part: &RowsOf<'_>) {
+    // SAFETY: by contract.
+    unsafe { compute_by::<Fours<Vnni>>(part) }
+}
+
+/// Computes the part's rows for all columns, many of them by the instructions of `M`.
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C, and the instructions of `M`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn compute_by<M: Multiply>(part: &RowsOf<'_>) {
     // SAFETY: the processor's features are this function's contract; the type is the matrix's own.
     unsafe {
         match part.weights.ty() {
             WeightType::F32 => floats::compute::<F32>(part),
             WeightType::F16 => floats::compute::<F16>(part),
             WeightType::BF16 => floats::compute::<BF16>(part),
-            WeightType::Q4_0 => by_panels::<Q4_0>(part),
-            WeightType::Q4_1 => by_panels::<Q4_1>(part),
-            WeightType::Q5_0 => quantized::<Q5_0>(part),
-            WeightType::Q5_1 => quantized::<Q5_1>(part),
-            WeightType::Q8_0 => quantized::<Q8_0>(part),
-            WeightType::Q2K => quantized::<Q2K>(part),
-            WeightType::Q3K => quantized::<Q3K>(part),
-            WeightType::Q4K => by_panels::<Q4K>(part),
-            WeightType::Q5K => quantized::<Q5K>(part),
-            WeightType::Q6K => quantized::<Q6K>(part),
-            WeightType::IQ4NL => quantized::<Iq4Nl>(part),
-            WeightType::IQ4XS => quantized::<Iq4Xs>(part),
+            WeightType::Q4_0 => by_panels::<Q4_0, M>(part),
+            WeightType::Q4_1 => by_panels::<Q4_1, M>(part),
+            WeightType::Q5_0 => quantized::<Q5_0, M>(part),
+            WeightType::Q5_1 => quantized::<Q5_1, M>(part),
+            WeightType::Q8_0 => quantized::<Q8_0, M>(part),
+            WeightType::Q2K => quantized::<Q2K, M>(part),
+            WeightType::Q3K => quantized::<Q3K, M>(part),
+            WeightType::Q4K => by_panels::<Q4K, M>(part),
+            WeightType::Q5K => quantized::<Q5K, M>(part),
+            WeightType::Q6K => quantized::<Q6K, M>(part),
+            WeightType::IQ4NL => quantized::<Iq4Nl, M>(part),
+            WeightType::IQ4XS => quantized::<Iq4Xs, M>(part),
         }
     }
 }
@@ -80,9 +99,9 @@ impl RowGroup {
 /// All columns, a tile at a time; many of them by panels.
 ///
 /// # Safety
-/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn by_panels<B: Blocks>(part: &RowsOf<'_>)
+unsafe fn by_panels<B: Blocks, M: Multiply>(part: &RowsOf<'_>)
 where
     B::Run: PanelWeights,
 {
@@ -90,9 +109,9 @@ where
         // SAFETY: by contract; the rows are whole, and as wide as the columns (`products` asserts).
         unsafe {
             if tile.columns < PANEL_COLUMNS_MIN {
-                one_tile::<B>(part, tile);
+                one_tile::<B, M>(part, tile);
             } else {
-                panel::multiply::<B>(part, tile, ColumnBlock::first_of(part.activations, tile));
+                panel::multiply::<B, M>(part, tile, ColumnBlock::first_of(part.activations, tile));
             }
         }
     }
@@ -101,17 +120,17 @@ where
 /// All columns, a tile at a time.
 ///
 /// # Safety
-/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
+unsafe fn quantized<B: Blocks, M: Multiply>(part: &RowsOf<'_>) {
     // SAFETY: by contract.
-    part.activations.tiles().for_each(|tile| unsafe { one_tile::<B>(part, tile) });
+    part.activations.tiles().for_each(|tile| unsafe { one_tile::<B, M>(part, tile) });
 }
 
 /// # Safety
-/// The type's blocks are `B`; the processor has AVX2, FMA and F16C.
+/// The type's blocks are `B`; the processor has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn one_tile<B: Blocks>(part: &RowsOf<'_>, tile: Tile) {
+unsafe fn one_tile<B: Blocks, M: Multiply>(part: &RowsOf<'_>, tile: Tile) {
     let columns = ColumnBlock::first_of(part.activations, tile);
     for group in RowGroup::all(part) {
         let store = |accs: &[__m256]| {
@@ -125,12 +144,12 @@ unsafe fn one_tile<B: Blocks>(part: &RowsOf<'_>, tile: Tile) {
             match tile.columns {
                 1 => store(&[one_column::<B>(rows, columns, blocks)]),
                 // Sums that are known to be few stay in registers.
-                2 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 2])),
-                3 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 3])),
-                4 => store(&many_columns::<B, _>(rows, columns, blocks, [zero; 4])),
+                2 => store(&many_columns::<B, M, _>(rows, columns, blocks, [zero; 2])),
+                3 => store(&many_columns::<B, M, _>(rows, columns, blocks, [zero; 3])),
+                4 => store(&many_columns::<B, M, _>(rows, columns, blocks, [zero; 4])),
                 count => {
                     let mut accs = [zero; COLUMN_TILE_MAX];
-                    store(many_columns::<B, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
+                    store(many_columns::<B, M, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
                 }
             }
         }
@@ -223,9 +242,10 @@ impl<B: Blocks> Late<B> {
 /// Adds the products to `accs`, one for each column, and returns them.
 ///
 /// # Safety
-/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
+/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on. The
+/// processor has the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
+unsafe fn many_columns<B: Blocks, M: Multiply, A: AsMut<[__m256]>>(
     mut rows: EightRows,
     mut columns: ColumnBlock,
     blocks: usize,
@@ -239,13 +259,13 @@ unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
             for number in 0..B::PARTS {
                 ahead.advance(B::BYTES * ROW_GROUP / B::PARTS);
                 let part = B::part(rows, &scales, number);
-                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
+                columns = each_column::<M>(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
                 if B::RUNS >= 2 {
-                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
+                    columns = each_column::<M>(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
                 }
                 if B::RUNS == 4 {
-                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
-                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
+                    columns = each_column::<M>(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
+                    columns = each_column::<M>(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
                 }
             }
         }
@@ -257,13 +277,17 @@ unsafe fn many_columns<B: Blocks, A: AsMut<[__m256]>>(
 /// Multiplies one run with the blocks of all columns, and returns the place of the next blocks.
 ///
 /// # Safety
-/// A block of each column lies from `columns` on.
+/// A block of each column lies from `columns` on; the processor has the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn each_column(weights: &impl Weights, mut columns: ColumnBlock, accs: &mut [__m256]) -> ColumnBlock {
+unsafe fn each_column<M: Multiply>(
+    weights: &impl Weights,
+    mut columns: ColumnBlock,
+    accs: &mut [__m256],
+) -> ColumnBlock {
     for acc in accs {
         // SAFETY: by contract.
-        *acc = unsafe { weights.accumulate(columns, *acc) };
+        *acc = unsafe { M::accumulate(weights, columns, *acc) };
         columns = columns.right(1);
     }
     columns

@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::*;
 
+use super::dots::Dot;
 use super::pending::{Pending, PendingMinima, PendingOffsets, PendingSums};
 
 /// One block of one column.
@@ -25,6 +26,12 @@ pub(super) trait Weights {
     /// # Safety
     /// The pointers of `column` are those of a whole block. The processor has AVX2, FMA and F16C.
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256;
+
+    /// The same, bit for bit, by sums of four products.
+    ///
+    /// # Safety
+    /// As [`Weights::accumulate`]; the processor has the instructions of `D`.
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256;
 }
 
 /// Weights that a panel of rows is made of, to be multiplied with many columns.
@@ -36,6 +43,16 @@ pub(super) trait PanelWeights: Weights {
     /// The pointers of `columns` are those of `C` whole blocks, one of each column, side by side. The processor has AVX2,
     /// FMA and F16C.
     unsafe fn accumulate_tile<const R: usize, const C: usize>(
+        rows: [&Self; R],
+        columns: ColumnBlock,
+        sums: &mut [[__m256; R]; C],
+    );
+
+    /// The same, bit for bit, by sums of four products.
+    ///
+    /// # Safety
+    /// As [`PanelWeights::accumulate_tile`]; the processor has the instructions of `D`.
+    unsafe fn accumulate_fours_tile<D: Dot, const R: usize, const C: usize>(
         rows: [&Self; R],
         columns: ColumnBlock,
         sums: &mut [[__m256; R]; C],
@@ -130,6 +147,28 @@ pub(super) unsafe fn scaled_with_offset(
     _mm256_fmadd_ps(offset, column_sum, acc)
 }
 
+/// Products of quants 4 `FROM` to 4 `TO` − 1 with a column.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block; the processor has the instructions of `D`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn fours<D: Dot, const FROM: usize, const TO: usize>(quants: &[__m256i; 8], column: ColumnBlock) -> __m256i {
+    let mut sum = _mm256_setzero_si256();
+    for i in FROM..TO {
+        // SAFETY: by contract.
+        sum = unsafe { D::dot(sum, quants[i], four(column, i)) };
+    }
+    sum
+}
+
+/// `sum` times a factor that stands twice in each lane.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn times(sum: __m256i, factor: __m256i) -> __m256i {
+    _mm256_mullo_epi32(sum, _mm256_srai_epi32::<16>(factor))
+}
+
 impl<const RUN: usize> Unsigned<RUN> {
     /// The products with a column, the factor included.
     ///
@@ -159,6 +198,17 @@ impl<const RUN: usize> Weights for Unsigned<RUN> {
         // SAFETY: by this function's contract.
         unsafe { self.products(column).finish(column, acc) }
     }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let (low, high) = (fours::<D, 0, 4>(&self.quants, column), fours::<D, 4, 8>(&self.quants, column));
+            let sums = times(_mm256_add_epi32(low, high), self.factor);
+            scaled_with_offset(sums, (self.scale, self.offset), column, acc)
+        }
+    }
 }
 
 impl PanelWeights for Unsigned<8> {
@@ -186,6 +236,35 @@ impl PanelWeights for Unsigned<8> {
                 let scales = (rows[r].scale, rows[r].offset);
                 // SAFETY: by this function's contract.
                 sums[c][r] = unsafe { scaled_with_offset(dwords, scales, columns.right(c), sums[c][r]) };
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours_tile<D: Dot, const R: usize, const C: usize>(
+        rows: [&Self; R],
+        columns: ColumnBlock,
+        sums: &mut [[__m256; R]; C],
+    ) {
+        let mut products = [[_mm256_setzero_si256(); R]; C];
+        for i in 0..8 {
+            for c in 0..C {
+                // SAFETY: by this function's contract.
+                let a = unsafe { four(columns.right(c), i) };
+                for r in 0..R {
+                    // SAFETY: by this function's contract.
+                    products[c][r] = unsafe { D::dot(products[c][r], rows[r].quants[i], a) };
+                }
+            }
+            pin(&mut products);
+        }
+        for c in 0..C {
+            for r in 0..R {
+                let scales = (rows[r].scale, rows[r].offset);
+                let product = times(products[c][r], rows[r].factor);
+                // SAFETY: by this function's contract.
+                sums[c][r] = unsafe { scaled_with_offset(product, scales, columns.right(c), sums[c][r]) };
             }
         }
     }
@@ -233,6 +312,21 @@ impl Weights for Signed {
         // SAFETY: by this function's contract.
         unsafe { self.products(column).finish(column, acc) }
     }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for i in 0..8 {
+            // SAFETY: by this function's contract.
+            unsafe {
+                let turned = _mm256_sign_epi8(four(column, i), self.quants[i]);
+                sums[i / 4] = D::dot(sums[i / 4], self.magnitudes[i], turned);
+            }
+        }
+        // SAFETY: by this function's contract.
+        unsafe { scaled(times(_mm256_add_epi32(sums[0], sums[1]), self.factor), self.scale, column, acc) }
+    }
 }
 
 /// Sums of products with a column of quants of which `RUN` pairs fit 16 bits, each 16 times their factor.
@@ -258,6 +352,18 @@ unsafe fn sums_of_sixteens<const RUN: usize>(
         let second = _mm256_add_epi32(_mm256_madd_epi16(pair(2), factors[1]), _mm256_madd_epi16(pair(3), factors[1]));
         _mm256_add_epi32(first, second)
     }
+}
+
+/// The same sums, by fours.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block; the processor has the instructions of `D`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn fours_of_sixteens<D: Dot>(quants: &[__m256i; 8], factors: &[__m256i; 2], column: ColumnBlock) -> __m256i {
+    // SAFETY: by contract.
+    let (first, second) = unsafe { (fours::<D, 0, 4>(quants, column), fours::<D, 4, 8>(quants, column)) };
+    _mm256_add_epi32(times(first, factors[0]), times(second, factors[1]))
 }
 
 /// The column's two sums of 16 quants, in each lane.
@@ -294,6 +400,17 @@ impl<const RUN: usize> Weights for Sixteenths<RUN> {
         // SAFETY: by this function's contract.
         unsafe { self.products(column).finish(column, acc) }
     }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let sums = fours_of_sixteens::<D>(&self.quants, &self.factors, column);
+            let sums = _mm256_sub_epi32(sums, _mm256_madd_epi16(self.offsets, half_sums(column)));
+            scaled(sums, self.scale, column, acc)
+        }
+    }
 }
 
 impl SixteenthsWithMinima {
@@ -317,5 +434,16 @@ impl Weights for SixteenthsWithMinima {
     unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
         unsafe { self.products(column).finish(column, acc) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let sums = fours_of_sixteens::<D>(&self.quants, &self.factors, column);
+            let minima = _mm256_madd_epi16(self.minima, half_sums(column));
+            PendingMinima { sums, minima, scale: self.scale, scale_of_minima: self.scale_of_minima }.finish(column, acc)
+        }
     }
 }
