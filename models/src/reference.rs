@@ -1,7 +1,7 @@
 //! The reference executor: candle's plain ops over weights that candle itself unpacks, where it knows their type.
 //!
 //! It reads the same plan as [`crate::executor`] and shares nothing else with it: no kernel, no cache, no rounding of
-//! activations but of keys and values, which are halves wherever they are kept. It computes a whole sequence at once and
+//! activations but, where asked for, of keys and values. It computes a whole sequence at once and
 //! copies every weight that it touches; it is the oracle of tests and a peer in benchmarks, not a way to serve.
 
 use std::borrow::Cow;
@@ -17,25 +17,34 @@ use loader::Artifact;
 use crate::Model;
 use crate::plan::{Attention, FeedForward, Linear, Rope, Vector, Weight};
 
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// As halves: what [`crate::executor`] has.
+    Halves,
+    /// As they were computed: what an engine without rounding has.
+    Floats,
+}
+
 /// Logits of every position of `tokens`: \[tokens, vocabulary\], row by row.
 ///
 /// # Errors
 /// candle's own, for shapes or memory.
-pub fn logits(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
+pub fn logits(model: &Model, tokens: &[u32], kept: Kept) -> Result<Vec<f32>> {
     let (plan, artifact) = (model.plan(), model.artifact());
     let embedding = weight(&plan.token_embedding, artifact)?;
     let embedded = embedding.embedding(&Tensor::new(tokens, &Device::Cpu)?)?;
     let mut hidden = (embedded * f64::from(plan.embedding_scale))?;
     let rotations = plan.ropes.iter().map(|rope| Rotation::new(rope, tokens.len())).collect::<Result<Vec<_>>>()?;
     for layer in &plan.layers {
-        hidden = (&hidden + attention(&hidden, &layer.attention, &rotations, model)?)?;
+        hidden = (&hidden + attention(&hidden, &layer.attention, &rotations, model, kept)?)?;
         hidden = (&hidden + feed_forward(&hidden, &layer.feed_forward, model)?)?;
     }
     let normed = norm(&hidden, &plan.output_norm, model)?;
     linear(&plan.output, artifact, &normed)?.flatten_all()?.to_vec1()
 }
 
-fn attention(hidden: &Tensor, layer: &Attention, rotations: &[Rotation], model: &Model) -> Result<Tensor> {
+fn attention(hidden: &Tensor, layer: &Attention, rotations: &[Rotation], model: &Model, kept: Kept) -> Result<Tensor> {
     let (plan, artifact) = (model.plan(), model.artifact());
     let normed = norm(hidden, &layer.norm, model)?;
     let heads = |weights: &Linear, gain: Option<&Vector>, heads: usize| -> Result<Tensor> {
@@ -46,7 +55,10 @@ fn attention(hidden: &Tensor, layer: &Attention, rotations: &[Rotation], model: 
     let turned = |x: Tensor| layer.rope.map_or(Ok(x.clone()), |rope| rotations[rope].turn(&x));
     let norms = layer.head_norms.as_ref();
     let query = turned(heads(&layer.query, norms.map(|norms| &norms.query), plan.heads)?)?;
-    let kept = |x: Tensor| x.to_dtype(DType::F16)?.to_dtype(DType::F32);
+    let kept = |x: Tensor| match kept {
+        Kept::Halves => x.to_dtype(DType::F16)?.to_dtype(DType::F32),
+        Kept::Floats => Ok(x),
+    };
     let key = kept(turned(heads(&layer.key, norms.map(|norms| &norms.key), plan.kv_heads)?)?)?;
     let value = kept(heads(&layer.value, None, plan.kv_heads)?)?;
     let group = plan.heads / plan.kv_heads;

@@ -1,6 +1,7 @@
 //! The two executors over one plan: ours, and candle's plain ops over weights that candle unpacked.
 
 use models::Model;
+use models::reference::Kept;
 
 use crate::peer_models::{PeerModel, peer_models, prompt};
 use crate::support::{executor, log_softmax, logits, smollm2, written};
@@ -8,7 +9,7 @@ use crate::support::{executor, log_softmax, logits, smollm2, written};
 /// Mean difference between the executors' log-probabilities over all positions and tokens.
 pub(crate) fn difference(model: &Model, tokens: &[u32], step: usize) -> f32 {
     let ours = logits(&mut executor(), model, tokens, step);
-    let theirs = models::reference::logits(model, tokens).unwrap();
+    let theirs = models::reference::logits(model, tokens, Kept::Halves).unwrap();
     let theirs = theirs.chunks_exact(model.plan().vocabulary);
     let (mut sum, mut count) = (0.0, 0.0);
     for (ours, theirs) in ours.iter().zip(theirs) {
@@ -42,7 +43,7 @@ fn smollm2_agrees_with_candle() {
     let tokenizer = &model.descriptor().tokenizer;
     let tokens = tokenizer.encode(text, models::tokenizer::Special::Plain, models::tokenizer::Start::Bare).unwrap();
     let ours = logits(&mut executor(), &model, &tokens, 5);
-    let theirs = models::reference::logits(&model, &tokens).unwrap();
+    let theirs = models::reference::logits(&model, &tokens, Kept::Halves).unwrap();
     let mut mean = 0.0;
     for (index, theirs) in theirs.chunks_exact(model.plan().vocabulary).enumerate().take(tokens.len() - 1) {
         let next = tokens[index + 1] as usize;

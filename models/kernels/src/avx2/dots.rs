@@ -125,13 +125,18 @@ mod tests {
         #[inline]
         unsafe fn dot(acc: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
             // SAFETY: 32 bytes each, in any of these forms.
-            let (mut sums, unsigned, signed): ([i32; 8], [u8; 32], [i8; 32]) =
-                unsafe { (std::mem::transmute(acc), std::mem::transmute(unsigned), std::mem::transmute(signed)) };
+            let (mut sums, unsigned, signed) = unsafe {
+                (
+                    std::mem::transmute::<__m256i, [i32; 8]>(acc),
+                    std::mem::transmute::<__m256i, [u8; 32]>(unsigned),
+                    std::mem::transmute::<__m256i, [i8; 32]>(signed),
+                )
+            };
             for (i, (u, s)) in unsigned.into_iter().zip(signed).enumerate() {
                 sums[i / 4] = sums[i / 4].wrapping_add(i32::from(u) * i32::from(s));
             }
             // SAFETY: as above.
-            unsafe { std::mem::transmute(sums) }
+            unsafe { std::mem::transmute::<[i32; 8], __m256i>(sums) }
         }
     }
 

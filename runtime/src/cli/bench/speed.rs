@@ -12,7 +12,8 @@ use kernels::KvCache;
 use models::executor::Run;
 use models::generation::Wanted;
 use models::limits::PREFILL_CHUNK_TOKENS;
-use models::{Executor, Model, reference};
+use models::reference::{self, Kept};
+use models::{Executor, Model};
 use serde::Serialize;
 
 use super::{Bed, Compute};
@@ -139,7 +140,8 @@ impl Speed {
     fn candle(&self, bed: &Bed) -> Result<Report, Failure> {
         let mut report = self.report(&bed.name, &bed.model);
         let tokens = Tokens::new(&bed.model).take(self.prompt).collect::<Vec<_>>();
-        let logits = || reference::logits(&bed.model, &tokens).map_err(|error| Failure::Failed(error.into()));
+        let logits =
+            || reference::logits(&bed.model, &tokens, Kept::Halves).map_err(|error| Failure::Failed(error.into()));
         black_box(logits()?);
         let mut seconds = Vec::new();
         for _ in 0..self.repetitions {
