@@ -1,6 +1,6 @@
 //! Artifacts: from a file to verified, named tensors without a copy; which files there are; where to get them.
 //!
-//! - [`Artifact`] is an opened model file: [`gguf`] validates its header, `mapping` maps its bytes.
+//! - [`Artifact`] is an opened model, of one file or of several: [`gguf`] validates the header, `mapping` maps the bytes.
 //! - [`catalog`] knows the models in the models directories by name.
 //! - [`pull`] brings a model into a models directory.
 //! - `fixture` (feature of that name, for tests) writes tiny models and broken files.
@@ -18,5 +18,5 @@ pub mod gguf;
 pub mod limits;
 pub mod pull;
 
-pub use artifact::{Artifact, OpenError, TensorView};
-pub use mapping::{FileIdentity, MapError, MappedFile, identity_of};
+pub use artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError, Place, TensorView};
+pub use mapping::{MapError, MappedFile};

@@ -21,6 +21,9 @@ pub const STRINGS_MAX: u64 = 1 << 21;
 /// `general.alignment`; the default is 32, and no page is larger than this where we run.
 pub const ALIGNMENT_MAX: u32 = 1 << 20;
 
+/// Files that one artifact is split into; half of what can be mapped at once.
+pub const SHARDS_MAX: u32 = 128;
+
 /// Folders below a root that a catalog descends into. A Hugging Face cache needs three.
 pub const CATALOG_DEPTH_MAX: usize = 6;
 /// Directory entries that one scan of a catalog looks at, over all roots.

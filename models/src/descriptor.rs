@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loader::gguf::Header;
-use loader::{Artifact, FileIdentity};
+use loader::{Artifact, ArtifactIdentity};
 
 use crate::ModelError;
 use crate::architecture;
@@ -14,7 +14,7 @@ use crate::tokenizer::Tokenizer;
 /// Plan, tokenizer and template of one file. Holds no weights and no mapping.
 #[derive(Debug)]
 pub struct Descriptor {
-    identity: FileIdentity,
+    identity: ArtifactIdentity,
     header: Arc<Header>,
     /// What the model computes.
     pub plan: Plan,
@@ -37,13 +37,13 @@ impl Descriptor {
             Some(source) => Some(ChatTemplate::compile(source, &tokenizer)?),
             None => None,
         };
-        Ok(Self { identity: artifact.identity(), header: Arc::clone(header), plan, tokenizer, template })
+        Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), plan, tokenizer, template })
     }
 
-    /// The file that this describes.
+    /// The version of the files that this describes.
     #[must_use]
-    pub fn identity(&self) -> FileIdentity {
-        self.identity
+    pub fn identity(&self) -> &ArtifactIdentity {
+        &self.identity
     }
 
     /// The validated header.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use kernels::{KvShape, RopeTable};
-use loader::{Artifact, MapError};
+use loader::{Artifact, MapError, Place};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
 use crate::plan::{Attention, FeedForward, Layer, Plan, Rope};
 
-/// A model ready to compute. Dropping the last holder unmaps the file.
+/// A model ready to compute. Dropping the last holder unmaps the files.
 pub struct Model {
     artifact: Artifact,
     descriptor: Arc<Descriptor>,
@@ -37,7 +37,7 @@ impl Model {
         Self { artifact, descriptor, ropes }
     }
 
-    /// The mapped file.
+    /// The mapped files.
     #[must_use]
     pub fn artifact(&self) -> &Artifact {
         &self.artifact
@@ -73,37 +73,48 @@ impl Model {
         }
     }
 
-    /// Bytes of the mapped file.
+    /// Bytes of the mapped files.
     #[must_use]
     pub fn weights_bytes(&self) -> u64 {
-        self.artifact.identity().size_bytes
+        self.artifact.identity().weights_bytes()
     }
 
     /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
     pub fn populate(&self) {
-        let file = self.artifact.file();
-        let layer = |Layer { attention, feed_forward }: &Layer| {
+        let matrices = |Layer { attention, feed_forward }: &Layer| {
             let Attention { query, key, value, output, .. } = attention;
             let FeedForward { gate, up, down, .. } = feed_forward;
-            let ranges = [key, value, output, gate, up, down].map(|linear| linear.weight.range());
-            ranges.into_iter().fold(query.weight.range(), |all, one| all.start.min(one.start)..all.end.max(one.end))
+            united([query, key, value, output, gate, up, down].map(|linear| linear.weight.place().clone()))
         };
-        let head = self.plan().output.weight.range();
+        let head = vec![self.plan().output.weight.place().clone()];
         // An error ends it: a step that meets the missing pages tells.
-        let _ = self.plan().layers.iter().map(layer).chain([head]).try_for_each(|range| file.populate(range));
+        let mut places = self.plan().layers.iter().map(matrices).chain([head]).flatten();
+        let _ = places.try_for_each(|place| self.artifact.populate(place));
     }
 
-    /// Whether the file is still what was loaded.
+    /// Whether the files are still what was loaded.
     ///
     /// # Errors
-    /// [`MapError`] when the file was changed, or truncated under a read.
+    /// [`MapError`] when a file was changed, or truncated under a read.
     pub fn verify_unchanged(&self) -> Result<(), MapError> {
-        self.artifact.file().verify_unchanged()
+        self.artifact.verify_unchanged()
     }
 
-    /// Whether a read met a part of the file that is no longer there: every result since is worthless.
+    /// Whether a read met a part of a file that is no longer there: every result since is worthless.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.artifact.file().is_poisoned()
+        self.artifact.is_poisoned()
     }
+}
+
+/// One place for each file: from the first of its bytes to the last.
+fn united<const N: usize>(places: [Place; N]) -> Vec<Place> {
+    let mut united: Vec<Place> = Vec::new();
+    for place in places {
+        match united.iter_mut().find(|kept| kept.file == place.file) {
+            Some(Place { range, .. }) => *range = range.start.min(place.range.start)..range.end.max(place.range.end),
+            None => united.push(place),
+        }
+    }
+    united
 }

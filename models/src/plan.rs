@@ -1,15 +1,14 @@
 //! What an architecture computes, written once: hyperparameters, and which mapped tensor serves where.
 //!
-//! A plan owns no weights: a [`Weight`] or [`Vector`] names a range of the file and borrows it from the mapping when it
+//! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when it
 //! is asked for. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
 
 use kernels::{Gate, Matrix, RopeStyle, WeightType};
-use loader::Artifact;
+use loader::{Artifact, Place};
 
-/// A decoder-only transformer over tensors of one file.
+/// A decoder-only transformer over tensors of one artifact.
 #[derive(Debug)]
 pub struct Plan {
     /// `general.architecture`.
@@ -134,14 +133,14 @@ pub struct Weight {
     pub(crate) ty: WeightType,
     pub(crate) rows: usize,
     pub(crate) width: usize,
-    pub(crate) range: Range<usize>,
+    pub(crate) place: Place,
 }
 
 /// A vector of 32-bit floats in the file: a norm's gain, a product's bias.
 #[derive(Clone, Debug)]
 pub struct Vector {
     pub(crate) name: String,
-    pub(crate) range: Range<usize>,
+    pub(crate) place: Place,
 }
 
 impl Weight {
@@ -163,15 +162,15 @@ impl Weight {
         self.ty
     }
 
-    /// Where it lies in the file, in bytes.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.range.clone()
+    /// Where it lies.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The matrix, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
     pub fn matrix<'a>(&self, artifact: &'a Artifact) -> Matrix<'a> {
-        let bytes = &artifact.file().bytes()[self.range.clone()];
+        let bytes = artifact.bytes(&self.place);
         Matrix::new(self.ty, self.rows, self.width, bytes).expect("the shape was checked when the plan was made")
     }
 }
@@ -180,7 +179,7 @@ impl Vector {
     /// The vector, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
     pub fn values<'a>(&self, artifact: &'a Artifact) -> &'a [f32] {
-        bytemuck::cast_slice(&artifact.file().bytes()[self.range.clone()])
+        bytemuck::cast_slice(artifact.bytes(&self.place))
     }
 
     /// Name of the tensor in the file.

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{CatalogOptions, LinkPolicy, Shadowed};
+use crate::artifact::{ArtifactFiles, ShardName};
 use crate::limits::{CATALOG_DEPTH_MAX, CATALOG_ENTRIES_MAX, CATALOG_RACY_WINDOW};
 
-/// Something called `*.gguf`.
+/// Something called `*.gguf`, all shards of one together.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// As found, below the root's true path.
-    pub(super) path: PathBuf,
+    pub(super) files: ArtifactFiles,
     /// The root's true path.
     pub(super) root: PathBuf,
 }
@@ -151,7 +152,7 @@ impl Walk {
         let mut folders = Vec::new();
         for path in entries {
             if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-                self.file(path, root);
+                self.file(&path, root);
             } else if self.descends(&path) {
                 folders.push(path);
             }
@@ -187,22 +188,33 @@ impl Walk {
         }
     }
 
-    fn file(&mut self, path: PathBuf, root: &Path) {
-        let name = match path.file_stem().and_then(|stem| stem.to_str()) {
+    fn file(&mut self, path: &Path, root: &Path) {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let name = stem.map(|stem| ShardName::parse(stem).map_or(stem, |shard| shard.prefix));
+        self.model(name, ArtifactFiles::at(path), root);
+    }
+
+    fn model(&mut self, name: Option<&str>, files: ArtifactFiles, root: &Path) {
+        let name = match name {
             Some(name) if !name.contains(char::is_control) => name.to_owned(),
             _ => {
+                let path = files.path;
                 return self.warn(format!("{path:?}: the name is not printable text, so the file cannot be asked for"));
             }
         };
         match self.scan.found.get(&name) {
             None => {
-                self.scan.found.insert(name, Found { path, root: root.into() });
+                self.scan.found.insert(name, Found { files, root: root.into() });
             }
+            // Another shard of the same.
+            Some(kept) if kept.files == files => {}
             Some(kept) => {
-                let shadowed = Shadowed { name, kept: kept.path.clone(), ignored: path };
+                let shadowed = Shadowed { name, kept: kept.files.path.clone(), ignored: files.path };
                 let (kept, ignored) = (shadowed.kept.display(), shadowed.ignored.display());
                 let warning = format!("{:?} means {kept}, so {ignored} cannot be asked for", shadowed.name);
-                self.scan.shadowed.push(shadowed);
+                if self.scan.shadowed.last() != Some(&shadowed) {
+                    self.scan.shadowed.push(shadowed);
+                }
                 self.warn(warning);
             }
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{TinyModel, tiny_model};
+use crate::fixture::{TinyModel, tiny_model, write_shards};
 
 struct Folder(TempDir);
 
@@ -275,4 +275,64 @@ fn an_unreadable_root_is_no_missing_model() {
     let catalog = Catalog::new(CatalogOptions { roots, aliases: BTreeMap::new(), links: LinkPolicy::Confined });
     assert!(catalog.resolve("m").is_ok(), "the other root still serves");
     assert!(matches!(catalog.resolve("absent"), Err(CatalogError::Unreadable { .. })));
+}
+
+#[test]
+fn shards_are_one_model_called_by_their_prefix() {
+    let root = Folder::new();
+    for name in ["a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "b-00001-of-00001.GGUF", "sub/c-00002-of-00002.gguf"]
+    {
+        root.write(name);
+    }
+    for name in ["d-0001-of-0002.gguf", "e-00003-of-00002.gguf", "-00001-of-00001.gguf", "f-00000-of-00001.gguf"] {
+        root.write(name);
+    }
+    let catalog = root.catalog(LinkPolicy::Confined);
+    assert_eq!(catalog.shadowed(), []);
+    let odd = ["-00001-of-00001", "d-0001-of-0002", "e-00003-of-00002", "f-00000-of-00001"];
+    assert_eq!(names(&catalog), [odd[0], "a", "b", "c", odd[1], odd[2], odd[3]]);
+    let entry = catalog.resolve("a").unwrap();
+    assert_eq!((entry.kind, entry.size_bytes), (EntryKind::File, 2 * 21));
+    assert_eq!(entry.path, root.path("a-00001-of-00002.gguf").canonicalize().unwrap());
+    assert!(not_found(&catalog, "a-00001-of-00002") && not_found(&catalog, "a-00002-of-00002"));
+    let missing = catalog.resolve("c").unwrap();
+    assert_eq!((missing.kind, missing.size_bytes), (EntryKind::Missing, 0));
+    let error = missing.open().unwrap_err();
+    assert!(error.is_load_fail() && error.to_string().contains("c-00001-of-00002.gguf"), "{error}");
+    fs::remove_file(root.path("sub/c-00002-of-00002.gguf")).unwrap();
+    assert!(not_found(&catalog, "c"), "row 13: all of it is gone");
+}
+
+#[test]
+fn row_10_holds_for_every_shard() {
+    let (root, outside) = (Folder::new(), Folder::new());
+    let paths = write_shards(&tiny_model(&TinyModel::default()).split(2), outside.0.path(), "m").unwrap();
+    for (link, shard) in [("first", 0), ("second", 1)] {
+        for (number, path) in paths.iter().enumerate() {
+            let name = root.path(&format!("{link}-0000{}-of-00002.gguf", number + 1));
+            match number == shard {
+                true => symlink(path, name).unwrap(),
+                false => fs::write(name, fs::read(path).unwrap()).unwrap(),
+            }
+        }
+        let entry = root.catalog(LinkPolicy::Confined).resolve(link).unwrap();
+        assert_eq!(entry.kind, EntryKind::LinkLeavesRoot);
+        assert!(matches!(entry.open(), Err(OpenError::LinkLeavesRoot { .. })));
+        root.catalog(LinkPolicy::Followed).resolve(link).unwrap().open().unwrap();
+    }
+    fs::copy(&paths[0], root.path("fifo-00001-of-00002.gguf")).unwrap();
+    let fifo = root.path("fifo-00002-of-00002.gguf");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let entry = root.catalog(LinkPolicy::Confined).resolve("fifo").unwrap();
+    assert_eq!((entry.kind, &entry.path), (EntryKind::NotAFile, &fifo.canonicalize().unwrap()));
+    assert!(matches!(entry.open(), Err(OpenError::NotARegularFile { .. })));
+
+    // What becomes a link after it was resolved.
+    let kept = write_shards(&tiny_model(&TinyModel::default()).split(2), root.0.path(), "kept").unwrap();
+    let entry = root.catalog(LinkPolicy::Confined).resolve("kept").unwrap();
+    entry.open().unwrap();
+    fs::remove_file(&kept[1]).unwrap();
+    symlink(&paths[1], &kept[1]).unwrap();
+    assert!(matches!(entry.open(), Err(OpenError::LinkLeavesRoot { .. })));
+    assert!(matches!(entry.identity(), Err(OpenError::LinkLeavesRoot { .. })));
 }

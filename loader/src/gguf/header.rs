@@ -4,7 +4,8 @@ use super::names::Names;
 use super::value::{StringArray, Value, string_at};
 use super::{ElementType, FormatError, TensorType, ValueType};
 
-/// The validated header of a GGUF file: its metadata and where its tensors lie.
+/// The validated header of a GGUF file: its metadata and where its tensors lie. Of a split file: the metadata of the
+/// first shard and the tensors of all.
 ///
 /// Holds no borrow of the file. Its buffers are one copy of the metadata as it stands in the file, four bytes per
 /// string in an array, and two small tables of names.
@@ -36,10 +37,12 @@ pub(super) struct Key {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tensor {
+    /// Which of the artifact's files it lies in.
+    pub(super) file: u32,
     pub(super) ty: TensorType,
     pub(super) dims: [u64; 4],
     pub(super) dim_count: u8,
-    /// From the file's start.
+    /// From its file's start.
     pub(super) offset: u64,
     pub(super) bytes: u64,
 }
@@ -53,7 +56,9 @@ pub struct TensorInfo<'a> {
     pub ty: TensorType,
     /// One to four dimensions, none zero, in GGUF's order: `dims[0]` is the row's width.
     pub dims: &'a [u64],
-    /// First byte, from the file's start; a multiple of the header's alignment past the data's offset.
+    /// Which of the artifact's files it lies in: 0 unless the file is split.
+    pub file: usize,
+    /// First byte, from its file's start; a multiple of that file's alignment past its data's offset.
     pub offset: u64,
     /// Size in bytes.
     pub bytes: u64,
@@ -78,7 +83,7 @@ impl Header {
         self.data_offset
     }
 
-    /// Length of the file that this header was validated against.
+    /// Length of the file that this header was validated against; of all shards together.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
@@ -116,6 +121,7 @@ impl Header {
             name: self.tensor_names.get(number),
             ty: tensor.ty,
             dims: &tensor.dims[..usize::from(tensor.dim_count)],
+            file: tensor.file as usize,
             offset: tensor.offset,
             bytes: tensor.bytes,
         }

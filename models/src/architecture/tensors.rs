@@ -2,16 +2,15 @@
 //! what nobody took refuses the file.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
 use kernels::{Matrix, WeightType};
-use loader::Artifact;
 use loader::gguf::TensorType;
+use loader::{Artifact, Place};
 
 use crate::ModelError;
 use crate::plan::{Linear, Vector, Weight};
 
-/// The tensors of one file.
+/// The tensors of one artifact.
 pub(super) struct TensorSource<'a> {
     artifact: &'a Artifact,
     architecture: &'static str,
@@ -35,26 +34,25 @@ impl<'a> TensorSource<'a> {
 
     /// The matrix `name`: \[rows, width\].
     pub(super) fn weight(&mut self, name: &str, rows: usize, width: usize) -> Result<Weight, ModelError> {
-        let (ty, range) = self.take(name, &[width as u64, rows as u64])?;
+        let (ty, place) = self.take(name, &[width as u64, rows as u64])?;
         let unsupported = || ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() };
         let ty = weight_type(ty).ok_or_else(unsupported)?;
-        let bytes = &self.artifact.file().bytes()[range.clone()];
-        if Matrix::new(ty, rows, width, bytes).is_err() {
+        if Matrix::new(ty, rows, width, self.artifact.bytes(&place)).is_err() {
             return Err(unsupported());
         }
-        Ok(Weight { name: name.to_owned(), ty, rows, width, range })
+        Ok(Weight { name: name.to_owned(), ty, rows, width, place })
     }
 
     /// The vector `name`: \[width\].
     pub(super) fn vector(&mut self, name: &str, width: usize) -> Result<Vector, ModelError> {
-        let (ty, range) = self.take(name, &[width as u64])?;
+        let (ty, place) = self.take(name, &[width as u64])?;
         if ty != TensorType::F32 {
             return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() });
         }
-        if bytemuck::try_cast_slice::<u8, f32>(&self.artifact.file().bytes()[range.clone()]).is_err() {
+        if bytemuck::try_cast_slice::<u8, f32>(self.artifact.bytes(&place)).is_err() {
             return Err(ModelError::Unaligned { name: name.to_owned() });
         }
-        Ok(Vector { name: name.to_owned(), range })
+        Ok(Vector { name: name.to_owned(), place })
     }
 
     /// The matrix `name`.weight with the bias `name`.bias, where the file has one.
@@ -70,10 +68,10 @@ impl<'a> TensorSource<'a> {
         vector.values(self.artifact)
     }
 
-    fn take(&mut self, name: &str, expected: &[u64]) -> Result<(TensorType, Range<usize>), ModelError> {
+    fn take(&mut self, name: &str, expected: &[u64]) -> Result<(TensorType, Place), ModelError> {
         let missing = || ModelError::MissingTensor { name: name.to_owned() };
         let tensor = self.artifact.tensor(name).ok_or_else(missing)?;
-        let range = self.artifact.tensor_range(name).ok_or_else(missing)?;
+        let place = self.artifact.tensor_place(name).ok_or_else(missing)?;
         if tensor.dims != expected {
             return Err(ModelError::TensorShape {
                 name: name.to_owned(),
@@ -82,7 +80,7 @@ impl<'a> TensorSource<'a> {
             });
         }
         self.taken.insert(name.to_owned());
-        Ok((tensor.ty, range))
+        Ok((tensor.ty, place))
     }
 
     /// Refuses the first tensor that no one took: computing without it would be wrong.

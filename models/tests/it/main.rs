@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod formats;
 mod goldens;
 mod peer;
 mod peer_models;

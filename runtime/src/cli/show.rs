@@ -96,8 +96,8 @@ pub(super) fn is_file(argument: &str) -> bool {
 
 fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
     let header = Arc::clone(artifact.header());
-    let path = artifact.path().to_owned();
-    let size_bytes = artifact.identity().size_bytes;
+    let (name, path) = (artifact.name(), artifact.path().to_owned());
+    let size_bytes = artifact.identity().weights_bytes();
     let text = |key: &str| header.string(key).map(|text| text.map(str::to_owned));
     let architecture = text("general.architecture")?;
     let of_architecture = |key: &str| match &architecture {
@@ -110,7 +110,7 @@ fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
     };
     Ok(Facts {
-        name: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+        name,
         path,
         size_bytes,
         gguf_version: header.version(),
