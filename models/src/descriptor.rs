@@ -20,23 +20,22 @@ pub struct Descriptor {
     pub plan: Plan,
     /// Text to ids.
     pub tokenizer: Tokenizer,
-    /// Messages to prompt, where the file has a template.
+    /// Messages to prompt, where the file has a template or one was chosen.
     pub template: Option<ChatTemplate>,
 }
 
 impl Descriptor {
-    /// Reads the header of an opened artifact.
+    /// Reads the header of an opened artifact. `template` is a chat template's source that takes the place of the file's
+    /// own.
     ///
     /// # Errors
-    /// [`ModelError`] when the model cannot be used: for good, until its file changes.
-    pub fn of(artifact: &Artifact) -> Result<Self, ModelError> {
+    /// [`ModelError`] when the model cannot be used: for good, until its file or the template changes.
+    pub fn of(artifact: &Artifact, template: Option<&str>) -> Result<Self, ModelError> {
         let header = artifact.header();
         let plan = architecture::plan(artifact)?;
         let tokenizer = Tokenizer::from_header(header)?;
-        let template = match header.string("tokenizer.chat_template")? {
-            Some(source) => Some(ChatTemplate::compile(source, &tokenizer)?),
-            None => None,
-        };
+        let own = header.string("tokenizer.chat_template")?;
+        let template = template.or(own).map(|source| ChatTemplate::compile(source, &tokenizer)).transpose()?;
         Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), plan, tokenizer, template })
     }
 

@@ -31,7 +31,7 @@ fn model(architecture: Architecture) -> (tempfile::TempDir, Model) {
     let path = folder.path().join("tiny.gguf");
     file.write_to(&path).unwrap();
     let artifact = Artifact::open(&path).unwrap();
-    let descriptor = Arc::new(Descriptor::of(&artifact).unwrap());
+    let descriptor = Arc::new(Descriptor::of(&artifact, None).unwrap());
     (folder, Model::new(artifact, descriptor))
 }
 

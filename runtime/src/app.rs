@@ -111,7 +111,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     }
     let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
     let metering = Arc::new(Metering::new(ledger, prices, config.keep_alive));
-    let models = Arc::new(Models::new(config.catalog(), Arc::clone(&metering)));
+    let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
     let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&metering) as Arc<_>);

@@ -8,6 +8,7 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod chat_templates;
 mod environment;
 mod layer;
 mod machine;
@@ -21,6 +22,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy as _;
@@ -64,8 +66,10 @@ pub(crate) struct Config {
     pub(crate) keep_alive: KeepAlive,
     /// What links inside the models directories may do.
     pub(crate) links: LinkPolicy,
-    /// Further names for models.
+    /// Further names for models; what can be pulled has its own.
     pub(crate) aliases: BTreeMap<String, String>,
+    /// Sources of chat templates that take the place of the files' own, by the models' true names.
+    pub(crate) chat_templates: BTreeMap<String, Arc<str>>,
     /// Who may come in; nobody needs to ask where it is empty.
     pub(crate) keys: Vec<StaticKey>,
     /// Names under which the server may be addressed, beside those of this machine.
@@ -128,6 +132,9 @@ pub(crate) enum ConfigError {
     /// A price is negative, not a number, or beyond what an account can hold.
     #[error("the price {name} = {value} is not between 0 and 18 million")]
     Price { name: &'static str, value: f64 },
+    /// A model's chat template cannot be had.
+    #[error("the chat template of {model:?} cannot be used: {reason}")]
+    ChatTemplate { model: String, reason: String },
     /// The carbon table does not say what a kWh emits.
     #[error("[carbon] is not valid: {reason}")]
     Carbon { reason: String },
@@ -185,6 +192,11 @@ impl Config {
         if keys.is_empty() && !is_of_this_machine(listen.ip()) {
             return Err(ConfigError::KeysNeeded { listen });
         }
+        let mut aliases = chosen.aliases.unwrap_or_default();
+        for known in KNOWN {
+            aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
+        }
+        let chat_templates = chat_templates::sources(chosen.chat_templates.unwrap_or_default(), &aliases)?;
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen,
@@ -196,7 +208,8 @@ impl Config {
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
             keep_alive: chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive),
             links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
-            aliases: chosen.aliases.unwrap_or_default(),
+            aliases,
+            chat_templates,
             keys,
             hosts: chosen.hosts.unwrap_or_default(),
             origins: chosen.origins.unwrap_or_default(),
@@ -208,14 +221,10 @@ impl Config {
 }
 
 impl Config {
-    /// The models of the models directories, under their names and aliases; models that can be pulled by an alias have it
-    /// as a name too.
+    /// The models of the models directories, under their names and aliases.
     pub(crate) fn catalog(&self) -> Catalog {
-        let mut aliases = self.aliases.clone();
-        for known in KNOWN {
-            aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
-        }
-        Catalog::new(CatalogOptions { roots: self.models_dirs.clone(), aliases, links: self.links })
+        let (roots, aliases) = (self.models_dirs.clone(), self.aliases.clone());
+        Catalog::new(CatalogOptions { roots, aliases, links: self.links })
     }
 }
 

@@ -6,6 +6,7 @@
 //! Invariants: a name from a request is looked up, never made into a path; a descriptor serves only the very file that
 //! it was read from. Deliberately absent: who may stay (the pool decides).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +16,17 @@ use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
 
+use crate::config::Config;
 use crate::limits::DESCRIPTORS_KIB_MAX;
 use crate::metering::Metering;
 
 /// Models by name.
 pub(crate) struct Models {
     catalog: Catalog,
-    descriptors: moka::sync::Cache<ArtifactIdentity, Arc<Descriptor>>,
+    /// Chat templates that take the place of the files' own, by the models' names.
+    chat_templates: BTreeMap<String, Arc<str>>,
+    /// By the files' version, and the template that was chosen for their name.
+    descriptors: moka::sync::Cache<(ArtifactIdentity, Option<Arc<str>>), Arc<Descriptor>>,
     metering: Arc<Metering>,
 }
 
@@ -64,14 +69,15 @@ impl LoadFault for LoadError {
 }
 
 impl Models {
-    pub(crate) fn new(catalog: Catalog, metering: Arc<Metering>) -> Self {
+    pub(crate) fn new(config: &Config, metering: Arc<Metering>) -> Self {
         let descriptors = moka::sync::Cache::builder()
             .max_capacity(DESCRIPTORS_KIB_MAX)
             .weigher(|_, descriptor: &Arc<Descriptor>| {
                 u32::try_from(descriptor.memory_bytes() / 1024).unwrap_or(u32::MAX)
             })
             .build();
-        Self { catalog, descriptors, metering }
+        let (catalog, chat_templates) = (config.catalog(), config.chat_templates.clone());
+        Self { catalog, chat_templates, descriptors, metering }
     }
 
     /// All models that the directories hold. Blocks on the file system.
@@ -93,7 +99,8 @@ impl Models {
     }
 
     fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>), LoadError> {
-        let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&identity));
+        let template = self.chat_templates.get(&entry.name);
+        let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template.cloned())));
         let artifact = match &known {
             Some(known) => entry.open_with_header(known.identity(), Arc::clone(known.header())),
             None => entry.open(),
@@ -104,8 +111,9 @@ impl Models {
         {
             return Ok((artifact, known));
         }
-        let descriptor = Arc::new(Descriptor::of(&artifact).map_err(LoadError::Model)?);
-        self.descriptors.insert(artifact.identity().clone(), Arc::clone(&descriptor));
+        let descriptor = Descriptor::of(&artifact, template.map(AsRef::as_ref)).map_err(LoadError::Model)?;
+        let descriptor = Arc::new(descriptor);
+        self.descriptors.insert((artifact.identity().clone(), template.cloned()), Arc::clone(&descriptor));
         Ok((artifact, descriptor))
     }
 

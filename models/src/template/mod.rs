@@ -13,8 +13,11 @@
 //! Templates see what the `transformers` library shows them: its settings of the engine, its functions, no tools and
 //! no documents (`none`), and a clock in UTC.
 //!
-//! Deliberately absent: tools and documents; a template for a model that brings none.
+//! A model whose file brings no template has none, unless an operator chooses one: its own, or one of `builtin.rs`.
+//!
+//! Deliberately absent: tools and documents.
 
+mod builtin;
 mod functions;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
 
+pub use self::builtin::{builtin, builtin_names};
 use crate::ModelError;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
 use crate::tokenizer::{TokenizeError, Tokenizer};

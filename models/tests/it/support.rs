@@ -31,7 +31,7 @@ fn pulled(name: &str) -> Model {
 
 pub(crate) fn open(path: &Path) -> Model {
     let artifact = Artifact::open(path).unwrap();
-    let descriptor = Arc::new(Descriptor::of(&artifact).unwrap());
+    let descriptor = Arc::new(Descriptor::of(&artifact, None).unwrap());
     Model::new(artifact, descriptor)
 }
 

@@ -89,7 +89,7 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   memory_budget = \"700MiB\"         # weights and key-value caches together
   ctx_max = 4096                   # positions of a sequence
   threads = 2
-  isa = \"avx2\"                     # or avx512, scalar; by default the best that the processor has
+  isa = \"avx2\"                     # or avx512, avxvnni, scalar; by default the best that the processor has
   keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
   links = \"confined\"               # or followed: links may lead out of the models directories
   pull = \"on-first-use\"            # or never
@@ -97,6 +97,8 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   origins = [\"https://app.example\"] # web pages that may ask
   [aliases]
   small = \"SmolLM2-135M-Instruct.Q4_1\"
+  [chat_templates]                 # instead of the file's own: chatml, gemma, llama2, llama3, mistral, or a Jinja file
+  small = \"chatml\"
   [[keys]]                         # bearer or x-api-key; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"

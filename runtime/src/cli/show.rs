@@ -66,7 +66,8 @@ impl Show {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer::default())?;
         let artifact = open(&config, &self.model)?;
-        let facts = facts(artifact).map_err(|error| Failure::Failed(error.into()))?;
+        let template = config.chat_templates.get(&artifact.name()).map(AsRef::as_ref);
+        let facts = facts(artifact, template).map_err(|error| Failure::Failed(error.into()))?;
         match context.format() {
             Format::Json => output::print_json(&facts),
             Format::Text => output::print(facts.text()),
@@ -94,7 +95,8 @@ pub(super) fn is_file(argument: &str) -> bool {
     looks_so && Path::new(argument).exists()
 }
 
-fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
+/// What there is to know of `artifact`, whose own chat template gives way to `template`.
+fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatError> {
     let header = Arc::clone(artifact.header());
     let (name, path) = (artifact.name(), artifact.path().to_owned());
     let size_bytes = artifact.identity().weights_bytes();
@@ -104,7 +106,7 @@ fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
         Some(architecture) => number(&header, &format!("{architecture}.{key}")),
         None => Ok(None),
     };
-    let servable = Descriptor::of(&artifact).map(|descriptor| Model::new(artifact, Arc::new(descriptor)));
+    let servable = Descriptor::of(&artifact, template).map(|descriptor| Model::new(artifact, Arc::new(descriptor)));
     let (kv_bytes_per_position, problem) = match servable {
         Ok(model) => (Some(model.kv_shape().block_bytes() / model.kv_shape().block_positions), None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
@@ -127,7 +129,7 @@ fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
         vocabulary: header.strings("tokenizer.ggml.tokens")?.map(|tokens| tokens.len()),
         tokenizer: text("tokenizer.ggml.model")?,
         pre_tokenizer: text("tokenizer.ggml.pre")?,
-        has_chat_template: header.contains("tokenizer.chat_template"),
+        has_chat_template: template.is_some() || header.contains("tokenizer.chat_template"),
         architecture,
         kv_bytes_per_position,
         problem,

@@ -21,6 +21,7 @@ fn the_help_shows_a_file_that_is_valid() {
         CONFIGURATION.lines().filter(|line| line.starts_with("  ")).map(|line| format!("{line}\n")).collect();
     let layer: crate::config::Layer = toml::from_str(&example).unwrap();
     assert!(layer.listen.is_some() && layer.rates.is_some() && layer.keys.is_some() && layer.aliases.is_some());
+    assert!(layer.chat_templates.is_some());
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use loader::catalog::LinkPolicy;
 use serde::Deserialize;
 
-use super::PullPolicy;
 use super::quantity::{ByteSize, Choice, IsaName, Stay};
 use super::tables::{CarbonTable, KeyTable, RateTable};
+use super::{PullPolicy, chat_templates};
 
 /// One source's choices.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -29,6 +29,7 @@ pub(crate) struct Layer {
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) aliases: Option<BTreeMap<String, String>>,
+    pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
@@ -51,6 +52,7 @@ impl Layer {
             hosts: self.hosts.or(next.hosts),
             origins: self.origins.or(next.origins),
             aliases: self.aliases.or(next.aliases),
+            chat_templates: self.chat_templates.or(next.chat_templates),
             keys: self.keys.or(next.keys),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),
@@ -62,6 +64,8 @@ impl Layer {
         for path in self.models_dirs.iter_mut().flatten().chain(&mut self.ledger) {
             *path = folder.join(&path);
         }
+        let choices = self.chat_templates.iter_mut().flat_map(BTreeMap::values_mut);
+        choices.filter(|choice| !chat_templates::is_builtin(choice)).for_each(|path| *path = folder.join(&path));
         self
     }
 }

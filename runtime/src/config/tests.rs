@@ -196,12 +196,18 @@ fn the_carbon_table_takes_a_place_or_a_figure() {
 fn a_file_is_read_with_paths_relative_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dayfly.toml");
-    std::fs::write(&path, "models_dirs = ['models', '/abs']\nledger = 'l.sqlite'\n[aliases]\nsmall = 'Some.Q4_0'")
-        .unwrap();
+    std::fs::write(
+        &path,
+        "models_dirs = ['models', '/abs']\nledger = 'l.sqlite'\n[aliases]\nsmall = 'Some.Q4_0'
+        [chat_templates]\na = 'gemma'\nb = 'b.jinja'",
+    )
+    .unwrap();
     let layer = read(&path).unwrap();
     assert_eq!(layer.models_dirs.unwrap(), [folder.path().join("models"), "/abs".into()]);
     assert_eq!(layer.ledger.unwrap(), folder.path().join("l.sqlite"));
     assert_eq!(layer.aliases.unwrap()["small"], "Some.Q4_0");
+    let templates = layer.chat_templates.unwrap();
+    assert_eq!((&templates["a"], &templates["b"]), (&"gemma".into(), &folder.path().join("b.jinja")));
     assert!(matches!(read(&folder.path().join("none.toml")), Err(ConfigError::Unreadable { .. })));
     std::fs::write(&path, "thread = 1").unwrap();
     assert!(matches!(read(&path), Err(ConfigError::Invalid { .. })));

@@ -110,7 +110,10 @@ impl Limits {
 
 fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u32>, ApiError> {
     let Some(template) = &descriptor.template else {
-        let why = "this model has no chat template: it is a base model; use /v1/completions".to_owned();
+        let why =
+            "this model has no chat template: it is a base model; use /v1/completions, or choose a template for it \
+                   under [chat_templates] in the configuration"
+                .to_owned();
         return Err(ApiError::invalid_value("model", why));
     };
     let bytes = messages.iter().map(|message| message.content.len()).sum();

@@ -1,12 +1,13 @@
 //! Texts and tokens: rows 16 and 17.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use loader::fixture::{SPECIAL_TOKENS, TinyModel};
+use loader::fixture::{SPECIAL_TOKENS, TinyModel, tiny_model};
 use serde_json::{Value, json};
 
-use crate::models::{FIRST_BYTE_ID, byte_ids, good, quick, write};
-use crate::server::Server;
+use crate::models::{FIRST_BYTE_ID, byte_ids, good, quick, write, write_file};
+use crate::server::{Options, Server};
 
 /// The table says 500 ms; tests allow ten times as much.
 const REFUSED_MAX: Duration = Duration::from_secs(5);
@@ -47,6 +48,38 @@ fn row_16_a_megabyte_of_one_character() {
     }
     server.answers("good");
     server.settled_rows(1);
+}
+
+#[test]
+fn a_base_model_chats_by_a_template_of_the_configuration_alone() {
+    let write = |folder: &Path| {
+        let mut base = tiny_model(&quick());
+        base.remove("tokenizer.chat_template");
+        write_file(folder, "base", &base);
+        good(folder);
+    };
+    let body = json!({ "model": "base", "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 1 });
+    let refused = Server::serving(write).chat(&body);
+    refused.refused_about(400, "invalid_value", "model");
+    assert!(refused.to_string().contains("[chat_templates]"), "{refused}");
+
+    let server = Options::with_models(write).config("[chat_templates]\nbase = \"chatml\"").start();
+    let expected = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    let prompt_tokens = server.chat(&body).ok()["usage"]["prompt_tokens"].as_u64();
+    assert_eq!(prompt_tokens, Some(tokenize(&server, expected, true).len() as u64));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("echo.jinja");
+    std::fs::write(&path, "{{ messages[0].content }}!").unwrap();
+    let configuration = format!("[chat_templates]\ngood = {:?}", path.display().to_string());
+    let server = Options::with_models(write).config(&configuration).start();
+    let body = json!({ "model": "good", "messages": [{ "role": "user", "content": "Hi" }], "max_tokens": 1 });
+    let prompt_tokens = server.chat(&body).ok()["usage"]["prompt_tokens"].as_u64();
+    assert_eq!(
+        prompt_tokens,
+        Some(tokenize(&server, "Hi!", true).len() as u64),
+        "it takes the place of the file's own"
+    );
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Bed {
     fn of(config: &Config, model: &str) -> Result<Self, Failure> {
         let artifact = show::open(config, model)?;
         let name = artifact.name();
-        let descriptor = Descriptor::of(&artifact).map_err(|error| Failure::Failed(error.into()))?;
+        let descriptor = Descriptor::of(&artifact, None).map_err(|error| Failure::Failed(error.into()))?;
         let model = Model::new(artifact, Arc::new(descriptor));
         model.populate();
         Ok(Self { name, model, executor: Executor::new(config.threads, config.isa) })
