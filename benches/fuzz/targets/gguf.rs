@@ -1,0 +1,55 @@
+//! A GGUF file: its header, and what an architecture, a tokenizer and a template make of it.
+
+#![no_main]
+
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+use loader::Artifact;
+use loader::gguf::{self, Header};
+use models::Descriptor;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(header) = gguf::parse(data) else { return };
+    check(&header, data.len() as u64);
+    if header.contains("general.architecture") {
+        describe(data);
+    }
+});
+
+/// What an accepted header promises.
+fn check(header: &Header, file_bytes: u64) {
+    assert_eq!(header.file_bytes(), file_bytes);
+    assert_eq!(header.tensors().len(), header.tensor_count());
+    for tensor in header.tensors() {
+        let end = tensor.offset.checked_add(tensor.bytes).expect("ends do not wrap");
+        assert!(tensor.offset >= header.data_offset() && end <= file_bytes, "{} lies in the file", tensor.name);
+        assert_eq!(header.tensor(tensor.name).map(|found| found.offset), Some(tensor.offset), "names are of one");
+    }
+    for key in header.keys() {
+        assert!(header.contains(key) && header.value_type(key).is_some());
+    }
+    // A header is at most a few times as large as what it was read from.
+    assert!(header.memory_bytes() as u64 <= (1 << 20) + 64 * file_bytes);
+}
+
+/// The file as a model: whatever is wrong with it is an error.
+fn describe(data: &[u8]) {
+    static FOLDER: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("dayfly-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder for the files");
+        folder
+    });
+    let path = folder.join("model.gguf");
+    let mut file = std::fs::File::create(&path).expect("the folder can be written");
+    file.write_all(data).expect("the folder has room");
+    drop(file);
+    if let Ok(artifact) = Artifact::open(&path)
+        && let Ok(descriptor) = Descriptor::of(&artifact, None)
+    {
+        let tokenizer = &descriptor.tokenizer;
+        assert_eq!(descriptor.plan.vocabulary, tokenizer.len());
+    }
+}
