@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm};
+use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm, Sight};
 use loader::Artifact;
 
 use crate::Model;
@@ -126,8 +126,7 @@ impl Executor {
             kv: cache,
             layer: index,
             heads: plan.heads,
-            first_position: position,
-            window: layer.window,
+            sight: Sight::Causal { first_position: position, window: layer.window },
             scale: layer.scale,
             out: attended,
         });
