@@ -3,6 +3,8 @@
 //! A step reads each weight once, whatever the number of its tokens. Of a prompt only the positions that are asked for
 //! are multiplied with the head.
 
+mod encoder;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,13 @@ use crate::Model;
 use crate::generation::Wanted;
 use crate::limits::SCORED_POSITIONS_AT_ONCE;
 use crate::plan::{Attention, FeedForward, Linear, Plan, Vector};
+use encoder::EncoderArena;
 
 /// Runs steps of any model on the kernels' threads, one at a time.
 pub struct Executor {
     kernels: Arc<Kernels>,
     arena: Arena,
+    encoder: EncoderArena,
     logits: Vec<f32>,
 }
 
@@ -57,7 +61,12 @@ impl Executor {
     /// An executor over `threads` threads of its own.
     #[must_use]
     pub fn new(threads: NonZeroUsize, isa: Isa) -> Self {
-        Self { kernels: Arc::new(Kernels::new(threads, isa)), arena: Arena::default(), logits: Vec::new() }
+        Self {
+            kernels: Arc::new(Kernels::new(threads, isa)),
+            arena: Arena::default(),
+            encoder: EncoderArena::default(),
+            logits: Vec::new(),
+        }
     }
 
     /// Instructions that it uses.

@@ -1,5 +1,6 @@
 //! A descriptor bound to its mapped weights: what the pool shares.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use kernels::{KvShape, RopeTable};
@@ -7,7 +8,7 @@ use loader::{Artifact, MapError};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
-use crate::plan::{Attention, FeedForward, Layer, Plan, Rope};
+use crate::plan::{Attention, EncoderLayer, EncoderPlan, FeedForward, Layer, Linear, Network, Plan, Rope};
 
 /// A model ready to compute. Dropping the last holder unmaps the file.
 pub struct Model {
@@ -30,10 +31,13 @@ impl Model {
     #[must_use]
     pub fn new(artifact: Artifact, descriptor: Arc<Descriptor>) -> Self {
         assert_eq!(artifact.identity(), descriptor.identity(), "a descriptor belongs to one file");
-        let plan = &descriptor.plan;
-        let table =
-            |rope: &Rope| RopeTable::new(plan.head_dim, rope.dimensions, rope.base, rope.style, Some(&rope.divisors));
-        let ropes = plan.ropes.iter().map(table).collect();
+        let table = |plan: &Plan, rope: &Rope| {
+            RopeTable::new(plan.head_dim, rope.dimensions, rope.base, rope.style, Some(&rope.divisors))
+        };
+        let ropes = match descriptor.decoder() {
+            Some(plan) => plan.ropes.iter().map(|rope| table(plan, rope)).collect(),
+            None => Vec::new(),
+        };
         Self { artifact, descriptor, ropes }
     }
 
@@ -49,10 +53,22 @@ impl Model {
         &self.descriptor
     }
 
-    /// What the model computes.
+    /// What a decoder computes.
+    ///
+    /// # Panics
+    /// When the model is an encoder: whoever makes its sequences has looked at [`Descriptor::network`].
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        &self.descriptor.plan
+        self.descriptor.decoder().expect("only decoders go on with texts")
+    }
+
+    /// What an encoder computes.
+    ///
+    /// # Panics
+    /// When the model is a decoder: whoever asks it for vectors has looked at [`Descriptor::network`].
+    #[must_use]
+    pub fn encoder(&self) -> &EncoderPlan {
+        self.descriptor.encoder().expect("only encoders make vectors of texts")
     }
 
     /// Sines and cosines of its positions, one table for each of [`Plan::ropes`].
@@ -62,6 +78,9 @@ impl Model {
     }
 
     /// Shape of a sequence's key-value cache.
+    ///
+    /// # Panics
+    /// When the model is an encoder, which keeps none.
     #[must_use]
     pub fn kv_shape(&self) -> KvShape {
         let plan = self.plan();
@@ -81,16 +100,12 @@ impl Model {
 
     /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
     pub fn populate(&self) {
-        let file = self.artifact.file();
-        let layer = |Layer { attention, feed_forward }: &Layer| {
-            let Attention { query, key, value, output, .. } = attention;
-            let FeedForward { gate, up, down, .. } = feed_forward;
-            let ranges = [key, value, output, gate, up, down].map(|linear| linear.weight.range());
-            ranges.into_iter().fold(query.weight.range(), |all, one| all.start.min(one.start)..all.end.max(one.end))
+        let ranges: Vec<Range<usize>> = match &self.descriptor.network {
+            Network::Decoder(plan) => plan.layers.iter().map(layer).chain([plan.output.weight.range()]).collect(),
+            Network::Encoder(plan) => plan.layers.iter().map(encoder_layer).collect(),
         };
-        let head = self.plan().output.weight.range();
         // An error ends it: a step that meets the missing pages tells.
-        let _ = self.plan().layers.iter().map(layer).chain([head]).try_for_each(|range| file.populate(range));
+        let _ = ranges.into_iter().try_for_each(|range| self.artifact.file().populate(range));
     }
 
     /// Whether the file is still what was loaded.
@@ -106,4 +121,22 @@ impl Model {
     pub fn is_poisoned(&self) -> bool {
         self.artifact.file().is_poisoned()
     }
+}
+
+/// Where the matrices of a layer lie.
+fn layer(Layer { attention, feed_forward }: &Layer) -> Range<usize> {
+    let Attention { query, key, value, output, .. } = attention;
+    let FeedForward { gate, up, down, .. } = feed_forward;
+    span([query, key, value, output, gate, up, down])
+}
+
+fn encoder_layer(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Range<usize> {
+    span([query, key, value, output, up, down])
+}
+
+/// From the first byte of these matrices to the last.
+fn span<const N: usize>(matrices: [&Linear; N]) -> Range<usize> {
+    let ranges = matrices.map(|linear| linear.weight.range());
+    let first = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+    first..ranges.iter().map(|range| range.end).max().unwrap_or(first)
 }

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod encoders;
 mod goldens;
 mod peer;
+mod peer_encoders;
 mod peer_models;
 mod reference;
 mod refusals;
