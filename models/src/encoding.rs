@@ -29,26 +29,28 @@ impl Passage {
         Self { second_from: tokens.len(), tokens }
     }
 
-    /// A pair: `[CLS] first [SEP] second [SEP]`, the second text and its end of the second type. What the texts spell is
-    /// no control token. Gives up soon after there are more than `tokens_max` tokens: more than as many then come back.
+    /// A pair: `[CLS] first [SEP] second [SEP]`, the second text and its end of the second type. `first` is what
+    /// [`Start::AsModel`] makes of the first text, its ends included; what the second spells is no control token. Gives
+    /// up soon after there are more than `tokens_max` tokens: more than as many then come back.
     ///
     /// # Errors
-    /// [`TokenizeError`] when a text is too long for any model, or the tokenizer's library refuses it.
+    /// [`TokenizeError`] when the second text is too long for any model, or the tokenizer's library refuses it.
     ///
     /// # Panics
-    /// When the tokenizer puts nothing around texts: one that ranks does.
+    /// When `first` is empty.
     ///
     /// Source: arXiv:1810.04805.
-    pub fn of_pair(first: &str, second: &str, tokenizer: &Tokenizer, tokens_max: usize) -> Result<Self, TokenizeError> {
-        let mut tokens = tokenizer.encode_up_to(first, Special::Plain, Start::AsModel, tokens_max)?;
-        let second_from = tokens.len();
-        if second_from <= tokens_max {
-            let rest = tokens_max - second_from;
-            tokens.extend(tokenizer.encode_up_to(second, Special::Plain, Start::Bare, rest)?);
-            tokens.extend(tokenizer.added_eos());
-        }
-        assert!(!tokens.is_empty(), "a text has a token");
-        Ok(Self { tokens, second_from })
+    pub fn of_pair(
+        first: &[u32],
+        second: &str,
+        tokenizer: &Tokenizer,
+        tokens_max: usize,
+    ) -> Result<Self, TokenizeError> {
+        assert!(!first.is_empty(), "a text has a token");
+        let rest = tokens_max.saturating_sub(first.len());
+        let second = tokenizer.encode_up_to(second, Special::Plain, Start::Bare, rest)?;
+        let tokens = first.iter().copied().chain(second).chain(tokenizer.added_eos()).collect();
+        Ok(Self { tokens, second_from: first.len() })
     }
 
     /// All of its tokens.

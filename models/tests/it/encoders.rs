@@ -81,7 +81,8 @@ fn both_executors_agree() {
         let tokenizer = &model.descriptor().tokenizer;
         let mut passages = passages(pooling, &model);
         if pooling == EncoderPooling::Rank {
-            passages.extend(DOCUMENTS.map(|document| Passage::of_pair(QUERY, document, tokenizer, 128).unwrap()));
+            let query = tokenizer.encode(QUERY, Special::Plain, Start::AsModel).unwrap();
+            passages.extend(DOCUMENTS.map(|document| Passage::of_pair(&query, document, tokenizer, 128).unwrap()));
         }
         for passage in &passages {
             let theirs = models::reference::encode(&model, passage).unwrap();
@@ -112,7 +113,8 @@ fn a_pair_is_both_texts_with_their_ends_and_types() {
     let (_folder, model) = written(&rank.file);
     let tokenizer = &model.descriptor().tokenizer;
     let ids = |text: &str| tokenizer.encode(text, Special::Plain, Start::Bare).unwrap();
-    let pair = Passage::of_pair("hello [SEP]", "the day", tokenizer, 128).unwrap();
+    let query = tokenizer.encode("hello [SEP]", Special::Plain, Start::AsModel).unwrap();
+    let pair = Passage::of_pair(&query, "the day", tokenizer, 128).unwrap();
     let expected = [vec![2], ids("hello [SEP]"), vec![3], ids("the day"), vec![3]].concat();
     assert_eq!(pair.tokens(), expected);
     assert_eq!(expected.iter().filter(|&&id| id == 3).count(), 2, "what a text spells is no control token");
@@ -121,6 +123,8 @@ fn a_pair_is_both_texts_with_their_ends_and_types() {
     assert!(types[..second_from].iter().all(|&ty| ty == 0) && types[second_from..].iter().all(|&ty| ty == 1));
     let scores = |passage| rows(&mut executor(), &model, vec![passage]);
     assert_ne!(scores(pair.clone()), scores(Passage::of_tokens(expected)), "the types count");
-    assert!(Passage::of_pair(&"a ".repeat(9), "b", tokenizer, 8).unwrap().tokens().len() > 8);
-    assert!(Passage::of_pair("a", &"b ".repeat(9), tokenizer, 8).unwrap().tokens().len() > 8);
+    for (document, fits) in [("b", true), ("b b b b", true), ("b b b b b", false), ("b b b b b b b b b b", false)] {
+        let pair = Passage::of_pair(&[2, 5, 3], document, tokenizer, 8).unwrap();
+        assert_eq!(pair.tokens().len() <= 8, fits, "{document}");
+    }
 }
