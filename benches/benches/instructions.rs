@@ -15,7 +15,9 @@ use std::num::NonZeroUsize;
 
 use benches::weights;
 use gungraun::prelude::*;
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, WeightType};
+use kernels::{
+    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+};
 
 const ROWS: usize = 64;
 const WIDTH: usize = 512;
@@ -90,11 +92,10 @@ fn attend(History { kernels, kv, q, out }: &mut History) {
     let tokens = q.len() / (HEADS * KV.head_dim);
     kernels.attention(AttentionCall {
         q,
-        first_position: kv.capacity() - tokens,
+        sight: Sight::Causal { first_position: kv.capacity() - tokens, window: None },
         kv,
         layer: 0,
         heads: HEADS,
-        window: None,
         scale: 0.125,
         out,
     });

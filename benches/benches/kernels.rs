@@ -22,7 +22,9 @@ use benches::roofline::{Best, Limits};
 use benches::weights;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, WeightType};
+use kernels::{
+    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+};
 
 /// More than the caches of most machines hold.
 const MEMORY_BYTES: usize = 128 << 20;
@@ -306,8 +308,7 @@ impl History {
                 kv,
                 layer,
                 heads: HEADS,
-                first_position: *depth - *tokens,
-                window: None,
+                sight: Sight::Causal { first_position: *depth - *tokens, window: None },
                 scale: 0.125,
                 out,
             });

@@ -7,7 +7,7 @@ use loader::{Artifact, ArtifactIdentity};
 
 use crate::ModelError;
 use crate::architecture;
-use crate::plan::Plan;
+use crate::plan::{EncoderPlan, Network, Plan};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
@@ -17,7 +17,7 @@ pub struct Descriptor {
     identity: ArtifactIdentity,
     header: Arc<Header>,
     /// What the model computes.
-    pub plan: Plan,
+    pub network: Network,
     /// Text to ids.
     pub tokenizer: Tokenizer,
     /// Messages to prompt, where the file has a template or one was chosen.
@@ -32,17 +32,44 @@ impl Descriptor {
     /// [`ModelError`] when the model cannot be used: for good, until its file or the template changes.
     pub fn of(artifact: &Artifact, template: Option<&str>) -> Result<Self, ModelError> {
         let header = artifact.header();
-        let plan = architecture::plan(artifact)?;
+        let network = architecture::network(artifact)?;
         let tokenizer = Tokenizer::from_header(header)?;
         let own = header.string("tokenizer.chat_template")?;
         let template = template.or(own).map(|source| ChatTemplate::compile(source, &tokenizer)).transpose()?;
-        Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), plan, tokenizer, template })
+        Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), network, tokenizer, template })
     }
 
     /// The version of the files that this describes.
     #[must_use]
     pub fn identity(&self) -> &ArtifactIdentity {
         &self.identity
+    }
+
+    /// The plan of a model that goes on with texts.
+    #[must_use]
+    pub fn decoder(&self) -> Option<&Plan> {
+        match &self.network {
+            Network::Decoder(plan) => Some(plan),
+            Network::Encoder(_) => None,
+        }
+    }
+
+    /// The plan of a model that makes a vector, or a score, of each text.
+    #[must_use]
+    pub fn encoder(&self) -> Option<&EncoderPlan> {
+        match &self.network {
+            Network::Decoder(_) => None,
+            Network::Encoder(plan) => Some(plan),
+        }
+    }
+
+    /// Positions that the model was trained for.
+    #[must_use]
+    pub fn context_length(&self) -> usize {
+        match &self.network {
+            Network::Decoder(plan) => plan.context_length,
+            Network::Encoder(plan) => plan.context_length,
+        }
     }
 
     /// The validated header.

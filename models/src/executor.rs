@@ -3,22 +3,26 @@
 //! A step reads each weight once, whatever the number of its tokens. Of a prompt only the positions that are asked for
 //! are multiplied with the head.
 
+mod encoder;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm};
+use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm, Sight};
 use loader::Artifact;
 
 use crate::Model;
 use crate::generation::Wanted;
 use crate::limits::SCORED_POSITIONS_AT_ONCE;
 use crate::plan::{Attention, FeedForward, Linear, Plan, Vector};
+use encoder::EncoderArena;
 
 /// Runs steps of any model on the kernels' threads, one at a time.
 pub struct Executor {
     kernels: Arc<Kernels>,
     arena: Arena,
+    encoder: EncoderArena,
     logits: Vec<f32>,
 }
 
@@ -57,7 +61,12 @@ impl Executor {
     /// An executor over `threads` threads of its own.
     #[must_use]
     pub fn new(threads: NonZeroUsize, isa: Isa) -> Self {
-        Self { kernels: Arc::new(Kernels::new(threads, isa)), arena: Arena::default(), logits: Vec::new() }
+        Self {
+            kernels: Arc::new(Kernels::new(threads, isa)),
+            arena: Arena::default(),
+            encoder: EncoderArena::default(),
+            logits: Vec::new(),
+        }
     }
 
     /// Instructions that it uses.
@@ -126,8 +135,7 @@ impl Executor {
             kv: cache,
             layer: index,
             heads: plan.heads,
-            first_position: position,
-            window: layer.window,
+            sight: Sight::Causal { first_position: position, window: layer.window },
             scale: layer.scale,
             out: attended,
         });

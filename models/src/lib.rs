@@ -4,9 +4,10 @@
 //! [`descriptor`] (what a file's header says: plan, tokenizer, template) → [`model`] (the plan bound to mapped
 //! weights) → [`template`] (messages to prompt) → [`tokenizer`] (text to ids) → [`generation`] (which tokens the next
 //! step computes, and what its logits become) → [`executor`] (the arithmetic, over `kernels`) → [`sampling`] →
-//! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character).
+//! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character). An encoder has
+//! [`encoding`] in the place of [`generation`]: texts in, vectors or scores out.
 //!
-//! An architecture file turns metadata into a [`plan::Plan`]; two executors read that plan: [`executor`], which runs
+//! An architecture file turns metadata into a [`plan::Network`]; two executors read that plan: [`executor`], which runs
 //! requests, and [`mod@reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
 //!
 //! Invariants: weights are read where the file is mapped and never copied to the heap by [`executor`]; a key or tensor
@@ -17,6 +18,7 @@
 pub mod architecture;
 pub mod descriptor;
 pub mod detokenizer;
+pub mod encoding;
 mod error;
 pub mod executor;
 pub mod generation;

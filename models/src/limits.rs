@@ -22,6 +22,12 @@ pub const TEXT_BYTES_MAX: usize = 1 << 31;
 pub const KV_BLOCK_POSITIONS: usize = 32;
 /// Tokens of a prompt that one step computes: the wait of a cancellation.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
+/// Tokens of the texts that one step of an encoder computes; a longer text has a step of its own.
+pub const ENCODER_STEP_TOKENS: usize = 512;
+/// Types that a token of an encoder may have.
+pub const TOKEN_TYPES_MAX: usize = 16;
+/// Texts, or pairs of them, of one request to an encoder.
+pub const PASSAGES_MAX: usize = 2048;
 /// Bytes that a step over a whole chunk may work in.
 pub const STEP_BYTES_MAX: usize = 1 << 30;
 /// Positions whose logits exist at the same time when a whole prompt is scored.

@@ -7,7 +7,7 @@ use loader::{Artifact, MapError, Place};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
-use crate::plan::{Attention, FeedForward, Layer, Plan, Rope};
+use crate::plan::{Attention, EncoderLayer, EncoderPlan, FeedForward, Layer, Linear, Network, Plan, Rope};
 
 /// A model ready to compute. Dropping the last holder unmaps the files.
 pub struct Model {
@@ -30,10 +30,13 @@ impl Model {
     #[must_use]
     pub fn new(artifact: Artifact, descriptor: Arc<Descriptor>) -> Self {
         assert_eq!(artifact.identity(), descriptor.identity(), "a descriptor belongs to one file");
-        let plan = &descriptor.plan;
-        let table =
-            |rope: &Rope| RopeTable::new(plan.head_dim, rope.dimensions, rope.base, rope.style, Some(&rope.divisors));
-        let ropes = plan.ropes.iter().map(table).collect();
+        let table = |plan: &Plan, rope: &Rope| {
+            RopeTable::new(plan.head_dim, rope.dimensions, rope.base, rope.style, Some(&rope.divisors))
+        };
+        let ropes = match descriptor.decoder() {
+            Some(plan) => plan.ropes.iter().map(|rope| table(plan, rope)).collect(),
+            None => Vec::new(),
+        };
         Self { artifact, descriptor, ropes }
     }
 
@@ -49,10 +52,22 @@ impl Model {
         &self.descriptor
     }
 
-    /// What the model computes.
+    /// What a decoder computes.
+    ///
+    /// # Panics
+    /// When the model is an encoder: whoever makes its sequences has looked at [`Descriptor::network`].
     #[must_use]
     pub fn plan(&self) -> &Plan {
-        &self.descriptor.plan
+        self.descriptor.decoder().expect("only decoders go on with texts")
+    }
+
+    /// What an encoder computes.
+    ///
+    /// # Panics
+    /// When the model is a decoder: whoever asks it for vectors has looked at [`Descriptor::network`].
+    #[must_use]
+    pub fn encoder(&self) -> &EncoderPlan {
+        self.descriptor.encoder().expect("only encoders make vectors of texts")
     }
 
     /// Sines and cosines of its positions, one table for each of [`Plan::ropes`].
@@ -62,6 +77,9 @@ impl Model {
     }
 
     /// Shape of a sequence's key-value cache.
+    ///
+    /// # Panics
+    /// When the model is an encoder, which keeps none.
     #[must_use]
     pub fn kv_shape(&self) -> KvShape {
         let plan = self.plan();
@@ -81,15 +99,15 @@ impl Model {
 
     /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
     pub fn populate(&self) {
-        let matrices = |Layer { attention, feed_forward }: &Layer| {
-            let Attention { query, key, value, output, .. } = attention;
-            let FeedForward { gate, up, down, .. } = feed_forward;
-            united([query, key, value, output, gate, up, down].map(|linear| linear.weight.place().clone()))
+        let places: Vec<Place> = match &self.descriptor.network {
+            Network::Decoder(plan) => {
+                let head = plan.output.weight.place().clone();
+                plan.layers.iter().flat_map(layer).chain([head]).collect()
+            }
+            Network::Encoder(plan) => plan.layers.iter().flat_map(encoder_layer).collect(),
         };
-        let head = vec![self.plan().output.weight.place().clone()];
         // An error ends it: a step that meets the missing pages tells.
-        let mut places = self.plan().layers.iter().map(matrices).chain([head]).flatten();
-        let _ = places.try_for_each(|place| self.artifact.populate(place));
+        let _ = places.into_iter().try_for_each(|place| self.artifact.populate(place));
     }
 
     /// Whether the files are still what was loaded.
@@ -107,13 +125,24 @@ impl Model {
     }
 }
 
-/// One place for each file: from the first of its bytes to the last.
-fn united<const N: usize>(places: [Place; N]) -> Vec<Place> {
+/// Where the matrices of a layer lie.
+fn layer(Layer { attention, feed_forward }: &Layer) -> Vec<Place> {
+    let Attention { query, key, value, output, .. } = attention;
+    let FeedForward { gate, up, down, .. } = feed_forward;
+    united([query, key, value, output, gate, up, down])
+}
+
+fn encoder_layer(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Vec<Place> {
+    united([query, key, value, output, up, down])
+}
+
+/// One place for each file: from the first byte of these matrices to the last.
+fn united<const N: usize>(matrices: [&Linear; N]) -> Vec<Place> {
     let mut united: Vec<Place> = Vec::new();
-    for place in places {
+    for place in matrices.map(|linear| linear.weight.place()) {
         match united.iter_mut().find(|kept| kept.file == place.file) {
             Some(Place { range, .. }) => *range = range.start.min(place.range.start)..range.end.max(place.range.end),
-            None => united.push(place),
+            None => united.push(place.clone()),
         }
     }
     united

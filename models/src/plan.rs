@@ -3,10 +3,23 @@
 //! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when it
 //! is asked for. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
 
+mod encoder;
+
 use std::num::NonZeroUsize;
 
 use kernels::{Gate, Matrix, RopeStyle, WeightType};
 use loader::{Artifact, Place};
+
+pub use self::encoder::{EncoderLayer, EncoderPlan, Norm, Pooling, RankHead};
+
+/// What a file's tensors are the weights of.
+#[derive(Debug)]
+pub enum Network {
+    /// Goes on with texts.
+    Decoder(Plan),
+    /// Makes a vector, or a score, of each text.
+    Encoder(EncoderPlan),
+}
 
 /// A decoder-only transformer over tensors of one artifact.
 #[derive(Debug)]

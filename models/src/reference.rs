@@ -4,6 +4,8 @@
 //! activations but, where asked for, of keys and values. It computes a whole sequence at once and
 //! copies every weight that it touches; it is the oracle of tests and a peer in benchmarks, not a way to serve.
 
+mod encoder;
+
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
@@ -14,6 +16,7 @@ use candle_nn::rotary_emb::{rope, rope_i};
 use kernels::{Gate, RopeStyle, WeightType};
 use loader::Artifact;
 
+pub use self::encoder::encode;
 use crate::Model;
 use crate::plan::{Attention, FeedForward, Linear, Rope, Vector, Weight};
 

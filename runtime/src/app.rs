@@ -84,7 +84,7 @@ impl App {
 
     /// Positions that a sequence of this model may have.
     pub(crate) fn context_of(&self, descriptor: &Descriptor) -> usize {
-        let trained = descriptor.plan.context_length;
+        let trained = descriptor.context_length();
         self.config.context_max.map_or(trained, |max| max.min(trained))
     }
 }

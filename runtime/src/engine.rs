@@ -1,6 +1,7 @@
 //! Steps of real models: `models` adapted to the scheduler's `Engine`.
 //!
-//! A sequence owns its key-value blocks and the room that was reserved for them; both go when it is dropped.
+//! A sequence that goes on with texts owns its key-value blocks and the room that was reserved for them; both go when it
+//! is dropped. One that encodes texts holds no memory between its steps but what comes out.
 //!
 //! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
 //! computed is shown.
@@ -10,6 +11,7 @@ use std::time::Instant;
 
 use kernels::KvCache;
 use meter::{KibMillis, KvIntegral};
+use models::encoding::{Encoding, NonFiniteVector};
 use models::executor::Run;
 use models::generation::{Generation, Input, Output, TokenCounts, Wanted};
 use models::sampling::NonFiniteLogits;
@@ -26,7 +28,23 @@ pub(crate) struct KernelEngine {
 }
 
 /// One request's state.
-pub(crate) struct Sequence {
+pub(crate) enum Sequence {
+    /// It goes on with texts.
+    Generating(Box<Generating>),
+    /// It makes a vector, or a score, of each text.
+    Encoding(Box<Encoding>),
+}
+
+/// What a sequence leaves behind.
+pub(crate) struct Released {
+    /// What its cache held over time.
+    pub(crate) kv: KibMillis,
+    /// Vectors or scores, in the order of the texts; none of a sequence that generates.
+    pub(crate) rows: Vec<Vec<f32>>,
+}
+
+/// A request that goes on with texts.
+pub(crate) struct Generating {
     generation: Generation,
     cache: KvCache,
     budget: Arc<Budget>,
@@ -44,9 +62,33 @@ pub(crate) enum StepFault {
     /// The model computes nothing that can be drawn from.
     #[error(transparent)]
     NonFiniteLogits(#[from] NonFiniteLogits),
+    /// The model computes vectors that are none.
+    #[error(transparent)]
+    NonFiniteVector(#[from] NonFiniteVector),
 }
 
 impl Sequence {
+    /// Tokens so far.
+    pub(crate) fn counts(&self) -> TokenCounts {
+        match self {
+            Self::Generating(generating) => generating.generation.counts(),
+            Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), completion: 0 },
+        }
+    }
+
+    /// Gives back what it holds.
+    pub(crate) fn release(self) -> Released {
+        match self {
+            Self::Generating(generating) => {
+                let now = generating.clock.now();
+                Released { kv: generating.held.finish(now), rows: Vec::new() }
+            }
+            Self::Encoding(encoding) => Released { kv: KibMillis::default(), rows: encoding.into_rows() },
+        }
+    }
+}
+
+impl Generating {
     pub(crate) fn new(generation: Generation, model: &Model, budget: Arc<Budget>, clock: Clock) -> Self {
         Self {
             generation,
@@ -56,17 +98,6 @@ impl Sequence {
             held: KvIntegral::new(clock.now()),
             clock,
         }
-    }
-
-    /// Tokens so far.
-    pub(crate) fn counts(&self) -> TokenCounts {
-        self.generation.counts()
-    }
-
-    /// Gives back the cache; returns what it held over time.
-    pub(crate) fn release(self) -> KibMillis {
-        let now = self.clock.now();
-        self.held.finish(now)
     }
 
     /// Takes blocks for `positions`, or tells how many bytes are missing.
@@ -102,6 +133,13 @@ impl KernelEngine {
     }
 
     fn advance(&mut self, model: &Model, sequence: &mut Sequence) -> StepOutcome<Output, StepFault> {
+        match sequence {
+            Sequence::Generating(generating) => self.generate(model, generating),
+            Sequence::Encoding(encoding) => self.encode(model, encoding),
+        }
+    }
+
+    fn generate(&mut self, model: &Model, sequence: &mut Generating) -> StepOutcome<Output, StepFault> {
         let run = match sequence.generation.input() {
             Input::Run { position, tokens, wanted } => {
                 self.tokens.clear();
@@ -137,7 +175,23 @@ impl KernelEngine {
         StepOutcome { output: self.outputs.pop(), ..outcome(phase, tokens, state) }
     }
 
-    fn compute(&mut self, model: &Model, sequence: &mut Sequence, position: usize, wanted: Wanted) {
+    /// One batch of texts.
+    fn encode(&mut self, model: &Model, encoding: &mut Encoding) -> StepOutcome<Output, StepFault> {
+        let before = encoding.computed_tokens();
+        let rows = self.executor.encode(model, &encoding.batch());
+        let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
+        let absorbed = encoding.absorb(rows);
+        let tokens = u32::try_from(encoding.computed_tokens() - before).unwrap_or(u32::MAX);
+        let state = match absorbed {
+            _ if is_changed => SequenceState::Failed(StepFault::ModelFileChanged),
+            Err(fault) => SequenceState::Failed(fault.into()),
+            Ok(()) if encoding.is_done() => SequenceState::Finished,
+            Ok(()) => SequenceState::Continue,
+        };
+        outcome(Phase::Prefill, tokens, state)
+    }
+
+    fn compute(&mut self, model: &Model, sequence: &mut Generating, position: usize, wanted: Wanted) {
         sequence.cache.set_len(position);
         let run = Run { tokens: &self.tokens, position, wanted };
         let generation = &mut sequence.generation;
@@ -169,6 +223,10 @@ impl Engine for KernelEngine {
     }
 
     fn grant(&mut self, sequence: &mut Sequence, room: Reservation) {
-        sequence.keep(room);
+        match sequence {
+            Sequence::Generating(generating) => generating.keep(room),
+            // It never asks for room.
+            Sequence::Encoding(_) => drop(room),
+        }
     }
 }

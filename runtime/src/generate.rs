@@ -1,7 +1,7 @@
 //! One request from its model's name to its settled receipt.
 //!
-//! In order: the name becomes an entry (a known alias may be pulled first), the pool grants a lease, the prompt becomes
-//! ids within the context, the request is queued and reserved in the ledger. From then on a task of its own follows it to
+//! In order: the name becomes an entry (a known alias may be pulled first), the pool grants a lease, what was asked
+//! becomes work that fits the model ([`generate`] makes prompts of it, `embed` texts to encode), the request is queued and reserved in the ledger. From then on a task of its own follows it to
 //! the end, whether the client stays or not: what was computed is settled exactly once.
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use meter::Receipt;
 use models::Descriptor;
+use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
 use scheduler::{
     FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, PoolOptions, Submission, SubmitError,
@@ -21,7 +22,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
-use crate::engine::Sequence;
+use crate::engine::{Generating, Sequence};
 use crate::http::error::ApiError;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
@@ -36,6 +37,25 @@ pub(crate) enum Piece {
 /// A request that ended well, and whose receipt is durable.
 pub(crate) struct Finished {
     pub(crate) receipt: Box<Receipt>,
+    /// Vectors or scores, where texts were encoded.
+    pub(crate) rows: Vec<Vec<f32>>,
+}
+
+/// Who asks which model.
+pub(crate) struct Caller {
+    /// The request's id, which its receipt is found by.
+    pub(crate) id: String,
+    pub(crate) tenant: Arc<str>,
+    /// The model as the request names it.
+    pub(crate) model: String,
+    /// How long the model is to stay, where the request says.
+    pub(crate) keep_alive: Option<KeepAlive>,
+}
+
+/// What a model is to do.
+pub(crate) enum Work {
+    Generate(GenerationRequest),
+    Encode(Encoding),
 }
 
 /// A request on its way. Dropping it cancels the request.
@@ -54,24 +74,40 @@ impl Answer {
     }
 }
 
-/// Starts a request. Errors are those from before its first step.
+/// Starts a request to go on with texts. Errors are those from before its first step.
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
+    let caller = Caller {
+        id: asked.id.clone(),
+        tenant: Arc::clone(&asked.tenant),
+        model: asked.common.model.clone(),
+        keep_alive: asked.common.keep_alive,
+    };
+    start(app, caller, |descriptor, context| asked.encode(descriptor, context).map(Work::Generate)).await
+}
+
+/// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may
+/// take as long as texts take to be tokenized. Errors are those from before its first step.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    caller: Caller,
+    prepare: impl FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
+) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
     let deadline = Instant::now() + REQUEST_MAX;
-    let model = app.true_name(&asked.common.model, deadline).await?;
-    let stay = app.metering.arrives(&asked.id, &asked.tenant, &model);
-    let lease = lease(app, &model, asked.common.keep_alive, deadline).await?;
+    let Caller { id, tenant, model, keep_alive } = caller;
+    let model = app.true_name(&model, deadline).await?;
+    let stay = app.metering.arrives(&id, &tenant, &model);
+    let lease = lease(app, &model, keep_alive, deadline).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
     let context = app.context_of(&descriptor);
-    let (id, tenant, is_cold) = (asked.id.clone(), Arc::clone(&asked.tenant), lease.is_cold());
-    let request = {
+    let work = {
         let descriptor = Arc::clone(&descriptor);
-        let encoded = tokio::task::spawn_blocking(move || asked.encode(&descriptor, context)).await;
-        encoded.map_err(ApiError::internal)??
+        let prepared = tokio::task::spawn_blocking(move || prepare(&descriptor, context)).await;
+        prepared.map_err(ApiError::internal)??
     };
-    let load_wait = lease.load_wait();
-    let sequence = sequence(app, request, &descriptor, &lease);
+    let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
+    let sequence = sequence(app, work, &lease);
     let submission = Submission { lease, sequence, deadline: Some(deadline) };
     let ticket = app.executor.submit(submission).map_err(|error| match error {
         SubmitError::QueueFull { retry_after, .. } => ApiError::overloaded(retry_after),
@@ -97,9 +133,16 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
     Ok(Answer { pieces, descriptor, is_cold })
 }
 
-fn sequence(app: &App, request: GenerationRequest, descriptor: &Arc<Descriptor>, lease: &Lease) -> Sequence {
-    let generation = Generation::new(request, Arc::clone(descriptor));
-    Sequence::new(generation, lease.model(), Arc::clone(app.pool.budget()), app.metering.clock())
+fn sequence(app: &App, work: Work, lease: &Lease) -> Sequence {
+    match work {
+        Work::Generate(request) => {
+            let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
+            let budget = Arc::clone(app.pool.budget());
+            let generating = Generating::new(generation, lease.model(), budget, app.metering.clock());
+            Sequence::Generating(Box::new(generating))
+        }
+        Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),
+    }
 }
 
 async fn lease(

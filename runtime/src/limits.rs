@@ -31,6 +31,10 @@ pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
 pub(crate) const BLOCKED_MAX: Duration = Duration::from_secs(2);
 /// Tokens of all answers of one request, echoed prompts included.
 pub(crate) const ANSWER_TOKENS_MAX: usize = 1 << 20;
+/// Bytes of a text that is encoded, or of a query or document.
+pub(crate) const ENCODED_TEXT_BYTES_MAX: usize = 128 << 10;
+/// Tokens of all texts of one request to an encoder.
+pub(crate) const ENCODED_TOKENS_MAX: usize = 1 << 20;
 /// Bytes of a text to tokenize.
 pub(crate) const TOKENIZE_BYTES_MAX: usize = 1 << 20;
 /// Texts tokenized or detokenized at once outside of generation.

@@ -9,6 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use loader::Artifact;
 use loader::gguf::{self, Header};
 use models::Descriptor;
+use models::plan::Network;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(header) = gguf::parse(data) else { return };
@@ -49,7 +50,10 @@ fn describe(data: &[u8]) {
     if let Ok(artifact) = Artifact::open(&path)
         && let Ok(descriptor) = Descriptor::of(&artifact, None)
     {
-        let tokenizer = &descriptor.tokenizer;
-        assert_eq!(descriptor.plan.vocabulary, tokenizer.len());
+        let vocabulary = match &descriptor.network {
+            Network::Decoder(plan) => plan.vocabulary,
+            Network::Encoder(plan) => plan.vocabulary,
+        };
+        assert_eq!(vocabulary, descriptor.tokenizer.len());
     }
 }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use crate::aligned::{AlignedBuffer, Shared};
-use crate::elementwise::{Gate, RmsNorm};
+use crate::elementwise::{Gate, RmsNorm, gelu};
 use crate::entry::Kernels;
 use crate::isa::Isa;
 use crate::limits::{COLUMN_TILE_MAX, INLINE_ELEMENTS_MAX, QUANT_BLOCK};
@@ -198,6 +198,17 @@ impl Kernels {
         self.fill(activations, (columns, width), &|column, values| {
             let range = column * width..(column + 1) * width;
             gating.row(isa, (&gate[range.clone()], &up[range]), values);
+        });
+    }
+
+    /// As [`Kernels::activate`], with gelu(`x`) = x Φ(x), Φ being the normal distribution. Source: arXiv:1606.08415.
+    ///
+    /// # Panics
+    /// When `x` is not a whole number of columns.
+    pub fn activate_gelu(&self, activations: &mut Activations, x: &[f32], width: usize) {
+        let (columns, isa) = (whole_rows(x, width), self.isa());
+        self.fill(activations, (columns, width), &|column, values| {
+            gelu(isa, &x[column * width..(column + 1) * width], values);
         });
     }
 

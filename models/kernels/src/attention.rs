@@ -1,4 +1,4 @@
-//! Attention over the KV cache: the split into tasks and the merging of their parts.
+//! Attention over the KV cache, causal or of a whole sequence to itself: the split into tasks and the merging of their parts.
 //!
 //! A task is one KV head and a group of tokens, with all the query heads that share it, so that keys and values are
 //! read once per group. Long histories are cut into segments of a fixed number of positions, each with a softmax of
@@ -21,6 +21,23 @@ use crate::kv::KvCache;
 use crate::limits::{QUERY_ROWS_MAX, SEGMENT_POSITIONS};
 use crate::scalar;
 
+/// Which positions a token sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Its own and those before it.
+    Causal {
+        /// Position of the first token; token t stands at `first_position` + t.
+        first_position: usize,
+        /// How many positions a token sees, the last of them its own; `None` for all.
+        window: Option<NonZeroUsize>,
+    },
+    /// All positions of the sequence, whichever its own.
+    Whole {
+        /// How many there are.
+        positions: usize,
+    },
+}
+
 /// One layer's attention for the tokens of one sequence.
 pub struct AttentionCall<'a> {
     /// Queries \[tokens, heads × head_dim\].
@@ -31,10 +48,8 @@ pub struct AttentionCall<'a> {
     pub layer: usize,
     /// Query heads, a multiple of the KV heads.
     pub heads: usize,
-    /// Position of the first token; token t sees positions up to `first_position` + t.
-    pub first_position: usize,
-    /// How many positions a token sees, the last of them its own; `None` for all.
-    pub window: Option<NonZeroUsize>,
+    /// What each token sees.
+    pub sight: Sight,
     /// Factor of the scores, usually 1 / √head_dim.
     pub scale: f32,
     /// Output \[tokens, heads × head_dim\].
@@ -48,8 +63,7 @@ pub(crate) struct Queries<'a> {
     pub(crate) kv: &'a KvCache,
     pub(crate) layer: usize,
     pub(crate) heads: usize,
-    pub(crate) first_position: usize,
-    pub(crate) window: Option<NonZeroUsize>,
+    pub(crate) sight: Sight,
     pub(crate) scale: f32,
 }
 
@@ -58,6 +72,24 @@ pub(crate) struct Queries<'a> {
 pub(crate) struct Rows {
     pub(crate) kv_head: usize,
     pub(crate) tokens: Range<usize>,
+}
+
+impl Sight {
+    /// Positions that `token` sees.
+    pub(crate) fn seen(self, token: usize) -> Range<usize> {
+        match self {
+            Self::Causal { first_position, window } => {
+                let end = first_position + token + 1;
+                window.map_or(0, |window| end.saturating_sub(window.get()))..end
+            }
+            Self::Whole { positions } => 0..positions,
+        }
+    }
+
+    /// Where the last of the positions that any of `tokens` tokens sees ends.
+    fn end(self, tokens: usize) -> usize {
+        tokens.checked_sub(1).map_or(0, |last| self.seen(last).end)
+    }
 }
 
 impl Queries<'_> {
@@ -79,8 +111,7 @@ impl Queries<'_> {
 
     /// Positions that `token` sees.
     pub(crate) fn seen(&self, token: usize) -> Range<usize> {
-        let end = self.first_position + token + 1;
-        self.window.map_or(0, |window| end.saturating_sub(window.get()))..end
+        self.sight.seen(token)
     }
 
     /// Positions that query row `row` of `rows` sees.
@@ -90,7 +121,7 @@ impl Queries<'_> {
 
     /// Positions that any token of `rows` sees.
     pub(crate) fn seen_by_any(&self, rows: &Rows) -> Range<usize> {
-        self.seen(rows.tokens.start).start..self.first_position + rows.tokens.end
+        self.seen(rows.tokens.start).start..self.sight.end(rows.tokens.end)
     }
 
     /// Blocks of a segment.
@@ -117,22 +148,22 @@ impl Queries<'_> {
 }
 
 impl Kernels {
-    /// Causal grouped-query attention: `out` = softmax(`scale` · q · keys) · values, per head and token.
+    /// Grouped-query attention: `out` = softmax(`scale` · q · keys) · values, per head and token.
     ///
     /// # Panics
     /// When the heads are no multiple of the KV heads, `q` is not whole tokens or as long as `out`, there is no such
-    /// layer, or the cache has no room for the last token's position.
+    /// layer, or the cache has no room for the last position that is seen.
     ///
     /// Source: the streaming softmax is arXiv:1805.02867's.
     pub fn attention(&self, call: AttentionCall<'_>) {
-        let AttentionCall { q, kv, layer, heads, first_position, window, scale, out } = call;
+        let AttentionCall { q, kv, layer, heads, sight, scale, out } = call;
         let shape = kv.shape();
         assert!(heads > 0 && heads.is_multiple_of(shape.kv_heads), "{heads} heads over {} KV heads", shape.kv_heads);
         let tokens = crate::activations::whole_rows(q, heads * shape.head_dim);
         assert_eq!(q.len(), out.len(), "queries and their outputs");
         assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
-        assert!(first_position + tokens <= kv.capacity(), "positions beyond room for {}", kv.capacity());
-        let queries = Queries { q, kv, layer, heads, first_position, window, scale };
+        assert!(sight.end(tokens) <= kv.capacity(), "positions beyond room for {}", kv.capacity());
+        let queries = Queries { q, kv, layer, heads, sight, scale };
         match self.isa() {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => self.grouped(queries, tokens, &Shared::new(out)),
@@ -142,7 +173,7 @@ impl Kernels {
 
     fn one_by_one(&self, queries: Queries<'_>, tokens: usize, out: &Shared<'_, f32>) {
         let head_dim = queries.kv.shape().head_dim;
-        self.reserve_scratch(queries.first_position + tokens);
+        self.reserve_scratch(queries.sight.end(tokens));
         self.run(tokens * queries.heads, &|participant, task| {
             let start = task * head_dim;
             // SAFETY: each head of each token is written by the one thread that claimed it.

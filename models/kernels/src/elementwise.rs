@@ -25,6 +25,27 @@ pub struct RmsNorm<'a> {
     pub epsilon: f32,
 }
 
+/// Shifts a row to a mean of zero and scales it to a variance of one, then scales by a gain and shifts by a bias.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm<'a> {
+    /// A factor for each place of a row: \[width\].
+    pub gain: &'a [f32],
+    /// A term for each place of a row: \[width\].
+    pub bias: &'a [f32],
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+/// gelu(x) = x Φ(x), with the normal distribution's Φ and not its approximation. Source: arXiv:1606.08415.
+pub(crate) fn gelu(isa: Isa, x: &[f32], out: &mut [f32]) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Kernels::new` made sure of the instruction set.
+        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::gelu(x, out) },
+        _ => scalar::elementwise::gelu(x, out),
+    }
+}
+
 impl RmsNorm<'_> {
     /// The norm of one row.
     pub(crate) fn row(&self, isa: Isa, x: &[f32], out: &mut [f32]) {
@@ -84,6 +105,32 @@ impl Kernels {
                     crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon)
                 },
                 _ => scalar::elementwise::rms_norm_in_place(x, gain, epsilon),
+            }
+        });
+    }
+
+    /// Shifts each row of `x` to a mean of zero, scales it to a variance of one, then by `gain`, and adds `bias`.
+    ///
+    /// Shapes: `x` \[rows, width\], `gain` and `bias` \[width\], f32.
+    ///
+    /// # Panics
+    /// When `x` is not a whole number of rows, or `gain` and `bias` differ in length.
+    ///
+    /// Source: arXiv:1607.06450.
+    pub fn layer_normalize(&self, x: &mut [f32], norm: LayerNorm<'_>) {
+        let width = norm.gain.len();
+        assert_eq!(width, norm.bias.len(), "a gain and its bias");
+        let rows = whole_rows(x, width);
+        let isa = self.isa();
+        let x = Shared::new(x);
+        self.for_rows(rows, width, &|row| {
+            // SAFETY: each row is written by the one thread that claimed it.
+            let x = unsafe { x.part(row * width..(row + 1) * width) };
+            match isa {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: `Kernels::new` made sure of the instruction set.
+                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::layer_norm_in_place(x, &norm) },
+                _ => scalar::elementwise::layer_norm_in_place(x, &norm),
             }
         });
     }

@@ -48,8 +48,8 @@ mod vector;
 mod weights;
 
 pub use activations::Activations;
-pub use attention::AttentionCall;
-pub use elementwise::{Gate, RmsNorm};
+pub use attention::{AttentionCall, Sight};
+pub use elementwise::{Gate, LayerNorm, RmsNorm};
 pub use entry::Kernels;
 pub use isa::{Isa, IsaError};
 pub use kv::{KvCache, KvShape};

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use kernels::{
     Activations, AttentionCall, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle, RopeTable,
-    WeightType, argmax,
+    Sight, WeightType, argmax,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -39,8 +39,7 @@ impl Layer {
             kv: &self.kv,
             layer: 0,
             heads: HEADS,
-            first_position: position,
-            window: None,
+            sight: Sight::Causal { first_position: position, window: None },
             scale: 0.1,
             out: second,
         });

@@ -235,7 +235,7 @@ fn shape(keys: &Keys<'_>) -> Result<Shape, ModelError> {
 }
 
 /// Rows of the embedding, which the tokenizer's vocabulary must match.
-fn vocabulary(keys: &Keys<'_>, tensors: &TensorSource<'_>) -> Result<usize, ModelError> {
+pub(super) fn vocabulary(keys: &Keys<'_>, tensors: &TensorSource<'_>) -> Result<usize, ModelError> {
     const KEY: &str = "tokenizer.ggml.tokens";
     let tokens = keys.header().strings(KEY)?.ok_or_else(|| ModelError::MissingKey { key: KEY.to_owned() })?;
     let rows = tensors.rows("token_embd.weight")?;

@@ -9,6 +9,7 @@ use crate::ModelError;
 pub(super) enum Neutral {
     Zero,
     True,
+    False,
     Number(f32),
 }
 
@@ -99,6 +100,7 @@ impl<'a> Keys<'a> {
         let changes = match *neutral {
             Neutral::Zero => self.header.u64(&name)?.is_some_and(|value| value != 0),
             Neutral::True => self.header.bool(&name)? == Some(false),
+            Neutral::False => self.header.bool(&name)? == Some(true),
             #[expect(clippy::float_cmp, reason = "a constant of the format, stored as it is")]
             Neutral::Number(neutral) => self.header.f32(&name)?.is_some_and(|value| value != neutral),
         };

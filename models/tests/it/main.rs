@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod encoders;
 mod formats;
 mod goldens;
 mod peer;
+mod peer_encoders;
 mod peer_models;
 mod reference;
 mod refusals;

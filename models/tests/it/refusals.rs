@@ -2,7 +2,10 @@
 //! nothing that a file says makes the reader or a step panic.
 
 use loader::Artifact;
-use loader::fixture::{Architecture, FixtureTensor, FixtureValue, GgufWriter, Output, TinyModel, tiny_model};
+use loader::fixture::{
+    Architecture, EncoderPooling, FixtureTensor, FixtureValue, GgufWriter, Output, TinyEncoder, TinyModel,
+    tiny_encoder, tiny_model,
+};
 use loader::gguf::ElementType;
 use models::{ModelError, architecture};
 
@@ -26,7 +29,7 @@ fn plan_of(file: &GgufWriter) -> Result<(), ModelError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
     file.write_to(&path).unwrap();
-    architecture::plan(&Artifact::open(&path).unwrap()).map(drop)
+    architecture::network(&Artifact::open(&path).unwrap()).map(drop)
 }
 
 fn with(architecture: Architecture, keys: &[(&str, FixtureValue)]) -> Result<(), ModelError> {
@@ -42,7 +45,7 @@ fn an_unknown_architecture_is_told_by_name_with_those_that_are_known() {
     let mut file = tiny(Architecture::Llama);
     file.set("general.architecture", "mamba");
     let message = plan_of(&file).unwrap_err().to_string();
-    assert!(message.contains("`mamba`") && message.contains("gemma3, llama, qwen2, qwen3, smollm3"), "{message}");
+    assert!(message.contains("`mamba`") && message.contains("bert, gemma3, llama, qwen2, qwen3, smollm3"), "{message}");
     assert!(ALL.iter().all(|known| architecture::supported().any(|name| name == known.name())));
 }
 
@@ -205,4 +208,50 @@ fn no_value_of_any_key_makes_the_reader_or_a_step_panic() {
         }
         assert!(computed > 0, "{architecture:?}: some values are harmless");
     }
+}
+
+fn encoder(pooling: EncoderPooling) -> GgufWriter {
+    tiny_encoder(&TinyEncoder { layers: 1, hidden: 32, ffn: 32, heads: 2, pooling, ..TinyEncoder::default() })
+}
+
+#[test]
+fn an_encoder_refuses_by_name_what_changes_the_maths() {
+    for pooling in [EncoderPooling::Mean, EncoderPooling::First, EncoderPooling::Last, EncoderPooling::Rank] {
+        assert!(plan_of(&encoder(pooling)).is_ok(), "{pooling:?}");
+    }
+    let with = |key: &str, value: FixtureValue| {
+        let mut file = encoder(EncoderPooling::Mean);
+        file.set(&format!("bert.{key}"), value);
+        plan_of(&file).unwrap_err().to_string()
+    };
+    for (key, value, says) in [
+        ("attention.causal", FixtureValue::Bool(true), "`bert.attention.causal` changes"),
+        ("pooling_type", FixtureValue::U32(0), "`bert.pooling_type` changes"),
+        ("pooling_type", FixtureValue::U32(4), "`cls.output.weight` is missing"),
+        ("rope.freq_base", FixtureValue::F32(1e4), "`bert.rope.freq_base` changes"),
+        ("attention.head_count", FixtureValue::U32(3), "`bert.attention.head_count` has an impossible value"),
+        ("context_length", FixtureValue::U32(64), "`position_embd.weight` has shape"),
+        ("context_length", FixtureValue::U32(1 << 24), "a step would work in"),
+        ("attention.layer_norm_epsilon", FixtureValue::F32(f32::NAN), "is not above zero"),
+    ] {
+        let message = with(key, value);
+        assert!(message.contains(says), "{key}: {message}");
+    }
+    let mut file = encoder(EncoderPooling::Mean);
+    file.remove("bert.pooling_type");
+    assert!(matches!(plan_of(&file), Err(ModelError::MissingKey { .. })));
+    file = encoder(EncoderPooling::Mean);
+    file.push(FixtureTensor::vector("blk.0.ffn_gate.weight", 32, || 1.0));
+    assert!(matches!(plan_of(&file), Err(ModelError::UnsupportedTensor { .. })));
+}
+
+#[test]
+fn an_encoder_that_ranks_has_one_label_and_types_of_tokens() {
+    let mut file = encoder(EncoderPooling::Rank);
+    file.tensors.retain(|tensor| tensor.name != "token_types.weight");
+    let message = plan_of(&file).unwrap_err().to_string();
+    assert!(message.contains("`bert.pooling_type`") && message.contains("types"), "{message}");
+    file = encoder(EncoderPooling::Rank);
+    file.tensor_mut("cls.output.weight").dims = vec![16, 2];
+    assert!(matches!(plan_of(&file), Err(ModelError::TensorShape { .. })));
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use loader::Artifact;
 use loader::gguf::{FormatError, Header, ValueType};
+use models::plan::{EncoderPlan, Network, Pooling};
 use models::{Descriptor, Model};
 use serde::Serialize;
 
@@ -47,7 +48,9 @@ struct Facts {
     tokenizer: Option<String>,
     pre_tokenizer: Option<String>,
     has_chat_template: bool,
-    /// Memory of the key-value cache for one position; none if the model cannot be served.
+    /// Paths of the API that it can serve; none if it cannot be served.
+    serves: Vec<&'static str>,
+    /// Memory of the key-value cache for one position; none if the model keeps none or cannot be served.
     kv_bytes_per_position: Option<usize>,
     /// Why it cannot be served, if so.
     problem: Option<String>,
@@ -107,9 +110,9 @@ fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatErro
         None => Ok(None),
     };
     let servable = Descriptor::of(&artifact, template).map(|descriptor| Model::new(artifact, Arc::new(descriptor)));
-    let (kv_bytes_per_position, problem) = match servable {
-        Ok(model) => (Some(model.kv_shape().block_bytes() / model.kv_shape().block_positions), None),
-        Err(error) => (None, Some(format!("{:#}", anyhow::Error::new(error)))),
+    let (serves, kv_bytes_per_position, problem) = match servable {
+        Ok(model) => (serves(model.descriptor()), kv_bytes_per_position(&model), None),
+        Err(error) => (Vec::new(), None, Some(format!("{:#}", anyhow::Error::new(error)))),
     };
     Ok(Facts {
         name,
@@ -131,9 +134,24 @@ fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatErro
         pre_tokenizer: text("tokenizer.ggml.pre")?,
         has_chat_template: template.is_some() || header.contains("tokenizer.chat_template"),
         architecture,
+        serves,
         kv_bytes_per_position,
         problem,
     })
+}
+
+/// Paths of the API that a model can serve.
+fn serves(descriptor: &Descriptor) -> Vec<&'static str> {
+    match &descriptor.network {
+        Network::Decoder(_) if descriptor.template.is_some() => vec!["/v1/chat/completions", "/v1/completions"],
+        Network::Decoder(_) => vec!["/v1/completions"],
+        Network::Encoder(EncoderPlan { pooling: Pooling::Rank(_), .. }) => vec!["/v1/rerank"],
+        Network::Encoder(_) => vec!["/v1/embeddings"],
+    }
+}
+
+fn kv_bytes_per_position(model: &Model) -> Option<usize> {
+    model.descriptor().decoder().map(|_| model.kv_shape().block_bytes() / model.kv_shape().block_positions)
 }
 
 /// A count, where the file has it as one number for all layers.
@@ -172,6 +190,10 @@ impl Facts {
             word(&self.pre_tokenizer),
             self.vocabulary.map_or("?".into(), |tokens| tokens.to_string()),
         );
+        let heads = match self.kv_heads {
+            Some(kv_heads) => format!("{}, {kv_heads} of keys and values", count(self.heads)),
+            None => count(self.heads),
+        };
         let kv = self.kv_bytes_per_position.map_or("-".into(), |bytes| format!("{} a token", bytes_text(bytes as u64)));
         let template = if self.has_chat_template { "yes" } else { "no" };
         let rows = [
@@ -185,12 +207,12 @@ impl Facts {
             ("context", count(self.context_length)),
             ("layers", count(self.layers)),
             ("width", count(self.embedding_length)),
-            ("heads", format!("{}, {} of keys and values", count(self.heads), count(self.kv_heads))),
+            ("heads", heads),
             ("cache", kv),
             ("tokenizer", tokenizer),
             ("chat template", template.into()),
             ("license", word(&self.license)),
-            ("served", self.problem.as_ref().map_or("yes".into(), |problem| format!("no: {problem}"))),
+            ("served", self.problem.as_ref().map_or(self.serves.join(", "), |problem| format!("no: {problem}"))),
         ];
         let columns = [Column::Left(""), Column::Left("")];
         let table = table(&columns, rows.into_iter().map(|(name, value)| vec![name.into(), value]));

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
 use crate::app::App;
-use crate::engine::{KernelEngine, StepFault};
+use crate::engine::{KernelEngine, Released, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
 use crate::metering::Stay;
@@ -101,7 +101,7 @@ impl Drive {
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
-        let kv = sequence.release();
+        let Released { kv, rows } = sequence.release();
         if let Client::Refused(error) = client {
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
@@ -137,7 +137,7 @@ impl Drive {
         let end = match (self.app.metering.settle(measured).await, failure) {
             (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
-            (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt) }),
+            (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt), rows }),
         };
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
@@ -165,6 +165,9 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         }
         Outcome::Failed(fault @ StepFault::NonFiniteLogits(_)) => {
             (Ended::Failed, Some(ApiError::non_finite_logits().because(fault)))
+        }
+        Outcome::Failed(fault @ StepFault::NonFiniteVector(_)) => {
+            (Ended::Failed, Some(ApiError::non_finite_vector().because(fault)))
         }
         Outcome::DeadlinePassed => (Ended::Failed, Some(ApiError::deadline_passed())),
         Outcome::NoRoom(no_room) => (Ended::Failed, Some(no_room_error(no_room))),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use models::Descriptor;
 use models::generation::{Echo, GenerationRequest};
+use models::plan::Pooling;
 use models::template::{Message, TemplateError};
 use models::tokenizer::{Special, Start};
 
@@ -32,6 +33,12 @@ pub(crate) enum Prompt {
 impl Asked {
     /// Tokenizes, and checks what only the model can tell. Takes as long as the text is.
     pub(super) fn encode(self, descriptor: &Descriptor, context: usize) -> Result<GenerationRequest, ApiError> {
+        if let Some(encoder) = descriptor.encoder() {
+            return Err(ApiError::wrong_model(match encoder.pooling {
+                Pooling::Rank(_) => "this model ranks documents and does not go on with texts: use /v1/rerank",
+                _ => "this model embeds texts and does not go on with them: use /v1/embeddings",
+            }));
+        }
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
         let limits = Limits { context, tokens_max: self.common.tokens_max };
         let prompts = match self.prompt {

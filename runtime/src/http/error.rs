@@ -107,6 +107,11 @@ impl ApiError {
         Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).about("model")
     }
 
+    /// The model does something else than what this path is for.
+    pub(crate) fn wrong_model(why: impl Display) -> Self {
+        Self::invalid(StatusCode::BAD_REQUEST, "model_not_suitable", why.to_string()).about("model")
+    }
+
     /// The prompt, or prompt and answer together, are longer than the context. `param` is the field to shorten.
     pub(crate) fn context_length_exceeded(param: impl Into<String>, why: impl Display) -> Self {
         Self::invalid(StatusCode::BAD_REQUEST, "context_length_exceeded", why.to_string()).about(param)
@@ -197,6 +202,11 @@ impl ApiError {
     /// The model computed something that is no number.
     pub(crate) fn non_finite_logits() -> Self {
         Self::server("non_finite_logits", "the model's logits are not finite".to_owned())
+    }
+
+    /// The model computed a vector or score that is no number.
+    pub(crate) fn non_finite_vector() -> Self {
+        Self::server("non_finite_vector", "the model's vectors are not finite".to_owned())
     }
 
     /// The model's chat template took more than its budget, or failed.

@@ -1,17 +1,19 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
-//! A request passes [`accept`] → [`guard`] → its route → `generate` → [`stream`]. Errors are [`error::ApiError`]s made
+//! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are [`error::ApiError`]s made
 //! where they are met, and become OpenAI's envelope in one place.
 
 mod accept;
 mod body;
 mod chat;
 mod completions;
+mod embeddings;
 pub(crate) mod error;
 mod guard;
 pub(crate) mod metrics;
 mod models;
 mod probes;
+mod rerank;
 mod stream;
 mod tokenize;
 mod usage;
@@ -41,6 +43,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{id}", get(models::openai_one))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
+        .route("/v1/embeddings", post(embeddings::create))
+        .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/usage/{id}", get(usage::of_request))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))

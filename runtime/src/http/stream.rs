@@ -46,6 +46,17 @@ async fn whole(mut answer: Answer, format: Format) -> Response {
     }
 }
 
+/// Answers with a body that `write` makes of the receipt; it may take long, so no thread that serves sockets writes it.
+pub(super) async fn json(
+    receipt: Box<Receipt>,
+    write: impl FnOnce(&Receipt) -> String + Send + 'static,
+) -> Result<Response, ApiError> {
+    let mut headers = receipt_headers(&receipt);
+    let body = tokio::task::spawn_blocking(move || write(&receipt)).await.map_err(ApiError::internal)?;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((headers, body).into_response())
+}
+
 /// Answers as it comes.
 async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsage) -> Response {
     let first = match answer.next().await {

@@ -11,6 +11,7 @@ mod answers;
 mod cancellation;
 mod client;
 mod draining;
+mod encoders;
 mod faults;
 mod fields;
 mod files;

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::segment::{Work, merge, segment};
-use super::{Queries, Rows, finish, partial_stride};
+use super::{Queries, Rows, Sight, finish, partial_stride};
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
@@ -132,15 +132,17 @@ fn vectors_of_sixteen_attend_as_the_scalar_twin() {
             kernels.kv_write(&mut kv, 0, 0, &wave(end * width, 0.37), &wave(end * width, 0.73));
             let q = wave(tokens * heads * head_dim, 0.59);
             let window = NonZeroUsize::new(window);
-            let queries = Queries { q: &q, kv: &kv, layer: 0, heads, first_position, window, scale: 0.125 };
-            let found = attend::<Plain>(&queries, tokens);
-            for (index, found) in found.chunks_exact(head_dim).enumerate() {
-                let (token, head) = (index / heads, index % heads);
-                let mut scores = vec![0.0; queries.seen(token).len()];
-                let mut twin = vec![0.0; head_dim];
-                scalar::attention::head(&queries, token, head, (&mut scores, &mut twin));
-                for (found, twin) in found.iter().zip(&twin) {
-                    assert!((found - twin).abs() < 1e-5, "{shape:?} {first_position} {token} {head}: {found} {twin}");
+            for sight in [Sight::Causal { first_position, window }, Sight::Whole { positions: end }] {
+                let queries = Queries { q: &q, kv: &kv, layer: 0, heads, sight, scale: 0.125 };
+                let found = attend::<Plain>(&queries, tokens);
+                for (index, found) in found.chunks_exact(head_dim).enumerate() {
+                    let (token, head) = (index / heads, index % heads);
+                    let mut scores = vec![0.0; queries.seen(token).len()];
+                    let mut twin = vec![0.0; head_dim];
+                    scalar::attention::head(&queries, token, head, (&mut scores, &mut twin));
+                    for (found, twin) in found.iter().zip(&twin) {
+                        assert!((found - twin).abs() < 1e-5, "{shape:?} {sight:?} {token} {head}: {found} {twin}");
+                    }
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::lanes::sum_of_lanes;
 use super::vector::F32x8;
+use crate::elementwise::LayerNorm;
 use crate::rope::RopeStyle;
 use crate::scalar;
 
@@ -77,6 +78,49 @@ pub(crate) unsafe fn rms_norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32
     for (x, gain) in x.chunks_mut(8).zip(gain.chunks(8)) {
         let normed = _mm256_mul_ps(_mm256_mul_ps(load(x, 0.0), scale), load(gain, 0.0));
         store(x, normed);
+    }
+}
+
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn layer_norm_in_place(x: &mut [f32], norm: &LayerNorm<'_>) {
+    let width = x.len() as f32;
+    let sum = x.chunks(8).fold(_mm256_setzero_ps(), |sum, x| _mm256_add_ps(sum, load(x, 0.0)));
+    let mean = sum_of_lanes(sum) / width;
+    let means = _mm256_set1_ps(mean);
+    let squares = x.chunks(8).fold(_mm256_setzero_ps(), |squares, x| {
+        let distance = _mm256_sub_ps(load(x, mean), means);
+        _mm256_fmadd_ps(distance, distance, squares)
+    });
+    let scale = _mm256_set1_ps(1.0 / (sum_of_lanes(squares) / width + norm.epsilon).sqrt());
+    for ((x, gain), bias) in x.chunks_mut(8).zip(norm.gain.chunks(8)).zip(norm.bias.chunks(8)) {
+        let normed = _mm256_mul_ps(_mm256_sub_ps(load(x, 0.0), means), scale);
+        store(x, _mm256_fmadd_ps(normed, load(gain, 0.0), load(bias, 0.0)));
+    }
+}
+
+/// x Φ(x), as [`scalar::elementwise::gelu`].
+///
+/// # Safety
+/// The processor has AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn gelu(x: &[f32], out: &mut [f32]) {
+    let (zero, one) = (_mm256_setzero_ps(), _mm256_set1_ps(1.0));
+    let end = _mm256_set1_ps(scalar::elementwise::TAIL_END);
+    let slope = _mm256_set1_ps(scalar::elementwise::TAIL_SLOPE);
+    for (x, out) in x.chunks(8).zip(out.chunks_mut(8)) {
+        let x = load(x, 0.0);
+        // The second operand is what a comparison with a NaN gives.
+        let distance = _mm256_min_ps(end, _mm256_andnot_ps(_mm256_set1_ps(-0.0), x));
+        let t = _mm256_div_ps(one, _mm256_fmadd_ps(slope, distance, one));
+        let mut tail = zero;
+        for coefficient in scalar::elementwise::TAIL.into_iter().rev() {
+            tail = _mm256_mul_ps(_mm256_add_ps(tail, _mm256_set1_ps(coefficient)), t);
+        }
+        let exponent = _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(-0.5), distance), distance);
+        let tail = _mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(0.5), tail), exp(exponent));
+        store(out, _mm256_fnmadd_ps(distance, tail, _mm256_max_ps(x, zero)));
     }
 }
 

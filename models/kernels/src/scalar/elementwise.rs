@@ -1,10 +1,19 @@
 //! Norms, gates and rotations, one number at a time.
 
+use crate::elementwise::LayerNorm;
 use crate::rope::RopeStyle;
 
 /// √(2/π) and the cubic term of GELU's tanh approximation.
 pub(crate) const GELU_ROOT: f32 = 0.797_884_6;
 pub(crate) const GELU_CUBIC: f32 = 0.044_715;
+
+/// Of the tail of the normal distribution: 1 − Φ(x) ≈ Σ `TAIL[i]` tⁱ⁺¹ e^(−x²/2) / 2 with t = 1 / (1 + `TAIL_SLOPE` x)
+/// for x ≥ 0, to 8 · 10⁻⁸. Source: Abramowitz and Stegun, 7.1.26, in x / √2.
+pub(crate) const TAIL_SLOPE: f32 = 0.231_641_9;
+pub(crate) const TAIL: [f32; 5] = [0.254_829_6, -0.284_496_74, 1.421_413_7, -1.453_152, 1.061_405_4];
+
+/// Where the tail is zero in 32 bits.
+pub(crate) const TAIL_END: f32 = 14.0;
 
 /// One over the root of the mean square.
 fn rms_scale(x: &[f32], epsilon: f32) -> f32 {
@@ -24,6 +33,16 @@ pub(crate) fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
     }
 }
 
+pub(crate) fn layer_norm_in_place(x: &mut [f32], norm: &LayerNorm<'_>) {
+    let width = x.len() as f32;
+    let mean = x.iter().sum::<f32>() / width;
+    let variance = x.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / width;
+    let scale = 1.0 / (variance + norm.epsilon).sqrt();
+    for ((x, gain), bias) in x.iter_mut().zip(norm.gain).zip(norm.bias) {
+        *x = (*x - mean) * scale * gain + bias;
+    }
+}
+
 pub(crate) fn silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         *out = gate / (1.0 + (-gate).exp()) * up;
@@ -35,6 +54,17 @@ pub(crate) fn gelu_mul(gate: &[f32], up: &[f32], out: &mut [f32]) {
     for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
         let u = GELU_ROOT * (gate + GELU_CUBIC * gate * gate * gate);
         *out = gate / (1.0 + (-2.0 * u).exp()) * up;
+    }
+}
+
+/// x Φ(x): x less its tail above zero, and the tail alone below.
+pub(crate) fn gelu(x: &[f32], out: &mut [f32]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        // The order lets a NaN through.
+        let distance = if x.abs() > TAIL_END { TAIL_END } else { x.abs() };
+        let t = 1.0 / (1.0 + TAIL_SLOPE * distance);
+        let tail = TAIL.iter().rev().fold(0.0, |sum, coefficient| (sum + coefficient) * t);
+        *out = x.max(0.0) - distance * (0.5 * tail * (-0.5 * distance * distance).exp());
     }
 }
 

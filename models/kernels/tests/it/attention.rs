@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{AttentionCall, Isa, Kernels, KvCache, KvShape};
+use kernels::{AttentionCall, Isa, Kernels, KvCache, KvShape, Sight};
 
 use crate::seeded::{Seeded, every_isa, with};
 
@@ -12,9 +12,17 @@ struct Case {
     tokens: usize,
     first: usize,
     window: Option<NonZeroUsize>,
+    seeing: Seeing,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
+}
+
+/// Which of the two ways of seeing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seeing {
+    Before,
+    All,
 }
 
 impl Case {
@@ -27,11 +35,22 @@ impl Case {
             seeded.floats(history).iter().map(|x| (x * 256.0 * loudness).round() / 256.0).collect()
         };
         let (k, v) = (halves(3.0), halves(1.0));
-        Self { shape, heads, tokens, first, window: None, q, k, v }
+        Self { shape, heads, tokens, first, window: None, seeing: Seeing::Before, q, k, v }
     }
 
     fn within(self, window: usize) -> Self {
         Self { window: NonZeroUsize::new(window), ..self }
+    }
+
+    fn seeing_all(self) -> Self {
+        Self { seeing: Seeing::All, ..self }
+    }
+
+    fn sight(&self, first_position: usize) -> Sight {
+        match self.seeing {
+            Seeing::Before => Sight::Causal { first_position, window: self.window },
+            Seeing::All => Sight::Whole { positions: self.first + self.tokens },
+        }
     }
 
     fn cache(&self, kernels: &Kernels, layer: usize) -> KvCache {
@@ -54,8 +73,7 @@ impl Case {
             kv: cache,
             layer: self.shape.layers - 1,
             heads: self.heads,
-            first_position: self.first + tokens.start,
-            window: self.window,
+            sight: self.sight(self.first + tokens.start),
             scale: (self.shape.head_dim as f32).sqrt().recip(),
             out: &mut out,
         });
@@ -73,7 +91,10 @@ impl Case {
             let kv_head = index % self.heads / (self.heads / self.shape.kv_heads);
             let place = |position: usize| position * self.shape.kv_heads + kv_head;
             let end = self.first + index / self.heads + 1;
-            let seen = self.window.map_or(0, |window| end.saturating_sub(window.get()))..end;
+            let seen = match self.seeing {
+                Seeing::Before => self.window.map_or(0, |window| end.saturating_sub(window.get()))..end,
+                Seeing::All => 0..self.first + self.tokens,
+            };
             let weights: Vec<f64> = seen
                 .clone()
                 .map(|position| q.iter().zip(head(&self.k, place(position))).map(|(q, k)| q * k).sum::<f64>())
@@ -129,6 +150,28 @@ fn it_is_close_to_the_exact_one() {
 }
 
 #[test]
+fn a_whole_sequence_is_seen_by_each_of_its_tokens() {
+    let mut seeded = Seeded(27);
+    for shape in shapes() {
+        for (first, tokens) in EXTENTS {
+            let case = Case::new(&mut seeded, shape, first, tokens).seeing_all();
+            let exact = case.exact();
+            for kernels in every_isa(2) {
+                let cache = case.cache(&kernels, 1);
+                let out = case.outputs(&kernels, &cache, 0..tokens);
+                for (found, exact) in out.iter().zip(&exact) {
+                    let context = format!("{:?} {shape:?} {first} {tokens}", kernels.isa());
+                    assert!((f64::from(*found) - exact).abs() < 2e-5, "{context}: {found} for {exact}");
+                }
+                let alone: Vec<f32> =
+                    (0..tokens).flat_map(|token| case.outputs(&kernels, &cache, token..token + 1)).collect();
+                assert_eq!(out, alone, "{:?} {shape:?} {first} {tokens}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn keys_and_values_are_kept_as_the_nearest_halves() {
     let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 20, block_positions: 8 };
     let attend = |kernels: &Kernels, k: &[f32], v: &[f32]| {
@@ -141,8 +184,7 @@ fn keys_and_values_are_kept_as_the_nearest_halves() {
             kv: &cache,
             layer: 0,
             heads: 1,
-            first_position: k.len() / 20 - 1,
-            window: None,
+            sight: Sight::Causal { first_position: k.len() / 20 - 1, window: None },
             scale: 0.1,
             out: &mut out,
         });

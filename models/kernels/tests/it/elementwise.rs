@@ -1,6 +1,6 @@
 //! Norms, gates, sums and rotations against plain f64.
 
-use kernels::{Activations, Gate, Kernels, RmsNorm, RopeStyle, RopeTable};
+use kernels::{Activations, Gate, Kernels, LayerNorm, RmsNorm, RopeStyle, RopeTable};
 
 use crate::seeded::{Seeded, every_isa};
 
@@ -84,6 +84,71 @@ fn gelu_gates() {
         let out = gated(&kernels, &inputs, &[1.0; 6], Gate::GeluTanh);
         assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
         assert!(out[4] == f32::INFINITY && out[5] == 1e30, "{out:?}");
+    }
+}
+
+#[test]
+fn layer_norms() {
+    let mut seeded = Seeded(17);
+    for width in [1, 5, 8, 9, 16, 31, 384] {
+        for rows in [0, 1, 3, 70] {
+            // Far from zero beside how far apart they are: the mean goes before the squares are taken.
+            let x: Vec<f32> = seeded.floats(rows * width).iter().map(|x| x + 3.0).collect();
+            let (gain, bias) = (seeded.floats(width), seeded.floats(width));
+            for kernels in every_isa(2) {
+                let mut out = x.clone();
+                kernels.layer_normalize(&mut out, LayerNorm { gain: &gain, bias: &bias, epsilon: 1e-5 });
+                let exact = x.chunks(width).flat_map(|x| {
+                    let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
+                    let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / width as f64;
+                    let scale = 1.0 / (variance + f64::from(1e-5f32)).sqrt();
+                    let one = |(x, (gain, bias)): (&f32, (&f32, &f32))| {
+                        (f64::from(*x) - mean) * scale * f64::from(*gain) + f64::from(*bias)
+                    };
+                    x.iter().zip(gain.iter().zip(&bias)).map(one).collect::<Vec<_>>()
+                });
+                close(&out, exact, 1e-5);
+            }
+        }
+    }
+    for kernels in every_isa(1) {
+        let mut spoiled = [1.0, f32::NAN, 3.0];
+        kernels.layer_normalize(&mut spoiled, LayerNorm { gain: &[1.0; 3], bias: &[0.0; 3], epsilon: 1e-12 });
+        assert!(spoiled.iter().all(|x| x.is_nan()), "{spoiled:?}");
+    }
+}
+
+/// x Φ(x), Φ by the series of the error function: Σ (−1)ⁿ z²ⁿ⁺¹ / (n! (2n + 1)) · 2/√π with z = x / √2.
+fn gelu_exactly(x: f64) -> f64 {
+    let z = x / std::f64::consts::SQRT_2;
+    let (mut term, mut sum) = (z, z);
+    for n in 1..200 {
+        term *= -z * z / f64::from(n);
+        sum += term / f64::from(2 * n + 1);
+    }
+    0.5 * x * (1.0 + sum * std::f64::consts::FRAC_2_SQRT_PI)
+}
+
+#[test]
+fn gelu() {
+    let mut seeded = Seeded(18);
+    let apply = |kernels: &Kernels, x: &[f32]| {
+        let mut activations = Activations::new();
+        kernels.activate_gelu(&mut activations, x, x.len());
+        activations.values().to_vec()
+    };
+    for len in [0, 1, 7, 8, 9, 100, 50_001] {
+        for range in [1.0, 5.0] {
+            let x: Vec<f32> = seeded.floats(len).iter().map(|x| x * range).collect();
+            for kernels in every_isa(2) {
+                close(&apply(&kernels, &x), x.iter().map(|&x| gelu_exactly(f64::from(x))), 3e-7);
+            }
+        }
+    }
+    for kernels in every_isa(1) {
+        let out = apply(&kernels, &[-200.0, 200.0, f32::NAN, -0.0, f32::INFINITY, f32::NEG_INFINITY, 1e30, 0.0]);
+        assert!(out[0].abs() < 1e-30 && out[1] == 200.0 && out[2].is_nan() && out[3] == 0.0, "{out:?}");
+        assert!(out[4] == f32::INFINITY && out[5].abs() < 1e-30 && out[6] == 1e30 && out[7] == 0.0, "{out:?}");
     }
 }
 

@@ -65,6 +65,9 @@ impl Bed {
         let artifact = show::open(config, model)?;
         let name = artifact.name();
         let descriptor = Descriptor::of(&artifact, None).map_err(|error| Failure::Failed(error.into()))?;
+        if descriptor.decoder().is_none() {
+            return Err(Failure::Usage(anyhow::anyhow!("`{name}` makes vectors of texts: it decodes nothing")));
+        }
         let model = Model::new(artifact, Arc::new(descriptor));
         model.populate();
         Ok(Self { name, model, executor: Executor::new(config.threads, config.isa) })

@@ -93,7 +93,7 @@ pub(super) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Resul
 }
 
 /// Fields that change no answer, checked and dropped.
-fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
+pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     for name in ["user", "safety_identifier", "prompt_cache_key"] {
         if fields.text(name)?.is_some_and(|text| text.len() > USER_BYTES_MAX) {
             let why = format!("is longer than {USER_BYTES_MAX} bytes");

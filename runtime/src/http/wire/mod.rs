@@ -5,25 +5,31 @@
 //! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
 //!
 //! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
-//! [`chat`], [`completion`], [`tokenize`]; [`answer`] is the way back.
+//! [`chat`], [`completion`], [`embedding`], [`rerank`], [`tokenize`]; [`answer`] is the way back.
 //!
 //! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
 
 pub(crate) mod answer;
 mod chat;
 mod completion;
+pub(crate) mod embedding;
 mod fields;
 mod generation;
+pub(crate) mod inputs;
 mod json;
 mod keep_alive;
 #[cfg(test)]
 mod refusal;
+pub(crate) mod rerank;
 mod sampling;
 mod tokenize;
 
 pub(crate) use chat::ChatRequest;
-pub(crate) use completion::{CompletionRequest, PromptInput};
+pub(crate) use completion::CompletionRequest;
+pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
 pub(crate) use generation::{Common, Delivery, IncludeUsage};
+pub(crate) use inputs::PromptInput;
 pub(crate) use json::parse_object;
+pub(crate) use rerank::RerankRequest;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};

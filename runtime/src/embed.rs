@@ -1,0 +1,208 @@
+//! Requests to encoders: texts that fit the model, and one answer when all of them are computed.
+//!
+//! They go the way of every request (`generate`): lease, reserve, queue, step after step between those of other models,
+//! settle. Nothing is shown before the end, and a client that leaves cancels the steps that are left.
+//!
+//! Deliberately absent: how answers look on the wire (`http`); cutting a text that is too long, which is refused.
+
+use std::sync::Arc;
+
+use meter::Receipt;
+use models::Descriptor;
+use models::encoding::{Encoding, Passage};
+use models::plan::{EncoderPlan, Pooling};
+use models::tokenizer::{Special, Start};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::generate::{Caller, Finished, Piece, Work, start};
+use crate::http::error::ApiError;
+use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, inputs};
+use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX};
+
+/// A vector for each text, and the receipt, which is durable.
+pub(crate) struct Encoded {
+    pub(crate) rows: Vec<Vec<f32>>,
+    pub(crate) receipt: Box<Receipt>,
+}
+
+/// Numbers of documents with their scores from 0 to 1, the best first, and the receipt, which is durable.
+pub(crate) struct Ranked {
+    pub(crate) scores: Vec<(usize, f32)>,
+    pub(crate) receipt: Box<Receipt>,
+}
+
+/// Makes a vector of length one of each input.
+pub(crate) async fn embed(
+    app: &Arc<App>,
+    tenant: Arc<str>,
+    mut request: EmbeddingRequest,
+) -> Result<Encoded, ApiError> {
+    let model = std::mem::take(&mut request.model);
+    let caller = Caller { id: id("embd"), tenant, model, keep_alive: request.keep_alive };
+    encode(app, caller, move |descriptor, context| {
+        let plan = encoder(descriptor)?;
+        if let Pooling::Rank(_) = plan.pooling {
+            return Err(ApiError::wrong_model("this model ranks documents and gives no vectors: use /v1/rerank"));
+        }
+        if request.dimensions.is_some_and(|dimensions| dimensions != plan.hidden) {
+            return Err(ApiError::unsupported_field("dimensions"));
+        }
+        let mut room = Room { context, tokens: 0 };
+        let count = request.inputs.len();
+        let passage = |(index, input)| room.passage(input, descriptor, &inputs::path("input", index, count));
+        let passages: Vec<Passage> = request.inputs.into_iter().enumerate().map(passage).collect::<Result<_, _>>()?;
+        Ok(Encoding::new(passages, &plan.pooling))
+    })
+    .await
+}
+
+/// Scores each document by what it has to do with the query.
+pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
+    let model = std::mem::take(&mut request.model);
+    let caller = Caller { id: id("rerank"), tenant, model, keep_alive: request.keep_alive };
+    let encoded = encode(app, caller, move |descriptor, context| {
+        let plan = encoder(descriptor)?;
+        if !matches!(plan.pooling, Pooling::Rank(_)) {
+            return Err(ApiError::wrong_model("this model embeds texts and ranks no documents: use /v1/embeddings"));
+        }
+        let mut room = Room { context, tokens: 0 };
+        let query = room.ids(&request.query, descriptor, "query")?;
+        let pair = |(index, document): (usize, &String)| {
+            room.pair(&query, document, descriptor, &format!("documents[{index}]"))
+        };
+        let passages: Vec<Passage> = request.documents.iter().enumerate().map(pair).collect::<Result<_, _>>()?;
+        Ok(Encoding::new(passages, &plan.pooling))
+    })
+    .await?;
+    let mut scores: Vec<(usize, f32)> = encoded.rows.iter().map(|row| probability(row[0])).enumerate().collect();
+    // Of equal ones the first stays first.
+    scores.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Ok(Ranked { scores, receipt: encoded.receipt })
+}
+
+/// The logistic function: what cross-encoders of one label are trained with.
+fn probability(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// The id of a request, as the receipt has it.
+fn id(prefix: &str) -> String {
+    format!("{prefix}-{}", Uuid::now_v7().simple())
+}
+
+fn encoder(descriptor: &Descriptor) -> Result<&EncoderPlan, ApiError> {
+    descriptor.encoder().ok_or_else(|| {
+        let why = "this model goes on with texts and makes no vectors or scores of them: it serves \
+                   /v1/chat/completions and /v1/completions";
+        ApiError::wrong_model(why)
+    })
+}
+
+async fn encode(
+    app: &Arc<App>,
+    caller: Caller,
+    prepare: impl FnOnce(&Descriptor, usize) -> Result<Encoding, ApiError> + Send + 'static,
+) -> Result<Encoded, ApiError> {
+    let prepare = |descriptor: &Descriptor, context| prepare(descriptor, context).map(Work::Encode);
+    let mut answer = start(app, caller, prepare).await?;
+    loop {
+        match answer.next().await {
+            // An encoder's steps show nothing.
+            Piece::Output(_) => {}
+            Piece::End(end) => {
+                return end.map(|Finished { receipt, rows }| Encoded { rows, receipt });
+            }
+        }
+    }
+}
+
+/// What a request's texts may still take.
+struct Room {
+    /// Tokens of one text.
+    context: usize,
+    /// Tokens of all texts so far.
+    tokens: usize,
+}
+
+impl Room {
+    /// One input, as the tokens that the model sees.
+    fn passage(&mut self, input: PromptInput, descriptor: &Descriptor, param: &str) -> Result<Passage, ApiError> {
+        let tokens = match input {
+            PromptInput::Text(text) => self.ids(&text, descriptor, param)?,
+            PromptInput::Ids(ids) => match ids.iter().find(|&&id| id as usize >= descriptor.tokenizer.len()) {
+                Some(id) => return Err(ApiError::invalid_value(param, format!("{id} is not a token of this model"))),
+                None => ids,
+            },
+        };
+        self.checked(tokens.len(), param)?;
+        Ok(Passage::of_tokens(tokens))
+    }
+
+    /// A pair of the query's tokens and a document.
+    fn pair(
+        &mut self,
+        query: &[u32],
+        document: &str,
+        descriptor: &Descriptor,
+        param: &str,
+    ) -> Result<Passage, ApiError> {
+        check_bytes(document, param)?;
+        let pair = Passage::of_pair(query, document, &descriptor.tokenizer, self.context);
+        let pair = pair.map_err(ApiError::internal)?;
+        self.checked(pair.tokens().len(), param)?;
+        Ok(pair)
+    }
+
+    /// Ids of a text with what the model puts around it: at most one more than fit.
+    fn ids(&self, text: &str, descriptor: &Descriptor, param: &str) -> Result<Vec<u32>, ApiError> {
+        check_bytes(text, param)?;
+        let ids = descriptor.tokenizer.encode_up_to(text, Special::Plain, Start::AsModel, self.context);
+        let ids = ids.map_err(ApiError::internal)?;
+        if ids.is_empty() {
+            return Err(ApiError::invalid_value(param, "it has no tokens"));
+        }
+        self.check_context(ids.len(), param)?;
+        Ok(ids)
+    }
+
+    /// Counts a text's tokens.
+    fn checked(&mut self, tokens: usize, param: &str) -> Result<(), ApiError> {
+        self.check_context(tokens, param)?;
+        self.tokens += tokens;
+        if self.tokens > ENCODED_TOKENS_MAX {
+            let why = format_args!("all texts of a request together may have {ENCODED_TOKENS_MAX} tokens");
+            return Err(ApiError::invalid_value(param, why));
+        }
+        Ok(())
+    }
+
+    fn check_context(&self, tokens: usize, param: &str) -> Result<(), ApiError> {
+        if tokens > self.context {
+            let why = format_args!("the text has {tokens} tokens or more; the context has {}", self.context);
+            return Err(ApiError::context_length_exceeded(param, why));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a text that tokenizing would take much memory for. How many tokens it has is no matter of its bytes: a word
+/// that is not known is one token, however long.
+fn check_bytes(text: &str, param: &str) -> Result<(), ApiError> {
+    if text.len() > ENCODED_TEXT_BYTES_MAX {
+        let why = format_args!("the text has {} bytes; {ENCODED_TEXT_BYTES_MAX} are read", text.len());
+        return Err(ApiError::context_length_exceeded(param, why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::probability;
+
+    #[test]
+    fn scores_are_probabilities() {
+        assert!((probability(0.0) - 0.5).abs() < 1e-7 && (probability(2.0) - 0.880_797).abs() < 1e-6);
+        assert!(probability(-200.0) >= 0.0 && probability(200.0) <= 1.0);
+    }
+}

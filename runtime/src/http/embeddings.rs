@@ -1,0 +1,27 @@
+//! `POST /v1/embeddings`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::guard::Tenant;
+use super::stream;
+use super::wire::{EmbeddingRequest, embedding};
+use crate::app::App;
+use crate::embed::{Encoded, embed};
+
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let request = EmbeddingRequest::parse(&body.bytes)?;
+    drop(body);
+    let (model, format) = (request.model.clone(), request.format);
+    let Encoded { rows, receipt } = embed(&app, tenant.0, request).await?;
+    stream::json(receipt, move |receipt| embedding::body(&model, &rows, format, receipt)).await
+}

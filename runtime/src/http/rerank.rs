@@ -1,0 +1,33 @@
+//! `POST /v1/rerank`.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::guard::Tenant;
+use super::stream;
+use super::wire::rerank::Documents;
+use super::wire::{RerankRequest, rerank};
+use crate::app::App;
+use crate::embed::{Ranked, rank};
+
+pub(super) async fn rerank(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let request = RerankRequest::parse(&body.bytes)?;
+    drop(body);
+    let (model, results) = (request.model.clone(), request.results);
+    let documents = match results.documents {
+        Documents::Returned => Some(request.documents.clone()),
+        Documents::Omitted => None,
+    };
+    let Ranked { mut scores, receipt } = rank(&app, tenant.0, request).await?;
+    scores.truncate(results.top);
+    stream::json(receipt, move |receipt| rerank::body(&model, &scores, documents.as_deref(), receipt)).await
+}

@@ -1,0 +1,176 @@
+//! `POST /v1/rerank`: the request, as Jina's and Cohere's servers have it, and the answer's body.
+
+use meter::Receipt;
+use models::limits::PASSAGES_MAX;
+use scheduler::KeepAlive;
+use serde::Serialize;
+
+use super::embedding::EncodingUsage;
+use super::generation::take_harmless;
+use super::json::Node;
+use super::{Fields, keep_alive, parse_object};
+use crate::http::error::ApiError;
+
+/// Documents to be ordered by what they have to do with a query.
+#[derive(Clone, Debug)]
+pub(crate) struct RerankRequest {
+    /// The model as the request names it.
+    pub(crate) model: String,
+    /// Not empty.
+    pub(crate) query: String,
+    /// At least one; any may be empty.
+    pub(crate) documents: Vec<String>,
+    /// What is answered.
+    pub(crate) results: Results,
+    /// How long the model is to stay, where the request says.
+    pub(crate) keep_alive: Option<KeepAlive>,
+}
+
+/// Which results are answered, and what is in them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Results {
+    /// The best of them, at most.
+    pub(crate) top: usize,
+    /// Whether each has its document.
+    pub(crate) documents: Documents,
+}
+
+/// Whether a result has its document.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Documents {
+    /// It has.
+    Returned,
+    /// It has its index alone.
+    Omitted,
+}
+
+impl RerankRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`ApiError`] with the path of the field that is wrong, unknown or unsupported.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = parse_object(body)?;
+        let model = fields.model()?;
+        let query = fields.required_text("query")?;
+        if query.is_empty() {
+            return Err(ApiError::invalid_value(fields.path("query"), "is empty"));
+        }
+        let documents = documents(&mut fields)?;
+        let top = fields.integer("top_n", 1..=i128::from(u32::MAX))?.unwrap_or(documents.len());
+        let returned = fields.flag("return_documents")?.unwrap_or(false);
+        let keep_alive = keep_alive::take(&mut fields)?;
+        take_harmless(&mut fields)?;
+        fields.finish()?;
+        let results = Results { top, documents: if returned { Documents::Returned } else { Documents::Omitted } };
+        Ok(Self { model, query, documents, results, keep_alive })
+    }
+}
+
+/// Texts, or objects with a text each.
+fn documents(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    const NAME: &str = "documents";
+    let path = fields.path(NAME);
+    let items = match fields.take(NAME) {
+        None => return Err(ApiError::missing_field(path)),
+        Some(Node::List(items)) => items,
+        Some(_) => return Err(ApiError::invalid_type(path, "an array of strings")),
+    };
+    if items.is_empty() {
+        return Err(ApiError::invalid_value(path, "is empty"));
+    }
+    if items.len() > PASSAGES_MAX {
+        return Err(ApiError::invalid_value(path, format_args!("has more than {PASSAGES_MAX} entries")));
+    }
+    items.into_iter().enumerate().map(|(index, item)| document(item, &format!("{path}[{index}]"))).collect()
+}
+
+fn document(item: Node, path: &str) -> Result<String, ApiError> {
+    match item {
+        Node::Text(text) => Ok(text),
+        Node::Object(_) => {
+            let mut fields = Fields::of(item, path)?;
+            let text = fields.required_text("text")?;
+            fields.finish()?;
+            Ok(text)
+        }
+        _ => Err(ApiError::invalid_type(path, "a string or an object with a `text`")),
+    }
+}
+
+/// The body of an answer: `ranked` are numbers of documents with their scores, the best first.
+pub(crate) fn body(model: &str, ranked: &[(usize, f32)], documents: Option<&[String]>, receipt: &Receipt) -> String {
+    let results = ranked.iter().map(|&(index, relevance_score)| RankedDocument {
+        index,
+        relevance_score,
+        document: documents.map(|documents| Document { text: &documents[index] }),
+    });
+    let body =
+        Body { object: "list", results: results.collect(), model, usage: EncodingUsage::of(receipt), dayfly: receipt };
+    serde_json::to_string(&body).expect("strings, numbers and maps with names are always JSON")
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    object: &'static str,
+    results: Vec<RankedDocument<'a>>,
+    model: &'a str,
+    usage: EncodingUsage,
+    dayfly: &'a Receipt,
+}
+
+#[derive(Serialize)]
+struct RankedDocument<'a> {
+    index: usize,
+    relevance_score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    document: Option<Document<'a>>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    text: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Documents, RerankRequest, Results};
+    use crate::http::wire::refusal::{each_refused, refused};
+
+    const MINIMUM: &str = r#""model":"m","query":"q""#;
+
+    #[test]
+    fn what_cannot_be_ranked_is_refused_by_name() {
+        let table = [
+            (r#""documents":"a""#, "invalid_type", "documents"),
+            (r#""documents":[]"#, "invalid_value", "documents"),
+            (r#""documents":[1]"#, "invalid_type", "documents"),
+            (r#""documents":["a",1]"#, "invalid_type", "documents[1]"),
+            (r#""documents":["a",{}]"#, "missing_required_parameter", "documents[1].text"),
+            (r#""documents":[{"text":"a","title":"b"}]"#, "unsupported_parameter", "documents[0].title"),
+            (r#""documents":["a"],"top_n":0"#, "invalid_value", "top_n"),
+            (r#""documents":["a"],"return_documents":1"#, "invalid_type", "return_documents"),
+            (r#""documents":["a"],"max_chunks_per_doc":1"#, "unsupported_parameter", "max_chunks_per_doc"),
+        ];
+        each_refused(RerankRequest::parse, MINIMUM, &table);
+        let empty = RerankRequest::parse(br#"{"model":"m","query":"","documents":["a"]}"#);
+        assert_eq!(refused(empty), ("invalid_value", Some("query".to_owned())));
+        let missing = |field: &str| ("missing_required_parameter", Some(field.to_owned()));
+        assert_eq!(refused(RerankRequest::parse(br#"{"model":"m","documents":["a"]}"#)), missing("query"));
+        assert_eq!(refused(RerankRequest::parse(br#"{"model":"m","query":"q"}"#)), missing("documents"));
+        let many = format!("{{{MINIMUM},\"documents\":[{}\"a\"]}}", "\"a\",".repeat(2048));
+        assert_eq!(refused(RerankRequest::parse(many.as_bytes())), ("invalid_value", Some("documents".to_owned())));
+    }
+
+    #[test]
+    fn documents_are_texts_or_hold_one() {
+        let request = RerankRequest::parse(
+            br#"{"model":"m","query":"q","documents":["a",{"text":"b"},""],"top_n":9,"return_documents":true}"#,
+        );
+        let request = request.expect("all of it is supported");
+        assert_eq!(request.documents, ["a", "b", ""]);
+        assert_eq!(request.results, Results { top: 9, documents: Documents::Returned });
+        let request = RerankRequest::parse(br#"{"model":"m","query":"q","documents":["a","b"]}"#).expect("enough");
+        assert_eq!(request.results, Results { top: 2, documents: Documents::Omitted });
+    }
+}
