@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
-/// Plan, tokenizer and template of one file. Holds no weights and no mapping.
+/// Plan, tokenizer and template of one artifact. Holds no mapping, and of the weights only converted vectors.
 #[derive(Debug)]
 pub struct Descriptor {
     identity: ArtifactIdentity,
@@ -32,7 +32,15 @@ impl Descriptor {
     pub fn of(artifact: &Artifact) -> Result<Self, ModelError> {
         let header = artifact.header();
         let plan = architecture::plan(artifact)?;
-        let tokenizer = Tokenizer::from_header(header)?;
+        let tokenizer = match artifact.tokenizer_json() {
+            Some(json) => Tokenizer::from_folder(json, header)?,
+            None => Tokenizer::from_header(header)?,
+        };
+        // A token past the embedding would have no row; rows past the tokens are padding.
+        if tokenizer.len() > plan.vocabulary {
+            let reason = format!("{} tokens for an embedding of {} rows", tokenizer.len(), plan.vocabulary);
+            return Err(ModelError::InconsistentTokenizer { reason });
+        }
         let template = match header.string("tokenizer.chat_template")? {
             Some(source) => Some(ChatTemplate::compile(source, &tokenizer)?),
             None => None,
@@ -55,6 +63,6 @@ impl Descriptor {
     /// Memory that keeping this takes, in bytes: an estimate.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.header.memory_bytes() + self.tokenizer.memory_bytes() + (64 << 10)
+        self.header.memory_bytes() + self.tokenizer.memory_bytes() + self.plan.converted_bytes + (64 << 10)
     }
 }
