@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut times: Vec<_> = (0..100)
         .map(|_| {
             let started = Instant::now();
-            let header = gguf::parse(artifact.file().bytes());
+            let header = gguf::parse(artifact.files()[0].bytes());
             let elapsed = started.elapsed();
             drop(header);
             elapsed

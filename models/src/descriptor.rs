@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use loader::gguf::Header;
-use loader::{Artifact, FileIdentity};
+use loader::{Artifact, ArtifactIdentity};
 
 use crate::ModelError;
 use crate::architecture;
@@ -11,10 +11,10 @@ use crate::plan::{EncoderPlan, Network, Plan};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
-/// Plan, tokenizer and template of one file. Holds no weights and no mapping.
+/// Plan, tokenizer and template of one artifact. Holds no mapping, and of the weights only converted vectors.
 #[derive(Debug)]
 pub struct Descriptor {
-    identity: FileIdentity,
+    identity: ArtifactIdentity,
     header: Arc<Header>,
     /// What the model computes.
     pub network: Network,
@@ -32,18 +32,26 @@ impl Descriptor {
     pub fn of(artifact: &Artifact) -> Result<Self, ModelError> {
         let header = artifact.header();
         let network = architecture::network(artifact)?;
-        let tokenizer = Tokenizer::from_header(header)?;
+        let tokenizer = match artifact.tokenizer_json() {
+            Some(json) => Tokenizer::from_folder(json, header)?,
+            None => Tokenizer::from_header(header)?,
+        };
+        // A token past the embedding would have no row; rows past the tokens are padding.
+        if tokenizer.len() > network.vocabulary() {
+            let reason = format!("{} tokens for an embedding of {} rows", tokenizer.len(), network.vocabulary());
+            return Err(ModelError::InconsistentTokenizer { reason });
+        }
         let template = match header.string("tokenizer.chat_template")? {
             Some(source) => Some(ChatTemplate::compile(source, &tokenizer)?),
             None => None,
         };
-        Ok(Self { identity: artifact.identity(), header: Arc::clone(header), network, tokenizer, template })
+        Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), network, tokenizer, template })
     }
 
-    /// The file that this describes.
+    /// The version of the files that this describes.
     #[must_use]
-    pub fn identity(&self) -> FileIdentity {
-        self.identity
+    pub fn identity(&self) -> &ArtifactIdentity {
+        &self.identity
     }
 
     /// The plan of a model that goes on with texts.
@@ -82,6 +90,6 @@ impl Descriptor {
     /// Memory that keeping this takes, in bytes: an estimate.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.header.memory_bytes() + self.tokenizer.memory_bytes() + (64 << 10)
+        self.header.memory_bytes() + self.tokenizer.memory_bytes() + self.network.converted_bytes() + (64 << 10)
     }
 }

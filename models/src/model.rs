@@ -1,16 +1,15 @@
 //! A descriptor bound to its mapped weights: what the pool shares.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use kernels::{KvShape, RopeTable};
-use loader::{Artifact, MapError};
+use loader::{Artifact, MapError, Place};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
 use crate::plan::{Attention, EncoderLayer, EncoderPlan, FeedForward, Layer, Linear, Network, Plan, Rope};
 
-/// A model ready to compute. Dropping the last holder unmaps the file.
+/// A model ready to compute. Dropping the last holder unmaps the files.
 pub struct Model {
     artifact: Artifact,
     descriptor: Arc<Descriptor>,
@@ -41,7 +40,7 @@ impl Model {
         Self { artifact, descriptor, ropes }
     }
 
-    /// The mapped file.
+    /// The mapped files.
     #[must_use]
     pub fn artifact(&self) -> &Artifact {
         &self.artifact
@@ -92,51 +91,59 @@ impl Model {
         }
     }
 
-    /// Bytes of the mapped file.
+    /// Bytes of the mapped files.
     #[must_use]
     pub fn weights_bytes(&self) -> u64 {
-        self.artifact.identity().size_bytes
+        self.artifact.identity().weights_bytes()
     }
 
     /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
     pub fn populate(&self) {
-        let ranges: Vec<Range<usize>> = match &self.descriptor.network {
-            Network::Decoder(plan) => plan.layers.iter().map(layer).chain([plan.output.weight.range()]).collect(),
-            Network::Encoder(plan) => plan.layers.iter().map(encoder_layer).collect(),
+        let places: Vec<Place> = match &self.descriptor.network {
+            Network::Decoder(plan) => {
+                let head = plan.output.weight.place().clone();
+                plan.layers.iter().flat_map(layer_places).chain([head]).collect()
+            }
+            Network::Encoder(plan) => plan.layers.iter().flat_map(encoder_layer_places).collect(),
         };
         // An error ends it: a step that meets the missing pages tells.
-        let _ = ranges.into_iter().try_for_each(|range| self.artifact.file().populate(range));
+        let _ = places.into_iter().try_for_each(|place| self.artifact.populate(place));
     }
 
-    /// Whether the file is still what was loaded.
+    /// Whether the files are still what was loaded.
     ///
     /// # Errors
-    /// [`MapError`] when the file was changed, or truncated under a read.
+    /// [`MapError`] when a file was changed, or truncated under a read.
     pub fn verify_unchanged(&self) -> Result<(), MapError> {
-        self.artifact.file().verify_unchanged()
+        self.artifact.verify_unchanged()
     }
 
-    /// Whether a read met a part of the file that is no longer there: every result since is worthless.
+    /// Whether a read met a part of a file that is no longer there: every result since is worthless.
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
-        self.artifact.file().is_poisoned()
+        self.artifact.is_poisoned()
     }
 }
 
 /// Where the matrices of a layer lie.
-fn layer(Layer { attention, feed_forward }: &Layer) -> Range<usize> {
+fn layer_places(Layer { attention, feed_forward }: &Layer) -> Vec<Place> {
     let Attention { query, key, value, output, .. } = attention;
     let FeedForward { gate, up, down, .. } = feed_forward;
-    span([query, key, value, output, gate, up, down])
+    united([query, key, value, output, gate, up, down])
 }
 
-fn encoder_layer(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Range<usize> {
-    span([query, key, value, output, up, down])
+fn encoder_layer_places(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Vec<Place> {
+    united([query, key, value, output, up, down])
 }
 
-/// From the first byte of these matrices to the last.
-fn span<const N: usize>(matrices: [&Linear; N]) -> Range<usize> {
-    let ranges = matrices.map(|linear| linear.weight.range());
-    let first = ranges.iter().map(|range| range.start).min().unwrap_or(0);
-    first..ranges.iter().map(|range| range.end).max().unwrap_or(first)
+/// One place for each file: from the first of these matrices' bytes to the last.
+fn united<const N: usize>(matrices: [&Linear; N]) -> Vec<Place> {
+    let mut united: Vec<Place> = Vec::new();
+    for place in matrices.map(|linear| linear.weight.place().clone()) {
+        match united.iter_mut().find(|kept| kept.file == place.file) {
+            Some(Place { range, .. }) => *range = range.start.min(place.range.start)..range.end.max(place.range.end),
+            None => united.push(place),
+        }
+    }
+    united
 }

@@ -1,15 +1,16 @@
 //! What an architecture computes, written once: hyperparameters, and which mapped tensor serves where.
 //!
-//! A plan owns no weights: a [`Weight`] or [`Vector`] names a range of the file and borrows it from the mapping when it
-//! is asked for. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
+//! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when it
+//! is asked for. The exception are vectors that are stored as something else than the 32-bit floats that they are used
+//! as: those are kept, as floats, with the plan. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
 
 mod encoder;
 
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::sync::Arc;
 
 use kernels::{Gate, Matrix, RopeStyle, WeightType};
-use loader::Artifact;
+use loader::{Artifact, Place};
 
 pub use self::encoder::{EncoderLayer, EncoderPlan, Norm, Pooling, RankHead};
 
@@ -22,7 +23,27 @@ pub enum Network {
     Encoder(EncoderPlan),
 }
 
-/// A decoder-only transformer over tensors of one file.
+impl Network {
+    /// Entries of the vocabulary: rows of the embedding.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Decoder(plan) => plan.vocabulary,
+            Self::Encoder(plan) => plan.vocabulary,
+        }
+    }
+
+    /// Memory of the vectors that are kept with the plan.
+    #[must_use]
+    pub fn converted_bytes(&self) -> usize {
+        match self {
+            Self::Decoder(plan) => plan.converted_bytes,
+            Self::Encoder(plan) => plan.converted_bytes,
+        }
+    }
+}
+
+/// A decoder-only transformer over tensors of one artifact.
 #[derive(Debug)]
 pub struct Plan {
     /// `general.architecture`.
@@ -57,6 +78,8 @@ pub struct Plan {
     pub output: Linear,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
+    /// Memory that vectors take which are not used where they are mapped.
+    pub converted_bytes: usize,
 }
 
 /// Rotary position embedding (arXiv:2104.09864): the angle of pair i at position p is
@@ -147,14 +170,23 @@ pub struct Weight {
     pub(crate) ty: WeightType,
     pub(crate) rows: usize,
     pub(crate) width: usize,
-    pub(crate) range: Range<usize>,
+    pub(crate) place: Place,
 }
 
-/// A vector of 32-bit floats in the file: a norm's gain, a product's bias.
+/// A vector of 32-bit floats: a norm's gain, a product's bias.
 #[derive(Clone, Debug)]
 pub struct Vector {
     pub(crate) name: String,
-    pub(crate) range: Range<usize>,
+    pub(crate) values: Values,
+}
+
+/// Where a vector's numbers are.
+#[derive(Clone, Debug)]
+pub(crate) enum Values {
+    /// In the file, as they are used.
+    Mapped(Place),
+    /// Here, made of what the file has.
+    Converted(Arc<[f32]>),
 }
 
 impl Weight {
@@ -176,15 +208,15 @@ impl Weight {
         self.ty
     }
 
-    /// Where it lies in the file, in bytes.
-    pub(crate) fn range(&self) -> Range<usize> {
-        self.range.clone()
+    /// Where it lies.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The matrix, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
     pub fn matrix<'a>(&self, artifact: &'a Artifact) -> Matrix<'a> {
-        let bytes = &artifact.file().bytes()[self.range.clone()];
+        let bytes = artifact.bytes(&self.place);
         Matrix::new(self.ty, self.rows, self.width, bytes).expect("the shape was checked when the plan was made")
     }
 }
@@ -192,8 +224,11 @@ impl Weight {
 impl Vector {
     /// The vector, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
-    pub fn values<'a>(&self, artifact: &'a Artifact) -> &'a [f32] {
-        bytemuck::cast_slice(&artifact.file().bytes()[self.range.clone()])
+    pub fn values<'a>(&'a self, artifact: &'a Artifact) -> &'a [f32] {
+        match &self.values {
+            Values::Mapped(place) => bytemuck::cast_slice(artifact.bytes(place)),
+            Values::Converted(values) => values,
+        }
     }
 
     /// Name of the tensor in the file.

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use loader::catalog::{Catalog, CatalogError, Entry, EntryKind};
-use loader::{Artifact, FileIdentity, OpenError};
+use loader::catalog::{Catalog, CatalogError, Entry};
+use loader::{Artifact, ArtifactIdentity, OpenError};
 use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
@@ -21,7 +21,7 @@ use crate::metering::Metering;
 /// Models by name.
 pub(crate) struct Models {
     catalog: Catalog,
-    descriptors: moka::sync::Cache<FileIdentity, Arc<Descriptor>>,
+    descriptors: moka::sync::Cache<ArtifactIdentity, Arc<Descriptor>>,
     metering: Arc<Metering>,
 }
 
@@ -93,7 +93,7 @@ impl Models {
     }
 
     fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>), LoadError> {
-        let known = loader::identity_of(&entry.path).ok().and_then(|identity| self.descriptors.get(&identity));
+        let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&identity));
         let artifact = match &known {
             Some(known) => entry.open_with_header(known.identity(), Arc::clone(known.header())),
             None => entry.open(),
@@ -105,7 +105,7 @@ impl Models {
             return Ok((artifact, known));
         }
         let descriptor = Arc::new(Descriptor::of(&artifact).map_err(LoadError::Model)?);
-        self.descriptors.insert(artifact.identity(), Arc::clone(&descriptor));
+        self.descriptors.insert(artifact.identity().clone(), Arc::clone(&descriptor));
         Ok((artifact, descriptor))
     }
 
@@ -123,20 +123,14 @@ impl ModelLoader for Models {
     fn inspect(&self, name: &str) -> Result<Inspection, LoadError> {
         let entry = self.entry(name)?;
         // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
-        if entry.kind != EntryKind::File
-            && let Err(error) = entry.open()
-        {
-            return Err(LoadError::Open(error));
-        }
-        let identity = loader::identity_of(&entry.path);
-        let identity = identity.map_err(|error| LoadError::Open(OpenError::of(&entry.path, error)))?;
-        Ok(Inspection { identity: opaque(identity), weights_bytes: identity.size_bytes })
+        let identity = entry.identity().map_err(LoadError::Open)?;
+        Ok(Inspection { identity: Identity(identity.words()), weights_bytes: identity.weights_bytes() })
     }
 
     fn load(&self, name: &str, inspection: &Inspection) -> Result<Model, LoadError> {
         let before = thread_cpu_time();
         let (artifact, descriptor) = self.open(&self.entry(name)?)?;
-        if artifact.identity().size_bytes > inspection.weights_bytes {
+        if artifact.identity().weights_bytes() > inspection.weights_bytes {
             return Err(LoadError::Replaced);
         }
         let model = Model::new(artifact, descriptor);
@@ -144,12 +138,6 @@ impl ModelLoader for Models {
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
         Ok(model)
     }
-}
-
-fn opaque(identity: FileIdentity) -> Identity {
-    let modified = identity.modified_nanos.to_le_bytes();
-    let low = u64::from_le_bytes(modified[..8].try_into().expect("8 of 16 bytes"));
-    Identity([identity.device, identity.inode, identity.size_bytes, low])
 }
 
 /// Processor time of the calling thread.

@@ -1,6 +1,8 @@
 //! Which models there are: names to files in the models directories.
 //!
-//! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one. Names from
+//! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one; the shards of a
+//! split file are one model, called by what stands before their numbers; a folder of safetensors is one, called by the
+//! folder's name (in a Hugging Face cache the repository's). Names from
 //! requests are only ever looked up among the names that a scan found; they never become part of a path, so `../`,
 //! `%2e`, NUL and absolute paths are names that do not exist, whatever exists on the disk.
 //!
@@ -12,7 +14,7 @@
 //! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
 //!   where pulls in progress live.
 //!
-//! Deliberately absent: watching (inotify loses events and sees no network mounts), reading files, joining shards.
+//! Deliberately absent: watching (inotify loses events and sees no network mounts), reading files.
 
 mod scan;
 
@@ -24,10 +26,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use mapping::FileIdentity;
-
 use self::scan::{Found, Scan};
-use crate::artifact::{Artifact, OpenError};
+use crate::artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError};
 use crate::gguf::Header;
 use crate::limits::NAME_BYTES_MAX;
 
@@ -53,17 +53,20 @@ pub enum LinkPolicy {
     Followed,
 }
 
-/// One model's file.
+/// One model's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The file's stem: the model's one true name, also if it was asked for by an alias.
+    /// The file's stem or the folder's name: the model's one true name, also if it was asked for by an alias.
     pub name: String,
-    /// The file with all links resolved; for one that cannot be served, as it was found.
+    /// The file, the first of its shards or the folder, with all links resolved; of a model that cannot be served, the
+    /// file that is at fault, as it was found.
     pub path: PathBuf,
-    /// Its length; 0 for what is no file.
+    /// Length of its weights; 0 for what cannot be served.
     pub size_bytes: u64,
     /// Whether it can be opened at all.
     pub kind: EntryKind,
+    /// All its files, links resolved.
+    files: ArtifactFiles,
     /// The root it was found in, against which links are checked again when it is opened.
     root: Option<PathBuf>,
 }
@@ -77,25 +80,36 @@ pub enum EntryKind {
     NotAFile,
     /// A link out of its root under [`LinkPolicy::Confined`]. Opening it is a load-fail.
     LinkLeavesRoot,
+    /// One of several files that is not there. Opening it is a load-fail.
+    Missing,
 }
 
 impl Entry {
-    /// Maps the file and validates its header.
+    /// Maps the files and validates their header.
     ///
     /// # Errors
     /// As [`Artifact::open`], and [`OpenError::LinkLeavesRoot`].
     pub fn open(&self) -> Result<Artifact, OpenError> {
         self.check()?;
-        Artifact::open(&self.path)
+        Artifact::open_files(&self.files)
     }
 
     /// As [`Artifact::open_with_header`], for a header that was kept.
     ///
     /// # Errors
     /// As [`Entry::open`].
-    pub fn open_with_header(&self, identity: FileIdentity, header: Arc<Header>) -> Result<Artifact, OpenError> {
+    pub fn open_with_header(&self, identity: &ArtifactIdentity, header: Arc<Header>) -> Result<Artifact, OpenError> {
         self.check()?;
-        Artifact::open_with_header(&self.path, identity, header)
+        Artifact::open_with_header(&self.files, identity, header)
+    }
+
+    /// Which version of the files is there now, without opening them.
+    ///
+    /// # Errors
+    /// As [`Entry::open`], but for what the files hold.
+    pub fn identity(&self) -> Result<ArtifactIdentity, OpenError> {
+        self.check()?;
+        self.files.identity()
     }
 
     /// Refuses what is no file or has become a link out of the root since it was resolved.
@@ -104,10 +118,14 @@ impl Entry {
         match self.kind {
             EntryKind::NotAFile => Err(OpenError::NotARegularFile { path: path() }),
             EntryKind::LinkLeavesRoot => Err(OpenError::LinkLeavesRoot { path: path() }),
-            EntryKind::File => match &self.root {
-                Some(root) if !scan::ends_inside(&self.path, root) => Err(OpenError::LinkLeavesRoot { path: path() }),
-                _ => Ok(()),
-            },
+            EntryKind::Missing => Err(OpenError::MissingPart { path: path() }),
+            EntryKind::File => {
+                let Some(root) = &self.root else { return Ok(()) };
+                match self.files.paths().find(|path| !scan::ends_inside(path, root)) {
+                    Some(path) => Err(OpenError::LinkLeavesRoot { path: path.to_owned() }),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }
@@ -162,7 +180,7 @@ impl Catalog {
         &self.options.aliases
     }
 
-    /// The file that `name` (a stem or an alias) means now.
+    /// The files that `name` (a stem or an alias) means now.
     ///
     /// What carries the name but cannot be served (a FIFO, a link out of the root) is returned as such, and fails when
     /// it is opened.
@@ -221,28 +239,61 @@ impl Catalog {
 
     /// What `found` is at this moment; `None` if it is gone.
     fn look(&self, name: &str, found: &Found) -> Option<Entry> {
-        let confined = self.options.links == LinkPolicy::Confined;
-        let refused = |kind| Entry { name: name.into(), path: found.path.clone(), size_bytes: 0, kind, root: None };
-        // Before anything behind the link is touched.
-        let path = match std::fs::canonicalize(&found.path) {
-            Ok(path) => path,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(&found.path) => return None,
-            // A link to nothing, or in circles.
-            Err(_) => return Some(refused(EntryKind::NotAFile)),
+        let refused = |path: &Path, kind| Entry {
+            name: name.into(),
+            path: path.into(),
+            size_bytes: 0,
+            kind,
+            files: found.files.clone(),
+            root: None,
         };
-        if confined && !path.starts_with(&found.root) {
-            return Some(refused(EntryKind::LinkLeavesRoot));
+        let mut files = found.files.clone();
+        files.keep_texts(|path| path.symlink_metadata().is_ok());
+        let mut size_bytes = 0_u64;
+        let (mut missing, mut present) = (None, 0);
+        let weights = files.weights.iter_mut().map(|path| (true, path));
+        for (is_weights, path) in weights.chain(files.texts.iter_mut().map(|(_, path)| (false, path))) {
+            match self.look_at(path, &found.root) {
+                Ok(Some((true_path, bytes))) => {
+                    present += 1;
+                    size_bytes = size_bytes.saturating_add(if is_weights { bytes } else { 0 });
+                    *path = true_path;
+                }
+                Ok(None) => missing = missing.or_else(|| Some(path.clone())),
+                Err(kind) => return Some(refused(path, kind)),
+            }
         }
-        match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Some(Entry {
-                name: name.into(),
-                path,
-                size_bytes: metadata.len(),
-                kind: EntryKind::File,
-                root: confined.then(|| found.root.clone()),
-            }),
-            Ok(_) => Some(refused(EntryKind::NotAFile)),
-            Err(_) => None,
+        match missing {
+            Some(_) if present == 0 => None,
+            Some(path) => Some(refused(&path, EntryKind::Missing)),
+            None => {
+                files.path = match files.is_folder() {
+                    true => std::fs::canonicalize(&files.path).ok()?,
+                    false => files.weights[0].clone(),
+                };
+                let root = (self.options.links == LinkPolicy::Confined).then(|| found.root.clone());
+                let path = files.path.clone();
+                Some(Entry { name: name.into(), path, size_bytes, kind: EntryKind::File, files, root })
+            }
+        }
+    }
+
+    /// The true path and the length of the file at `path` below `root`; `None` if it is gone.
+    fn look_at(&self, path: &Path, root: &Path) -> Result<Option<(PathBuf, u64)>, EntryKind> {
+        // Before anything behind the link is touched.
+        let true_path = match std::fs::canonicalize(path) {
+            Ok(true_path) => true_path,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_link(path) => return Ok(None),
+            // A link to nothing, or in circles.
+            Err(_) => return Err(EntryKind::NotAFile),
+        };
+        if self.options.links == LinkPolicy::Confined && !true_path.starts_with(root) {
+            return Err(EntryKind::LinkLeavesRoot);
+        }
+        match std::fs::metadata(&true_path) {
+            Ok(metadata) if metadata.is_file() => Ok(Some((true_path, metadata.len()))),
+            Ok(_) => Err(EntryKind::NotAFile),
+            Err(_) => Ok(None),
         }
     }
 }

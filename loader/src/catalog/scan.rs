@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{CatalogOptions, LinkPolicy, Shadowed};
+use crate::artifact::{ArtifactFiles, ShardName};
+use crate::folder;
 use crate::limits::{CATALOG_DEPTH_MAX, CATALOG_ENTRIES_MAX, CATALOG_RACY_WINDOW};
 
-/// Something called `*.gguf`.
+/// Something called `*.gguf`, all shards of one together, or a folder of safetensors.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// As found, below the root's true path.
-    pub(super) path: PathBuf,
+    pub(super) files: ArtifactFiles,
     /// The root's true path.
     pub(super) root: PathBuf,
 }
@@ -95,6 +97,17 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     Ok(Stamp { device: metadata.dev(), inode: metadata.ino(), modified, racy })
 }
 
+/// What a folder may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A models directory itself: what lies in it are models.
+    Root,
+    /// A folder, which may be a model.
+    Folder,
+    /// A folder of a model: a part of it, if anything.
+    InModel,
+}
+
 struct Walk {
     scan: Scan,
     links: LinkPolicy,
@@ -110,11 +123,11 @@ impl Walk {
             Ok(path) => path,
             Err(error) => return self.failed(root, error),
         };
-        let mut level = vec![true_root.clone()];
+        let mut level = vec![(true_root.clone(), Place::Root)];
         for depth in 0.. {
             let mut next = Vec::new();
-            for folder in &level {
-                next.extend(self.folder(folder, &true_root));
+            for (folder, place) in &level {
+                next.extend(self.folder(folder, *place, &true_root));
             }
             if next.is_empty() {
                 return;
@@ -127,8 +140,8 @@ impl Walk {
         }
     }
 
-    /// Takes note of a folder's files; returns its folders, sorted.
-    fn folder(&mut self, folder: &Path, root: &Path) -> Vec<PathBuf> {
+    /// Takes note of a folder's files, or of itself; returns its folders, sorted.
+    fn folder(&mut self, folder: &Path, place: Place, root: &Path) -> Vec<(PathBuf, Place)> {
         // The time is taken before the entries are: a change in between shows as a change.
         let stamp = match stamp(folder) {
             Ok(stamp) => stamp,
@@ -148,12 +161,20 @@ impl Walk {
                 return Vec::new();
             }
         };
+        let mut below = if place == Place::InModel { Place::InModel } else { Place::Folder };
+        if place == Place::Folder {
+            let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+            if let Some(files) = folder::files(folder, names) {
+                self.model(folder::name(folder), files, root);
+                below = Place::InModel;
+            }
+        }
         let mut folders = Vec::new();
         for path in entries {
             if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
-                self.file(path, root);
+                self.file(&path, root);
             } else if self.descends(&path) {
-                folders.push(path);
+                folders.push((path, below));
             }
         }
         folders
@@ -187,22 +208,33 @@ impl Walk {
         }
     }
 
-    fn file(&mut self, path: PathBuf, root: &Path) {
-        let name = match path.file_stem().and_then(|stem| stem.to_str()) {
+    fn file(&mut self, path: &Path, root: &Path) {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let name = stem.map(|stem| ShardName::parse(stem).map_or(stem, |shard| shard.prefix));
+        self.model(name, ArtifactFiles::gguf(path), root);
+    }
+
+    fn model(&mut self, name: Option<&str>, files: ArtifactFiles, root: &Path) {
+        let name = match name {
             Some(name) if !name.contains(char::is_control) => name.to_owned(),
             _ => {
+                let path = files.path;
                 return self.warn(format!("{path:?}: the name is not printable text, so the file cannot be asked for"));
             }
         };
         match self.scan.found.get(&name) {
             None => {
-                self.scan.found.insert(name, Found { path, root: root.into() });
+                self.scan.found.insert(name, Found { files, root: root.into() });
             }
+            // Another shard of the same.
+            Some(kept) if kept.files == files => {}
             Some(kept) => {
-                let shadowed = Shadowed { name, kept: kept.path.clone(), ignored: path };
+                let shadowed = Shadowed { name, kept: kept.files.path.clone(), ignored: files.path };
                 let (kept, ignored) = (shadowed.kept.display(), shadowed.ignored.display());
                 let warning = format!("{:?} means {kept}, so {ignored} cannot be asked for", shadowed.name);
-                self.scan.shadowed.push(shadowed);
+                if self.scan.shadowed.last() != Some(&shadowed) {
+                    self.scan.shadowed.push(shadowed);
+                }
                 self.warn(warning);
             }
         }

@@ -89,6 +89,12 @@ pub enum FormatError {
     /// Two tensors that share bytes.
     #[error("tensors {first:?} and {second:?} overlap")]
     Overlap { first: String, second: String },
+    /// A shard of a split file does not say which one it is.
+    #[error("key {key:?} is missing, which every shard of a split file has")]
+    ShardKeyMissing { key: &'static str },
+    /// A shard of a split file says something else than its name, its place or the other shards.
+    #[error("key {key:?} is {found}, not {expected} as the shards' names, order and tensors are")]
+    ShardMismatch { key: &'static str, found: u64, expected: u64 },
     /// A key that is there, but of another type than its reader needs (typed getters).
     #[error("key {key:?} is of type {found}, not {expected}")]
     WrongType { key: String, expected: &'static str, found: ValueType },

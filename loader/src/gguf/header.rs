@@ -4,13 +4,26 @@ use super::names::Names;
 use super::value::{StringArray, Value, string_at};
 use super::{ElementType, FormatError, TensorType, ValueType};
 
-/// The validated header of a GGUF file: its metadata and where its tensors lie.
+/// What a header was read from. Weights are laid out differently in some of their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A GGUF file, split or whole.
+    Gguf {
+        /// Version of the format: 2 or 3.
+        version: u32,
+    },
+    /// A folder of safetensors, whose configuration was translated to GGUF's keys and names.
+    Safetensors,
+}
+
+/// The validated header of an artifact: its metadata and where its tensors lie. Of a split GGUF file: the metadata of the
+/// first shard and the tensors of all.
 ///
 /// Holds no borrow of the file. Its buffers are one copy of the metadata as it stands in the file, four bytes per
 /// string in an array, and two small tables of names.
 #[derive(Debug)]
 pub struct Header {
-    pub(super) version: u32,
+    pub(super) format: Format,
     pub(super) alignment: u32,
     pub(super) data_offset: u64,
     pub(super) file_bytes: u64,
@@ -36,10 +49,12 @@ pub(super) struct Key {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tensor {
+    /// Which of the artifact's files it lies in.
+    pub(super) file: u32,
     pub(super) ty: TensorType,
     pub(super) dims: [u64; 4],
     pub(super) dim_count: u8,
-    /// From the file's start.
+    /// From its file's start.
     pub(super) offset: u64,
     pub(super) bytes: u64,
 }
@@ -53,32 +68,34 @@ pub struct TensorInfo<'a> {
     pub ty: TensorType,
     /// One to four dimensions, none zero, in GGUF's order: `dims[0]` is the row's width.
     pub dims: &'a [u64],
-    /// First byte, from the file's start; a multiple of the header's alignment past the data's offset.
+    /// Which of the artifact's files it lies in: 0 unless the file is split.
+    pub file: usize,
+    /// First byte, from its file's start; a multiple of that file's alignment past its data's offset.
     pub offset: u64,
     /// Size in bytes.
     pub bytes: u64,
 }
 
 impl Header {
-    /// GGUF version: 2 or 3.
+    /// Which files it was read from.
     #[must_use]
-    pub fn version(&self) -> u32 {
-        self.version
+    pub fn format(&self) -> Format {
+        self.format
     }
 
-    /// Alignment of tensor data in bytes, a power of two.
+    /// Alignment of tensor data in bytes, a power of two; 1 for safetensors, whose tensors may begin anywhere.
     #[must_use]
     pub fn alignment(&self) -> u32 {
         self.alignment
     }
 
-    /// Where tensor data begins, in bytes from the file's start.
+    /// Where tensor data begins, in bytes from the file's start; 0 for safetensors.
     #[must_use]
     pub fn data_offset(&self) -> u64 {
         self.data_offset
     }
 
-    /// Length of the file that this header was validated against.
+    /// Length of the file that this header was validated against; of all shards together.
     #[must_use]
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
@@ -116,6 +133,7 @@ impl Header {
             name: self.tensor_names.get(number),
             ty: tensor.ty,
             dims: &tensor.dims[..usize::from(tensor.dim_count)],
+            file: tensor.file as usize,
             offset: tensor.offset,
             bytes: tensor.bytes,
         }

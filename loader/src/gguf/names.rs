@@ -17,6 +17,12 @@ pub(super) struct Names {
 
 const FREE: u32 = u32::MAX;
 
+impl Default for Names {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
 impl Names {
     /// Room for `count` names, which is also the most that may be added.
     pub(super) fn with_capacity(count: usize) -> Self {

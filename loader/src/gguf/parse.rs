@@ -5,9 +5,9 @@
 //! whatever the file says. Tensor data is not touched.
 
 use super::cursor::Cursor;
-use super::header::{Header, Key, Tensor};
+use super::header::{Format, Header, Key, Tensor};
 use super::names::Names;
-use super::{ElementType, FormatError, TensorType, ValueType};
+use super::{ElementType, FormatError, TensorType, ValueType, shown};
 use crate::limits::{
     ALIGNMENT_MAX, DIMS_MAX, KEY_BYTES_MAX, KEYS_MAX, STRINGS_MAX, TENSOR_NAME_BYTES_MAX, TENSORS_MAX,
 };
@@ -43,7 +43,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
     let data_offset = (cursor.position() as u64).next_multiple_of(u64::from(alignment));
     place(&tensor_names, &mut tensors, &Layout { alignment, data_offset, file_bytes: bytes.len() as u64 })?;
     Ok(Header {
-        version,
+        format: Format::Gguf { version },
         alignment,
         data_offset,
         file_bytes: bytes.len() as u64,
@@ -244,7 +244,7 @@ fn tensor(cursor: &mut Cursor<'_>, name: &str) -> Result<Tensor, FormatError> {
         ty.tensor_bytes(used).ok_or_else(|| FormatError::SizeOverflow { tensor: shown(name), dims: used.to_vec() })?;
     let offset = cursor.u64("tensor offset")?;
     let dim_count = u8::try_from(count).expect("at most DIMS_MAX");
-    Ok(Tensor { ty, dims, dim_count, offset, bytes })
+    Ok(Tensor { file: 0, ty, dims, dim_count, offset, bytes })
 }
 
 /// What tensors must fit into.
@@ -282,13 +282,4 @@ fn place(names: &Names, tensors: &mut [Tensor], layout: &Layout) -> Result<(), F
         }
     }
     Ok(())
-}
-
-/// A name from the file, short enough for a message.
-fn shown(name: &str) -> String {
-    const SHOWN_CHARS: usize = 80;
-    match name.char_indices().nth(SHOWN_CHARS) {
-        None => name.to_owned(),
-        Some((end, _)) => format!("{}…", &name[..end]),
-    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod encoders;
+mod formats;
 mod goldens;
 mod peer;
 mod peer_encoders;

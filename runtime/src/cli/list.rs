@@ -70,6 +70,7 @@ fn problem(entry: &Entry) -> Option<&'static str> {
         EntryKind::File => None,
         EntryKind::NotAFile => Some("no file"),
         EntryKind::LinkLeavesRoot => Some("link leads out"),
+        EntryKind::Missing => Some("file is missing"),
     }
 }
 
