@@ -11,7 +11,7 @@ use crate::plan::{EncoderPlan, Network, Plan};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 
-/// Plan, tokenizer and template of one file. Holds no weights and no mapping.
+/// Plan, tokenizer and template of one artifact. Holds no mapping, and of the weights only converted vectors.
 #[derive(Debug)]
 pub struct Descriptor {
     identity: ArtifactIdentity,
@@ -33,7 +33,15 @@ impl Descriptor {
     pub fn of(artifact: &Artifact, template: Option<&str>) -> Result<Self, ModelError> {
         let header = artifact.header();
         let network = architecture::network(artifact)?;
-        let tokenizer = Tokenizer::from_header(header)?;
+        let tokenizer = match artifact.tokenizer_json() {
+            Some(json) => Tokenizer::from_folder(json, header)?,
+            None => Tokenizer::from_header(header)?,
+        };
+        // A token past the embedding would have no row; rows past the tokens are padding.
+        if tokenizer.len() > network.vocabulary() {
+            let reason = format!("{} tokens for an embedding of {} rows", tokenizer.len(), network.vocabulary());
+            return Err(ModelError::InconsistentTokenizer { reason });
+        }
         let own = header.string("tokenizer.chat_template")?;
         let template = template.or(own).map(|source| ChatTemplate::compile(source, &tokenizer)).transpose()?;
         Ok(Self { identity: artifact.identity().clone(), header: Arc::clone(header), network, tokenizer, template })
@@ -81,6 +89,6 @@ impl Descriptor {
     /// Memory that keeping this takes, in bytes: an estimate.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.header.memory_bytes() + self.tokenizer.memory_bytes() + (64 << 10)
+        self.header.memory_bytes() + self.tokenizer.memory_bytes() + self.network.converted_bytes() + (64 << 10)
     }
 }

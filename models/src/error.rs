@@ -69,6 +69,14 @@ pub enum ModelError {
         /// The tensor.
         name: String,
     },
+    /// The vectors that are stored otherwise than as 32-bit floats are more than any real model's.
+    #[error("tensor `{name}` brings the vectors that have to be converted to more than {max} bytes")]
+    TooMuchConverted {
+        /// The tensor.
+        name: String,
+        /// The limit.
+        max: usize,
+    },
     /// A tensor of hyperparameters has a value that no working model has.
     #[error("tensor `{name}` holds impossible values")]
     ImpossibleTensor {

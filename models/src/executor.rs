@@ -198,7 +198,7 @@ impl Executor {
 }
 
 /// The norm with `gain` that `plan` asks for.
-fn norm<'a>(plan: &Plan, artifact: &'a Artifact, gain: &Vector) -> RmsNorm<'a> {
+fn norm<'a>(plan: &Plan, artifact: &'a Artifact, gain: &'a Vector) -> RmsNorm<'a> {
     RmsNorm { gain: gain.values(artifact), epsilon: plan.rms_epsilon }
 }
 

@@ -18,6 +18,9 @@ pub const TOKEN_PROBES_MAX: usize = 256;
 pub const ENCODE_WINDOW_BYTES: usize = 16 << 10;
 /// Bytes of a text that is tokenized.
 pub const TEXT_BYTES_MAX: usize = 1 << 31;
+/// Bytes of a model's vectors that are kept as floats because they are stored otherwise; 126 layers of width 16,384 take 17
+/// MB.
+pub const CONVERTED_BYTES_MAX: usize = 64 << 20;
 /// Positions of one block of the key-value cache.
 pub const KV_BLOCK_POSITIONS: usize = 32;
 /// Tokens of a prompt that one step computes: the wait of a cancellation.

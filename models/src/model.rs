@@ -102,9 +102,9 @@ impl Model {
         let places: Vec<Place> = match &self.descriptor.network {
             Network::Decoder(plan) => {
                 let head = plan.output.weight.place().clone();
-                plan.layers.iter().flat_map(layer).chain([head]).collect()
+                plan.layers.iter().flat_map(layer_places).chain([head]).collect()
             }
-            Network::Encoder(plan) => plan.layers.iter().flat_map(encoder_layer).collect(),
+            Network::Encoder(plan) => plan.layers.iter().flat_map(encoder_layer_places).collect(),
         };
         // An error ends it: a step that meets the missing pages tells.
         let _ = places.into_iter().try_for_each(|place| self.artifact.populate(place));
@@ -126,23 +126,23 @@ impl Model {
 }
 
 /// Where the matrices of a layer lie.
-fn layer(Layer { attention, feed_forward }: &Layer) -> Vec<Place> {
+fn layer_places(Layer { attention, feed_forward }: &Layer) -> Vec<Place> {
     let Attention { query, key, value, output, .. } = attention;
     let FeedForward { gate, up, down, .. } = feed_forward;
     united([query, key, value, output, gate, up, down])
 }
 
-fn encoder_layer(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Vec<Place> {
+fn encoder_layer_places(EncoderLayer { query, key, value, output, up, down, .. }: &EncoderLayer) -> Vec<Place> {
     united([query, key, value, output, up, down])
 }
 
-/// One place for each file: from the first byte of these matrices to the last.
+/// One place for each file: from the first of these matrices' bytes to the last.
 fn united<const N: usize>(matrices: [&Linear; N]) -> Vec<Place> {
     let mut united: Vec<Place> = Vec::new();
-    for place in matrices.map(|linear| linear.weight.place()) {
+    for place in matrices.map(|linear| linear.weight.place().clone()) {
         match united.iter_mut().find(|kept| kept.file == place.file) {
             Some(Place { range, .. }) => *range = range.start.min(place.range.start)..range.end.max(place.range.end),
-            None => united.push(place.clone()),
+            None => united.push(place),
         }
     }
     united

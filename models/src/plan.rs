@@ -1,11 +1,13 @@
 //! What an architecture computes, written once: hyperparameters, and which mapped tensor serves where.
 //!
 //! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when it
-//! is asked for. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
+//! is asked for. The exception are vectors that are stored as something else than the 32-bit floats that they are used
+//! as: those are kept, as floats, with the plan. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
 
 mod encoder;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use kernels::{Gate, Matrix, RopeStyle, WeightType};
 use loader::{Artifact, Place};
@@ -19,6 +21,26 @@ pub enum Network {
     Decoder(Plan),
     /// Makes a vector, or a score, of each text.
     Encoder(EncoderPlan),
+}
+
+impl Network {
+    /// Entries of the vocabulary: rows of the embedding.
+    #[must_use]
+    pub fn vocabulary(&self) -> usize {
+        match self {
+            Self::Decoder(plan) => plan.vocabulary,
+            Self::Encoder(plan) => plan.vocabulary,
+        }
+    }
+
+    /// Memory of the vectors that are kept with the plan.
+    #[must_use]
+    pub fn converted_bytes(&self) -> usize {
+        match self {
+            Self::Decoder(plan) => plan.converted_bytes,
+            Self::Encoder(plan) => plan.converted_bytes,
+        }
+    }
 }
 
 /// A decoder-only transformer over tensors of one artifact.
@@ -56,6 +78,8 @@ pub struct Plan {
     pub output: Linear,
     /// The layers, first to last.
     pub layers: Vec<Layer>,
+    /// Memory that vectors take which are not used where they are mapped.
+    pub converted_bytes: usize,
 }
 
 /// Rotary position embedding (arXiv:2104.09864): the angle of pair i at position p is
@@ -149,11 +173,20 @@ pub struct Weight {
     pub(crate) place: Place,
 }
 
-/// A vector of 32-bit floats in the file: a norm's gain, a product's bias.
+/// A vector of 32-bit floats: a norm's gain, a product's bias.
 #[derive(Clone, Debug)]
 pub struct Vector {
     pub(crate) name: String,
-    pub(crate) place: Place,
+    pub(crate) values: Values,
+}
+
+/// Where a vector's numbers are.
+#[derive(Clone, Debug)]
+pub(crate) enum Values {
+    /// In the file, as they are used.
+    Mapped(Place),
+    /// Here, made of what the file has.
+    Converted(Arc<[f32]>),
 }
 
 impl Weight {
@@ -191,8 +224,11 @@ impl Weight {
 impl Vector {
     /// The vector, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
-    pub fn values<'a>(&self, artifact: &'a Artifact) -> &'a [f32] {
-        bytemuck::cast_slice(artifact.bytes(&self.place))
+    pub fn values<'a>(&'a self, artifact: &'a Artifact) -> &'a [f32] {
+        match &self.values {
+            Values::Mapped(place) => bytemuck::cast_slice(artifact.bytes(place)),
+            Values::Converted(values) => values,
+        }
     }
 
     /// Name of the tensor in the file.

@@ -9,7 +9,6 @@ use libfuzzer_sys::fuzz_target;
 use loader::Artifact;
 use loader::gguf::{self, Header};
 use models::Descriptor;
-use models::plan::Network;
 
 fuzz_target!(|data: &[u8]| {
     let Ok(header) = gguf::parse(data) else { return };
@@ -50,10 +49,6 @@ fn describe(data: &[u8]) {
     if let Ok(artifact) = Artifact::open(&path)
         && let Ok(descriptor) = Descriptor::of(&artifact, None)
     {
-        let vocabulary = match &descriptor.network {
-            Network::Decoder(plan) => plan.vocabulary,
-            Network::Encoder(plan) => plan.vocabulary,
-        };
-        assert_eq!(vocabulary, descriptor.tokenizer.len());
+        assert!(descriptor.tokenizer.len() <= descriptor.network.vocabulary(), "every token has a row");
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mapping::MapError;
 
+use crate::folder::FolderError;
 use crate::gguf::FormatError;
 
 /// Why an artifact could not be opened.
@@ -42,6 +43,14 @@ pub enum OpenError {
         /// What is wrong, and where.
         source: FormatError,
     },
+    /// A file of a folder of safetensors is invalid, or not supported: load-fail.
+    #[error("{path}: not usable")]
+    InvalidFolder {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong.
+        source: FolderError,
+    },
     /// The file changed while it was being read: try again.
     #[error("{path}: the file changed while it was opened")]
     Changed {
@@ -72,7 +81,8 @@ impl OpenError {
             Self::MissingPart { .. }
             | Self::NotARegularFile { .. }
             | Self::LinkLeavesRoot { .. }
-            | Self::Invalid { .. } => true,
+            | Self::Invalid { .. }
+            | Self::InvalidFolder { .. } => true,
             Self::NotFound { .. } | Self::Changed { .. } | Self::Io { .. } | Self::TooManyMappings { .. } => false,
         }
     }
@@ -94,7 +104,7 @@ impl OpenError {
     }
 
     /// As [`OpenError::of`], for one of several files: that it is not there is the model's fault.
-    pub(super) fn of_part(path: &Path, error: MapError) -> Self {
+    pub(crate) fn of_part(path: &Path, error: MapError) -> Self {
         match Self::of(path, error) {
             Self::NotFound { path } => Self::MissingPart { path },
             other => other,

@@ -1,39 +1,73 @@
-//! Which files make an artifact: one, or the shards of a split one.
+//! Which files make an artifact: one, the shards of a split one, or those of a folder of safetensors.
 //!
-//! Shards are called as llama.cpp's gguf-split calls them, `PREFIX-00001-of-00003.gguf`; all lie in one folder.
+//! Shards are called as llama.cpp's gguf-split and `transformers` call them, `PREFIX-00001-of-00003.gguf`; all lie in one
+//! folder.
 
 use std::path::{Path, PathBuf};
 
 use mapping::{FileIdentity, identity_of};
 
 use super::{ArtifactIdentity, OpenError};
-use crate::limits::SHARDS_MAX;
+use crate::folder::{self, Text};
+use crate::limits::{CATALOG_ENTRIES_MAX, SHARDS_MAX};
 
 /// The paths of an artifact's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArtifactFiles {
-    /// What the artifact is called by: its first file.
+    /// What the artifact is called by: its first file, or the folder.
     pub(crate) path: PathBuf,
     /// Files with tensors, in order; never none.
     pub(crate) weights: Vec<PathBuf>,
+    /// What those are called in their folder, whatever a link leads to.
+    pub(crate) weight_names: Vec<String>,
+    /// What else is read of a folder of safetensors; none of a GGUF file.
+    pub(crate) texts: Vec<(Text, PathBuf)>,
 }
 
 impl ArtifactFiles {
-    /// The files of the artifact at `path`, judged by its name: all shards, if it is any shard of a split file.
+    /// The files of the artifact at `path`: of a folder of safetensors, if it is one; otherwise judged by its name, all
+    /// shards, if it is any shard of a split file.
     #[must_use]
     pub fn at(path: &Path) -> Self {
+        match Self::in_folder(path) {
+            Some(files) => files,
+            None => Self::gguf(path),
+        }
+    }
+
+    /// The files of the GGUF file at `path`, judged by its name.
+    pub(crate) fn gguf(path: &Path) -> Self {
         let weights = ShardName::of(path).map_or_else(|| vec![path.to_owned()], |shard| shard.paths(path));
-        Self { path: weights[0].clone(), weights }
+        Self { path: weights[0].clone(), weights, weight_names: Vec::new(), texts: Vec::new() }
+    }
+
+    fn in_folder(path: &Path) -> Option<Self> {
+        let entries = path.read_dir().ok()?.take(CATALOG_ENTRIES_MAX).filter_map(Result::ok);
+        let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut files = folder::files(path, names.iter().map(String::as_str))?;
+        files.keep_texts(|path| path.symlink_metadata().is_ok());
+        Some(files)
+    }
+
+    /// Leaves out the texts that need not be there, where they are not.
+    pub(crate) fn keep_texts(&mut self, is_there: impl Fn(&Path) -> bool) {
+        let shards = self.weights.len();
+        self.texts.retain(|(text, path)| text.is_required(shards) || is_there(path));
     }
 
     /// Whether there is more than one file, so that one may be missing.
     pub(crate) fn are_several(&self) -> bool {
-        self.weights.len() > 1
+        self.weights.len() > 1 || self.is_folder()
+    }
+
+    /// Whether they are a folder of safetensors.
+    pub(crate) fn is_folder(&self) -> bool {
+        !self.texts.is_empty()
     }
 
     /// Every path.
     pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.weights.iter().map(PathBuf::as_path)
+        self.weights.iter().chain(self.texts.iter().map(|(_, path)| path)).map(PathBuf::as_path)
     }
 
     /// Which versions lie there now, without opening any.
@@ -43,7 +77,7 @@ impl ArtifactFiles {
     pub fn identity(&self) -> Result<ArtifactIdentity, OpenError> {
         let weights: Result<Vec<FileIdentity>, _> =
             self.weights.iter().map(|path| identity_of(path).map_err(|error| self.failed(path, error))).collect();
-        Ok(ArtifactIdentity::new(weights?, &[]))
+        Ok(ArtifactIdentity::new(weights?, &folder::identities(&self.texts)?))
     }
 
     /// What failing to map, or to look at, one of the files means.

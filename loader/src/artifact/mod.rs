@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mapping::{MapError, MappedFile};
+use mapping::{FileIdentity, MapError, MappedFile};
 
 pub use self::error::OpenError;
 pub use self::files::ArtifactFiles;
 pub(crate) use self::files::ShardName;
 pub use self::identity::ArtifactIdentity;
+use crate::folder::{self, FolderError, Text};
 use crate::gguf::{self, FormatError, Header, TensorInfo, TensorType};
 
 /// A model's files, opened once, read-only: named tensors that borrow the mapped bytes.
@@ -23,6 +24,8 @@ use crate::gguf::{self, FormatError, Header, TensorInfo, TensorType};
 pub struct Artifact {
     path: PathBuf,
     files: Vec<MappedFile>,
+    /// `tokenizer.json` of a folder.
+    tokenizer: Option<MappedFile>,
     identity: ArtifactIdentity,
     header: Arc<Header>,
 }
@@ -46,13 +49,13 @@ pub struct TensorView<'a> {
     /// One to four dimensions in GGUF's order: `dims[0]` is the row's width.
     pub dims: &'a [u64],
     /// The mapped bytes, row-major, exactly as many as type and dimensions need. Aligned in the file to the header's
-    /// alignment, which a file may set to 1.
+    /// alignment, which may be 1.
     pub bytes: &'a [u8],
 }
 
 impl Artifact {
     /// Maps the artifact at `path`, links followed, and validates its header. Tensor data is not read. Any shard of a
-    /// split file opens all.
+    /// split file opens all; a folder of safetensors opens as one.
     ///
     /// # Errors
     /// Every [`OpenError`] but [`OpenError::LinkLeavesRoot`].
@@ -85,31 +88,40 @@ impl Artifact {
         files: &ArtifactFiles,
         known: impl FnOnce(&ArtifactIdentity) -> Option<Arc<Header>>,
     ) -> Result<Self, OpenError> {
-        let mut mapped = Vec::with_capacity(files.weights.len());
-        for path in &files.weights {
-            mapped.push(MappedFile::open(path).map_err(|error| files.failed(path, error))?);
-        }
-        let identity = ArtifactIdentity::new(mapped.iter().map(MappedFile::identity), &[]);
+        let map = |path: &Path| MappedFile::open(path).map_err(|error| files.failed(path, error));
+        let mapped: Vec<MappedFile> = files.weights.iter().map(|path| map(path)).collect::<Result<_, _>>()?;
+        let tokenizer = files.texts.iter().find(|(text, _)| *text == Text::Tokenizer);
+        let tokenizer = tokenizer.map(|(text, path)| Ok((map(path)?, *text, path))).transpose()?;
+        let texts = folder::identities(&files.texts)?;
+        let identity = ArtifactIdentity::new(mapped.iter().map(MappedFile::identity), &texts);
         let parsed = match known(&identity) {
             Some(header) => Ok(header),
+            None if files.is_folder() => folder::read(files, &mapped, &texts).map(Arc::new),
             None => parse(files, &mapped).map(Arc::new),
         };
         // A file that is cut or written meanwhile may look invalid, or worse, valid.
         for (file, path) in mapped.iter().zip(&files.weights) {
             file.verify_unchanged().map_err(|error| OpenError::of(path, error))?;
         }
-        Ok(Self { path: files.path.clone(), files: mapped, identity, header: parsed? })
+        if let Some((file, text, path)) = &tokenizer {
+            check_tokenizer(file, *text, path, &texts)?;
+        }
+        let tokenizer = tokenizer.map(|(file, ..)| file);
+        Ok(Self { path: files.path.clone(), files: mapped, tokenizer, identity, header: parsed? })
     }
 
-    /// Where it was opened: the first of its files.
+    /// Where it was opened: the first of its files, or the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What a catalog would call it: the file's stem, without a shard's number.
+    /// What a catalog would call it: the folder's name, or the file's stem without a shard's number.
     #[must_use]
     pub fn name(&self) -> String {
+        if self.tokenizer.is_some() {
+            return folder::name(&self.path).unwrap_or_default().to_owned();
+        }
         let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
         ShardName::parse(&stem).map_or(&*stem, |shard| shard.prefix).to_owned()
     }
@@ -126,7 +138,13 @@ impl Artifact {
         &self.header
     }
 
-    /// The mapped files, in the order that [`Place::file`] counts.
+    /// `tokenizer.json` of a folder of safetensors; GGUF files have their tokenizer in the header.
+    #[must_use]
+    pub fn tokenizer_json(&self) -> Option<&[u8]> {
+        self.tokenizer.as_ref().map(MappedFile::bytes)
+    }
+
+    /// The mapped files with weights, in the order that [`Place::file`] counts.
     #[must_use]
     pub fn files(&self) -> &[MappedFile] {
         &self.files
@@ -191,7 +209,20 @@ fn place(info: TensorInfo<'_>) -> Place {
     Place { file: info.file, range: place(info.offset)..place(info.offset + info.bytes) }
 }
 
-/// The header of the mapped `files`.
+/// Refuses a `tokenizer.json` that is too large, or another one than was looked at.
+fn check_tokenizer(file: &MappedFile, text: Text, path: &Path, texts: &[FileIdentity]) -> Result<(), OpenError> {
+    let (bytes, limit) = (file.identity().size_bytes, text.bytes_max());
+    if bytes > limit {
+        let source = FolderError::TooLarge { bytes, limit };
+        return Err(OpenError::InvalidFolder { path: path.to_owned(), source });
+    }
+    if !texts.contains(&file.identity()) {
+        return Err(OpenError::Changed { path: path.to_owned() });
+    }
+    file.verify_unchanged().map_err(|error| OpenError::of(path, error))
+}
+
+/// The header of the mapped GGUF `files`.
 fn parse(files: &ArtifactFiles, mapped: &[MappedFile]) -> Result<Header, OpenError> {
     let invalid = |number: usize| {
         let path = files.weights[number].clone();

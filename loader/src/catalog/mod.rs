@@ -1,7 +1,8 @@
 //! Which models there are: names to files in the models directories.
 //!
 //! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one; the shards of a
-//! split file are one model, called by what stands before their numbers. Names from
+//! split file are one model, called by what stands before their numbers; a folder of safetensors is one, called by the
+//! folder's name (in a Hugging Face cache the repository's). Names from
 //! requests are only ever looked up among the names that a scan found; they never become part of a path, so `../`,
 //! `%2e`, NUL and absolute paths are names that do not exist, whatever exists on the disk.
 //!
@@ -55,10 +56,10 @@ pub enum LinkPolicy {
 /// One model's files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The file's stem: the model's one true name, also if it was asked for by an alias.
+    /// The file's stem or the folder's name: the model's one true name, also if it was asked for by an alias.
     pub name: String,
-    /// The file, or the first of its shards, with all links resolved; of a model that cannot be served, the file that is
-    /// at fault, as it was found.
+    /// The file, the first of its shards or the folder, with all links resolved; of a model that cannot be served, the
+    /// file that is at fault, as it was found.
     pub path: PathBuf,
     /// Length of its weights; 0 for what cannot be served.
     pub size_bytes: u64,
@@ -247,13 +248,15 @@ impl Catalog {
             root: None,
         };
         let mut files = found.files.clone();
+        files.keep_texts(|path| path.symlink_metadata().is_ok());
         let mut size_bytes = 0_u64;
         let (mut missing, mut present) = (None, 0);
-        for path in &mut files.weights {
+        let weights = files.weights.iter_mut().map(|path| (true, path));
+        for (is_weights, path) in weights.chain(files.texts.iter_mut().map(|(_, path)| (false, path))) {
             match self.look_at(path, &found.root) {
                 Ok(Some((true_path, bytes))) => {
                     present += 1;
-                    size_bytes = size_bytes.saturating_add(bytes);
+                    size_bytes = size_bytes.saturating_add(if is_weights { bytes } else { 0 });
                     *path = true_path;
                 }
                 Ok(None) => missing = missing.or_else(|| Some(path.clone())),
@@ -264,16 +267,13 @@ impl Catalog {
             Some(_) if present == 0 => None,
             Some(path) => Some(refused(&path, EntryKind::Missing)),
             None => {
-                files.path.clone_from(&files.weights[0]);
+                files.path = match files.is_folder() {
+                    true => std::fs::canonicalize(&files.path).ok()?,
+                    false => files.weights[0].clone(),
+                };
                 let root = (self.options.links == LinkPolicy::Confined).then(|| found.root.clone());
-                Some(Entry {
-                    name: name.into(),
-                    path: files.path.clone(),
-                    size_bytes,
-                    kind: EntryKind::File,
-                    files,
-                    root,
-                })
+                let path = files.path.clone();
+                Some(Entry { name: name.into(), path, size_bytes, kind: EntryKind::File, files, root })
             }
         }
     }

@@ -9,9 +9,10 @@ use std::time::SystemTime;
 
 use super::{CatalogOptions, LinkPolicy, Shadowed};
 use crate::artifact::{ArtifactFiles, ShardName};
+use crate::folder;
 use crate::limits::{CATALOG_DEPTH_MAX, CATALOG_ENTRIES_MAX, CATALOG_RACY_WINDOW};
 
-/// Something called `*.gguf`, all shards of one together.
+/// Something called `*.gguf`, all shards of one together, or a folder of safetensors.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     /// As found, below the root's true path.
@@ -96,6 +97,17 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     Ok(Stamp { device: metadata.dev(), inode: metadata.ino(), modified, racy })
 }
 
+/// What a folder may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A models directory itself: what lies in it are models.
+    Root,
+    /// A folder, which may be a model.
+    Folder,
+    /// A folder of a model: a part of it, if anything.
+    InModel,
+}
+
 struct Walk {
     scan: Scan,
     links: LinkPolicy,
@@ -111,11 +123,11 @@ impl Walk {
             Ok(path) => path,
             Err(error) => return self.failed(root, error),
         };
-        let mut level = vec![true_root.clone()];
+        let mut level = vec![(true_root.clone(), Place::Root)];
         for depth in 0.. {
             let mut next = Vec::new();
-            for folder in &level {
-                next.extend(self.folder(folder, &true_root));
+            for (folder, place) in &level {
+                next.extend(self.folder(folder, *place, &true_root));
             }
             if next.is_empty() {
                 return;
@@ -128,8 +140,8 @@ impl Walk {
         }
     }
 
-    /// Takes note of a folder's files; returns its folders, sorted.
-    fn folder(&mut self, folder: &Path, root: &Path) -> Vec<PathBuf> {
+    /// Takes note of a folder's files, or of itself; returns its folders, sorted.
+    fn folder(&mut self, folder: &Path, place: Place, root: &Path) -> Vec<(PathBuf, Place)> {
         // The time is taken before the entries are: a change in between shows as a change.
         let stamp = match stamp(folder) {
             Ok(stamp) => stamp,
@@ -149,12 +161,20 @@ impl Walk {
                 return Vec::new();
             }
         };
+        let mut below = if place == Place::InModel { Place::InModel } else { Place::Folder };
+        if place == Place::Folder {
+            let names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+            if let Some(files) = folder::files(folder, names) {
+                self.model(folder::name(folder), files, root);
+                below = Place::InModel;
+            }
+        }
         let mut folders = Vec::new();
         for path in entries {
             if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf")) {
                 self.file(&path, root);
             } else if self.descends(&path) {
-                folders.push(path);
+                folders.push((path, below));
             }
         }
         folders
@@ -191,7 +211,7 @@ impl Walk {
     fn file(&mut self, path: &Path, root: &Path) {
         let stem = path.file_stem().and_then(|stem| stem.to_str());
         let name = stem.map(|stem| ShardName::parse(stem).map_or(stem, |shard| shard.prefix));
-        self.model(name, ArtifactFiles::at(path), root);
+        self.model(name, ArtifactFiles::gguf(path), root);
     }
 
     fn model(&mut self, name: Option<&str>, files: ArtifactFiles, root: &Path) {

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 
 use super::*;
-use crate::fixture::{TinyModel, tiny_model, write_shards};
+use crate::fixture::{FolderWriter, TinyModel, tiny_model, write_shards};
+use crate::gguf::TensorType;
 
 struct Folder(TempDir);
 
@@ -335,4 +336,98 @@ fn row_10_holds_for_every_shard() {
     symlink(&paths[1], &kept[1]).unwrap();
     assert!(matches!(entry.open(), Err(OpenError::LinkLeavesRoot { .. })));
     assert!(matches!(entry.identity(), Err(OpenError::LinkLeavesRoot { .. })));
+}
+
+/// A tiny folder of safetensors at `path`.
+fn folder(path: &Path) -> FolderWriter {
+    let writer = FolderWriter::of(&mut tiny_model(&TinyModel::default()), TensorType::F32);
+    writer.write_to(path).unwrap();
+    writer
+}
+
+#[test]
+fn a_folder_of_safetensors_is_one_model_called_as_it_is() {
+    let root = Folder::new();
+    folder(&root.path("org/SmolLM2-1.7B"));
+    // Parts of a model are no models, but files are.
+    folder(&root.path("org/SmolLM2-1.7B/2_Dense"));
+    root.write("org/SmolLM2-1.7B/gguf/small.gguf");
+    for unfinished in ["only-config/config.json", "only-weights/model.safetensors", "other/consolidated.safetensors"] {
+        root.write(unfinished);
+    }
+    let split = folder(&root.path("split"));
+    FolderWriter { shards: 2, ..split }.write_to(&root.path("split")).unwrap();
+    fs::remove_file(root.path("split/model.safetensors")).unwrap();
+    let catalog = root.catalog(LinkPolicy::Confined);
+    assert_eq!(names(&catalog), ["SmolLM2-1.7B", "small", "split"]);
+    let entry = catalog.resolve("SmolLM2-1.7B").unwrap();
+    let weights = fs::metadata(root.path("org/SmolLM2-1.7B/model.safetensors")).unwrap().len();
+    assert_eq!((entry.kind, entry.size_bytes), (EntryKind::File, weights));
+    assert_eq!(entry.path, root.path("org/SmolLM2-1.7B").canonicalize().unwrap());
+    let artifact = entry.open().unwrap();
+    assert_eq!((artifact.name().as_str(), artifact.identity().weights_bytes()), ("SmolLM2-1.7B", weights));
+    assert_eq!(artifact.identity(), &entry.identity().unwrap());
+    assert_eq!(catalog.resolve("split").unwrap().open().unwrap().files().len(), 2);
+    fs::remove_file(root.path("split/model-00002-of-00002.safetensors")).unwrap();
+    assert_eq!(catalog.resolve("split").unwrap().kind, EntryKind::Missing);
+    fs::remove_dir_all(root.path("split")).unwrap();
+    assert!(not_found(&catalog, "split"));
+    // A models directory that looks like a model is none.
+    folder(root.0.path());
+    assert_eq!(names(&catalog), ["SmolLM2-1.7B", "small"]);
+}
+
+#[test]
+fn a_hugging_face_cache_names_a_folder_by_its_repository() {
+    let (root, aside) = (Folder::new(), Folder::new());
+    folder(&aside.path("m"));
+    let snapshot = root.path("models--org--tiny-name/snapshots/fedc");
+    let blobs = root.path("models--org--tiny-name/blobs");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(&blobs).unwrap();
+    for (number, entry) in fs::read_dir(aside.path("m")).unwrap().enumerate() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), blobs.join(number.to_string())).unwrap();
+        symlink(format!("../../blobs/{number}"), snapshot.join(entry.file_name())).unwrap();
+    }
+    let catalog = root.catalog(LinkPolicy::Confined);
+    assert_eq!(names(&catalog), ["tiny-name"]);
+    assert_eq!(catalog.resolve("tiny-name").unwrap().open().unwrap().name(), "tiny-name");
+}
+
+#[test]
+fn row_10_holds_for_every_file_of_a_folder() {
+    let outside = Folder::new();
+    folder(&outside.path("m"));
+    fs::write(outside.path("m/chat_template.jinja"), "x").unwrap();
+    let optional = ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+    for name in ["config.json", "tokenizer.json", "model.safetensors"].into_iter().chain(optional) {
+        let root = Folder::new();
+        folder(&root.path("m"));
+        let entry = root.catalog(LinkPolicy::Confined).resolve("m").unwrap();
+        entry.open().unwrap();
+        let path = root.path("m").join(name);
+        let _ = fs::remove_file(&path);
+        symlink(outside.path("m").join(name), &path).unwrap();
+        if name != "chat_template.jinja" {
+            assert!(matches!(entry.open(), Err(OpenError::LinkLeavesRoot { .. })), "{name} became a link");
+        }
+        let entry = root.catalog(LinkPolicy::Confined).resolve("m").unwrap();
+        assert_eq!(entry.kind, EntryKind::LinkLeavesRoot, "{name}");
+        assert!(entry.open().unwrap_err().is_load_fail());
+        root.catalog(LinkPolicy::Followed).resolve("m").unwrap().open().unwrap();
+        for what in ["fifo", "folder", "dangling"] {
+            fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+            match what {
+                "fifo" => assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success()),
+                "folder" => fs::create_dir(&path).unwrap(),
+                _ => symlink("nothing", &path).unwrap(),
+            }
+            for links in [LinkPolicy::Confined, LinkPolicy::Followed] {
+                let entry = root.catalog(links).resolve("m").unwrap();
+                assert_eq!(entry.kind, EntryKind::NotAFile, "{name} as a {what}");
+                assert!(matches!(entry.open(), Err(OpenError::NotARegularFile { .. })));
+            }
+        }
+    }
 }

@@ -4,14 +4,26 @@ use super::names::Names;
 use super::value::{StringArray, Value, string_at};
 use super::{ElementType, FormatError, TensorType, ValueType};
 
-/// The validated header of a GGUF file: its metadata and where its tensors lie. Of a split file: the metadata of the
+/// What a header was read from. Weights are laid out differently in some of their rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A GGUF file, split or whole.
+    Gguf {
+        /// Version of the format: 2 or 3.
+        version: u32,
+    },
+    /// A folder of safetensors, whose configuration was translated to GGUF's keys and names.
+    Safetensors,
+}
+
+/// The validated header of an artifact: its metadata and where its tensors lie. Of a split GGUF file: the metadata of the
 /// first shard and the tensors of all.
 ///
 /// Holds no borrow of the file. Its buffers are one copy of the metadata as it stands in the file, four bytes per
 /// string in an array, and two small tables of names.
 #[derive(Debug)]
 pub struct Header {
-    pub(super) version: u32,
+    pub(super) format: Format,
     pub(super) alignment: u32,
     pub(super) data_offset: u64,
     pub(super) file_bytes: u64,
@@ -65,19 +77,19 @@ pub struct TensorInfo<'a> {
 }
 
 impl Header {
-    /// GGUF version: 2 or 3.
+    /// Which files it was read from.
     #[must_use]
-    pub fn version(&self) -> u32 {
-        self.version
+    pub fn format(&self) -> Format {
+        self.format
     }
 
-    /// Alignment of tensor data in bytes, a power of two.
+    /// Alignment of tensor data in bytes, a power of two; 1 for safetensors, whose tensors may begin anywhere.
     #[must_use]
     pub fn alignment(&self) -> u32 {
         self.alignment
     }
 
-    /// Where tensor data begins, in bytes from the file's start.
+    /// Where tensor data begins, in bytes from the file's start; 0 for safetensors.
     #[must_use]
     pub fn data_offset(&self) -> u64 {
         self.data_offset

@@ -4,13 +4,15 @@
 //! certain; whether they make a model is for the architecture to judge, through the typed getters whose errors name
 //! the key.
 //!
-//! Each shard of a split file is parsed as a file; `split` joins their headers.
+//! Each shard of a split file is parsed as a file; `split` joins their headers. `assemble` makes a header of what a folder
+//! of safetensors says, so that all readers know one kind.
 //!
 //! Deliberately absent: version 1 (32-bit counts), big-endian files, arrays of arrays. Writing exists for tests alone, in
 //! `fixture`.
 //!
 //! Source: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
+mod assemble;
 mod cursor;
 mod error;
 mod header;
@@ -22,15 +24,16 @@ mod tensor_type;
 mod tests;
 mod value;
 
+pub(crate) use assemble::{Assembly, Placed};
 pub use error::FormatError;
-pub use header::{Header, TensorInfo};
+pub use header::{Format, Header, TensorInfo};
 pub use parse::parse;
 pub(crate) use split::{Join, check_whole};
 pub use tensor_type::TensorType;
 pub use value::{ElementType, StringArray, Value, ValueType};
 
 /// A name from the file, short enough for a message.
-fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     const SHOWN_CHARS: usize = 80;
     match name.char_indices().nth(SHOWN_CHARS) {
         None => name.to_owned(),

@@ -5,7 +5,7 @@
 //! whatever the file says. Tensor data is not touched.
 
 use super::cursor::Cursor;
-use super::header::{Header, Key, Tensor};
+use super::header::{Format, Header, Key, Tensor};
 use super::names::Names;
 use super::{ElementType, FormatError, TensorType, ValueType, shown};
 use crate::limits::{
@@ -43,7 +43,7 @@ pub fn parse(bytes: &[u8]) -> Result<Header, FormatError> {
     let data_offset = (cursor.position() as u64).next_multiple_of(u64::from(alignment));
     place(&tensor_names, &mut tensors, &Layout { alignment, data_offset, file_bytes: bytes.len() as u64 })?;
     Ok(Header {
-        version,
+        format: Format::Gguf { version },
         alignment,
         data_offset,
         file_bytes: bytes.len() as u64,

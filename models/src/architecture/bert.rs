@@ -78,6 +78,7 @@ pub(super) fn plan(artifact: &Artifact) -> Result<EncoderPlan, ModelError> {
         context_length: shape.context_length,
         vocabulary,
         norm_epsilon: keys.positive("attention.layer_norm_epsilon")?,
+        converted_bytes: tensors.converted_bytes(),
         token_embedding,
         position_embedding,
         type_embedding,

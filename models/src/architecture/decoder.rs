@@ -7,12 +7,15 @@ use std::num::NonZeroUsize;
 
 use kernels::{Gate, RopeStyle};
 use loader::Artifact;
+use loader::gguf::Format;
 
 use super::keys::{Keys, Neutral};
 use super::scaling;
 use super::tensors::TensorSource;
 use crate::ModelError;
-use crate::limits::{CONTEXT_MAX, HEADS_MAX, LAYERS_MAX, PREFILL_CHUNK_TOKENS, STEP_BYTES_MAX, WIDTH_MAX};
+use crate::limits::{
+    CONTEXT_MAX, HEADS_MAX, LAYERS_MAX, PREFILL_CHUNK_TOKENS, STEP_BYTES_MAX, VOCABULARY_MAX, WIDTH_MAX,
+};
 use crate::plan::{Attention, FeedForward, HeadNorms, Layer, Linear, Plan, Rope, Vector};
 
 /// Keys that every decoder here reads, and keys that say nothing about the maths (where the weights come from).
@@ -83,6 +86,22 @@ impl<'a> Decoder<'a> {
         self.shape
     }
 
+    /// How pairs of dimensions turn where llama.cpp's converter permutes rows of queries and keys for pairs of neighbours:
+    /// in halves, as the model was trained, where nobody permuted them.
+    pub(super) fn permuted_style(&self) -> RopeStyle {
+        match self.keys.header().format() {
+            Format::Gguf { .. } => RopeStyle::Interleaved,
+            Format::Safetensors => RopeStyle::Halves,
+        }
+    }
+
+    /// Takes gains as one more than what is stored where no converter has added that one.
+    pub(super) fn gains_lack_one(&mut self) {
+        if self.keys.header().format() == Format::Safetensors {
+            self.tensors.add_to_gains(1.0);
+        }
+    }
+
     /// Rotary positions by the file's base, scaling and `rope_freqs.weight`.
     pub(super) fn rope(&mut self, style: RopeStyle) -> Result<ScaledRope, ModelError> {
         let rope = self.unscaled_rope(style, "rope.freq_base")?;
@@ -132,7 +151,7 @@ impl<'a> Decoder<'a> {
         let name = |part: &str| format!("blk.{index}.{part}");
         let tensors = &mut self.tensors;
         let attention = Attention {
-            norm: tensors.vector(&name("attn_norm.weight"), hidden)?,
+            norm: tensors.gain(&name("attn_norm.weight"), hidden)?,
             query: tensors.linear(&name("attn_q"), width, hidden)?,
             key: tensors.linear(&name("attn_k"), kv_width, hidden)?,
             value: tensors.linear(&name("attn_v"), kv_width, hidden)?,
@@ -144,7 +163,7 @@ impl<'a> Decoder<'a> {
             post_norm: None,
         };
         let feed_forward = FeedForward {
-            norm: tensors.vector(&name("ffn_norm.weight"), hidden)?,
+            norm: tensors.gain(&name("ffn_norm.weight"), hidden)?,
             gate: tensors.linear(&name("ffn_gate"), feed_forward, hidden)?,
             up: tensors.linear(&name("ffn_up"), feed_forward, hidden)?,
             down: tensors.linear(&name("ffn_down"), hidden, feed_forward)?,
@@ -157,14 +176,14 @@ impl<'a> Decoder<'a> {
     pub(super) fn head_norms(&mut self, index: usize) -> Result<HeadNorms, ModelError> {
         let head_dim = self.shape.head_dim;
         Ok(HeadNorms {
-            query: self.tensors.vector(&format!("blk.{index}.attn_q_norm.weight"), head_dim)?,
-            key: self.tensors.vector(&format!("blk.{index}.attn_k_norm.weight"), head_dim)?,
+            query: self.tensors.gain(&format!("blk.{index}.attn_q_norm.weight"), head_dim)?,
+            key: self.tensors.gain(&format!("blk.{index}.attn_k_norm.weight"), head_dim)?,
         })
     }
 
     /// A norm's gain as wide as the hidden state: blk.`index`.`part`.weight.
     pub(super) fn gain(&mut self, index: usize, part: &str) -> Result<Vector, ModelError> {
-        self.tensors.vector(&format!("blk.{index}.{part}.weight"), self.shape.hidden)
+        self.tensors.gain(&format!("blk.{index}.{part}.weight"), self.shape.hidden)
     }
 
     /// The plan over `layers`, with SiLU and no factor of the embedding; refuses tensors that no one took.
@@ -177,8 +196,9 @@ impl<'a> Decoder<'a> {
         } else {
             Linear { weight: token_embedding.clone(), bias: None }
         };
-        let output_norm = tensors.vector("output_norm.weight", shape.hidden)?;
+        let output_norm = tensors.gain("output_norm.weight", shape.hidden)?;
         tensors.finish()?;
+        let converted_bytes = tensors.converted_bytes();
         Ok(Plan {
             architecture: self.architecture,
             hidden: shape.hidden,
@@ -196,6 +216,7 @@ impl<'a> Decoder<'a> {
             output_norm,
             output,
             layers,
+            converted_bytes,
         })
     }
 }
@@ -234,11 +255,19 @@ fn shape(keys: &Keys<'_>) -> Result<Shape, ModelError> {
     Ok(Shape { hidden, feed_forward, heads, kv_heads, head_dim, layers: keys.count("block_count", LAYERS_MAX)? })
 }
 
-/// Rows of the embedding, which the tokenizer's vocabulary must match.
+/// Rows of the embedding, which the tokenizer's vocabulary must match. In a folder of safetensors they are as many as the
+/// configuration says, and the tokenizer may have fewer: embeddings are often padded.
 pub(super) fn vocabulary(keys: &Keys<'_>, tensors: &TensorSource<'_>) -> Result<usize, ModelError> {
     const KEY: &str = "tokenizer.ggml.tokens";
-    let tokens = keys.header().strings(KEY)?.ok_or_else(|| ModelError::MissingKey { key: KEY.to_owned() })?;
     let rows = tensors.rows("token_embd.weight")?;
+    if keys.header().format() == Format::Safetensors {
+        let vocabulary = keys.count("vocab_size", u32::try_from(VOCABULARY_MAX).expect("a limit far below 2^32"))?;
+        if rows != vocabulary as u64 {
+            return Err(keys.impossible("vocab_size", format!("{vocabulary} for an embedding of {rows} rows")));
+        }
+        return Ok(vocabulary);
+    }
+    let tokens = keys.header().strings(KEY)?.ok_or_else(|| ModelError::MissingKey { key: KEY.to_owned() })?;
     if rows != tokens.len() as u64 {
         let reason = format!("{} tokens for an embedding of {rows} rows", tokens.len());
         return Err(ModelError::InconsistentTokenizer { reason });

@@ -3,7 +3,7 @@
 //! sixth sees everything and turns by the file's base and scaling.
 //!
 //! The embedding is multiplied by √hidden in 32-bit floats (the original rounds that root to bfloat16; llama.cpp does
-//! not). Gains are stored as 1 + w by converters, so a norm here is everyone's norm.
+//! not). Gains are 1 + w, which converters store and folders of safetensors do not.
 //! Source: arXiv:2503.19786; key and tensor names: the GGUF specification.
 //!
 //! Deliberately absent, and so refused by name: soft caps of logits, vision, the dense layers of embedding models.
@@ -37,6 +37,7 @@ const LOCAL: usize = 1;
 /// The plan of a gemma3 file.
 pub(super) fn plan(artifact: &Artifact) -> Result<Plan, ModelError> {
     let mut decoder = Decoder::read(artifact, NAME, &["attention.sliding_window", PATTERN, LOCAL_BASE])?;
+    decoder.gains_lack_one();
     let shape = decoder.shape();
     let global = decoder.rope(RopeStyle::Halves)?;
     let local = decoder.unscaled_rope(RopeStyle::Halves, LOCAL_BASE)?;

@@ -1,4 +1,5 @@
-//! One file per architecture: from a GGUF file's metadata to a [`Network`].
+//! One file per architecture: from a header's metadata to a [`Network`]. Folders of safetensors have the same keys and
+//! names as GGUF files by then.
 //!
 //! To add one: a file that takes a `decoder::Decoder` and says what is its own, a line in `SUPPORTED`, and a tiny
 //! model of it among the fixtures with log-probabilities of llama.cpp (`models/tests/it/peer.rs`). An encoder

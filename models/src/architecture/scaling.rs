@@ -2,7 +2,8 @@
 //!
 //! `linear` divides every frequency by the factor (arXiv:2306.15595). `yarn` divides only the slow ones, by a ramp
 //! between two numbers of turns within the original context, and sharpens the softmax by a factor (arXiv:2309.00071).
-//! As in llama.cpp a factor without a type is linear. Other types (`longrope`) are refused by name, and so are YaRN's
+//! `llama3` divides slow ones by the factor and keeps fast ones as well, but by the length of their waves (Llama 3.1); GGUF
+//! files have a tensor of its divisors instead. As in llama.cpp a factor without a type is linear. Other types (`longrope`) are refused by name, and so are YaRN's
 //! own numbers where they are not its defaults.
 
 use super::decoder::ScaledRope;
@@ -16,6 +17,8 @@ pub(super) const KNOWN_KEYS: &[&str] = &[
     "rope.scale_linear",
     "rope.scaling.attn_factor",
     "rope.scaling.factor",
+    "rope.scaling.high_freq_factor",
+    "rope.scaling.low_freq_factor",
     "rope.scaling.original_context_length",
     "rope.scaling.type",
     "rope.scaling.yarn_attn_factor",
@@ -61,7 +64,11 @@ pub(super) fn scaled(keys: &Keys<'_>, mut rope: Rope, head_dim: usize) -> Result
             }
             magnitude * if factor > 1.0 { 1.0 + 0.1 * factor.ln() } else { 1.0 }
         }
-        (Some("yarn"), None) => return Err(keys.missing(FACTOR)),
+        (Some("llama3"), Some(factor)) => {
+            rope.divisors = llama3_divisors(keys, &rope, factor)?;
+            magnitude
+        }
+        (Some("yarn" | "llama3"), None) => return Err(keys.missing(FACTOR)),
         (Some(_), _) => return Err(keys.unsupported("rope.scaling.type")),
     };
     #[expect(clippy::float_cmp, reason = "exactly one where nothing is scaled")]
@@ -82,4 +89,27 @@ fn yarn_divisors(rope: &Rope, factor: f32, original: usize) -> Vec<f32> {
     let high = pair_of_turns(YARN_BETAS.1).ceil().min(width - 1.0);
     let kept = |pair: usize| 1.0 - ((pair as f32 - low) / (high - low).max(0.001)).clamp(0.0, 1.0);
     (0..rope.divisors.len()).map(|pair| 1.0 / ((1.0 - kept(pair)) / factor + kept(pair))).collect()
+}
+
+/// Short waves keep their frequency, those longer than the original context allows have it divided by `factor`, with a
+/// ramp between the two lengths. Source: `apply_scaling` of meta-llama/llama-models.
+#[expect(clippy::cast_precision_loss, reason = "widths and positions are far below 2^24, or an approximation serves")]
+fn llama3_divisors(keys: &Keys<'_>, rope: &Rope, factor: f32) -> Result<Vec<f32>, ModelError> {
+    const HIGH: &str = "rope.scaling.high_freq_factor";
+    let (low, high) = (keys.positive("rope.scaling.low_freq_factor")?, keys.positive(HIGH)?);
+    if low >= high {
+        return Err(keys.impossible(HIGH, format!("{high} is not above the low one, {low}")));
+    }
+    let original = keys.count("rope.scaling.original_context_length", CONTEXT_MAX)? as f32;
+    let divisor = |pair: usize| {
+        let frequency = rope.base.powf(-2.0 * pair as f32 / rope.dimensions as f32);
+        let wave = 2.0 * std::f32::consts::PI / frequency;
+        let kept = ((original / wave - low) / (high - low)).clamp(0.0, 1.0);
+        1.0 / ((1.0 - kept) / factor + kept)
+    };
+    let divisors: Vec<f32> = (0..rope.divisors.len()).map(divisor).collect();
+    match divisors.iter().all(|divisor| divisor.is_finite() && *divisor > 0.0) {
+        true => Ok(divisors),
+        false => Err(keys.impossible("rope.freq_base", format!("{} has no use with llama3's scaling", rope.base))),
+    }
 }

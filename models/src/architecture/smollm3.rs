@@ -2,7 +2,6 @@
 //!
 //! Source: huggingface.co/blog/smollm3 and arXiv:2501.18795 (NoPE); the step of four stands in no key, as in llama.cpp.
 
-use kernels::RopeStyle;
 use loader::Artifact;
 
 use super::decoder::Decoder;
@@ -18,7 +17,8 @@ const WITHOUT_POSITIONS_EVERY: usize = 4;
 /// The plan of a smollm3 file.
 pub(super) fn plan(artifact: &Artifact) -> Result<Plan, ModelError> {
     let mut decoder = Decoder::read(artifact, NAME, &[])?;
-    let scaled = decoder.rope(RopeStyle::Interleaved)?;
+    let style = decoder.permuted_style();
+    let scaled = decoder.rope(style)?;
     let mut layers = Vec::new();
     for index in 0..decoder.shape().layers {
         let mut layer = decoder.layer(index)?;

@@ -4,22 +4,26 @@
 use std::collections::HashSet;
 
 use kernels::{Matrix, WeightType};
-use loader::gguf::TensorType;
+use loader::gguf::{Format, TensorType};
 use loader::{Artifact, Place};
 
 use crate::ModelError;
-use crate::plan::{Linear, Vector, Weight};
+use crate::limits::CONVERTED_BYTES_MAX;
+use crate::plan::{Linear, Values, Vector, Weight};
 
 /// The tensors of one artifact.
 pub(super) struct TensorSource<'a> {
     artifact: &'a Artifact,
     architecture: &'static str,
     taken: HashSet<String>,
+    /// What is added to every norm's gain.
+    gain_offset: f32,
+    converted_bytes: usize,
 }
 
 impl<'a> TensorSource<'a> {
     pub(super) fn new(artifact: &'a Artifact, architecture: &'static str) -> Self {
-        Self { artifact, architecture, taken: HashSet::new() }
+        Self { artifact, architecture, taken: HashSet::new(), gain_offset: 0.0, converted_bytes: 0 }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -43,16 +47,53 @@ impl<'a> TensorSource<'a> {
         Ok(Weight { name: name.to_owned(), ty, rows, width, place })
     }
 
+    /// From here on `offset` is added to every gain.
+    pub(super) fn add_to_gains(&mut self, offset: f32) {
+        self.gain_offset = offset;
+    }
+
+    /// Memory of the vectors that were converted.
+    pub(super) fn converted_bytes(&self) -> usize {
+        self.converted_bytes
+    }
+
+    /// The gain of a norm, `name`: \[width\].
+    pub(super) fn gain(&mut self, name: &str, width: usize) -> Result<Vector, ModelError> {
+        self.shifted(name, width, self.gain_offset)
+    }
+
     /// The vector `name`: \[width\].
     pub(super) fn vector(&mut self, name: &str, width: usize) -> Result<Vector, ModelError> {
+        self.shifted(name, width, 0.0)
+    }
+
+    /// The vector `name` with `offset` added to its numbers: where it lies, if it can be used so.
+    fn shifted(&mut self, name: &str, width: usize, offset: f32) -> Result<Vector, ModelError> {
         let (ty, place) = self.take(name, &[width as u64])?;
-        if ty != TensorType::F32 {
-            return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() });
+        let bytes = self.artifact.bytes(&place);
+        let is_ready = ty == TensorType::F32 && offset == 0.0;
+        let vector = |values| Vector { name: name.to_owned(), values };
+        if is_ready && bytemuck::try_cast_slice::<u8, f32>(bytes).is_ok() {
+            return Ok(vector(Values::Mapped(place)));
         }
-        if bytemuck::try_cast_slice::<u8, f32>(self.artifact.bytes(&place)).is_err() {
-            return Err(ModelError::Unaligned { name: name.to_owned() });
+        // What converters write as floats on their borders lies as it was trained in folders of safetensors.
+        let converts = self.artifact.header().format() == Format::Safetensors;
+        let ty = match ty {
+            TensorType::F32 if !converts => return Err(ModelError::Unaligned { name: name.to_owned() }),
+            TensorType::F32 => WeightType::F32,
+            TensorType::F16 if converts => WeightType::F16,
+            TensorType::BF16 if converts => WeightType::BF16,
+            _ => return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() }),
+        };
+        self.converted_bytes += width * size_of::<f32>();
+        if self.converted_bytes > CONVERTED_BYTES_MAX {
+            return Err(ModelError::TooMuchConverted { name: name.to_owned(), max: CONVERTED_BYTES_MAX });
         }
-        Ok(Vector { name: name.to_owned(), place })
+        let mut values = vec![0.0; width];
+        let stored = Matrix::new(ty, 1, width, bytes).expect("the header's sizes are those of its types and shapes");
+        stored.dequantize_row(0, &mut values);
+        values.iter_mut().for_each(|value| *value += offset);
+        Ok(vector(Values::Converted(values.into())))
     }
 
     /// The matrix `name`.weight with the bias `name`.bias, where the file has one.
@@ -64,7 +105,7 @@ impl<'a> TensorSource<'a> {
     }
 
     /// The numbers of `vector`, which this source gave.
-    pub(super) fn values(&self, vector: &Vector) -> &'a [f32] {
+    pub(super) fn values<'v>(&'v self, vector: &'v Vector) -> &'v [f32] {
         vector.values(self.artifact)
     }
 

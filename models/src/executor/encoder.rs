@@ -191,6 +191,6 @@ fn cache_for<'a>(kept: &'a mut Option<KvCache>, plan: &EncoderPlan, positions: u
     cache
 }
 
-fn norm<'a>(plan: &EncoderPlan, artifact: &'a Artifact, norm: &Norm) -> LayerNorm<'a> {
+fn norm<'a>(plan: &EncoderPlan, artifact: &'a Artifact, norm: &'a Norm) -> LayerNorm<'a> {
     LayerNorm { gain: norm.gain.values(artifact), bias: norm.bias.values(artifact), epsilon: plan.norm_epsilon }
 }

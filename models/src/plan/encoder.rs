@@ -21,6 +21,8 @@ pub struct EncoderPlan {
     pub vocabulary: usize,
     /// Added to the variance by every norm.
     pub norm_epsilon: f32,
+    /// Memory of the vectors that are kept with the plan.
+    pub converted_bytes: usize,
     /// Embedding of a token: \[vocabulary, hidden\].
     pub token_embedding: Weight,
     /// Embedding of a position: \[context_length, hidden\].

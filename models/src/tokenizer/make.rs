@@ -90,6 +90,38 @@ impl Tokenizer {
         })
     }
 
+    /// The tokenizer of a folder of safetensors: its `tokenizer.json`, and what the folder's other files say about the
+    /// tokens that begin and end a text, which `header` has.
+    ///
+    /// # Errors
+    /// [`ModelError`] as [`Tokenizer::from_json`]; also when those name what is no token.
+    pub fn from_folder(json: &[u8], header: &Header) -> Result<Self, ModelError> {
+        const ENDS: &str = "tokenizer.end_token_ids";
+        let mut tokenizer = Self::from_json(json)?;
+        let named = |key: &str| -> Result<Option<u32>, ModelError> {
+            let Some(text) = header.string(key)? else { return Ok(None) };
+            let found = tokenizer.vocabulary.find(text.as_bytes());
+            let missing = || ModelError::ImpossibleValue { key: key.to_owned(), reason: "it is no token".to_owned() };
+            found.map(Some).ok_or_else(missing)
+        };
+        let (bos, eos) = (named("tokenizer.bos_token")?, named("tokenizer.eos_token")?);
+        tokenizer.bos = tokenizer.bos.or(bos);
+        tokenizer.eos = tokenizer.eos.or(eos);
+        tokenizer.ends.extend(eos);
+        for id in header.i32s(ENDS)?.unwrap_or_default() {
+            match u32::try_from(id) {
+                Ok(id) if (id as usize) < tokenizer.vocabulary.len() => drop(tokenizer.ends.insert(id)),
+                _ => {
+                    return Err(ModelError::ImpossibleValue {
+                        key: ENDS.to_owned(),
+                        reason: format!("{id} is no token"),
+                    });
+                }
+            }
+        }
+        Ok(tokenizer)
+    }
+
     fn with(header: &Header, entries: Entries, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
         let Entries { vocabulary, matchers } = entries;
         let id = |key: &str| known_id(header, &vocabulary, key);

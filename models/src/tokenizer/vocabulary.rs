@@ -208,6 +208,11 @@ impl Vocabulary {
         &self.bytes[begin as usize..end as usize]
     }
 
+    /// The first token whose text is `text`, looked for one by one.
+    pub(super) fn find(&self, text: &[u8]) -> Option<u32> {
+        (0..self.next_id()).find(|&id| self.bytes(id) == text)
+    }
+
     /// All tokens with their roles, in order of ids.
     pub(super) fn roles(&self) -> impl Iterator<Item = (u32, Role)> {
         let mut special = self.special.iter().copied().peekable();

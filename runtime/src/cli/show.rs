@@ -31,7 +31,9 @@ struct Facts {
     name: String,
     path: PathBuf,
     size_bytes: u64,
-    gguf_version: u32,
+    format: &'static str,
+    /// Of a GGUF file.
+    gguf_version: Option<u32>,
     architecture: Option<String>,
     title: Option<String>,
     license: Option<String>,
@@ -109,16 +111,27 @@ fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatErro
         Some(architecture) => number(&header, &format!("{architecture}.{key}")),
         None => Ok(None),
     };
+    let from_json = artifact.tokenizer_json().map(|_| "tokenizer.json".to_owned());
     let servable = Descriptor::of(&artifact, template).map(|descriptor| Model::new(artifact, Arc::new(descriptor)));
+    let tokens = match (header.strings("tokenizer.ggml.tokens")?, &servable) {
+        (Some(tokens), _) => Some(tokens.len()),
+        (None, Ok(model)) => Some(model.descriptor().tokenizer.len()),
+        (None, Err(_)) => None,
+    };
     let (serves, kv_bytes_per_position, problem) = match servable {
         Ok(model) => (serves(model.descriptor()), kv_bytes_per_position(&model), None),
         Err(error) => (Vec::new(), None, Some(format!("{:#}", anyhow::Error::new(error)))),
+    };
+    let (format, gguf_version) = match header.format() {
+        loader::gguf::Format::Gguf { version } => ("GGUF", Some(version)),
+        loader::gguf::Format::Safetensors => ("safetensors", None),
     };
     Ok(Facts {
         name,
         path,
         size_bytes,
-        gguf_version: header.version(),
+        format,
+        gguf_version,
         title: text("general.name")?,
         license: text("general.license")?,
         parameters: header.tensors().map(|tensor| tensor.dims.iter().product::<u64>()).sum(),
@@ -129,8 +142,8 @@ fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatErro
         embedding_length: of_architecture("embedding_length")?,
         heads: of_architecture("attention.head_count")?,
         kv_heads: of_architecture("attention.head_count_kv")?,
-        vocabulary: header.strings("tokenizer.ggml.tokens")?.map(|tokens| tokens.len()),
-        tokenizer: text("tokenizer.ggml.model")?,
+        vocabulary: tokens,
+        tokenizer: text("tokenizer.ggml.model")?.or(from_json),
         pre_tokenizer: text("tokenizer.ggml.pre")?,
         has_chat_template: template.is_some() || header.contains("tokenizer.chat_template"),
         architecture,
