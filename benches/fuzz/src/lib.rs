@@ -6,7 +6,10 @@
 //!
 //! `cargo fuzz run --fuzz-dir benches/fuzz TARGET` in the root of the repository looks for more.
 
-use loader::fixture::{FixtureValue, GgufWriter, TinyModel, tiny_model};
+use std::path::Path;
+
+use loader::fixture::{FixtureValue, FolderWriter, GgufWriter, TinyModel, tiny_model};
+use loader::gguf::TensorType;
 use models::tokenizer::Tokenizer;
 
 /// A tokenizer of the kind that `kind` chooses.
@@ -23,6 +26,39 @@ pub fn tokenizer(kind: Kind) -> Tokenizer {
     }
     let header = loader::gguf::parse(&writer.to_bytes()).expect("the fixture is valid");
     Tokenizer::from_header(&header).expect("the fixture is valid")
+}
+
+/// A valid model as a folder of safetensors.
+#[must_use]
+pub fn folder() -> FolderWriter {
+    FolderWriter::of(&mut tiny_model(&tiny()), TensorType::F32)
+}
+
+/// As small as a model can be.
+#[must_use]
+pub fn tiny() -> TinyModel {
+    TinyModel { layers: 1, hidden: 8, ffn: 8, heads: 2, kv_heads: 1, ..TinyModel::default() }
+}
+
+/// A folder for as long as the process lives.
+pub struct TemporaryFolder(tempfile::TempDir);
+
+impl TemporaryFolder {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When the system has no place for it.
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("there is a place for temporary files"))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
 }
 
 /// What kind of tokenizer.

@@ -2,9 +2,9 @@
 
 #![no_main]
 
-use std::io::Write as _;
 use std::sync::OnceLock;
 
+use fuzz::TemporaryFolder;
 use libfuzzer_sys::fuzz_target;
 use loader::Artifact;
 use loader::gguf::{self, Header};
@@ -36,16 +36,11 @@ fn check(header: &Header, file_bytes: u64) {
 
 /// The file as a model: whatever is wrong with it is an error.
 fn describe(data: &[u8]) {
-    static FOLDER: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("dayfly-fuzz-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder for the files");
-        folder
-    });
-    let path = folder.join("model.gguf");
-    let mut file = std::fs::File::create(&path).expect("the folder can be written");
-    file.write_all(data).expect("the folder has room");
-    drop(file);
+    static FOLDER: OnceLock<TemporaryFolder> = OnceLock::new();
+    let path = FOLDER.get_or_init(TemporaryFolder::new).path().join("model.gguf");
+    // A new file each time: one that is mapped is never written to.
+    let _ = std::fs::remove_file(&path);
+    std::fs::write(&path, data).expect("the folder has room");
     if let Ok(artifact) = Artifact::open(&path)
         && let Ok(descriptor) = Descriptor::of(&artifact, None)
     {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use fuzz::{TemporaryFolder, folder, tiny};
 use loader::fixture::{Architecture, Output, TinyModel, tiny_model};
 
 const TEXTS: [&str; 6] = [
@@ -28,6 +29,9 @@ const TOKENIZER_JSON: &str = r#"{"version":"1.0","added_tokens":[{"id":0,"conten
 "continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":false,"byte_fallback":false,
 "vocab":{"<s>":0,"t":1,"h":2,"e":3,"th":4,"the":5},"merges":["t h","th e"]}}"#;
 
+const TOKENIZER_CONFIG: &str = r#"{"bos_token":"<|im_start|>","eos_token":{"content":"<|im_end|>"},"add_bos_token":false,
+"chat_template":[{"name":"default","template":"{{ messages[0].content }}"}]}"#;
+
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let write = |target: &str, name: &str, bytes: &[u8]| {
@@ -36,11 +40,17 @@ fn main() -> std::io::Result<()> {
     };
     use Architecture::{Gemma3, Llama, Qwen2, Qwen3, SmolLm3};
     for architecture in [Llama, SmolLm3, Qwen2, Qwen3, Gemma3] {
-        let mut shape =
-            TinyModel { architecture, layers: 1, hidden: 8, ffn: 8, heads: 2, kv_heads: 1, ..TinyModel::default() };
+        let mut shape = TinyModel { architecture, ..tiny() };
         shape.output = if architecture == Llama { Output::Separate } else { Output::Tied };
         write("gguf", architecture.name(), &tiny_model(&shape).to_bytes())?;
     }
+    let place = TemporaryFolder::new();
+    folder().write_to(place.path())?;
+    for (choice, file) in (0_u8..).zip(["model.safetensors", "config.json", "tokenizer.json"]) {
+        let bytes = [&[choice], &*fs::read(place.path().join(file))?].concat();
+        write("safetensors", file.split('.').next().unwrap_or(file), &bytes)?;
+    }
+    write("safetensors", "tokenizer_config", &[&[3], TOKENIZER_CONFIG.as_bytes()].concat())?;
     for (number, text) in TEXTS.iter().enumerate() {
         for kind in 0..3_u8 {
             write("tokenizer", &format!("text-{kind}-{number}"), &[&[kind], text.as_bytes()].concat())?;
