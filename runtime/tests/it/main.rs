@@ -14,6 +14,7 @@ mod draining;
 mod faults;
 mod fields;
 mod files;
+mod formats;
 mod models;
 mod pool;
 mod receipts;
