@@ -71,7 +71,7 @@ impl Show {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer::default())?;
         let artifact = open(&config, &self.model)?;
-        let template = config.chat_templates.get(&artifact.name()).map(AsRef::as_ref);
+        let template = config.chat_templates.get(artifact.name()).map(AsRef::as_ref);
         let facts = facts(artifact, template).map_err(|error| Failure::Failed(error.into()))?;
         match context.format() {
             Format::Json => output::print_json(&facts),
@@ -103,7 +103,7 @@ pub(super) fn is_file(argument: &str) -> bool {
 /// What there is to know of `artifact`, whose own chat template gives way to `template`.
 fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatError> {
     let header = Arc::clone(artifact.header());
-    let (name, path) = (artifact.name(), artifact.path().to_owned());
+    let (name, path) = (artifact.name().to_owned(), artifact.path().to_owned());
     let size_bytes = artifact.identity().weights_bytes();
     let text = |key: &str| header.string(key).map(|text| text.map(str::to_owned));
     let architecture = text("general.architecture")?;
