@@ -48,6 +48,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 
 /// Bytes of one pulled file, unless a request says otherwise.
 pub const PULL_BYTES_MAX: u64 = 256 << 30;
+/// Bytes of an answer of the Hugging Face Hub about a repository.
+pub const HUB_ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Entries of a wheel that is opened.
 pub const WHEEL_ENTRIES_MAX: usize = 100_000;
 /// Redirects that one download follows.

@@ -1,5 +1,5 @@
 //! What an operator may choose, and from where: flags, then the environment (`DAYFLY_*`), then a TOML file, then
-//! defaults. The only place that reads the environment.
+//! defaults. The only place that reads the environment (and `HF_*`, which the Hub's own tools read as well).
 //!
 //! Every source becomes a [`Layer`]; the first layer that has a value decides. Lists and tables are taken whole from one
 //! layer, never merged.
@@ -26,7 +26,7 @@ use std::time::Duration;
 use etcetera::BaseStrategy as _;
 use kernels::Isa;
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
-use loader::pull::KNOWN;
+use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 use scheduler::KeepAlive;
@@ -34,6 +34,7 @@ use scheduler::KeepAlive;
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
 use self::machine::Machine;
+use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
 
 /// Where a server listens, unless told otherwise.
@@ -74,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) origins: Vec<String>,
     /// Whether known models are fetched when they are first used.
     pub(crate) pull: PullPolicy,
+    /// Where the Hugging Face Hub is, and the token to present to it.
+    pub(crate) hub: Hub,
     /// What a kilowatt-hour emits here.
     pub(crate) carbon: CarbonFactors,
     /// What resources cost here.
@@ -174,7 +177,9 @@ impl Config {
                 read => read?,
             },
         };
-        Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())
+        let mut config = Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())?;
+        config.hub.token = environment.hf_token()?;
+        Ok(config)
     }
 
     /// The first layer that has a value decides; then come the defaults.
@@ -201,6 +206,7 @@ impl Config {
             hosts: chosen.hosts.unwrap_or_default(),
             origins: chosen.origins.unwrap_or_default(),
             pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
+            hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
             carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
             rates: chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?,
         })

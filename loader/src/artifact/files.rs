@@ -70,6 +70,17 @@ impl ArtifactFiles {
         self.weights.iter().chain(self.texts.iter().map(|(_, path)| path)).map(PathBuf::as_path)
     }
 
+    /// What a catalog would call the artifact: the folder's name, or the file's stem without a shard's number.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let stem = || self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match (self.is_folder(), ShardName::of(&self.path)) {
+            (true, _) => folder::name(&self.path).unwrap_or_default().to_owned(),
+            (false, Some(shard)) => shard.prefix.to_owned(),
+            (false, None) => stem(),
+        }
+    }
+
     /// Which versions lie there now, without opening any.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use crate::gguf::{self, FormatError, Header, TensorInfo, TensorType};
 /// A model's files, opened once, read-only: named tensors that borrow the mapped bytes.
 #[derive(Debug)]
 pub struct Artifact {
+    name: String,
     path: PathBuf,
     files: Vec<MappedFile>,
     /// `tokenizer.json` of a folder.
@@ -107,7 +108,8 @@ impl Artifact {
             check_tokenizer(file, *text, path, &texts)?;
         }
         let tokenizer = tokenizer.map(|(file, ..)| file);
-        Ok(Self { path: files.path.clone(), files: mapped, tokenizer, identity, header: parsed? })
+        let header = parsed?;
+        Ok(Self { name: files.name(), path: files.path.clone(), files: mapped, tokenizer, identity, header })
     }
 
     /// Where it was opened: the first of its files, or the folder.
@@ -116,14 +118,10 @@ impl Artifact {
         &self.path
     }
 
-    /// What a catalog would call it: the folder's name, or the file's stem without a shard's number.
+    /// What a catalog would call it: see [`ArtifactFiles::name`].
     #[must_use]
-    pub fn name(&self) -> String {
-        if self.tokenizer.is_some() {
-            return folder::name(&self.path).unwrap_or_default().to_owned();
-        }
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        ShardName::parse(&stem).map_or(&*stem, |shard| shard.prefix).to_owned()
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Which version of the files is mapped.

@@ -98,7 +98,7 @@ fn shards_are_one_artifact_whichever_is_opened() {
     let paths = split(folder.path(), |_| {});
     for path in &paths {
         let artifact = Artifact::open(path).unwrap();
-        assert_eq!((artifact.path(), artifact.name().as_str()), (&*paths[0], "m"));
+        assert_eq!((artifact.path(), artifact.name()), (&*paths[0], "m"));
         assert_eq!(artifact.header().string("general.architecture"), Ok(Some("llama")));
         assert_eq!(artifact.tensors().len(), whole.tensors.len());
         for (written, view) in whole.tensors.iter().zip(artifact.tensors()) {

@@ -365,7 +365,7 @@ fn a_folder_of_safetensors_is_one_model_called_as_it_is() {
     assert_eq!((entry.kind, entry.size_bytes), (EntryKind::File, weights));
     assert_eq!(entry.path, root.path("org/SmolLM2-1.7B").canonicalize().unwrap());
     let artifact = entry.open().unwrap();
-    assert_eq!((artifact.name().as_str(), artifact.identity().weights_bytes()), ("SmolLM2-1.7B", weights));
+    assert_eq!((artifact.name(), artifact.identity().weights_bytes()), ("SmolLM2-1.7B", weights));
     assert_eq!(artifact.identity(), &entry.identity().unwrap());
     assert_eq!(catalog.resolve("split").unwrap().open().unwrap().files().len(), 2);
     fs::remove_file(root.path("split/model-00002-of-00002.safetensors")).unwrap();

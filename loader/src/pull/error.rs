@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::digest::Digest;
 use super::source::{SourceError, Url};
+use crate::artifact::OpenError;
 use crate::gguf::FormatError;
 
 /// Why a pull failed. No message shows a password or a query.
@@ -92,6 +93,36 @@ pub enum PullError {
         /// What it is.
         found: Digest,
     },
+    /// The file is not as long as its source says. Nothing of it was kept.
+    #[error("the file has {found} bytes, not {expected}")]
+    WrongLength {
+        /// What it must have.
+        expected: u64,
+        /// What it has.
+        found: u64,
+    },
+    /// A repository holds no folder of safetensors.
+    #[error(
+        "{repository} has no config.json beside safetensors at its top; name a file of it: hf:{repository}/FILE.gguf"
+    )]
+    NoFolder {
+        /// The repository.
+        repository: String,
+    },
+    /// A repository does not hold the file.
+    #[error("{repository} has no file {file:?}")]
+    NoFile {
+        /// The repository.
+        repository: String,
+        /// What was looked for.
+        file: String,
+    },
+    /// The folder came whole, but is no model that can be served. Nothing of it was kept.
+    #[error("the folder is not a valid model")]
+    NotAFolder {
+        /// What is wrong with it.
+        source: Box<OpenError>,
+    },
     /// The file came whole, but is no model. Nothing of it was kept.
     #[error("the file is not a valid model")]
     NotAModel {
@@ -130,6 +161,10 @@ impl PullError {
             | Self::Answer { .. }
             | Self::TooLarge { .. }
             | Self::WrongDigest { .. }
+            | Self::WrongLength { .. }
+            | Self::NoFolder { .. }
+            | Self::NoFile { .. }
+            | Self::NotAFolder { .. }
             | Self::NotAModel { .. }
             | Self::Io { .. } => false,
         }
@@ -140,6 +175,7 @@ impl PullError {
         matches!(
             self,
             Self::WrongDigest { .. }
+                | Self::WrongLength { .. }
                 | Self::NotAModel { .. }
                 | Self::TooLarge { .. }
                 | Self::Wheel { .. }

@@ -14,6 +14,7 @@ use ureq::http::{Response, StatusCode, Uri, header};
 use super::PullError;
 use super::digest::Digest;
 use super::flow::{Flow, Progress, Stage, Stopped};
+use super::hub::Token;
 use super::place::Place;
 use super::source::Url;
 use crate::limits::{CONNECT_TIMEOUT, REDIRECTS_MAX, RESUMES_MAX, STALL_TIMEOUT};
@@ -24,6 +25,8 @@ pub(super) struct Download<'a> {
     pub(super) place: &'a Place,
     pub(super) progress: &'a dyn Progress,
     pub(super) bytes_max: u64,
+    /// Sent to the address itself.
+    pub(super) token: Option<&'a Token>,
 }
 
 /// How one connection ended.
@@ -54,7 +57,7 @@ impl Download<'_> {
 
     fn connect_and_read(&self) -> Result<Outcome, PullError> {
         let kept = self.kept_part();
-        let mut answer = self.get(kept.as_ref())?;
+        let mut answer = Request { url: self.url, token: self.token, range: kept.as_ref() }.send()?;
         let start = match (answer.status(), &kept) {
             (StatusCode::PARTIAL_CONTENT, Some(kept)) => {
                 if content_range_start(&answer) != Some(kept.bytes) {
@@ -105,35 +108,6 @@ impl Download<'_> {
         }
     }
 
-    /// Asks for the file, or for what is missing of it, through redirects.
-    fn get(&self, kept: Option<&KeptPart>) -> Result<Response<Body>, PullError> {
-        let mut url = self.url.clone();
-        for _ in 0..=REDIRECTS_MAX {
-            let mut request = agent(&url).get(url.uri.clone()).header(header::ACCEPT_ENCODING, "identity");
-            if let Some(kept) = kept {
-                request = request.header(header::RANGE, format!("bytes={}-", kept.bytes));
-                request = request.header(header::IF_RANGE, &kept.validator);
-            }
-            let answer =
-                request.call().map_err(|error| PullError::Connection { url: url.clone(), source: Box::new(error) })?;
-            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
-            }
-            url = self.next(&url, &answer)?;
-        }
-        Err(self.nonsense("with too many redirects"))
-    }
-
-    /// Where a redirect leads, if it may.
-    fn next(&self, from: &Url, answer: &Response<Body>) -> Result<Url, PullError> {
-        let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-        let next = location.and_then(|location| resolved(&from.uri, location)).and_then(|text| Url::parse(&text).ok());
-        match next {
-            Some(next) if next.is_encrypted() || !from.is_encrypted() => Ok(next),
-            _ => Err(self.nonsense("with a redirect that is not followed (only https)")),
-        }
-    }
-
     /// The part that an earlier connection to the same address left, if the server named its version.
     fn kept_part(&self) -> Option<KeptPart> {
         let info = fs::read_to_string(&self.place.part_info).ok()?;
@@ -161,9 +135,57 @@ impl Download<'_> {
     }
 }
 
-struct KeptPart {
+/// What is kept of a file, and which version it is of.
+pub(super) struct KeptPart {
     bytes: u64,
     validator: String,
+}
+
+/// A question to an address, and along its redirects.
+pub(super) struct Request<'a> {
+    pub(super) url: &'a Url,
+    /// Sent to the address' own host alone.
+    pub(super) token: Option<&'a Token>,
+    /// What is not asked for again.
+    pub(super) range: Option<&'a KeptPart>,
+}
+
+impl Request<'_> {
+    /// The answer, whatever its status says.
+    pub(super) fn send(&self) -> Result<Response<Body>, PullError> {
+        let mut url = self.url.clone();
+        for _ in 0..=REDIRECTS_MAX {
+            let mut request = agent(&url).get(url.uri.clone()).header(header::ACCEPT_ENCODING, "identity");
+            if let Some(kept) = self.range {
+                request = request.header(header::RANGE, format!("bytes={}-", kept.bytes));
+                request = request.header(header::IF_RANGE, &kept.validator);
+            }
+            if let Some(token) = self.token.filter(|_| url.uri.authority() == self.url.uri.authority()) {
+                request = request.header(header::AUTHORIZATION, token.header());
+            }
+            let answer =
+                request.call().map_err(|error| PullError::Connection { url: url.clone(), source: Box::new(error) })?;
+            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            url = self.next(&url, &answer)?;
+        }
+        Err(self.nonsense("with too many redirects"))
+    }
+
+    /// Where a redirect leads, if it may.
+    fn next(&self, from: &Url, answer: &Response<Body>) -> Result<Url, PullError> {
+        let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+        let next = location.and_then(|location| resolved(&from.uri, location)).and_then(|text| Url::parse(&text).ok());
+        match next {
+            Some(next) if next.is_encrypted() || !from.is_encrypted() => Ok(next),
+            _ => Err(self.nonsense("with a redirect that is not followed (only https)")),
+        }
+    }
+
+    fn nonsense(&self, problem: &'static str) -> PullError {
+        PullError::Answer { url: self.url.clone(), problem }
+    }
 }
 
 fn agent(url: &Url) -> Agent {

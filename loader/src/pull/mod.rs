@@ -1,9 +1,10 @@
 //! Bringing a model into a models directory: whole and verified, or not at all.
 //!
 //! Sources are built-in aliases ([`KNOWN`]), files inside Python packages (through the machine's own `pip`, so through
-//! its mirrors, proxies and credentials), https addresses, and local files.
+//! its mirrors, proxies and credentials), repositories of the Hugging Face Hub, https addresses, and local files.
 //!
 //! Invariants:
+//! - A folder appears as a file does, with all that it needs. Shards of a split file appear one after another.
 //! - A file appears under its name by one rename, after its digest (where one is known) and its header were verified and it
 //!   was written through to the disk. A file that fails either leaves nothing behind.
 //! - Two pulls of one file into one folder go one after the other, across processes; the second finds the first's file.
@@ -11,12 +12,14 @@
 //! - A cancelled or broken pull resumes: https by ranges (only of the same version, by the server's validator), packages by
 //!   the piece. Local copies start over.
 //!
-//! Deliberately absent: `hf:` (it has its place in [`Source::parse`]), parallel ranges, choosing a quantization.
+//! Deliberately absent: parallel ranges, choosing a quantization.
 
 mod digest;
 mod error;
 mod flow;
+mod folder;
 mod http;
+mod hub;
 mod known;
 mod place;
 mod pypi;
@@ -31,12 +34,15 @@ use std::path::{Path, PathBuf};
 pub use digest::Digest;
 pub use error::PullError;
 pub use flow::{Progress, Silent, Stage};
+pub use hub::{Hub, Token};
 pub use known::{KNOWN, Known, Piece};
 pub use pypi::PipCommand;
-pub use source::{Source, SourceError, Url};
+pub use source::{Repository, Source, SourceError, Url};
 
 use self::flow::{Flow, Stopped};
-use self::place::Place;
+use self::hub::Commit;
+use self::place::{Expected, Kind, Place};
+use crate::artifact::ShardName;
 use crate::limits::PULL_BYTES_MAX;
 
 /// What to pull, and where to.
@@ -74,61 +80,123 @@ pub fn pull(request: &PullRequest, progress: &dyn Progress) -> Result<PathBuf, P
 pub struct Puller {
     /// Ways to run pip, tried in order until one is found.
     pub pip: Vec<PipCommand>,
-    /// Larger files are refused.
+    /// Larger files are refused, and larger folders.
     pub bytes_max: u64,
+    /// The Hugging Face Hub.
+    pub hub: Hub,
 }
 
 impl Default for Puller {
     fn default() -> Self {
-        Self { pip: PipCommand::usual(), bytes_max: PULL_BYTES_MAX }
+        Self { pip: PipCommand::usual(), bytes_max: PULL_BYTES_MAX, hub: Hub::default() }
     }
 }
 
 impl Puller {
-    /// Pulls, unless a file with the expected digest is there already, and returns the file's path. Blocks until done.
+    /// Pulls, unless a file with the expected digest is there already, and returns the path of the file, of the first of
+    /// its shards, or of the folder. Blocks until done.
     ///
     /// # Errors
     /// [`PullError`]; [`PullError::is_retryable`] tells what to make of it.
     pub fn pull(&self, request: &PullRequest, progress: &dyn Progress) -> Result<PathBuf, PullError> {
         let place = Place::new(&request.models_dir, &request.source.file_name()?);
-        // An alias' digest holds whoever built the request.
-        let expected = request.sha256.or(match &request.source {
-            Source::Known(known) => Some(known.sha256),
-            _ => None,
-        });
-        fs::create_dir_all(&place.folder).map_err(PullError::at(&place.folder))?;
-        let is_there = |place: &Place| expected.map_or(Ok(false), |expected| place.holds(expected, progress));
-        if is_there(&place)? {
-            return Ok(place.target);
-        }
-        let _lock = place.lock(progress)?;
-        if is_there(&place)? {
-            return Ok(place.target);
-        }
-        let done = self.fetch(&request.source, &place, progress).and_then(|()| place.install(expected, progress));
-        let resumes = !matches!(request.source, Source::File(_));
-        if done.as_ref().is_err_and(|error| !resumes || error.spoils_what_is_there()) {
-            place.clear();
-        }
-        done.map(|()| place.target)
-    }
-
-    /// Brings the whole file to `place.part`.
-    fn fetch(&self, source: &Source, place: &Place, progress: &dyn Progress) -> Result<(), PullError> {
-        match source {
+        let expected = |sha256: Option<Digest>| Expected { sha256, size_bytes: None, kind: Kind::Gguf };
+        let pieces = |wanted: &[pypi::Wanted], sha256: Option<Digest>| {
+            self.bring(&place, expected(sha256), progress, &|place| self.fetch_pieces(wanted, place, progress))
+        };
+        match &request.source {
+            Source::HubFolder(repository) => return self.pull_folder(repository, &request.models_dir, progress),
+            Source::HubFile { repository, file } => {
+                return self.pull_hub_file(repository, (file, request.sha256), &request.models_dir, progress);
+            }
             Source::Known(known) => {
-                let pieces = known
-                    .pieces
-                    .iter()
-                    .map(|piece| pypi::Wanted::new(piece.package, Some(piece.version), piece.member));
-                self.fetch_pieces(&pieces.collect::<Vec<_>>(), place, progress)
+                let wanted = |piece: &Piece| pypi::Wanted::new(piece.package, Some(piece.version), piece.member);
+                let wanted: Vec<pypi::Wanted> = known.pieces.iter().map(wanted).collect();
+                // An alias' digest holds whoever built the request.
+                pieces(&wanted, request.sha256.or(Some(known.sha256)))?;
             }
             Source::Pypi { package, version, file } => {
-                self.fetch_pieces(&[pypi::Wanted::new(package, version.as_deref(), file)], place, progress)
+                pieces(&[pypi::Wanted::new(package, version.as_deref(), file)], request.sha256)?;
             }
-            Source::Http(url) => http::Download { url, place, progress, bytes_max: self.bytes_max }.run(),
-            Source::File(path) => self.copy(path, place, progress),
+            Source::Http(url) => {
+                let download = |place: &Place| self.fetch_url(url, None, place, progress);
+                self.bring(&place, expected(request.sha256), progress, &download)?;
+            }
+            Source::File(path) => {
+                let copy = |place: &Place| self.copy(path, place, progress).inspect_err(|_| place.clear());
+                self.bring(&place, expected(request.sha256), progress, &copy)?;
+            }
         }
+        Ok(place.target)
+    }
+
+    /// Pulls a file of a repository, and all other shards if it is one.
+    fn pull_hub_file(
+        &self,
+        repository: &Repository,
+        (file, sha256): (&str, Option<Digest>),
+        models_dir: &Path,
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        let commit = Commit::of(&self.hub, repository)?;
+        let path = Path::new(file);
+        let parent = path.parent().and_then(Path::to_str).unwrap_or_default();
+        let listed = commit.files(parent)?;
+        let shards = ShardName::of(path).map(|shard| shard.paths(path)).filter(|shards| shards.len() > 1);
+        let wanted = shards.clone().unwrap_or_else(|| vec![path.to_owned()]);
+        let mut first = None;
+        for path in wanted {
+            let found = listed.iter().find(|listed| Path::new(&listed.path) == path);
+            let found = found.ok_or_else(|| PullError::NoFile {
+                repository: repository.name.clone(),
+                file: path.display().to_string(),
+            })?;
+            let place = Place::new(models_dir, &path.file_name().unwrap_or_default().to_string_lossy());
+            // A digest that the user knows is of the one file that they name.
+            let stated = sha256.filter(|_| path == Path::new(file));
+            let expected =
+                Expected { sha256: stated.or(found.sha256), size_bytes: Some(found.size_bytes), kind: Kind::Gguf };
+            let url = commit.url(&found.path)?;
+            self.bring(&place, expected, progress, &|place| {
+                self.fetch_url(&url, self.hub.token.as_ref(), place, progress)
+            })?;
+            first.get_or_insert(place.target);
+        }
+        Ok(first.expect("at least the file itself"))
+    }
+
+    /// Makes `place` hold what is expected: as it is, or by `fetch`, which brings the whole to `place.part`.
+    fn bring(
+        &self,
+        place: &Place,
+        expected: Expected,
+        progress: &dyn Progress,
+        fetch: &dyn Fn(&Place) -> Result<(), PullError>,
+    ) -> Result<(), PullError> {
+        fs::create_dir_all(&place.folder).map_err(PullError::at(&place.folder))?;
+        let is_there = |place: &Place| expected.sha256.map_or(Ok(false), |sha256| place.holds(sha256, progress));
+        if is_there(place)? {
+            return Ok(());
+        }
+        let _lock = place.lock(progress)?;
+        if is_there(place)? {
+            return Ok(());
+        }
+        let done = fetch(place).and_then(|()| place.install(expected, progress));
+        if done.as_ref().is_err_and(PullError::spoils_what_is_there) {
+            place.clear();
+        }
+        done
+    }
+
+    fn fetch_url(
+        &self,
+        url: &Url,
+        token: Option<&Token>,
+        place: &Place,
+        progress: &dyn Progress,
+    ) -> Result<(), PullError> {
+        http::Download { url, place, progress, bytes_max: self.bytes_max, token }.run()
     }
 
     fn copy(&self, from: &Path, place: &Place, progress: &dyn Progress) -> Result<(), PullError> {

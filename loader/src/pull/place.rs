@@ -22,6 +22,23 @@ use crate::limits::LOCK_TIMEOUT;
 /// How often a waiting pull asks whether it is cancelled.
 pub(super) const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// What a finished part must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expected {
+    pub(super) sha256: Option<Digest>,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) kind: Kind,
+}
+
+/// What kind of file a pull brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A GGUF file: its header is verified.
+    Gguf,
+    /// A part of a folder, which is verified as a whole.
+    Part,
+}
+
 /// The paths of one file's pull.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -78,14 +95,19 @@ impl Place {
     }
 
     /// Verifies the finished part and gives it its name.
-    pub(super) fn install(&self, expected: Option<Digest>, progress: &dyn Progress) -> Result<(), PullError> {
+    pub(super) fn install(&self, expected: Expected, progress: &dyn Progress) -> Result<(), PullError> {
         let file = File::open(&self.part).map_err(PullError::at(&self.part))?;
         let size_bytes = file.metadata().map_err(PullError::at(&self.part))?.len();
+        if let Some(expected) = expected.size_bytes.filter(|expected| *expected != size_bytes) {
+            return Err(PullError::WrongLength { expected, found: size_bytes });
+        }
         let found = digest_of(file, &self.part, size_bytes, progress)?;
-        if let Some(expected) = expected.filter(|expected| *expected != found) {
+        if let Some(expected) = expected.sha256.filter(|expected| *expected != found) {
             return Err(PullError::WrongDigest { expected, found });
         }
-        self.check_header()?;
+        if expected.kind == Kind::Gguf {
+            self.check_header()?;
+        }
         let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(PullError::at(path));
         sync(&self.part)?;
         fs::rename(&self.part, &self.target).map_err(PullError::at(&self.target))?;

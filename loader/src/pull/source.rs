@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ureq::http::Uri;
 
@@ -25,18 +26,50 @@ pub enum Source {
     },
     /// `https://…`; also `http://` to this machine itself, where nothing can listen in between.
     Http(Url),
+    /// `hf:OWNER/NAME[@REVISION]/FILE`: a GGUF file of a repository of the Hugging Face Hub, all shards if it is one.
+    HubFile {
+        /// The repository.
+        repository: Repository,
+        /// The file's path in it.
+        file: String,
+    },
+    /// `hf:OWNER/NAME[@REVISION]`: a repository's folder of safetensors.
+    HubFolder(Repository),
     /// `file:PATH`, taken as it is written, or `file:///PATH`, with percent-encoding undone.
     File(PathBuf),
+}
+
+/// A repository of the Hugging Face Hub.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    /// `OWNER/NAME`.
+    pub(super) name: String,
+    /// Branch, tag or commit; `main` if there is none.
+    pub(super) revision: Option<String>,
+}
+
+impl Repository {
+    /// The part after the owner: what a folder of it is called.
+    #[must_use]
+    pub fn own_name(&self) -> &str {
+        last_component(&self.name)
+    }
 }
 
 /// Why a text is no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Hugging Face URIs have their place, but no code yet.
-    #[error("hf: is not supported yet; use the file's https:// address")]
-    HuggingFace,
+    /// An hf source that does not have the form.
+    #[error("an hf source has the form hf:OWNER/NAME[@REVISION][/FILE.gguf], not {text:?}")]
+    BadHub {
+        /// The text.
+        text: String,
+    },
+    /// An access token that no header can carry.
+    #[error("an access token is one word of plain characters")]
+    BadToken,
     /// Neither an alias nor a known scheme.
-    #[error("{text:?} is neither a known model ({known}) nor a pypi:, https: or file: source", known = aliases())]
+    #[error("{text:?} is neither a known model ({known}) nor an hf:, pypi:, https: or file: source", known = aliases())]
     Unknown {
         /// The text, without what may be secret.
         text: String,
@@ -96,14 +129,14 @@ impl Source {
             "pypi" => pypi(rest)?,
             "https" | "http" => Self::Http(Url::parse(text)?),
             "file" => file(rest)?,
-            "hf" => return Err(SourceError::HuggingFace),
+            "hf" => hub(rest)?,
             _ => return Err(unknown()),
         };
         source.file_name()?;
         Ok((source, digest))
     }
 
-    /// The file's name in the models directory.
+    /// The name of the file, or of the folder, in the models directory.
     ///
     /// # Errors
     /// [`SourceError::BadFileName`].
@@ -111,6 +144,9 @@ impl Source {
         let name = match self {
             Self::Known(known) => known.file_name.to_owned(),
             Self::Pypi { file, .. } => last_component(file).to_owned(),
+            Self::HubFile { file, .. } => last_component(file).to_owned(),
+            // The form allows nothing that a folder could not be called.
+            Self::HubFolder(repository) => return Ok(repository.own_name().to_owned()),
             Self::Http(url) => percent_decoded(last_component(url.uri.path())).unwrap_or_default(),
             Self::File(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         };
@@ -147,6 +183,33 @@ fn pypi(rest: &str) -> Result<Source, SourceError> {
         Ok(Source::Pypi { package: package.into(), version: version.map(Into::into), file: file.into() })
     } else {
         Err(bad())
+    }
+}
+
+fn hub(rest: &str) -> Result<Source, SourceError> {
+    const NAME_BYTES_MAX: usize = 96;
+    let bad = || SourceError::BadHub { text: rest.chars().take(200).collect() };
+    let word = |text: &str| {
+        let plain = |character: char| character.is_ascii_alphanumeric() || "._-".contains(character);
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text.chars().all(plain)
+            && text.len() <= NAME_BYTES_MAX
+    };
+    let mut parts = rest.splitn(3, '/');
+    let (owner, name) = (parts.next().ok_or_else(bad)?, parts.next().ok_or_else(bad)?);
+    let (name, revision) = match name.split_once('@') {
+        Some((name, revision)) => (name, Some(revision)),
+        None => (name, None),
+    };
+    if !word(owner) || !word(name) || !revision.is_none_or(word) {
+        return Err(bad());
+    }
+    let repository = Repository { name: format!("{owner}/{name}"), revision: revision.map(Into::into) };
+    let Some(file) = parts.next() else { return Ok(Source::HubFolder(repository)) };
+    let is_part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains(char::is_control);
+    match file.split('/').all(is_part) {
+        true => Ok(Source::HubFile { repository, file: file.to_owned() }),
+        false => Err(bad()),
     }
 }
 
@@ -209,6 +272,14 @@ impl Url {
 
     pub(super) fn is_encrypted(&self) -> bool {
         self.uri.scheme_str() == Some("https")
+    }
+}
+
+impl FromStr for Url {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        Self::parse(text)
     }
 }
 

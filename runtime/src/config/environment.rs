@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use loader::pull::Token;
+
 use super::quantity::path;
 use super::{ConfigError, Layer};
 
@@ -25,10 +27,12 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("DAYFLY_ORIGINS", "as origins, separated by commas"),
     ("DAYFLY_SERVER", "as --server"),
     ("DAYFLY_API_KEY", "the key to present to a server"),
+    ("HF_ENDPOINT", "as hf_endpoint: where the Hugging Face Hub is"),
+    ("HF_TOKEN", "the access token to present to the Hugging Face Hub"),
     ("DAYFLY_LOG", "what to log, such as info or dayfly=debug"),
 ];
 
-/// The variables of this process that are dayfly's, and `NO_COLOR`.
+/// The variables of this process that are dayfly's, `NO_COLOR`, and those of the Hugging Face Hub's own tools.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<String, OsString>,
@@ -54,7 +58,7 @@ impl Environment {
                 environment.no_color = true;
             } else if name == "DAYFLY_CONFIG" {
                 environment.config_file = Some(value.into());
-            } else if name.starts_with("DAYFLY_") {
+            } else if name.starts_with("DAYFLY_") || matches!(name.as_str(), "HF_ENDPOINT" | "HF_TOKEN") {
                 environment.values.insert(name, value);
             }
         }
@@ -92,6 +96,11 @@ impl Environment {
         self.values.get("DAYFLY_API_KEY")?.to_str()
     }
 
+    /// `HF_TOKEN`. A variable alone: a file's faulty line is shown, a flag is seen by the whole machine.
+    pub(super) fn hf_token(&self) -> Result<Option<Token>, ConfigError> {
+        self.parsed("HF_TOKEN")
+    }
+
     /// What the variables choose.
     pub(super) fn layer(&self) -> Result<Layer, ConfigError> {
         let list = |text: &str| -> Result<Vec<String>, std::convert::Infallible> {
@@ -109,6 +118,7 @@ impl Environment {
             keep_alive: self.parsed("DAYFLY_KEEP_ALIVE")?,
             links: self.parsed("DAYFLY_LINKS")?,
             pull: self.parsed("DAYFLY_PULL")?,
+            hf_endpoint: self.parsed("HF_ENDPOINT")?,
             hosts: self.read("DAYFLY_HOSTS", list)?,
             origins: self.read("DAYFLY_ORIGINS", list)?,
             ..Layer::default()

@@ -6,10 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use loader::catalog::LinkPolicy;
+use loader::pull::Url;
 use serde::Deserialize;
 
 use super::PullPolicy;
-use super::quantity::{ByteSize, Choice, IsaName, Stay};
+use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
 use super::tables::{CarbonTable, KeyTable, RateTable};
 
 /// One source's choices.
@@ -26,6 +27,7 @@ pub(crate) struct Layer {
     pub(crate) keep_alive: Option<Stay>,
     pub(crate) links: Option<Choice<LinkPolicy>>,
     pub(crate) pull: Option<Choice<PullPolicy>>,
+    pub(crate) hf_endpoint: Option<Parsed<Url>>,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) aliases: Option<BTreeMap<String, String>>,
@@ -48,6 +50,7 @@ impl Layer {
             keep_alive: self.keep_alive.or(next.keep_alive),
             links: self.links.or(next.links),
             pull: self.pull.or(next.pull),
+            hf_endpoint: self.hf_endpoint.or(next.hf_endpoint),
             hosts: self.hosts.or(next.hosts),
             origins: self.origins.or(next.origins),
             aliases: self.aliases.or(next.aliases),

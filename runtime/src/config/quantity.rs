@@ -27,6 +27,27 @@ pub(crate) struct Stay(pub(crate) KeepAlive);
 #[serde(try_from = "String")]
 pub(crate) struct IsaName(pub(crate) Isa);
 
+/// What is written as a text and read by its own type.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String", bound = "T: FromStr<Err: fmt::Display>")]
+pub(crate) struct Parsed<T>(pub(crate) T);
+
+impl<T: FromStr> TryFrom<String> for Parsed<T> {
+    type Error = T::Err;
+
+    fn try_from(text: String) -> Result<Self, T::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl<T: FromStr> FromStr for Parsed<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        text.parse().map(Self)
+    }
+}
+
 /// One of a few words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String", bound = "T: Named")]

@@ -213,3 +213,24 @@ fn sizes_are_shown_with_three_digits() {
         [0, 1023, 98_362_432, 1 << 30, u64::MAX].into_iter().map(|bytes| bytes_text(bytes).to_string()).collect();
     assert_eq!(shown, ["0 B", "1023 B", "93.8 MiB", "1.0 GiB", "16777216 TiB"]);
 }
+
+#[test]
+fn the_hub_is_told_where_and_by_whom_and_the_token_is_not_shown() {
+    let shown = |config: Config| config.hub.endpoint.to_string();
+    assert_eq!(shown(of("", &[], "").unwrap()), "https://huggingface.co/");
+    let file = "hf_endpoint = 'https://mirror.example'";
+    assert_eq!(shown(of("", &[], file).unwrap()), "https://mirror.example/");
+    let variables = [("HF_ENDPOINT", "http://127.0.0.1:9"), ("HF_TOKEN", "hf_hunter2"), ("HF_HOME", "/elsewhere")];
+    assert_eq!(shown(of("", &variables, file).unwrap()), "http://127.0.0.1:9/");
+    let environment = environment(&variables);
+    assert!(environment.unknown().next().is_none());
+    let token = environment.hf_token().unwrap();
+    assert!(token.is_some() && !format!("{token:?}").contains("hunter2"));
+    for (name, value) in [("HF_ENDPOINT", "http://mirror.example"), ("HF_TOKEN", "hunter2 two words")] {
+        let environment = self::environment(&[(name, value)]);
+        let error = environment.layer().err().or(environment.hf_token().err()).unwrap();
+        let text = format!("{:#}", anyhow::Error::new(error));
+        assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
+    }
+    assert!(toml::from_str::<Layer>("hf_endpoint = 'ftp://mirror.example'").is_err());
+}

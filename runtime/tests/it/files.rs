@@ -26,7 +26,7 @@ fn ask(model: &str) -> Value {
 
 /// Each of these models fails to load as the table says, and the server goes on.
 #[track_caller]
-fn all_fail_to_load(server: &Server, names: &[String]) {
+pub(crate) fn all_fail_to_load(server: &Server, names: &[String]) {
     assert!(!names.is_empty());
     for name in names {
         let began = Instant::now();

@@ -15,6 +15,7 @@ mod encoders;
 mod faults;
 mod fields;
 mod files;
+mod formats;
 mod models;
 mod pool;
 mod receipts;

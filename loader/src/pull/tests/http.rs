@@ -11,15 +11,15 @@ use super::*;
 type Seen = Arc<Mutex<Vec<String>>>;
 
 /// Answers each connection's one request with what `answer` writes, then closes.
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     seen: Seen,
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
-    fn new(answer: impl Fn(usize, &str, &mut TcpStream) -> io::Result<()> + Send + 'static) -> Self {
+    pub(super) fn new(answer: impl Fn(usize, &str, &mut TcpStream) -> io::Result<()> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (seen, stop) = (Seen::default(), Arc::new(AtomicBool::new(false)));
@@ -44,7 +44,7 @@ impl Server {
         format!("http://user:hunter2@{}{path}?key=hunter2", self.address)
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub(super) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -59,7 +59,7 @@ impl Drop for Server {
 }
 
 /// `bytes` from the range that was asked for; `cut` bytes of body at most, then the connection ends.
-fn serve(head: &str, bytes: &[u8], etag: &str, cut: usize, to: &mut TcpStream) -> io::Result<()> {
+pub(super) fn serve(head: &str, bytes: &[u8], etag: &str, cut: usize, to: &mut TcpStream) -> io::Result<()> {
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse().ok());
     let same = head.lines().any(|line| line == format!("if-range: {etag}"));
     let start = range.filter(|_| same).unwrap_or(0);
@@ -74,7 +74,7 @@ fn serve(head: &str, bytes: &[u8], etag: &str, cut: usize, to: &mut TcpStream) -
     to.write_all(&rest[..rest.len().min(cut)])
 }
 
-fn status(code: u16, headers: &str, to: &mut TcpStream) -> io::Result<()> {
+pub(super) fn status(code: u16, headers: &str, to: &mut TcpStream) -> io::Result<()> {
     write!(to, "HTTP/1.1 {code} X\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n")
 }
 

@@ -20,6 +20,15 @@ fn the_forms_of_sources() {
     };
     assert_eq!(Source::parse("pypi:some-pkg/data/m.gguf").unwrap().0, pypi("some-pkg", None, "data/m.gguf"));
     assert_eq!(Source::parse("pypi:p==1.0.0rc1+x/m.GGUF").unwrap().0, pypi("p", Some("1.0.0rc1+x"), "m.GGUF"));
+    let repository =
+        |revision: Option<&str>| Repository { name: "Org-1/My.Model_2".into(), revision: revision.map(Into::into) };
+    let folder = Source::parse("hf:Org-1/My.Model_2").unwrap().0;
+    assert_eq!((folder.file_name().unwrap().as_str(), &folder), ("My.Model_2", &Source::HubFolder(repository(None))));
+    let of_revision = Source::parse("hf:Org-1/My.Model_2@v1.0").unwrap().0;
+    assert_eq!(of_revision, Source::HubFolder(repository(Some("v1.0"))));
+    let file = Source::parse("hf:Org-1/My.Model_2@v1.0/sub/m 1.gguf").unwrap().0;
+    assert_eq!(file.file_name().unwrap(), "m 1.gguf");
+    assert_eq!(file, Source::HubFile { repository: repository(Some("v1.0")), file: "sub/m 1.gguf".into() });
     assert_eq!(Source::parse("file:relative/m.gguf").unwrap().0, Source::File("relative/m.gguf".into()));
     assert_eq!(Source::parse("file:///a/b%20c.gguf").unwrap().0, Source::File("/a/b c.gguf".into()));
     assert_eq!(Source::parse("file:/a/b%20c.gguf").unwrap().0, Source::File("/a/b%20c.gguf".into()));
@@ -33,8 +42,25 @@ fn the_forms_of_sources() {
 
 #[test]
 fn what_is_refused_says_what_would_do() {
-    assert_eq!(refused("hf:org/name/m.gguf"), SourceError::HuggingFace);
-    assert!(refused("hf:org/name/m.gguf").to_string().contains("not supported yet"));
+    for bad in [
+        "hf:",
+        "hf:org",
+        "hf:org/",
+        "hf:/name",
+        "hf:../name",
+        "hf:org/..",
+        "hf:org/na me",
+        "hf:org/name@",
+        "hf:o?/name",
+    ] {
+        assert!(matches!(refused(bad), SourceError::BadHub { .. }), "{bad}");
+    }
+    for bad in
+        ["hf:org/name/", "hf:org/name//m.gguf", "hf:org/name/../m.gguf", "hf:org/name/.m.gguf", "hf:org/name@a/b@c/"]
+    {
+        assert!(matches!(refused(bad), SourceError::BadHub { .. }), "{bad}");
+    }
+    assert!(matches!(refused("hf:org/name/config.json"), SourceError::BadFileName { .. }));
     for unknown in ["smollm3", "ftp://h/m.gguf", "s3://bucket/m.gguf", "", "/abs/m.gguf", "C:\\m.gguf"] {
         assert!(matches!(refused(unknown), SourceError::Unknown { .. }), "{unknown}");
     }

@@ -63,7 +63,7 @@ impl Bed {
 
     fn of(config: &Config, model: &str) -> Result<Self, Failure> {
         let artifact = show::open(config, model)?;
-        let name = artifact.name();
+        let name = artifact.name().to_owned();
         let descriptor = Descriptor::of(&artifact).map_err(|error| Failure::Failed(error.into()))?;
         if descriptor.decoder().is_none() {
             return Err(Failure::Usage(anyhow::anyhow!("`{name}` makes vectors of texts: it decodes nothing")));
