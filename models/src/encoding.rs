@@ -3,11 +3,11 @@
 //! Texts go by length, the longest first, so that those of one step are alike; a step takes as many as fit in
 //! [`ENCODER_STEP_TOKENS`], and at least one.
 //!
-//! Invariants: each text is computed once; vectors come out in the order of the texts, each of length one; a vector or
+//! Invariants: each text is computed once; vectors come out in the order of the texts; a vector or
 //! score that is no number ends the request.
 
 use crate::limits::ENCODER_STEP_TOKENS;
-use crate::plan::Pooling;
+use crate::plan::Finish;
 use crate::tokenizer::{Special, Start, TokenizeError, Tokenizer};
 
 /// A text, or a pair of them, as the tokens that an encoder sees, its first and last included.
@@ -66,15 +66,6 @@ impl Passage {
     }
 }
 
-/// What a row that comes out of a model becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Finish {
-    /// It is scaled to a length of one.
-    Embedding,
-    /// It is the score.
-    Score,
-}
-
 /// A vector or score is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the model's vectors are not finite")]
@@ -94,15 +85,11 @@ pub struct Encoding {
 }
 
 impl Encoding {
-    /// The start of a request to a model that pools so.
+    /// The start of a request to a model whose rows are finished so.
     #[must_use]
-    pub fn new(passages: Vec<Passage>, pooling: &Pooling) -> Self {
+    pub fn new(passages: Vec<Passage>, finish: Finish) -> Self {
         let mut order: Vec<usize> = (0..passages.len()).collect();
         order.sort_by_key(|&index| std::cmp::Reverse(passages[index].tokens.len()));
-        let finish = match pooling {
-            Pooling::Mean | Pooling::First | Pooling::Last => Finish::Embedding,
-            Pooling::Rank(_) => Finish::Score,
-        };
         Self { order, done: 0, finish, rows: vec![Vec::new(); passages.len()], computed_tokens: 0, passages }
     }
 
@@ -136,8 +123,8 @@ impl Encoding {
         let width = rows.len() / batch.len().max(1);
         for (&index, row) in batch.iter().zip(rows.chunks_exact(width.max(1))) {
             self.rows[index] = match self.finish {
-                Finish::Embedding => of_length_one(row),
-                Finish::Score => row.to_vec(),
+                Finish::LengthOne => of_length_one(row),
+                Finish::AsComputed => row.to_vec(),
             };
             if self.rows[index].iter().any(|x| !x.is_finite()) {
                 return Err(NonFiniteVector);
@@ -186,7 +173,7 @@ mod tests {
     #[test]
     fn steps_take_texts_by_length_within_their_bound() {
         let lengths = [3, 600, 200, 1, 300, 512, 2];
-        let mut encoding = Encoding::new(lengths.map(passage).to_vec(), &Pooling::Mean);
+        let mut encoding = Encoding::new(lengths.map(passage).to_vec(), Finish::LengthOne);
         let mut steps = Vec::new();
         while !encoding.is_done() {
             let lengths: Vec<usize> = encoding.batch().iter().map(|passage| passage.tokens().len()).collect();
@@ -202,7 +189,7 @@ mod tests {
 
     #[test]
     fn vectors_come_back_in_the_order_of_the_texts_with_a_length_of_one() {
-        let mut encoding = Encoding::new(vec![passage(1), passage(2), passage(3)], &Pooling::First);
+        let mut encoding = Encoding::new(vec![passage(1), passage(2), passage(3)], Finish::LengthOne);
         encoding.absorb(&[3.0, 4.0, 0.0, 0.0, -2e-30, 0.0]).unwrap();
         assert_eq!(encoding.into_rows(), [[-1.0, 0.0], [0.0, 0.0], [0.6, 0.8]]);
     }
@@ -210,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_no_number_is_refused() {
         for spoiled in [f32::NAN, f32::INFINITY] {
-            let mut encoding = Encoding::new(vec![passage(1)], &Pooling::Last);
+            let mut encoding = Encoding::new(vec![passage(1)], Finish::AsComputed);
             assert_eq!(encoding.absorb(&[1.0, spoiled]), Err(NonFiniteVector));
         }
     }

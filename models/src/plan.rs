@@ -12,7 +12,7 @@ use std::sync::Arc;
 use kernels::{Gate, Matrix, RopeStyle, WeightType};
 use loader::{Artifact, Place};
 
-pub use self::encoder::{EncoderLayer, EncoderPlan, Norm, Pooling, RankHead};
+pub use self::encoder::{EncoderLayer, EncoderPlan, Finish, Norm, Pooling, RankHead};
 
 /// What a file's tensors are the weights of.
 #[derive(Debug)]

@@ -32,7 +32,7 @@ pub(crate) struct Ranked {
     pub(crate) receipt: Box<Receipt>,
 }
 
-/// Makes a vector of length one of each input.
+/// Makes a vector of each input.
 pub(crate) async fn embed(
     app: &Arc<App>,
     tenant: Arc<str>,
@@ -52,7 +52,7 @@ pub(crate) async fn embed(
         let count = request.inputs.len();
         let passage = |(index, input)| room.passage(input, descriptor, &inputs::path("input", index, count));
         let passages: Vec<Passage> = request.inputs.into_iter().enumerate().map(passage).collect::<Result<_, _>>()?;
-        Ok(Encoding::new(passages, &plan.pooling))
+        Ok(Encoding::new(passages, plan.finish))
     })
     .await
 }
@@ -72,7 +72,7 @@ pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRe
             room.pair(&query, document, descriptor, &format!("documents[{index}]"))
         };
         let passages: Vec<Passage> = request.documents.iter().enumerate().map(pair).collect::<Result<_, _>>()?;
-        Ok(Encoding::new(passages, &plan.pooling))
+        Ok(Encoding::new(passages, plan.finish))
     })
     .await?;
     let mut scores: Vec<(usize, f32)> = encoded.rows.iter().map(|row| probability(row[0])).enumerate().collect();

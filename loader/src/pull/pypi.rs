@@ -14,7 +14,8 @@ use std::time::Instant;
 use zip::ZipArchive;
 
 use super::flow::{Flow, Progress, Stage, Stopped};
-use super::place::{CANCEL_INTERVAL, Place};
+use super::known::Piece;
+use super::place::CANCEL_INTERVAL;
 use super::source::redacted_words;
 use super::{PullError, Puller};
 use crate::limits::{PIP_TIMEOUT, WHEEL_ENTRIES_MAX};
@@ -57,15 +58,23 @@ impl<'a> Wanted<'a> {
     }
 }
 
+impl Piece {
+    pub(super) fn wanted(&self) -> Wanted<'static> {
+        Wanted::new(self.package, Some(self.version), self.member)
+    }
+}
+
 impl Puller {
-    /// Downloads every package that is not there yet, then writes the files in their wheels one behind the other.
+    /// Downloads every package that is not in `staging` yet, then writes the files in their wheels one behind the other
+    /// to `part`.
     pub(super) fn fetch_pieces(
         &self,
         pieces: &[Wanted<'_>],
-        place: &Place,
+        (staging, part): (&Path, &Path),
         progress: &dyn Progress,
     ) -> Result<(), PullError> {
-        let wheels = pieces.iter().map(|wanted| self.wheel(wanted, place, progress)).collect::<Result<Vec<_>, _>>()?;
+        let wheels =
+            pieces.iter().map(|wanted| self.wheel(wanted, staging, progress)).collect::<Result<Vec<_>, _>>()?;
         let mut members = Vec::new();
         for (wanted, wheel) in pieces.iter().zip(wheels) {
             members.push(Member::find(wanted, &wheel)?);
@@ -74,17 +83,17 @@ impl Puller {
         if total_bytes > self.bytes_max {
             return Err(PullError::TooLarge { limit: self.bytes_max });
         }
-        let mut part = File::create(&place.part).map_err(PullError::at(&place.part))?;
+        let mut file = File::create(part).map_err(PullError::at(part))?;
         let (stage, total_bytes, bytes_max) = (Stage::Writing, Some(total_bytes), self.bytes_max);
         let mut flow = Flow { progress, stage, done_bytes: 0, total_bytes, bytes_max };
         for (wanted, member) in pieces.iter().zip(&mut members) {
             let before = flow.done_bytes;
-            let file = member.archive.by_index(member.index).map_err(|error| wanted.broken(error))?;
+            let entry = member.archive.by_index(member.index).map_err(|error| wanted.broken(error))?;
             // One byte more than is claimed: reading past a true end checks the checksum, past a false one shows the lie.
-            let mut bytes = file.take(member.size_bytes.saturating_add(1));
-            flow.pour(&mut bytes, &mut part).map_err(|stopped| match stopped {
+            let mut bytes = entry.take(member.size_bytes.saturating_add(1));
+            flow.pour(&mut bytes, &mut file).map_err(|stopped| match stopped {
                 Stopped::Reading(error) => wanted.broken(error),
-                Stopped::Writing(error) => PullError::at(&place.part)(error),
+                Stopped::Writing(error) => PullError::at(part)(error),
                 Stopped::Pull(error) => error,
             })?;
             if flow.done_bytes - before != member.size_bytes {
@@ -95,10 +104,10 @@ impl Puller {
     }
 
     /// The wheel of a package: the one that an earlier pull left, or a fresh one.
-    fn wheel(&self, wanted: &Wanted<'_>, place: &Place, progress: &dyn Progress) -> Result<PathBuf, PullError> {
-        let folder = place.staging.join(&wanted.requirement);
+    fn wheel(&self, wanted: &Wanted<'_>, staging: &Path, progress: &dyn Progress) -> Result<PathBuf, PullError> {
+        let folder = staging.join(&wanted.requirement);
         if !folder.is_dir() {
-            let unfinished = place.staging.join("unfinished");
+            let unfinished = staging.join("unfinished");
             if unfinished.exists() {
                 fs::remove_dir_all(&unfinished).map_err(PullError::at(&unfinished))?;
             }

@@ -117,7 +117,7 @@ impl Source {
     /// [`SourceError`].
     pub fn parse(text: &str) -> Result<(Self, Option<Digest>), SourceError> {
         if let Some(known) = Known::find(text) {
-            return Ok((Self::Known(known), Some(known.sha256)));
+            return Ok((Self::Known(known), known.sha256()));
         }
         let (text, digest) = match text.rsplit_once("#sha256=") {
             Some((text, digest)) => (text, Some(digest.parse()?)),
@@ -142,7 +142,7 @@ impl Source {
     /// [`SourceError::BadFileName`].
     pub fn file_name(&self) -> Result<String, SourceError> {
         let name = match self {
-            Self::Known(known) => known.file_name.to_owned(),
+            Self::Known(known) => return Ok(known.file_name.to_owned()),
             Self::Pypi { file, .. } => last_component(file).to_owned(),
             Self::HubFile { file, .. } => last_component(file).to_owned(),
             // The form allows nothing that a folder could not be called.

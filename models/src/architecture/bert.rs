@@ -15,7 +15,7 @@ use crate::ModelError;
 use crate::limits::{
     CONTEXT_MAX, ENCODER_STEP_TOKENS, HEADS_MAX, LAYERS_MAX, STEP_BYTES_MAX, TOKEN_TYPES_MAX, WIDTH_MAX,
 };
-use crate::plan::{EncoderLayer, EncoderPlan, Norm, Pooling, RankHead};
+use crate::plan::{EncoderLayer, EncoderPlan, Finish, Norm, Pooling, RankHead};
 
 /// The value of `general.architecture`.
 pub(super) const NAME: &str = "bert";
@@ -84,6 +84,7 @@ pub(super) fn plan(artifact: &Artifact) -> Result<EncoderPlan, ModelError> {
         type_embedding,
         embedding_norm,
         layers,
+        finish: finish(&keys, &pooling)?,
         pooling,
     })
 }
@@ -140,6 +141,16 @@ fn layer(tensors: &mut TensorSource<'_>, shape: Shape, index: usize) -> Result<E
         up: tensors.linear(&name("ffn_up"), feed_forward, hidden)?,
         down: tensors.linear(&name("ffn_down"), hidden, feed_forward)?,
         output_norm: norm(tensors, &name("layer_output_norm"), hidden)?,
+    })
+}
+
+/// Vectors are scaled to a length of one, but by a folder of a sentence encoder that does not ask for it.
+fn finish(keys: &Keys<'_>, pooling: &Pooling) -> Result<Finish, ModelError> {
+    let scales = keys.header().bool("sentence_transformers.normalize")?.unwrap_or(true);
+    Ok(match pooling {
+        Pooling::Rank(_) => Finish::AsComputed,
+        _ if !scales => Finish::AsComputed,
+        _ => Finish::LengthOne,
     })
 }
 

@@ -35,6 +35,8 @@ pub struct EncoderPlan {
     pub layers: Vec<EncoderLayer>,
     /// How a text's hidden states become one vector.
     pub pooling: Pooling,
+    /// What becomes of the vector.
+    pub finish: Finish,
 }
 
 /// Gain and bias of a layer norm: \[hidden\] each.
@@ -80,6 +82,15 @@ pub enum Pooling {
     Last,
     /// A score of a pair of texts, from that of the first token.
     Rank(Box<RankHead>),
+}
+
+/// What becomes of the pooled hidden state, or of the score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It is scaled to a length of one.
+    LengthOne,
+    /// It is what it is.
+    AsComputed,
 }
 
 /// output(tanh(dense(x))).

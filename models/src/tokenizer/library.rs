@@ -16,6 +16,7 @@ use tokenizers::{DecoderWrapper, PreTokenizerWrapper};
 use super::Output;
 use super::TokenizeError;
 use super::vocabulary::{Role, Spelling, TOKENS, Vocabulary, inconsistent, strings, text};
+use super::words::Words;
 use crate::ModelError;
 use crate::limits::{ENCODE_WINDOW_BYTES, VOCABULARY_MAX};
 
@@ -44,6 +45,25 @@ pub(super) struct Described {
 impl Library {
     /// Reads `tokenizer.json`.
     pub(super) fn from_json(json: &[u8]) -> Result<Described, ModelError> {
+        match Words::read(json) {
+            Some(words) => Self::of_words(words),
+            None => Self::by_the_crate(json),
+        }
+    }
+
+    fn of_words(words: Words) -> Result<Described, ModelError> {
+        let tokens = words.tokens.into_iter().map(|(token, is_control)| {
+            let role = if is_control { Role::Control } else { Role::Text };
+            (token, role)
+        });
+        let vocabulary = Vocabulary::from_tokens(tokens, Spelling::Words)?;
+        let (first, last) = words.around;
+        let library = Self::new(words.tokenizer);
+        Ok(Described { library, vocabulary, first: Some(first), last: Some(last), spaced: true })
+    }
+
+    /// Reads `tokenizer.json` as the crate does, whatever kind it is of.
+    pub(super) fn by_the_crate(json: &[u8]) -> Result<Described, ModelError> {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_truncation(None).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_padding(None);

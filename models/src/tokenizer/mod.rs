@@ -25,6 +25,7 @@ mod spm;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
+mod words;
 
 use std::collections::BTreeSet;
 

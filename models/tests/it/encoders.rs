@@ -15,7 +15,7 @@ use crate::support::{executor, written};
 
 /// What a request for these passages is answered.
 pub(crate) fn rows(executor: &mut Executor, model: &Model, passages: Vec<Passage>) -> Vec<Vec<f32>> {
-    let mut encoding = Encoding::new(passages, &model.encoder().pooling);
+    let mut encoding = Encoding::new(passages, model.encoder().finish);
     while !encoding.is_done() {
         let rows = executor.encode(model, &encoding.batch()).to_vec();
         encoding.absorb(&rows).unwrap();

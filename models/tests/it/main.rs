@@ -5,6 +5,7 @@
 mod encoders;
 mod formats;
 mod goldens;
+mod minilm;
 mod peer;
 mod peer_encoders;
 mod peer_models;

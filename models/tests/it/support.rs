@@ -23,6 +23,11 @@ pub(crate) fn gemma3() -> Model {
     pulled("gemma3-270m")
 }
 
+/// The real MiniLM, a folder of safetensors (91 MB).
+pub(crate) fn minilm() -> Model {
+    pulled("minilm")
+}
+
 /// A real model from the folder that `dayfly pull` fills; pulled if it is not there.
 fn pulled(name: &str) -> Model {
     let models = etcetera::choose_base_strategy().unwrap().data_dir().join("dayfly").join("models");

@@ -16,6 +16,7 @@ mod faults;
 mod fields;
 mod files;
 mod formats;
+mod minilm;
 mod models;
 mod pool;
 mod receipts;

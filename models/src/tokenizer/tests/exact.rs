@@ -7,7 +7,10 @@ use loader::Artifact;
 use loader::pull::{PullRequest, Silent, pull};
 use serde_json::Value;
 
+use super::super::library::{Described, Library};
 use super::super::split::{PRE_TOKENIZERS, PreTokenizer};
+use super::super::vocabulary::Role;
+use super::super::words::Words;
 use super::super::{Special, Start, Tokenizer};
 use super::strings::{STRINGS_A_HASH, Strings, hashes};
 
@@ -112,4 +115,37 @@ fn ids_of_word_pieces_equal_the_librarys_from_json_and_from_a_header() {
         assert_eq!((all, some > 100, some < all / 3), (30_000, true, true), "{some}");
     }
     assert_eq!(from_json.len(), from_header.len());
+}
+
+#[test]
+fn word_pieces_read_straight_are_what_the_crate_reads() {
+    let straight = Library::from_json(WORDPIECE.as_bytes()).unwrap();
+    let crates = Library::by_the_crate(WORDPIECE.as_bytes()).unwrap();
+    assert!(Words::read(WORDPIECE.as_bytes()).is_some(), "otherwise both are the crate's");
+    let entries = |described: &Described| -> Vec<(Vec<u8>, Role)> {
+        let vocabulary = &described.vocabulary;
+        vocabulary.roles().map(|(id, role)| (vocabulary.bytes(id).to_vec(), role)).collect()
+    };
+    assert_eq!(entries(&straight), entries(&crates));
+    assert_eq!((straight.first, straight.last, straight.spaced), (crates.first, crates.last, crates.spaced));
+}
+
+#[test]
+fn word_pieces_that_say_more_are_the_crates_to_read() {
+    let changed = |change: fn(&mut Value)| {
+        let mut json: Value = serde_json::from_str(WORDPIECE).unwrap();
+        change(&mut json);
+        Words::read(json.to_string().as_bytes()).is_some()
+    };
+    assert!(changed(|_| ()));
+    assert!(!changed(|json| json["model"]["type"] = "WordLevel".into()));
+    assert!(!changed(|json| json["pre_tokenizer"]["type"] = "Whitespace".into()));
+    assert!(!changed(|json| json["normalizer"] = Value::Null));
+    assert!(!changed(|json| json["decoder"] = Value::Null));
+    assert!(!changed(|json| json["added_tokens"][0]["special"] = false.into()));
+    assert!(!changed(|json| json["added_tokens"][0]["content"] = "[OTHER]".into()));
+    assert!(!changed(|json| json["model"]["vocab"]["far"] = 100_000.into()));
+    assert!(!changed(|json| json["model"]["vocab"]["again"] = 5.into()));
+    assert!(!changed(|json| json["model"]["mystery"] = 1.into()));
+    assert!(!changed(|json| json["post_processor"]["single"] = serde_json::json!([])));
 }
