@@ -269,7 +269,7 @@ fn no_number_of_a_configuration_makes_the_reader_or_a_step_panic() {
                 }
                 std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
                 let Ok(artifact) = Artifact::open(folder.path()) else { continue };
-                let Ok(descriptor) = Descriptor::of(&artifact) else { continue };
+                let Ok(descriptor) = Descriptor::of(&artifact, None) else { continue };
                 let model = Model::new(artifact, std::sync::Arc::new(descriptor));
                 assert_eq!(logits(&mut executor, &model, &[4, 5, 6, 7], 2).len(), 4, "{key} = {value}");
                 computed += 1;
