@@ -22,15 +22,15 @@ pub const STRINGS_MAX: u64 = 1 << 21;
 pub const ALIGNMENT_MAX: u32 = 1 << 20;
 
 /// Bytes of a safetensors file in front of its tensor data; the format allows 100 MB, real ones stay below 2 MB.
-pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 16 << 20;
+pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of a folder's `config.json`, `generation_config.json`, `modules.json` or of the pooling's configuration.
-pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+pub const CONFIG_BYTES_MAX: u64 = 512 << 10;
 /// Bytes of `tokenizer_config.json`: some list thousands of added tokens.
 pub const TOKENIZER_CONFIG_BYTES_MAX: u64 = 4 << 20;
 /// Bytes of `tokenizer.json`; those of 262,144 tokens take 33 MB.
 pub const TOKENIZER_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of `model.safetensors.index.json`: a line for each tensor.
-pub const INDEX_BYTES_MAX: u64 = 16 << 20;
+pub const INDEX_BYTES_MAX: u64 = 8 << 20;
 /// Bytes of `chat_template.jinja`.
 pub const CHAT_TEMPLATE_BYTES_MAX: u64 = 1 << 20;
 

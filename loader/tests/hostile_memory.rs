@@ -1,4 +1,5 @@
-//! Row 4 of the table of faults: what the costliest headers cost. Alone in its process, because it reads its memory.
+//! Rows 4 and 9 of the table of faults: what the costliest headers cost. Alone in its process, because it reads its
+//! memory.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
@@ -7,7 +8,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use loader::limits::{HEADER_BYTES_MAX, STRINGS_MAX, TENSORS_MAX};
+use loader::limits::{
+    CONFIG_BYTES_MAX, HEADER_BYTES_MAX, SAFETENSORS_HEADER_BYTES_MAX, STRINGS_MAX, TENSORS_MAX,
+    TOKENIZER_CONFIG_BYTES_MAX,
+};
 use loader::{Artifact, OpenError};
 
 const COST_MAX_BYTES: u64 = 64 << 20;
@@ -54,7 +58,12 @@ fn open(path: &Path) -> (Result<Artifact, OpenError>, u64) {
 }
 
 #[test]
-fn row_4_the_costliest_headers_cost_less_than_64_mib() {
+fn the_costliest_headers_cost_less_than_64_mib() {
+    row_4_gguf();
+    row_9_safetensors();
+}
+
+fn row_4_gguf() {
     let folder = tempfile::tempdir().unwrap();
     let refused = [
         ("bytes", [head(0, 1), array("a", 0, GIB)].concat()),
@@ -91,4 +100,62 @@ fn row_4_the_costliest_headers_cost_less_than_64_mib() {
     assert_eq!(opened.unwrap().header().tensor_count() as u64, TENSORS_MAX);
     println!("the largest accepted header costs {} MiB", cost >> 20);
     assert!(cost <= COST_MAX_BYTES, "the largest accepted header: {cost} bytes");
+}
+
+fn row_9_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let whole = |header: &str, data: usize| {
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; data]].concat()
+    };
+    let filled = |pattern: &str, bytes: u64| {
+        let pattern = format!("{pattern},");
+        let count = usize::try_from(bytes).unwrap() / pattern.len() - 4;
+        pattern.repeat(count) + pattern.trim_end_matches(',')
+    };
+    let check = |what: &str, at_fault: &str| {
+        let (opened, cost) = open(folder.path());
+        match &opened {
+            Err(OpenError::InvalidFolder { path, .. }) => assert!(path.ends_with(at_fault), "{what}: {opened:?}"),
+            _ => panic!("{what}: {opened:?}"),
+        }
+        println!("{what}: {} MiB", cost >> 20);
+        assert!(cost <= COST_MAX_BYTES, "{what}: {cost} bytes");
+    };
+    write("config.json", b"{}");
+    write("tokenizer.json", b"{}");
+    let all = SAFETENSORS_HEADER_BYTES_MAX;
+    for (what, header, at_fault) in [
+        ("a shape", format!(r#"{{"a":{{"dtype":"F32","shape":[{}]"#, filled("1", all)), "model.safetensors"),
+        ("nested", "[".repeat(usize::try_from(all).unwrap()), "model.safetensors"),
+        // Allowed, and nothing of it is kept.
+        ("remarks", format!(r#"{{"__metadata__":{{{}}}}}"#, filled(r#""":"""#, all - 32)), "config.json"),
+    ] {
+        write("model.safetensors", &whole(&header, 0));
+        check(what, at_fault);
+    }
+    // As many tensors as are accepted, in two shards with their index; then a configuration that is not.
+    fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+    let name = |number: u64| format!("{number:05}{}", "n".repeat(60));
+    let mut weight_map = Vec::new();
+    for (shard, numbers) in [(1, 0..TENSORS_MAX / 2), (2, TENSORS_MAX / 2..TENSORS_MAX)] {
+        let file = format!("model-0000{shard}-of-00002.safetensors");
+        let one = |(place, number): (u64, u64)| {
+            format!(r#""{}":{{"dtype":"I8","shape":[1],"data_offsets":[{place},{}]}}"#, name(number), place + 1)
+        };
+        let tensors: Vec<String> = (0..).zip(numbers.clone()).map(one).collect();
+        write(&file, &whole(&format!("{{{}}}", tensors.join(",")), tensors.len()));
+        weight_map.extend(numbers.map(|number| format!(r#""{}":"{file}""#, name(number))));
+    }
+    write("model.safetensors.index.json", format!(r#"{{"weight_map":{{{}}}}}"#, weight_map.join(",")).as_bytes());
+    drop(weight_map);
+    check("the largest accepted headers", "config.json");
+    write("config.json", format!("{{\"a\":[{}]}}", filled(r#"{"":0}"#, CONFIG_BYTES_MAX - 8)).as_bytes());
+    check("maps in the configuration", "config.json");
+    let valid = r#"{"architectures":["LlamaForCausalLM"],"hidden_act":"silu","num_hidden_layers":1,"hidden_size":1,
+        "num_attention_heads":1,"max_position_embeddings":1,"intermediate_size":1,"rms_norm_eps":1,"vocab_size":1}"#;
+    write("config.json", valid.as_bytes());
+    let numbers = format!("{{\"bos_token\":[{}]}}", filled("0", TOKENIZER_CONFIG_BYTES_MAX - 32));
+    write("tokenizer_config.json", numbers.as_bytes());
+    check("numbers for a token", "tokenizer_config.json");
 }

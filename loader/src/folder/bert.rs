@@ -54,16 +54,16 @@ pub(super) fn sentences(
     out: &mut Assembly,
 ) -> Result<(), FolderError> {
     let modules: Vec<serde_json::Map<String, Value>> = serde_json::from_slice(modules)?;
-    let mut normalize = false;
+    let (mut normalize, mut pooled) = (false, None);
     for (index, module) in modules.iter().enumerate() {
         let text = |key: &str| module.get(key).and_then(Value::as_str).unwrap_or_default();
         let (kind, path) = (text("type"), text("path"));
         match (kind.rsplit('.').next().unwrap_or_default(), path) {
             ("Transformer", "") if index == 0 => {}
-            ("Pooling", "1_Pooling") => {
+            ("Pooling", "1_Pooling") if pooled.is_none() => {
                 let pooling =
                     pooling.ok_or_else(|| FolderError::MissingKey { key: "1_Pooling/config.json".to_owned() })?;
-                out.u32(&format!("{architecture}.pooling_type"), pooling_type(Config::parse(pooling)?)?);
+                pooled = Some(pooling_type(Config::parse(pooling)?)?);
             }
             ("Normalize", _) => normalize = true,
             _ => {
@@ -71,6 +71,9 @@ pub(super) fn sentences(
                 return Err(FolderError::UnsupportedValue { key: "modules.json".to_owned(), value });
             }
         }
+    }
+    if let Some(number) = pooled {
+        out.u32(&format!("{architecture}.pooling_type"), number);
     }
     out.bool(NORMALIZE, normalize);
     Ok(())

@@ -118,7 +118,9 @@ pub(crate) fn read(
     let mut out = Assembly::with_capacity(count).map_err(|error| in_config(error.into()))?;
     let ends = config.take("eos_token_id");
     let promises = translate(config, class, &mut out).map_err(in_config)?;
-    if let Some(modules) = texts.optional(Text::Modules)? {
+    // A reranker's score is its classifier's, whatever stands around it.
+    let modules = if class == Class::BertForSequenceClassification { None } else { texts.optional(Text::Modules)? };
+    if let Some(modules) = modules {
         let pooling = texts.optional(Text::Pooling)?;
         let architecture = Family::of(class).map_or("bert", |family| family.architecture);
         bert::sentences(architecture, &modules, pooling.as_deref(), &mut out)

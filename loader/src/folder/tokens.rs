@@ -1,6 +1,9 @@
 //! What a folder says about special tokens and its chat template, beside `tokenizer.json`.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::FolderError;
@@ -26,19 +29,13 @@ struct TokenizerConfig {
     chat_template: Option<Template>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum TokenText {
-    Text(String),
-    Described { content: String },
-}
+/// A token's text: as it is, or the `content` of an object. Nothing else is kept while it is read.
+#[derive(Debug)]
+struct TokenText(String);
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Template {
-    Only(String),
-    Named(Vec<NamedTemplate>),
-}
+/// A template: as it is, or the one called `default` of a list.
+#[derive(Debug)]
+struct Template(Option<String>);
 
 #[derive(Debug, Deserialize)]
 struct NamedTemplate {
@@ -46,12 +43,60 @@ struct NamedTemplate {
     template: String,
 }
 
-impl TokenText {
-    fn as_str(&self) -> &str {
-        match self {
-            Self::Text(text) => text,
-            Self::Described { content } => content,
+impl<'de> Deserialize<'de> for TokenText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Token;
+        impl<'de> Visitor<'de> for Token {
+            type Value = TokenText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a token's text, or an object with its content")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<TokenText, E> {
+                Ok(TokenText(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TokenText, A::Error> {
+                let mut content = None;
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "content" => content = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                content.map(TokenText).ok_or_else(|| serde::de::Error::missing_field("content"))
+            }
         }
+        deserializer.deserialize_any(Token)
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Templates;
+        impl<'de> Visitor<'de> for Templates {
+            type Value = Template;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a template, or a list of named ones")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Template, E> {
+                Ok(Template(Some(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Template, A::Error> {
+                let mut default = None;
+                while let Some(NamedTemplate { name, template }) = sequence.next_element()? {
+                    if name == "default" {
+                        default.get_or_insert(template);
+                    }
+                }
+                Ok(Template(default))
+            }
+        }
+        deserializer.deserialize_any(Templates)
     }
 }
 
@@ -65,7 +110,7 @@ pub(super) fn translate(texts: &Texts<'_>, config_ends: Option<Value>, out: &mut
     };
     for (key, token) in [(BOS_TEXT, &described.bos_token), (EOS_TEXT, &described.eos_token)] {
         if let Some(token) = token {
-            out.text(key, token.as_str());
+            out.text(key, &token.0);
         }
     }
     let template = match (texts.optional(Text::ChatTemplate)?, described.chat_template) {
@@ -73,11 +118,7 @@ pub(super) fn translate(texts: &Texts<'_>, config_ends: Option<Value>, out: &mut
             let own = String::from_utf8(own);
             Some(own.map_err(|_| texts.invalid(Text::ChatTemplate, FolderError::NotUtf8))?)
         }
-        (None, Some(Template::Only(template))) => Some(template),
-        (None, Some(Template::Named(named))) => {
-            named.into_iter().find(|one| one.name == "default").map(|one| one.template)
-        }
-        (None, None) => None,
+        (None, described) => described.and_then(|Template(template)| template),
     };
     if let Some(template) = template {
         out.text(TEMPLATE, &template);

@@ -3,9 +3,12 @@
 use super::header::{Format, Header, Key, Tensor};
 use super::names::Names;
 use super::{ElementType, FormatError, TensorType, ValueType, shown};
-use crate::limits::{KEYS_MAX, TENSORS_MAX};
+use crate::limits::TENSORS_MAX;
 
-/// A header to be. Who fills it keeps within the limits of keys and tensors.
+/// Room for keys: more than any translation writes.
+const KEYS: usize = 64;
+
+/// A header to be. Who fills it writes each key once, and few of them.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     metadata: Vec<u8>,
@@ -35,7 +38,7 @@ impl Assembly {
         }
         Ok(Self {
             metadata: Vec::new(),
-            key_names: Names::with_capacity(usize::try_from(KEYS_MAX).expect("a small limit")),
+            key_names: Names::with_capacity(KEYS),
             keys: Vec::new(),
             tensor_names: Names::with_capacity(tensors),
             tensors: Vec::with_capacity(tensors),

@@ -1,7 +1,7 @@
 //! One model in several formats: the same weights give the same numbers however they lie on the disk.
 
 use loader::Artifact;
-use loader::fixture::{FolderTensor, FolderWriter, TinyModel, tiny_model, write_shards};
+use loader::fixture::{Architecture, FolderTensor, FolderWriter, TinyModel, tiny_model, write_shards};
 use loader::gguf::TensorType;
 use models::template::Message;
 use models::tokenizer::{Special, Start, Tokenizer};
@@ -232,6 +232,22 @@ fn rows_5_to_7_a_folder_whose_parts_do_not_fit_is_refused_by_name() {
 }
 
 #[test]
+fn control_tokens_without_a_row_are_text() {
+    let mut writer = FolderWriter::of(&mut tiny_model(&TinyModel::default()), TensorType::F32);
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&writer.texts["tokenizer.json"]).unwrap();
+    let mut image = tokenizer["added_tokens"][0].clone();
+    image["id"] = 275.into();
+    image["content"] = "<image>".into();
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(image);
+    writer.texts.insert("tokenizer.json".to_owned(), tokenizer.to_string().into_bytes());
+    let (_folder, model) = folder(&writer);
+    let tokenizer = &model.descriptor().tokenizer;
+    assert_eq!(tokenizer.len(), 275);
+    let ids = tokenizer.encode("<|im_start|>a <image>", Special::Parsed, Start::AsModel).unwrap();
+    assert!(ids[0] == 1 && ids.iter().all(|id| *id < 275), "{ids:?}");
+}
+
+#[test]
 fn padded_embeddings_are_accepted() {
     let mut writer = FolderWriter::of(&mut tiny_model(&TinyModel::default()), TensorType::F32);
     let embedding = writer.tensor_mut("model.embed_tokens.weight");
@@ -241,4 +257,40 @@ fn padded_embeddings_are_accepted() {
     let (_folder, model) = folder(&writer);
     assert_eq!((model.plan().vocabulary, model.descriptor().tokenizer.len()), (288, 275));
     assert_eq!(logits(&mut executor(), &model, &prompt(), 24)[0].len(), 288);
+}
+
+/// As with GGUF files: what a configuration says is refused, or computes, if only numbers that mean nothing.
+#[test]
+fn no_number_of_a_configuration_makes_the_reader_or_a_step_panic() {
+    let mut executor = executor();
+    let mut computed = 0;
+    for architecture in [Architecture::Llama, Architecture::SmolLm3, Architecture::Gemma3] {
+        let shape = TinyModel { architecture, layers: 1, head_dim: Some(16), ..TinyModel::default() };
+        let mut writer = FolderWriter::of(&mut tiny_model(&shape), TensorType::F16);
+        let scaling = json!({ "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64 });
+        writer.set("rope_scaling", scaling.clone());
+        let folder = tempfile::tempdir().unwrap();
+        writer.write_to(folder.path()).unwrap();
+        let numbers = writer.config.iter().filter(|(_, value)| value.is_number()).map(|(key, _)| key.clone());
+        let scalings = scaling.as_object().unwrap().keys().filter(|key| *key != "rope_type").cloned();
+        let numbers: Vec<(Option<&str>, String)> =
+            numbers.map(|key| (None, key)).chain(scalings.map(|key| (Some("rope_scaling"), key))).collect();
+        for (outer, key) in numbers {
+            for value in [json!(0), json!(1), json!(3), json!(u32::MAX), json!(-1.0), json!(1e-40), json!(1e38)] {
+                let mut config = serde_json::Value::Object(writer.config.clone());
+                match outer {
+                    Some(outer) => config[outer][&key] = value.clone(),
+                    None => config[&key] = value.clone(),
+                }
+                std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+                let Ok(artifact) = Artifact::open(folder.path()) else { continue };
+                let Ok(descriptor) = Descriptor::of(&artifact) else { continue };
+                let model = Model::new(artifact, std::sync::Arc::new(descriptor));
+                assert_eq!(logits(&mut executor, &model, &[4, 5, 6, 7], 2).len(), 4, "{key} = {value}");
+                computed += 1;
+            }
+        }
+    }
+    assert!(computed > 20, "some values are harmless: {computed}");
 }

@@ -97,6 +97,7 @@ fn an_encoder_has_gguf_keys_and_names() {
 fn a_reranker_has_a_head() {
     let mut writer = bert("BertForSequenceClassification", "bert.");
     writer.tensors.extend([tensor("classifier.weight"), tensor("classifier.bias")]);
+    writer.texts.insert("modules.json".to_owned(), modules(&[]).to_string().into_bytes());
     let artifact = Artifact::open(written(&writer).path()).unwrap();
     assert_eq!(artifact.header().u32("bert.pooling_type"), Ok(Some(4)));
     for name in ["cls.weight", "cls.bias", "cls.output.weight", "cls.output.bias"] {
@@ -124,6 +125,7 @@ fn sentences_are_pooled_as_their_modules_say() {
         (modules(&[]), Some(json!({ "pooling_mode_mean_tokens": true, "pooling_mode_cls_token": true })), "2 modes"),
         (modules(&[]), Some(json!({ "pooling_mode_mean_tokens": true, "mystery": 1 })), "\"mystery\" may change"),
         (json!([{ "type": "Pooling", "path": "../1_Pooling" }]), mean(), "Pooling in"),
+        (modules(&[("Pooling", "1_Pooling")]), mean(), "Pooling in"),
         (json!({}), mean(), "JSON"),
     ] {
         refused_for(written(&with_modules(modules, pooling)).path(), "modules.json", reason);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{llama, refused_for, tiny, written};
+use super::{DECODERS, llama, refused_for, tiny, written};
 use crate::artifact::Artifact;
 use crate::fixture::{Architecture, FolderTensor, FolderWriter};
 use crate::gguf::Header;
@@ -148,4 +148,41 @@ fn newer_gemmas_have_a_rope_for_each_kind_of_layer() {
     assert_eq!(header.f32("gemma3.rope.freq_base_swa"), Ok(Some(5000.0)));
     assert_eq!(header.f32("gemma3.rope.scaling.factor"), Ok(Some(8.0)));
     assert_eq!(header.bools("gemma3.attention.sliding_window_pattern"), Ok(Some(vec![true, false])));
+}
+
+/// Every key with every kind of nonsense: read, or refused as the folder's fault.
+#[test]
+fn no_value_of_any_key_makes_the_reader_panic() {
+    let mut opened = 0;
+    for architecture in DECODERS {
+        let writer = tiny(architecture);
+        let folder = written(&writer);
+        let more = ["rope_parameters", "layer_types", "sliding_window", "pruned_heads", "no_rope_layers"];
+        for key in writer.config.keys().map(String::as_str).chain(more) {
+            for value in [
+                json!(0),
+                json!(-1),
+                json!(0.5),
+                json!(u64::MAX),
+                json!(1e300),
+                json!(true),
+                json!(""),
+                json!("llama3"),
+                json!([]),
+                json!([0, "full_attention", {}]),
+                json!({}),
+                json!({ "rope_type": "yarn", "factor": -1, "full_attention": {}, "sliding_attention": [] }),
+                Value::Null,
+            ] {
+                let mut config = writer.config.clone();
+                config.insert(key.to_owned(), value);
+                std::fs::write(folder.path().join("config.json"), Value::Object(config).to_string()).unwrap();
+                match Artifact::open(folder.path()) {
+                    Ok(_) => opened += 1,
+                    Err(error) => assert!(error.is_load_fail(), "{key}: {error}"),
+                }
+            }
+        }
+    }
+    assert!(opened > 100, "some values are harmless: {opened}");
 }
