@@ -34,7 +34,7 @@ impl Descriptor {
         let header = artifact.header();
         let network = architecture::network(artifact)?;
         let tokenizer = match artifact.tokenizer_json() {
-            Some(json) => Tokenizer::from_folder(json, header)?,
+            Some(json) => Tokenizer::from_folder(json, header, network.vocabulary())?,
             None => Tokenizer::from_header(header)?,
         };
         // A token past the embedding would have no row; rows past the tokens are padding.

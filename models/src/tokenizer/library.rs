@@ -43,11 +43,11 @@ pub(super) struct Described {
 }
 
 impl Library {
-    /// Reads `tokenizer.json`.
-    pub(super) fn from_json(json: &[u8]) -> Result<Described, ModelError> {
-        match Words::read(json) {
+    /// Reads `tokenizer.json`, without control tokens that an embedding of `rows` rows does not have.
+    pub(super) fn from_json(json: &[u8], rows: usize) -> Result<Described, ModelError> {
+        match Words::read(json).filter(|words| words.tokens.len() <= rows) {
             Some(words) => Self::of_words(words),
-            None => Self::by_the_crate(json),
+            None => Self::by_the_crate(json, rows),
         }
     }
 
@@ -62,14 +62,14 @@ impl Library {
         Ok(Described { library, vocabulary, first: Some(first), last: Some(last), spaced: true })
     }
 
-    /// Reads `tokenizer.json` as the crate does, whatever kind it is of.
-    pub(super) fn by_the_crate(json: &[u8]) -> Result<Described, ModelError> {
+    /// As [`Library::from_json`], by the crate's own reader, whatever kind it is of.
+    pub(super) fn by_the_crate(json: &[u8], rows: usize) -> Result<Described, ModelError> {
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_truncation(None).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(true);
         let spelling = spelling(tokenizer.get_decoder());
-        let vocabulary = vocabulary(&tokenizer, spelling)?;
+        let vocabulary = vocabulary(&tokenizer, spelling, rows)?;
         let (first, last) = around(&tokenizer)?;
         let spaced = matches!(spelling, Spelling::Words | Spelling::Spaces);
         Ok(Described { library: Self::new(tokenizer), vocabulary, first, last, spaced })
@@ -147,9 +147,20 @@ fn spelling(decoder: Option<&DecoderWrapper>) -> Spelling {
     }
 }
 
-fn vocabulary(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> Result<Vocabulary, ModelError> {
+/// All tokens. Those past the `rows` are left out if all of them are control tokens, which are found by this vocabulary
+/// alone: Gemma 3's tokenizer has one for images that its text models have no row for.
+fn vocabulary(tokenizer: &tokenizers::Tokenizer, spelling: Spelling, rows: usize) -> Result<Vocabulary, ModelError> {
     let added = tokenizer.get_added_tokens_decoder();
-    let last = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    let (mut last, mut last_in_rows, mut only_control_beyond) = (0, 0, true);
+    for id in tokenizer.get_vocab(true).into_values() {
+        last = last.max(id);
+        if (id as usize) < rows {
+            last_in_rows = last_in_rows.max(id);
+        } else {
+            only_control_beyond &= added.get(&id).is_some_and(|added| added.special);
+        }
+    }
+    let last = if only_control_beyond { last_in_rows } else { last };
     if last as usize >= VOCABULARY_MAX {
         return Err(inconsistent(format!("token {last} is not in 0..{VOCABULARY_MAX}")));
     }

@@ -74,7 +74,11 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError`] when the file is not valid, or does what no kind here does.
     pub fn from_json(json: &[u8]) -> Result<Self, ModelError> {
-        let Described { library, vocabulary, first, last, spaced } = Library::from_json(json)?;
+        Self::from_json_for(json, usize::MAX)
+    }
+
+    fn from_json_for(json: &[u8], rows: usize) -> Result<Self, ModelError> {
+        let Described { library, vocabulary, first, last, spaced } = Library::from_json(json, rows)?;
         Ok(Self {
             // The library finds user-defined tokens itself.
             user_defined: None,
@@ -91,13 +95,13 @@ impl Tokenizer {
     }
 
     /// The tokenizer of a folder of safetensors: its `tokenizer.json`, and what the folder's other files say about the
-    /// tokens that begin and end a text, which `header` has.
+    /// tokens that begin and end a text, which `header` has. Control tokens past an embedding of `rows` rows are left out.
     ///
     /// # Errors
     /// [`ModelError`] as [`Tokenizer::from_json`]; also when those name what is no token.
-    pub fn from_folder(json: &[u8], header: &Header) -> Result<Self, ModelError> {
+    pub fn from_folder(json: &[u8], header: &Header, rows: usize) -> Result<Self, ModelError> {
         const ENDS: &str = "tokenizer.end_token_ids";
-        let mut tokenizer = Self::from_json(json)?;
+        let mut tokenizer = Self::from_json_for(json, rows)?;
         let named = |key: &str| -> Result<Option<u32>, ModelError> {
             let Some(text) = header.string(key)? else { return Ok(None) };
             let found = tokenizer.vocabulary.find(text.as_bytes());

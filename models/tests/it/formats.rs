@@ -232,6 +232,22 @@ fn rows_5_to_7_a_folder_whose_parts_do_not_fit_is_refused_by_name() {
 }
 
 #[test]
+fn control_tokens_without_a_row_are_text() {
+    let mut writer = FolderWriter::of(&mut tiny_model(&TinyModel::default()), TensorType::F32);
+    let mut tokenizer: serde_json::Value = serde_json::from_slice(&writer.texts["tokenizer.json"]).unwrap();
+    let mut image = tokenizer["added_tokens"][0].clone();
+    image["id"] = 275.into();
+    image["content"] = "<image>".into();
+    tokenizer["added_tokens"].as_array_mut().unwrap().push(image);
+    writer.texts.insert("tokenizer.json".to_owned(), tokenizer.to_string().into_bytes());
+    let (_folder, model) = folder(&writer);
+    let tokenizer = &model.descriptor().tokenizer;
+    assert_eq!(tokenizer.len(), 275);
+    let ids = tokenizer.encode("<|im_start|>a <image>", Special::Parsed, Start::AsModel).unwrap();
+    assert!(ids[0] == 1 && ids.iter().all(|id| *id < 275), "{ids:?}");
+}
+
+#[test]
 fn padded_embeddings_are_accepted() {
     let mut writer = FolderWriter::of(&mut tiny_model(&TinyModel::default()), TensorType::F32);
     let embedding = writer.tensor_mut("model.embed_tokens.weight");

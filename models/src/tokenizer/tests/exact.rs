@@ -119,8 +119,8 @@ fn ids_of_word_pieces_equal_the_librarys_from_json_and_from_a_header() {
 
 #[test]
 fn word_pieces_read_straight_are_what_the_crate_reads() {
-    let straight = Library::from_json(WORDPIECE.as_bytes()).unwrap();
-    let crates = Library::by_the_crate(WORDPIECE.as_bytes()).unwrap();
+    let straight = Library::from_json(WORDPIECE.as_bytes(), usize::MAX).unwrap();
+    let crates = Library::by_the_crate(WORDPIECE.as_bytes(), usize::MAX).unwrap();
     assert!(Words::read(WORDPIECE.as_bytes()).is_some(), "otherwise both are the crate's");
     let entries = |described: &Described| -> Vec<(Vec<u8>, Role)> {
         let vocabulary = &described.vocabulary;
