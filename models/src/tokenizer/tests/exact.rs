@@ -13,6 +13,7 @@ use super::super::vocabulary::Role;
 use super::super::words::Words;
 use super::super::{Special, Start, Tokenizer};
 use super::strings::{STRINGS_A_HASH, Strings, hashes};
+use crate::ModelError;
 
 fn goldens() -> Value {
     serde_json::from_str(include_str!("../../../tests/goldens/tokenizers.json")).unwrap()
@@ -115,6 +116,14 @@ fn ids_of_word_pieces_equal_the_librarys_from_json_and_from_a_header() {
         assert_eq!((all, some > 100, some < all / 3), (30_000, true, true), "{some}");
     }
     assert_eq!(from_json.len(), from_header.len());
+}
+
+#[test]
+fn a_decoder_that_is_no_json_is_refused() {
+    for broken in [r#"{"decoder":{"type":"ByteLevel",, }"#, "{\"decoder\":{\"type\":\"Byte\u{1}Level\"}}"] {
+        let refused = Tokenizer::from_json(broken.as_bytes());
+        assert!(matches!(refused, Err(ModelError::TokenizerJson(_))), "{broken}: {refused:?}");
+    }
 }
 
 #[test]

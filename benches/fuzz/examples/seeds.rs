@@ -1,4 +1,4 @@
-//! Writes the seeds of the corpus: `cargo run --bin seeds` in this folder.
+//! Writes the seeds of the corpus: `cargo run --example seeds` in this folder.
 
 use std::fs;
 use std::path::Path;
