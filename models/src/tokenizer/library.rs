@@ -7,7 +7,6 @@
 //! byte that it works on; a border between windows is whitespace, which no token crosses.
 
 use loader::gguf::Header;
-use serde::de::IgnoredAny;
 use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -16,6 +15,7 @@ use tokenizers::{DecoderWrapper, PreTokenizerWrapper};
 
 use super::Output;
 use super::TokenizeError;
+use super::json::Checked;
 use super::vocabulary::{Role, Spelling, TOKENS, Vocabulary, inconsistent, strings, text};
 use super::words::Words;
 use crate::ModelError;
@@ -66,7 +66,7 @@ impl Library {
     /// As [`Library::from_json`], by the crate's own reader, whatever kind it is of.
     pub(super) fn by_the_crate(json: &[u8], rows: usize) -> Result<Described, ModelError> {
         // The crate's reader panics where a decoder is no JSON.
-        serde_json::from_slice::<IgnoredAny>(json).map_err(|error| ModelError::TokenizerJson(error.into()))?;
+        serde_json::from_slice::<Checked>(json).map_err(|error| ModelError::TokenizerJson(error.into()))?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_truncation(None).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_padding(None);

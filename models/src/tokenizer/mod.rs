@@ -16,6 +16,7 @@
 mod bpe;
 mod bytes;
 mod index;
+mod json;
 mod library;
 mod make;
 mod merge;

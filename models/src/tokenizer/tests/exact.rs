@@ -120,7 +120,11 @@ fn ids_of_word_pieces_equal_the_librarys_from_json_and_from_a_header() {
 
 #[test]
 fn a_decoder_that_is_no_json_is_refused() {
-    for broken in [r#"{"decoder":{"type":"ByteLevel",, }"#, "{\"decoder\":{\"type\":\"Byte\u{1}Level\"}}"] {
+    for broken in [
+        r#"{"decoder":{"type":"ByteLevel",, }"#,
+        "{\"decoder\":{\"type\":\"Byte\u{1}Level\"}}",
+        r#"{"decoder":{"type":"\ud800"}}"#,
+    ] {
         let refused = Tokenizer::from_json(broken.as_bytes());
         assert!(matches!(refused, Err(ModelError::TokenizerJson(_))), "{broken}: {refused:?}");
     }
