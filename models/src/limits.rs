@@ -31,10 +31,14 @@ pub const ENCODER_STEP_TOKENS: usize = 512;
 pub const TOKEN_TYPES_MAX: usize = 16;
 /// Texts, or pairs of them, of one request to an encoder.
 pub const PASSAGES_MAX: usize = 2048;
+/// Bytes that a step of an encoder may work in, whose texts are computed whole.
+pub const ENCODER_STEP_BYTES_MAX: usize = 128 << 20;
 /// Bytes that a step over a whole chunk may work in.
 pub const STEP_BYTES_MAX: usize = 1 << 30;
 /// Positions whose logits exist at the same time when a whole prompt is scored.
 pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
+/// How many times as long the steps of a `tokenizer.json` may make a text before it is tokenized.
+pub const TEXT_GROWTH_MAX: u64 = 256;
 /// Instructions a chat template may execute.
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a chat template's source.

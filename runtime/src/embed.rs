@@ -75,10 +75,15 @@ pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRe
         Ok(Encoding::new(passages, plan.finish))
     })
     .await?;
-    let mut scores: Vec<(usize, f32)> = encoded.rows.iter().map(|row| probability(row[0])).enumerate().collect();
-    // Of equal ones the first stays first.
-    scores.sort_by(|a, b| b.1.total_cmp(&a.1));
-    Ok(Ranked { scores, receipt: encoded.receipt })
+    Ok(Ranked { scores: ranked(&encoded.rows), receipt: encoded.receipt })
+}
+
+/// Numbers of rows with their scores, the best first, and of equal ones the first.
+fn ranked(rows: &[Vec<f32>]) -> Vec<(usize, f32)> {
+    let mut logits: Vec<(usize, f32)> = rows.iter().map(|row| row[0]).enumerate().collect();
+    // Probabilities near 1 are alike where logits are not.
+    logits.sort_by(|a, b| b.1.total_cmp(&a.1));
+    logits.into_iter().map(|(index, logit)| (index, probability(logit))).collect()
 }
 
 /// The logistic function: what cross-encoders of one label are trained with.
@@ -198,7 +203,14 @@ fn check_bytes(text: &str, param: &str) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::probability;
+    use super::{probability, ranked};
+
+    #[test]
+    fn the_best_come_first_though_their_probabilities_are_one() {
+        let order: Vec<usize> =
+            ranked(&[vec![18.0], vec![25.0], vec![-3.0], vec![25.0]]).into_iter().map(|(index, _)| index).collect();
+        assert_eq!(order, [1, 3, 0, 2]);
+    }
 
     #[test]
     fn scores_are_probabilities() {

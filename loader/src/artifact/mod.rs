@@ -107,6 +107,10 @@ impl Artifact {
         if let Some((file, text, path)) = &tokenizer {
             check_tokenizer(file, *text, path, &texts)?;
         }
+        // Files that were replaced one after another may be of two versions.
+        if (files.are_several() || files.is_folder()) && files.identity()? != identity {
+            return Err(OpenError::Changed { path: files.path.clone() });
+        }
         let tokenizer = tokenizer.map(|(file, ..)| file);
         let header = parsed?;
         Ok(Self { name: files.name(), path: files.path.clone(), files: mapped, tokenizer, identity, header })

@@ -117,7 +117,13 @@ pub enum PullError {
         /// What was looked for.
         file: String,
     },
-    /// The folder came whole, but is no model that can be served. Nothing of it was kept.
+    /// Something that is not a pull's to remove has the name.
+    #[error("{path} is there already, and is no folder of a model's files alone: move it away")]
+    InTheWay {
+        /// Where the model would have gone.
+        path: PathBuf,
+    },
+    /// The folder came whole, but is no model that can be served. Nothing of it is kept if that is for good.
     #[error("the folder is not a valid model")]
     NotAFolder {
         /// What is wrong with it.
@@ -164,6 +170,7 @@ impl PullError {
             | Self::WrongLength { .. }
             | Self::NoFolder { .. }
             | Self::NoFile { .. }
+            | Self::InTheWay { .. }
             | Self::NotAFolder { .. }
             | Self::NotAModel { .. }
             | Self::Io { .. } => false,

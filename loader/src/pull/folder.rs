@@ -12,7 +12,7 @@ use super::hub::{Commit, Listed};
 use super::known::Part;
 use super::place::{Expected, Kind, Place};
 use super::{Progress, PullError, Puller, Repository};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, ArtifactFiles};
 use crate::folder;
 
 /// The only folder inside a repository's that is read.
@@ -29,6 +29,7 @@ impl Puller {
     ) -> Result<PathBuf, PullError> {
         fs::create_dir_all(models_dir).map_err(PullError::at(models_dir))?;
         let place = Place::new(models_dir, repository.own_name());
+        check_replaceable(&place.target)?;
         let _lock = place.lock(progress)?;
         let commit = Commit::of(&self.hub, repository)?;
         let wanted = wanted(&commit, repository)?;
@@ -56,6 +57,7 @@ impl Puller {
         if holds_all(&place.target, parts, progress)? {
             return Ok(place.target.clone());
         }
+        check_replaceable(&place.target)?;
         let _lock = place.lock(progress)?;
         if holds_all(&place.target, parts, progress)? {
             return Ok(place.target.clone());
@@ -153,21 +155,57 @@ fn remove_others(staging: &Path, wanted: &[Listed]) -> Result<(), PullError> {
     Ok(())
 }
 
-/// Gives the gathered folder its name, if it is a model; one that has the name makes room by a rename.
+/// Gives the gathered folder its name, if it is a model; an older one that has the name makes room by a rename.
 fn install(place: &Place) -> Result<(), PullError> {
     if let Err(source) = Artifact::open(&place.staging) {
+        let is_spoiled = source.is_load_fail();
         let error = PullError::NotAFolder { source: Box::new(source) };
-        place.clear();
+        if is_spoiled {
+            place.clear();
+        }
         return Err(error);
     }
+    check_replaceable(&place.target)?;
     let aside = place.part.with_extension("old");
     let _ = fs::remove_dir_all(&aside);
-    match fs::rename(&place.target, &aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(PullError::at(&place.target)(error)),
-        _ => {}
+    let is_replaced = match fs::rename(&place.target, &aside) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => return Err(PullError::at(&place.target)(error)),
+    };
+    if let Err(error) = fs::rename(&place.staging, &place.target) {
+        if is_replaced {
+            let _ = fs::rename(&aside, &place.target);
+        }
+        return Err(PullError::at(&place.target)(error));
     }
-    fs::rename(&place.staging, &place.target).map_err(PullError::at(&place.target))?;
     // What cannot be removed is hidden from every catalog.
     let _ = fs::remove_dir_all(&aside);
+    Ok(())
+}
+
+/// Refuses to replace what is no folder, or holds more than the files of one model: it is not a pull's to remove.
+fn check_replaceable(target: &Path) -> Result<(), PullError> {
+    let in_the_way = || PullError::InTheWay { path: target.to_owned() };
+    match fs::symlink_metadata(target) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(in_the_way()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(PullError::at(target)(error)),
+    }
+    let files = ArtifactFiles::at(target);
+    let known: BTreeSet<&Path> = files.paths().collect();
+    let mut folders = vec![target.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).map_err(PullError::at(&folder))? {
+            let entry = entry.map_err(PullError::at(&folder))?;
+            let path = entry.path();
+            match entry.file_type().map_err(PullError::at(&path))? {
+                kind if kind.is_dir() && known.iter().any(|known| known.starts_with(&path)) => folders.push(path),
+                kind if !kind.is_dir() && known.contains(&*path) => {}
+                _ => return Err(in_the_way()),
+            }
+        }
+    }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) fn gelu(isa: Isa, x: &[f32], out: &mut [f32]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `Kernels::new` made sure of the instruction set.
-        Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::gelu(x, out) },
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::elementwise::gelu(x, out) },
         _ => scalar::elementwise::gelu(x, out),
     }
 }
@@ -129,7 +129,9 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 | Isa::Avx512 => unsafe { crate::avx2::elementwise::layer_norm_in_place(x, &norm) },
+                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
+                    crate::avx2::elementwise::layer_norm_in_place(x, &norm)
+                },
                 _ => scalar::elementwise::layer_norm_in_place(x, &norm),
             }
         });

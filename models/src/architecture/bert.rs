@@ -13,7 +13,7 @@ use super::keys::{Keys, Neutral};
 use super::tensors::TensorSource;
 use crate::ModelError;
 use crate::limits::{
-    CONTEXT_MAX, ENCODER_STEP_TOKENS, HEADS_MAX, LAYERS_MAX, STEP_BYTES_MAX, TOKEN_TYPES_MAX, WIDTH_MAX,
+    CONTEXT_MAX, ENCODER_STEP_BYTES_MAX, ENCODER_STEP_TOKENS, HEADS_MAX, LAYERS_MAX, TOKEN_TYPES_MAX, WIDTH_MAX,
 };
 use crate::plan::{EncoderLayer, EncoderPlan, Finish, Norm, Pooling, RankHead};
 
@@ -100,8 +100,8 @@ fn shape(keys: &Keys<'_>) -> Result<Shape, ModelError> {
     // A text is computed at once, and its step must stay small beside the weights whatever the file says.
     let tokens = context_length.max(ENCODER_STEP_TOKENS);
     let step_bytes = 4 * tokens as u64 * (2 * feed_forward as u64 + 8 * hidden as u64);
-    if step_bytes > STEP_BYTES_MAX as u64 {
-        let reason = format!("a step would work in {step_bytes} bytes, the limit is {STEP_BYTES_MAX}");
+    if step_bytes > ENCODER_STEP_BYTES_MAX as u64 {
+        let reason = format!("a step would work in {step_bytes} bytes, the limit is {ENCODER_STEP_BYTES_MAX}");
         return Err(keys.impossible("context_length", reason));
     }
     Ok(Shape { hidden, feed_forward, heads, context_length, layers: keys.count("block_count", LAYERS_MAX)? })

@@ -11,18 +11,18 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{DecoderWrapper, PreTokenizerWrapper};
+use tokenizers::{DecoderWrapper, ModelWrapper, PreTokenizerWrapper};
 
 use super::Output;
 use super::TokenizeError;
-use super::json::Checked;
+use super::json;
 use super::vocabulary::{Role, Spelling, TOKENS, Vocabulary, inconsistent, strings, text};
 use super::words::Words;
 use crate::ModelError;
 use crate::limits::{ENCODE_WINDOW_BYTES, VOCABULARY_MAX};
 
-/// Characters of a word that WordPiece takes apart; a longer one is unknown. Source: google-research/bert.
-const WORD_CHARS_MAX: usize = 100;
+/// Characters of a word that WordPiece takes apart, in time of their third power; a longer one is unknown. Source: google-research/bert.
+pub(super) const WORD_CHARS_MAX: usize = 100;
 
 /// A tokenizer of the crate.
 #[derive(Debug)]
@@ -65,15 +65,23 @@ impl Library {
 
     /// As [`Library::from_json`], by the crate's own reader, whatever kind it is of.
     pub(super) fn by_the_crate(json: &[u8], rows: usize) -> Result<Described, ModelError> {
-        // The crate's reader panics where a decoder is no JSON.
-        serde_json::from_slice::<Checked>(json).map_err(|error| ModelError::TokenizerJson(error.into()))?;
+        json::check(json)?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_truncation(None).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_padding(None);
         tokenizer.set_encode_special_tokens(true);
+        if let ModelWrapper::WordPiece(model) = tokenizer.get_model()
+            && model.max_input_chars_per_word > WORD_CHARS_MAX
+        {
+            let what = format!("that takes words of more than {WORD_CHARS_MAX} characters apart");
+            return Err(ModelError::UnsupportedTokenizer { what });
+        }
         let spelling = spelling(tokenizer.get_decoder());
         let vocabulary = vocabulary(&tokenizer, spelling, rows)?;
         let (first, last) = around(&tokenizer)?;
+        if let Some(id) = first.into_iter().chain(last).find(|&id| id as usize >= vocabulary.len()) {
+            return Err(inconsistent(format!("token {id}, which is put around texts, has no row")));
+        }
         let spaced = matches!(spelling, Spelling::Words | Spelling::Spaces);
         Ok(Described { library: Self::new(tokenizer), vocabulary, first, last, spaced })
     }
@@ -162,6 +170,10 @@ fn vocabulary(tokenizer: &tokenizers::Tokenizer, spelling: Spelling, rows: usize
         } else {
             only_control_beyond &= added.get(&id).is_some_and(|added| added.special);
         }
+    }
+    if only_control_beyond && last as usize >= rows {
+        // A model that spells it would make it of texts.
+        only_control_beyond = tokenizer.get_vocab(false).into_values().all(|id| (id as usize) < rows);
     }
     let last = if only_control_beyond { last_in_rows } else { last };
     if last as usize >= VOCABULARY_MAX {

@@ -13,6 +13,7 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
+use super::library::WORD_CHARS_MAX;
 use crate::limits::VOCABULARY_MAX;
 
 /// A WordPiece tokenizer's parts.
@@ -154,6 +155,7 @@ impl Words {
             && file.pre_tokenizer.kind == "BertPreTokenizer"
             && file.post_processor.kind == "TemplateProcessing"
             && file.decoder.kind == "WordPiece"
+            && file.model.max_input_chars_per_word <= WORD_CHARS_MAX
             && file.added_tokens.iter().all(|added| added.special);
         if !is_berts {
             return None;

@@ -70,9 +70,9 @@ struct TypeShare {
 impl Show {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer::default())?;
-        let artifact = open(&config, &self.model)?;
-        let template = config.chat_templates.get(artifact.name()).map(AsRef::as_ref);
-        let facts = facts(artifact, template).map_err(|error| Failure::Failed(error.into()))?;
+        let (name, artifact) = open(&config, &self.model)?;
+        let template = config.chat_templates.get(&name).map(AsRef::as_ref);
+        let facts = facts(name, artifact, template).map_err(|error| Failure::Failed(error.into()))?;
         match context.format() {
             Format::Json => output::print_json(&facts),
             Format::Text => output::print(facts.text()),
@@ -80,18 +80,19 @@ impl Show {
     }
 }
 
-/// Opens a file, if `model` is one's path, or else the model of that name.
+/// Opens a file, if `model` is one's path, or else the model of that name; with the name that it goes by.
 ///
 /// # Errors
 /// [`Failure::NotFound`], with the names that are most like it; what opening fails with.
-pub(super) fn open(config: &Config, model: &str) -> Result<Artifact, Failure> {
+pub(super) fn open(config: &Config, model: &str) -> Result<(String, Artifact), Failure> {
     let failed = |error| Failure::Failed(anyhow::Error::new(error));
     if is_file(model) {
-        return Artifact::open(Path::new(model)).map_err(failed);
+        let artifact = Artifact::open(Path::new(model)).map_err(failed)?;
+        return Ok((artifact.name().to_owned(), artifact));
     }
     let catalog = config.catalog();
     let entry = catalog.resolve(model).map_err(|error| names::not_resolved(error, model, &catalog))?;
-    entry.open().map_err(failed)
+    Ok((entry.name.clone(), entry.open().map_err(failed)?))
 }
 
 /// Whether an argument means a file: it looks like a path and is there.
@@ -100,10 +101,10 @@ pub(super) fn is_file(argument: &str) -> bool {
     looks_so && Path::new(argument).exists()
 }
 
-/// What there is to know of `artifact`, whose own chat template gives way to `template`.
-fn facts(artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatError> {
+/// What there is to know of `artifact`, which goes by `name` and whose own chat template gives way to `template`.
+fn facts(name: String, artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatError> {
     let header = Arc::clone(artifact.header());
-    let (name, path) = (artifact.name().to_owned(), artifact.path().to_owned());
+    let path = artifact.path().to_owned();
     let size_bytes = artifact.identity().weights_bytes();
     let text = |key: &str| header.string(key).map(|text| text.map(str::to_owned));
     let architecture = text("general.architecture")?;

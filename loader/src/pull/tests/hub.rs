@@ -218,6 +218,33 @@ fn what_is_not_as_the_hub_says_is_not_kept() {
 }
 
 #[test]
+fn what_is_no_model_alone_is_not_replaced_by_a_folder() {
+    let server = hub(Arc::new(Mutex::new(folder(1))));
+    let refused = |models: &Folder| {
+        let error = puller(&server).pull(&models.request("hf:org/tiny"), &Silent).unwrap_err();
+        assert!(matches!(&error, PullError::InTheWay { path } if path.ends_with("tiny")), "{error}");
+    };
+    // A folder of models, a file, and a model with something beside it.
+    let models = Folder::new();
+    std::fs::create_dir_all(models.path("tiny/other")).unwrap();
+    std::fs::write(models.path("tiny/other/model.gguf"), b"kept").unwrap();
+    refused(&models);
+    assert_eq!(std::fs::read(models.path("tiny/other/model.gguf")).unwrap(), b"kept");
+
+    let models = Folder::new();
+    std::fs::write(models.path("tiny"), b"kept").unwrap();
+    refused(&models);
+    assert_eq!(std::fs::read(models.path("tiny")).unwrap(), b"kept");
+
+    let models = Folder::new();
+    puller(&server).pull(&models.request("hf:org/tiny"), &Silent).unwrap();
+    puller(&server).pull(&models.request("hf:org/tiny"), &Silent).unwrap();
+    std::fs::write(models.path("tiny/notes.md"), b"kept").unwrap();
+    refused(&models);
+    assert_eq!(std::fs::read(models.path("tiny/notes.md")).unwrap(), b"kept");
+}
+
+#[test]
 fn odd_answers_of_a_hub_are_refused() {
     let answers: [(&str, &str); 6] = [
         ("not json", "[]"),

@@ -131,6 +131,28 @@ fn a_decoder_that_is_no_json_is_refused() {
 }
 
 #[test]
+fn word_pieces_of_endless_words_and_ends_without_a_row_are_refused() {
+    let mut json: Value = serde_json::from_str(WORDPIECE).unwrap();
+    let rows = Tokenizer::from_json(WORDPIECE.as_bytes()).unwrap().len();
+    json["model"]["max_input_chars_per_word"] = 1_000_000_000_u64.into();
+    let refused = Tokenizer::from_json(json.to_string().as_bytes());
+    assert!(matches!(refused, Err(ModelError::UnsupportedTokenizer { .. })), "{refused:?}");
+
+    // The token before a text, as one that the embedding has no row for.
+    let mut json: Value = serde_json::from_str(WORDPIECE).unwrap();
+    let far = 5000;
+    for added in json["added_tokens"].as_array_mut().unwrap() {
+        if added["content"] == "[CLS]" {
+            added["id"] = far.into();
+        }
+    }
+    json["model"]["vocab"].as_object_mut().unwrap().remove("[CLS]");
+    json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = vec![far].into();
+    let refused = Library::from_json(json.to_string().as_bytes(), rows).map(|_| ());
+    assert!(matches!(refused, Err(ModelError::InconsistentTokenizer { .. })), "{refused:?}");
+}
+
+#[test]
 fn word_pieces_read_straight_are_what_the_crate_reads() {
     let straight = Library::from_json(WORDPIECE.as_bytes(), usize::MAX).unwrap();
     let crates = Library::by_the_crate(WORDPIECE.as_bytes(), usize::MAX).unwrap();

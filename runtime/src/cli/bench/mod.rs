@@ -62,8 +62,7 @@ impl Bed {
     }
 
     fn of(config: &Config, model: &str) -> Result<Self, Failure> {
-        let artifact = show::open(config, model)?;
-        let name = artifact.name().to_owned();
+        let (name, artifact) = show::open(config, model)?;
         let descriptor = Descriptor::of(&artifact, None).map_err(|error| Failure::Failed(error.into()))?;
         if descriptor.decoder().is_none() {
             return Err(Failure::Usage(anyhow::anyhow!("`{name}` makes vectors of texts: it decodes nothing")));
