@@ -1,8 +1,9 @@
 //! What an architecture computes, written once: hyperparameters, and which mapped tensor serves where.
 //!
-//! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when it
-//! is asked for. The exception are vectors that are stored as something else than the 32-bit floats that they are used
-//! as: those are kept, as floats, with the plan. Shapes, types and alignment are checked when the plan is made, so that a step can rely on them.
+//! A plan owns no weights: a [`Weight`] or [`Vector`] names a place in the files and borrows it from the mapping when
+//! it is asked for. The exception are vectors that are stored as something else than the 32-bit floats that they are
+//! used as: those are kept, as floats, with the plan. Shapes, types and alignment are checked when the plan is made, so
+//! that a step can rely on them.
 
 mod encoder;
 

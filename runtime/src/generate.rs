@@ -1,8 +1,9 @@
 //! One request from its model's name to its settled receipt.
 //!
 //! In order: the name becomes an entry (a known alias may be pulled first), the pool grants a lease, what was asked
-//! becomes work that fits the model ([`generate`] makes prompts of it, `embed` texts to encode), the request is queued and reserved in the ledger. From then on a task of its own follows it to
-//! the end, whether the client stays or not: what was computed is settled exactly once.
+//! becomes work that fits the model ([`generate`] makes prompts of it, `embed` texts to encode), the request is queued
+//! and reserved in the ledger. From then on a task of its own follows it to the end, whether the client stays or not:
+//! what was computed is settled exactly once.
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 

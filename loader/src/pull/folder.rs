@@ -1,7 +1,8 @@
-//! Pulling a folder of safetensors, a repository's or a known one out of packages: gathered in a hidden folder, verified as a model, then renamed.
+//! Pulling a folder of safetensors, a repository's or a known one out of packages: gathered in a hidden folder,
+//! verified as a model, then renamed.
 //!
-//! A folder that is broken off goes on where it stopped; what an older version already has, by its digest, is linked and
-//! not fetched again. A model that is served from the older version keeps its files until it is dropped.
+//! A folder that is broken off goes on where it stopped; what an older version already has, by its digest, is linked
+//! and not fetched again. A model that is served from the older version keeps its files until it is dropped.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,10 +1,11 @@
 //! The Hugging Face Hub: what a repository holds, and where its files are.
 //!
-//! A pull asks once which commit a revision is, and then for that commit alone, so that a folder's files belong together.
-//! The Hub tells the SHA-256 of files in large-file storage, weights among them; of the others it tells the length.
+//! A pull asks once which commit a revision is, and then for that commit alone, so that a folder's files belong
+//! together. The Hub tells the SHA-256 of files in large-file storage, weights among them; of the others it tells the
+//! length.
 //!
-//! Invariants: the token goes to the Hub's own address, along no redirect away from it, and is never shown. Names in an answer are
-//! compared with names that are looked for; none becomes a path by itself.
+//! Invariants: the token goes to the Hub's own address, along no redirect away from it, and is never shown. Names in an
+//! answer are compared with names that are looked for; none becomes a path by itself.
 //!
 //! Why not the `hf-hub` crate: version 1 needs tokio and reqwest, and keeps a cache of its own; a pull here is one file
 //! or folder, verified and resumed as every other.

@@ -3,8 +3,8 @@
 //! `linear` divides every frequency by the factor (arXiv:2306.15595). `yarn` divides only the slow ones, by a ramp
 //! between two numbers of turns within the original context, and sharpens the softmax by a factor (arXiv:2309.00071).
 //! `llama3` divides slow ones by the factor and keeps fast ones as well, but by the length of their waves (Llama 3.1); GGUF
-//! files have a tensor of its divisors instead. As in llama.cpp a factor without a type is linear. Other types (`longrope`) are refused by name, and so are YaRN's
-//! own numbers where they are not its defaults.
+//! files have a tensor of its divisors instead. As in llama.cpp a factor without a type is linear. Other types
+//! (`longrope`) are refused by name, and so are YaRN's own numbers where they are not its defaults.
 
 use super::decoder::ScaledRope;
 use super::keys::{Keys, Neutral};

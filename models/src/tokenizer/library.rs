@@ -21,7 +21,8 @@ use super::words::Words;
 use crate::ModelError;
 use crate::limits::{ENCODE_WINDOW_BYTES, VOCABULARY_MAX};
 
-/// Characters of a word that WordPiece takes apart, in time of their third power; a longer one is unknown. Source: google-research/bert.
+/// Characters of a word that WordPiece takes apart, in time of their third power; a longer one is unknown. Source:
+/// google-research/bert.
 pub(super) const WORD_CHARS_MAX: usize = 100;
 
 /// A tokenizer of the crate.

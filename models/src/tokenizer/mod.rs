@@ -7,9 +7,9 @@
 //! between them is cut into pieces that no token crosses, and the symbols of each piece are merged.
 //!
 //! Invariants: control tokens come only from [`Special::Parsed`] text; [`Special::Plain`] text can never produce one,
-//! whatever it spells. Joining the bytes of the ids of a text gives the text, but for what the model's own tokenizer loses:
-//! a space before it where the vocabulary begins texts with one, bytes that no token spells, what WordPiece evens out. Time is that of a sort of the text's longest
-//! piece, whatever it says.
+//! whatever it spells. Joining the bytes of the ids of a text gives the text, but for what the model's own tokenizer
+//! loses: a space before it where the vocabulary begins texts with one, bytes that no token spells, what WordPiece
+//! evens out. Time is that of a sort of the text's longest piece, whatever it says.
 //!
 //! Deliberately absent, and refused by name: other kinds (`t5`, `rwkv`, …), and pre-tokenizers that are not known.
 
@@ -263,7 +263,8 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The bytes that `id` stands for at the very beginning of a text: without the space that the vocabulary puts there.
+    /// The bytes that `id` stands for at the very beginning of a text: without the space that the vocabulary puts
+    /// there.
     #[must_use]
     pub fn first_bytes(&self, id: u32) -> &[u8] {
         let bytes = self.bytes(id);

@@ -1,7 +1,7 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
-//! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are [`error::ApiError`]s made
-//! where they are met, and become OpenAI's envelope in one place.
+//! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
+//! [`error::ApiError`]s made where they are met, and become OpenAI's envelope in one place.
 
 mod accept;
 mod body;
