@@ -4,12 +4,16 @@
 //!   prints the ratios as a table.
 //! - `cargo run --release -p benches --bin cold_start` times the first token of a model that is not loaded, and of one
 //!   that is, beside llama.cpp's router over the same files.
+//! - `… --bin beside_loads` looks at the time between a stream's tokens while another model loads.
+//! - `… --bin shared_pool` lets many tenants ask for models that do not fit together, and checks every answer.
+//! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
 //!   peaks of multiplication, measured in the same run.
 //! - `cargo bench -p benches --bench instructions` counts instructions, which do not depend on how busy a machine is.
 //!
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
+pub mod client;
 pub mod peers;
 pub mod roofline;
 pub mod server;
@@ -23,6 +27,15 @@ pub fn median(values: &mut [f64]) -> f64 {
     f64::midpoint(at(values.len().saturating_sub(1) / 2), at(values.len() / 2))
 }
 
+/// The value that `percent` of `values` do not exceed, by the nearest rank; sorts them. 0 of none.
+#[must_use]
+pub fn percentile(values: &mut [f64], percent: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let rank = (percent / 100.0 * values.len() as f64).ceil() as usize;
+    values.get(rank.clamp(1, values.len().max(1)) - 1).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +45,13 @@ mod tests {
         assert_eq!(median(&mut []), 0.0);
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        assert_eq!(percentile(&mut [], 99.0), 0.0);
+        let mut values: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        assert_eq!((percentile(&mut values, 50.0), percentile(&mut values, 99.0)), (50.0, 99.0));
+        assert_eq!((percentile(&mut values, 0.0), percentile(&mut values, 100.0)), (1.0, 100.0));
     }
 }

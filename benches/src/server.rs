@@ -1,30 +1,45 @@
 //! Servers under measurement: any that speaks OpenAI's completions, as a child process.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::json;
+
+use crate::client::Client;
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(60);
-/// How long a request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(120);
+/// Between two attempts to reach it.
+const ATTEMPT_EVERY: Duration = Duration::from_millis(20);
 
 /// A running server; dropping it ends it.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    address: SocketAddr,
+    client: Client,
+    /// Of a dayfly: removed with it, since what measured requests cost is of no use to anyone.
+    state: Option<PathBuf>,
+}
+
+/// What a process holds of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Proportional set size: a page that several processes map counts in parts.
+    pub pss_bytes: u64,
+    /// Open file descriptors.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
 }
 
 impl Server {
-    /// Starts `command` with the place of the address filled in: `{address}` as `host:port`, `{port}` as the port.
+    /// Starts `program` with the place of the address filled in: `{address}` as `host:port`, `{port}` as the port.
     ///
     /// # Errors
-    /// When it cannot be started, or does not accept connections within a minute.
+    /// When it cannot be started, or does not answer within a minute.
     pub fn start(program: &str, arguments: &[String]) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let fill = |argument: &String| {
@@ -37,59 +52,62 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| format!("{program} cannot be started"))?;
-        let mut server = Self { child, address };
+        let mut server = Self { child, client: Client::new(address), state: None };
         let began = Instant::now();
-        while server.get("/v1/models").is_err() {
+        // Who wants a key is there as well.
+        while !server.client.get("/v1/models").is_ok_and(|answer| matches!(answer.status, 200 | 401)) {
             if began.elapsed() > START_MAX || server.child.try_wait()?.is_some() {
                 bail!("{program} does not answer");
             }
-            // Paces the attempts without a clock: an address that nobody listens on refuses at once.
-            std::thread::park_timeout(Duration::from_millis(20));
+            std::thread::park_timeout(ATTEMPT_EVERY);
         }
         Ok(server)
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<()> {
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_read_timeout(Some(REQUEST_MAX))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        anyhow::ensure!(answer.starts_with("HTTP/1.1 200"), "not ready");
-        Ok(())
-    }
-
-    /// Time from sending a one-token streamed completion to its first event.
+    /// Starts the dayfly at `program` over the models in `folder`, with a ledger of its own and `config` as its whole
+    /// configuration file.
     ///
     /// # Errors
-    /// When the server does not answer with a stream.
-    pub fn time_to_first_token(&self, model: &str) -> anyhow::Result<Duration> {
-        let prompt = "The capital of France is";
-        let body = json!({ "model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "stream": true });
-        let body = body.to_string();
-        let mut stream = TcpStream::connect(self.address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(REQUEST_MAX))?;
-        let began = Instant::now();
-        write!(
-            stream,
-            "POST /v1/completions HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
-             Connection: close\r\n\r\n{body}",
-            self.address,
-            body.len()
-        )?;
-        let mut first = None;
-        let mut begin = String::new();
-        for line in BufReader::new(stream).lines() {
-            let line = line?;
-            if begin.is_empty() {
-                begin.clone_from(&line);
-            }
-            if line.starts_with("data:") && first.is_none() {
-                first = Some(began.elapsed());
-            }
-        }
-        first.with_context(|| format!("{model}: no event after {begin:?}"))
+    /// As [`Server::start`].
+    pub fn dayfly(program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
+        let state = std::env::temp_dir().join(format!("dayfly-bench-{}", std::process::id()));
+        fs::create_dir_all(&state)?;
+        let config_file = state.join("config.toml");
+        fs::write(&config_file, config)?;
+        let path = |path: &Path| path.display().to_string();
+        let mut arguments = ["serve", "--no-pull", "--listen", "{address}"].map(str::to_owned).to_vec();
+        arguments.extend([
+            "--config".into(),
+            path(&config_file),
+            "--ledger".into(),
+            path(&state.join("ledger.sqlite")),
+        ]);
+        arguments.extend(["--models-dir".into(), path(folder)]);
+        let mut server = Self::start(program, &arguments)?;
+        server.state = Some(state);
+        Ok(server)
+    }
+
+    /// How to reach it.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What its process holds now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn holdings(&self) -> anyhow::Result<Holdings> {
+        let process = Path::new("/proc").join(self.child.id().to_string());
+        let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
+        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let pss_kib = pss.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+        Ok(Holdings {
+            pss_bytes: pss_kib.context("no Pss in smaps_rollup")? << 10,
+            descriptors: fs::read_dir(process.join("fd"))?.count(),
+            threads: fs::read_dir(process.join("task"))?.count(),
+        })
     }
 }
 
@@ -98,5 +116,8 @@ impl Drop for Server {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(state) = &self.state {
+            let _ = fs::remove_dir_all(state);
+        }
     }
 }

@@ -42,15 +42,12 @@ struct Times {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let folder = arguments.models_dir.display().to_string();
-    let ledger = std::env::temp_dir().join(format!("dayfly-cold-start-{}.sqlite", std::process::id()));
-    let ours = ["serve", "--no-pull", "--listen", "{address}", "--models-dir", &folder, "--ledger"];
-    let mut ours: Vec<String> = ours.into_iter().map(str::to_owned).collect();
-    ours.extend([ledger.display().to_string(), "--memory-budget".into(), arguments.memory_budget.clone()]);
+    let config = format!("memory_budget = \"{}\"\n", arguments.memory_budget);
     let theirs =
         ["--host", "127.0.0.1", "--port", "{port}", "--models-dir", &folder, "--models-max", "1", "-fa", "off"];
     let theirs: Vec<String> = theirs.into_iter().map(str::to_owned).collect();
 
-    let mut servers = vec![("dayfly", Server::start(&arguments.dayfly, &ours)?)];
+    let mut servers = vec![("dayfly", Server::dayfly(&arguments.dayfly, &arguments.models_dir, &config)?)];
     if let Some(program) = &arguments.llama_server {
         servers.push(("llama-server", Server::start(program, &theirs)?));
     }
@@ -59,8 +56,8 @@ fn main() -> anyhow::Result<()> {
     for round in 0..=arguments.rounds {
         for (model, name) in arguments.models.iter().enumerate() {
             for (server, (_, running)) in servers.iter().enumerate() {
-                let cold = running.time_to_first_token(name)?.as_secs_f64() * 1e3;
-                let warm = running.time_to_first_token(name)?.as_secs_f64() * 1e3;
+                let cold = running.client().time_to_first_token(name)?.as_secs_f64() * 1e3;
+                let warm = running.client().time_to_first_token(name)?.as_secs_f64() * 1e3;
                 // The first round brings the files into the page cache.
                 if round > 0 {
                     times[server][model].cold.push(cold);
@@ -83,7 +80,5 @@ fn main() -> anyhow::Result<()> {
         }
         println!("{line}");
     }
-    // What the measured requests cost is of no use to anyone.
-    let _ = std::fs::remove_file(&ledger);
     Ok(())
 }

@@ -1,0 +1,131 @@
+//! A client as small as can be, so that what is timed is the server: one connection a request, read line by line.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+/// How long a read may wait for its next byte.
+const READ_MAX: Duration = Duration::from_secs(180);
+/// Bytes of an answer that is read whole.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// Where requests go, and as whom.
+#[derive(Clone, Debug)]
+pub struct Client {
+    address: SocketAddr,
+    key: Option<String>,
+}
+
+/// An answer that was read whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP's status.
+    pub status: u16,
+    /// The body; null where it is no JSON.
+    pub body: Value,
+}
+
+impl Client {
+    /// Without a key.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, key: None }
+    }
+
+    /// The same server, with a key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self.clone() }
+    }
+
+    /// Asks and reads the whole answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is delimited in a way that servers of whole answers do not use.
+    pub fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.whole("GET", path, "")
+    }
+
+    /// As [`Client::get`], with a body.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.whole("POST", path, &body.to_string())
+    }
+
+    /// Asks, and hands each event's data and the time since the request to `on_event`, until that breaks or all is read.
+    /// Without a body it is a GET.
+    ///
+    /// # Errors
+    /// When the answer is no success.
+    pub fn events(
+        &self,
+        path: &str,
+        body: Option<&Value>,
+        mut on_event: impl FnMut(Duration, &str) -> ControlFlow<()>,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let (method, body) = body.map_or(("GET", String::new()), |body| ("POST", body.to_string()));
+        let mut lines = BufReader::new(self.send(method, path, &body)?).lines();
+        let status = lines.next().context("no answer")??;
+        if !status.starts_with("HTTP/1.1 200") {
+            let rest: Vec<String> = lines.map_while(Result::ok).collect();
+            bail!("{status}: {}", rest.last().map_or("", String::as_str));
+        }
+        for line in lines {
+            // Between the events stand the lengths of their chunks.
+            if let Some(data) = line?.strip_prefix("data:")
+                && on_event(began.elapsed(), data.trim_start()).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Time from sending a one-token streamed completion to its first event.
+    ///
+    /// # Errors
+    /// When the server does not answer with a stream.
+    pub fn time_to_first_token(&self, model: &str) -> anyhow::Result<Duration> {
+        let prompt = "The capital of France is";
+        let body = json!({ "model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0, "stream": true });
+        let mut first = None;
+        self.events("/v1/completions", Some(&body), |at, _| {
+            first.get_or_insert(at);
+            ControlFlow::Continue(())
+        })
+        .with_context(|| model.to_owned())?;
+        first.with_context(|| format!("{model}: no event"))
+    }
+
+    fn whole(&self, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
+        let mut text = String::new();
+        self.send(method, path, body)?.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
+        anyhow::ensure!(!head.to_ascii_lowercase().contains("transfer-encoding"), "the answer comes in chunks");
+        Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> anyhow::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_MAX))?;
+        let (address, length) = (self.address, body.len());
+        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+        if let Some(key) = &self.key {
+            head.push_str(&format!("Authorization: Bearer {key}\r\n"));
+        }
+        if !body.is_empty() {
+            head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"));
+        }
+        stream.write_all(format!("{head}\r\n{body}").as_bytes())?;
+        Ok(stream)
+    }
+}
