@@ -3,7 +3,7 @@
 //! Pure: the caller says what happened and when. While at least one request is active, the resident bytes are split
 //! equally over the active tenants and each tenant's part equally over its requests. After the last request they are
 //! the last active tenants' [`Account::Keepalive`] until the keep-alive ends; beyond that, and before the first
-//! request, [`Account::Idle`]. A load is split over the requests that waited for it, or is [`Account::Load`].
+//! request, [`Account::Idle`]. A pinned model is its pinner's [`Account::Keepalive`] whenever no request is active. A load is split over the requests that waited for it, or is [`Account::Load`].
 //!
 //! Between two reports of its size a model counts with the earlier one; while it loads, with the size it ends up
 //! with, since that is what the pool has reserved.
@@ -53,7 +53,7 @@ pub struct Load<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(tag = "account", content = "tenant", rename_all = "snake_case")]
 pub enum Account {
-    /// Kept loaded for this tenant's next request.
+    /// Kept loaded for this tenant's next request, or because this tenant pinned it.
     Keepalive(String),
     /// Loading while no request waits.
     Load,
@@ -167,6 +167,13 @@ impl Residency {
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
         resident.set_keep_alive(keep_alive);
+    }
+
+    /// From `at` on `tenant` has `model` kept, over any number of loads, or with `None` nobody does.
+    pub fn pinned(&mut self, model: &str, tenant: Option<&str>, at: Moment) {
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        resident.set_pinned_by(tenant.map(Into::into));
     }
 
     /// A request of `model` is over that gets no receipt: refused or left before its first step. What it was charged

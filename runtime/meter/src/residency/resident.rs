@@ -23,6 +23,8 @@ pub(super) struct Resident {
     last_tenants: BTreeSet<Arc<str>>,
     last_end: Moment,
     keep_alive_millis: u64,
+    /// Who has the model kept for as long as it is loaded.
+    pinned_by: Option<Arc<str>>,
 }
 
 impl Resident {
@@ -36,6 +38,7 @@ impl Resident {
             last_tenants: BTreeSet::new(),
             last_end: Moment::ZERO,
             keep_alive_millis: 0,
+            pinned_by: None,
         };
         resident.set_keep_alive(keep_alive);
         resident
@@ -110,6 +113,10 @@ impl Resident {
         self.keep_alive_millis = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
     }
 
+    pub(super) fn set_pinned_by(&mut self, tenant: Option<Arc<str>>) {
+        self.pinned_by = tenant;
+    }
+
     /// Charges the time up to `at`; none if the model is not loaded or `at` is in the past.
     pub(super) fn advance(&mut self, at: Moment, charges: &mut Charges) {
         if !self.loaded {
@@ -118,6 +125,11 @@ impl Resident {
         if !self.tenants.is_empty() {
             let span = self.span_until(at, charges);
             return self.charge_active(span, charges);
+        }
+        if let Some(tenant) = &self.pinned_by {
+            let account = Account::Keepalive(tenant.as_ref().to_owned());
+            let span = self.span_until(at, charges);
+            return charges.charge_account(&self.name, account, span);
         }
         if !self.last_tenants.is_empty() {
             let kept_until = Moment::new(self.last_end.get().saturating_add(self.keep_alive_millis));

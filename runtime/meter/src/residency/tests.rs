@@ -93,6 +93,25 @@ fn the_keep_alive_of_one_model_can_differ_until_it_is_evicted() {
 }
 
 #[test]
+fn who_pinned_a_model_carries_it_while_no_request_does() {
+    let mut residency = Residency::new(Duration::from_millis(10));
+    residency.pinned("m", Some("p"), at(0));
+    residency.model_loaded("m", at(0), loaded(1, 0));
+    residency.request_begins("m", by("r", "a"), at(20));
+    assert_eq!(residency.request_ends("r", at(30)), active(10), "a request pays for what it uses");
+    assert_eq!(charged(&mut residency, 100), [("m".into(), Account::Keepalive("p".into()), 20 + 70)]);
+    residency.model_evicted("m", at(100));
+    residency.model_loaded("m", at(200), loaded(1, 0));
+    assert_eq!(
+        charged(&mut residency, 210),
+        [("m".into(), Account::Keepalive("p".into()), 10)],
+        "over an eviction too"
+    );
+    residency.pinned("m", None, at(210));
+    assert_eq!(charged(&mut residency, 220), [("m".into(), Account::Idle, 10)]);
+}
+
+#[test]
 fn a_load_is_split_over_those_who_wait_or_goes_to_its_account() {
     let mut residency = minute();
     let waiters = [by("r1", "a"), by("r2", "b"), by("r3", "b")];
@@ -242,7 +261,7 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
     let model = ["m", "n", "o"][arbitrary.index(3)];
     let request = by(IDS[arbitrary.index(6)], ["a", "b", "c", "d"][arbitrary.index(4)]);
     let bytes = arbitrary.below(100_000);
-    match arbitrary.below(9) {
+    match arbitrary.below(10) {
         0 | 1 => {
             let waiters = [request, by("r5", "b")];
             let waiters = &waiters[..arbitrary.index(3)];
@@ -254,6 +273,7 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
         5 => residency.model_evicted(model, when),
         6 => residency.resident_bytes_changed(model, bytes, when),
         7 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
+        8 => residency.pinned(model, [None, Some("a"), Some("e")][arbitrary.index(3)], when),
         _ => return (sum(&residency.take_intervals(when)), 0),
     }
     (0, 0)
