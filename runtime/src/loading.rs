@@ -14,7 +14,7 @@ use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, OpenError};
 use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
-use scheduler::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
+use scheduler::{FaultKind, Identity, Inspection, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress};
 
 use crate::config::Config;
 use crate::limits::DESCRIPTORS_KIB_MAX;
@@ -135,16 +135,17 @@ impl ModelLoader for Models {
         Ok(Inspection { identity: Identity(identity.words()), weights_bytes: identity.weights_bytes() })
     }
 
-    fn load(&self, name: &str, inspection: &Inspection) -> Result<Model, LoadError> {
+    fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<Model>, LoadError> {
         let before = thread_cpu_time();
         let (artifact, descriptor) = self.open(&self.entry(name)?)?;
         if artifact.identity().weights_bytes() > inspection.weights_bytes {
             return Err(LoadError::Replaced);
         }
         let model = Model::new(artifact, descriptor);
+        progress.at(LoadStage::Weights, 0);
         model.populate();
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
-        Ok(model)
+        Ok(Loaded { model, source: LoadSource::UNKNOWN })
     }
 }
 

@@ -31,9 +31,10 @@ pub use executor::{
     SpawnError, Submission, SubmitError, Ticket, Wanted,
 };
 pub use pool::{
-    EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease, LeaseError, LeaseOptions,
-    LeaseResult, LoadFault, ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind,
-    PoolObserver, PoolOptions, PoolSnapshot, ShuttingDown, UnloadOutcome,
+    Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease, LeaseError,
+    LeaseOptions, LeaseResult, LoadFault, LoadProgress, LoadSource, LoadStage, Loaded, ModelLoader, ModelSnapshot,
+    ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver, PoolOptions, PoolSnapshot, Progress,
+    ShuttingDown, SourceLabel, UnloadOutcome,
 };
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::loader::FaultKind;
+use super::loader::{FaultKind, LoadSource};
+use super::progress::LoadProgress;
 
 /// Hears every change of the pool, in order, from the pool's own task: it must return at once.
 pub trait PoolObserver: Send + Sync + 'static {
@@ -33,6 +34,18 @@ pub struct PoolEvent {
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolEventKind {
+    /// It is wanted and was not in memory: its artifact is looked at.
+    Requested,
+    /// It is known how large it is; it waits for room, or for its turn to load.
+    AwaitingRoom {
+        /// Bytes that it needs.
+        bytes: u64,
+    },
+    /// It is absent again, and no load of it began.
+    Dismissed {
+        /// Why.
+        reason: Dismissal,
+    },
     /// Room is reserved and the load began.
     LoadStarted {
         /// Bytes reserved.
@@ -40,6 +53,8 @@ pub enum PoolEventKind {
         /// From the first request to here: inspection and the wait for room.
         waited: Duration,
     },
+    /// The load got on.
+    Progress(LoadProgress),
     /// The model is in memory.
     Loaded {
         /// Bytes held.
@@ -48,6 +63,8 @@ pub enum PoolEventKind {
         wall: Duration,
         /// Requests that waited for it.
         waiters: usize,
+        /// Where its bytes came from.
+        source: LoadSource,
     },
     /// An inspection or a load failed.
     LoadFailed {
@@ -87,6 +104,32 @@ pub enum PoolEventKind {
         /// Bytes that came back.
         bytes: u64,
     },
+}
+
+/// Why a model that was wanted did not begin to load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dismissal {
+    /// Everyone who waited for it left.
+    Abandoned,
+    /// It can never fit.
+    TooLarge,
+    /// Its artifact did not load lately.
+    Quarantined,
+    /// The pool ends.
+    Shutdown,
+}
+
+impl Dismissal {
+    /// For tables and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Abandoned => "abandoned",
+            Self::TooLarge => "too_large",
+            Self::Quarantined => "quarantined",
+            Self::Shutdown => "shutdown",
+        }
+    }
 }
 
 /// Why a model was evicted.

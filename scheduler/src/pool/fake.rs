@@ -13,6 +13,9 @@ use super::workers::{Job, Work, Workers};
 use super::*;
 use crate::budget::Budget;
 
+/// Where the fake models' bytes come from.
+pub(super) const SOURCE: LoadSource =
+    LoadSource { label: SourceLabel::PageCacheCold, cached_bytes: Some(3), major_faults: 2 };
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const INSPECT: Duration = Duration::from_millis(1);
 pub(super) const LOAD: Duration = Duration::from_millis(100);
@@ -125,7 +128,7 @@ impl ModelLoader for FakeLoader {
         Ok(Inspection { identity: Identity([artifact.version, 0, 0, 0]), weights_bytes: artifact.bytes })
     }
 
-    fn load(&self, name: &str, inspection: &Inspection) -> Result<FakeModel, Fault> {
+    fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<FakeModel>, Fault> {
         *self.records.lock().unwrap().loads.entry(name.to_owned()).or_default() += 1;
         let artifact = self.artifact(name)?;
         match artifact.behaviour {
@@ -135,14 +138,18 @@ impl ModelLoader for FakeLoader {
             }
             Behaviour::Transient => Err(Fault { kind: FaultKind::Transient, message: "try again".to_owned() }),
             Behaviour::Good => {
+                for done_bytes in 0..=inspection.weights_bytes {
+                    progress.at(LoadStage::Weights, done_bytes);
+                }
                 self.records.lock().unwrap().live_bytes += inspection.weights_bytes;
-                Ok(FakeModel {
+                let model = FakeModel {
                     name: name.to_owned(),
                     version: artifact.version,
                     users: AtomicUsize::new(0),
                     bytes: inspection.weights_bytes,
                     records: Arc::clone(&self.records),
-                })
+                };
+                Ok(Loaded { model, source: SOURCE })
             }
         }
     }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::LeaseError;
-use super::event::{EvictionCause, EvictionRecord, PoolEventKind};
+use super::event::{Dismissal, EvictionCause, EvictionRecord, PoolEventKind};
 use super::lease::{Lease, Resident, Start};
-use super::loader::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
-use super::owner::{Arrival, Coldness, Owner, Signal};
+use super::loader::{FaultKind, Identity, Inspection, LoadFault, Loaded, ModelLoader};
+use super::owner::{Arrival, Coldness, LoadResult, Owner, Signal};
+use super::progress::{LoadProgress, Progress};
 use super::quarantine::Quarantine;
 use super::slot::{Idle, State, Unload, Waiter};
 use super::workers::Work;
@@ -46,28 +47,36 @@ impl<L: ModelLoader> Owner<L> {
             Some(LeaseError::Quarantined { source: Arc::clone(quarantine.source()), retry_after })
         });
         let limit_bytes = self.budget.limit_bytes();
-        let refusal = if in_quarantine.is_some() {
-            in_quarantine
-        } else if inspection.weights_bytes > limit_bytes {
-            Some(LeaseError::TooLarge { needed_bytes: inspection.weights_bytes, limit_bytes })
+        let needed_bytes = inspection.weights_bytes;
+        let refusal = if let Some(in_quarantine) = in_quarantine {
+            Some((in_quarantine, Dismissal::Quarantined))
+        } else if needed_bytes > limit_bytes {
+            Some((LeaseError::TooLarge { needed_bytes, limit_bytes }, Dismissal::TooLarge))
         } else {
             None
         };
-        if let Some(refusal) = refusal {
+        if let Some((refusal, reason)) = refusal {
             self.refuse_waiters(model, &refusal);
-            self.set_absent(model);
+            self.dismiss(model, reason);
         } else if slot.waiters.is_empty() {
-            self.set_absent(model);
+            self.dismiss(model, Dismissal::Abandoned);
         } else {
             slot.state = State::AwaitingRoom(inspection);
             self.room.models.push_back(Arc::clone(model));
             self.update_retry_after();
+            self.tell(model, PoolEventKind::AwaitingRoom { bytes: needed_bytes });
         }
+    }
+
+    /// Back to absent before a load began.
+    pub(super) fn dismiss(&mut self, model: &Arc<str>, reason: Dismissal) {
+        self.tell(model, PoolEventKind::Dismissed { reason });
+        self.set_absent(model);
     }
 
     pub(super) fn start_load(&mut self, model: &Arc<str>, inspection: Inspection, reservation: Reservation) {
         let slot = self.slot(model);
-        slot.state = State::Loading(inspection);
+        slot.state = State::Loading(inspection, LoadProgress::begin(inspection.weights_bytes));
         let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
         self.loads_running += 1;
         self.update_retry_after();
@@ -75,26 +84,36 @@ impl<L: ModelLoader> Owner<L> {
         let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
         let job = move || {
             let start = Instant::now();
-            let loaded = caught(|| loader.load(&model, &inspection));
-            let result = loaded.map(|loaded| Resident {
-                model: loaded,
-                identity: inspection.identity,
-                bytes: reservation.bytes(),
-                _reservation: Some(reservation),
+            let (reports, reported) = (arrivals.clone(), Arc::clone(&model));
+            let progress = Progress::new(inspection.weights_bytes, move |progress| {
+                let _ = reports.send(Arrival::Progress { model: Arc::clone(&reported), progress });
+            });
+            let result = caught(|| loader.load(&model, &inspection, &progress)).map(|loaded| {
+                let bytes = reservation.bytes();
+                let (identity, _reservation) = (inspection.identity, Some(reservation));
+                Loaded { model: Resident { model: loaded.model, identity, bytes, _reservation }, source: loaded.source }
             });
             let _ = arrivals.send(Arrival::Loaded { model, result, wall: start.elapsed() });
         };
         self.outgoing.workers.run(Work::Load, Box::new(job));
     }
 
-    pub(super) fn on_loaded(&mut self, model: &Arc<str>, result: Result<Resident<L::Model>, L::Error>, wall: Duration) {
+    pub(super) fn on_progress(&mut self, model: &Arc<str>, progress: LoadProgress) {
+        let State::Loading(_, known) = &mut self.slot(model).state else {
+            unreachable!("a load reports before it ends")
+        };
+        *known = progress;
+        self.tell(model, PoolEventKind::Progress(progress));
+    }
+
+    pub(super) fn on_loaded(&mut self, model: &Arc<str>, result: LoadResult<L>, wall: Duration) {
         self.loads_running -= 1;
         self.load_wall_mean = if self.load_wall_mean.is_zero() { wall } else { (self.load_wall_mean * 3 + wall) / 4 };
         self.update_retry_after();
-        let resident = match result {
-            Ok(resident) => resident,
+        let Loaded { model: resident, source } = match result {
+            Ok(loaded) => loaded,
             Err(error) => {
-                let State::Loading(inspection) = self.slot(model).state else {
+                let State::Loading(inspection, _) = self.slot(model).state else {
                     unreachable!("a load ends in the state in which it ran")
                 };
                 return self.refuse_for_fault(model, error, Some(inspection.identity));
@@ -105,10 +124,11 @@ impl<L: ModelLoader> Owner<L> {
         slot.quarantine = None;
         slot.history.loads += 1;
         slot.history.last_load_wall = Some(wall);
+        slot.history.last_load_source = Some(source);
         slot.state = State::Resident { model: Arc::new(resident), leases: 0, idle: None };
         let waiters = std::mem::take(&mut slot.waiters);
         self.lease_waiters -= waiters.len();
-        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len() });
+        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len(), source });
         if waiters.is_empty() {
             self.on_unheld(model);
         }

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use super::progress::Progress;
+
 /// Finds and loads models. Its methods block, and run on blocking threads, never on the pool's task.
 pub trait ModelLoader: Send + Sync + 'static {
     /// A loaded model; dropping it gives its memory back to the machine, on a blocking thread.
@@ -18,11 +20,64 @@ pub trait ModelLoader: Send + Sync + 'static {
     /// Loads what `inspection` described; that many bytes are reserved already.
     ///
     /// Room may have been waited for in between: a loader that meets another artifact than the one inspected refuses
-    /// with a [`FaultKind::Transient`] fault unless the new one is no larger.
+    /// with a [`FaultKind::Transient`] fault unless the new one is no larger. It tells `progress` how far it is.
     ///
     /// # Errors
     /// See [`FaultKind`].
-    fn load(&self, name: &str, inspection: &Inspection) -> Result<Self::Model, Self::Error>;
+    fn load(
+        &self,
+        name: &str,
+        inspection: &Inspection,
+        progress: &Progress,
+    ) -> Result<Loaded<Self::Model>, Self::Error>;
+}
+
+/// A model, and how it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded<M> {
+    /// The model.
+    pub model: M,
+    /// Where its bytes came from.
+    pub source: LoadSource,
+}
+
+/// Where the bytes of a load came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadSource {
+    /// In a word.
+    pub label: SourceLabel,
+    /// Of the weights, in the system's page cache before the load began; `None` where the system does not say.
+    pub cached_bytes: Option<u64>,
+    /// Faults of the load that waited for the disk.
+    pub major_faults: u64,
+}
+
+impl LoadSource {
+    /// Nothing was measured.
+    pub const UNKNOWN: Self = Self { label: SourceLabel::Unknown, cached_bytes: None, major_faults: 0 };
+}
+
+/// Where the bytes of a load came from, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SourceLabel {
+    /// The system's page cache had them.
+    PageCacheWarm,
+    /// They were read from the disk.
+    PageCacheCold,
+    /// The system does not say.
+    Unknown,
+}
+
+impl SourceLabel {
+    /// For tables and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PageCacheWarm => "page_cache_warm",
+            Self::PageCacheCold => "page_cache_cold",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What the pool must know of an artifact before it makes room for it.

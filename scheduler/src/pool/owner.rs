@@ -9,11 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::error::{LeaseError, NoRoom, ShuttingDown};
-use super::event::{EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
+use super::event::{Dismissal, EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
 use super::handle::{Parts, RetryAfter, UnloadOutcome};
 use super::lease::{Lease, Resident};
-use super::loader::{Inspection, ModelLoader};
+use super::loader::{Inspection, Loaded, ModelLoader};
 use super::options::{KeepAlive, PoolOptions};
+use super::progress::LoadProgress;
 use super::room::{RoomQueue, RoomWaiter};
 use super::slot::{Slot, State, Unload, Waiter};
 use super::snapshot::PoolSnapshot;
@@ -45,10 +46,14 @@ pub(super) enum Signal {
     Shutdown,
 }
 
-/// What inspections and loads report. As many as there are of them.
+/// What a load ends in.
+pub(super) type LoadResult<L> = Result<Loaded<Resident<<L as ModelLoader>::Model>>, <L as ModelLoader>::Error>;
+
+/// What inspections and loads report. A bounded number for each of them.
 pub(super) enum Arrival<L: ModelLoader> {
     Inspected { model: Arc<str>, result: Result<Inspection, L::Error> },
-    Loaded { model: Arc<str>, result: Result<Resident<L::Model>, L::Error>, wall: Duration },
+    Progress { model: Arc<str>, progress: LoadProgress },
+    Loaded { model: Arc<str>, result: LoadResult<L>, wall: Duration },
 }
 
 pub(super) struct Incoming<L: ModelLoader> {
@@ -159,6 +164,7 @@ impl<L: ModelLoader> Owner<L> {
     fn on_arrival(&mut self, arrival: Arrival<L>) {
         match arrival {
             Arrival::Inspected { model, result } => self.on_inspected(&model, result),
+            Arrival::Progress { model, progress } => self.on_progress(&model, progress),
             Arrival::Loaded { model, result, wall } => self.on_loaded(&model, result, wall),
         }
     }
@@ -192,9 +198,10 @@ impl<L: ModelLoader> Owner<L> {
         }
         match slot.state {
             State::Resident { .. } => self.grant(&model, waiter, Coldness::Warm),
-            State::Inspecting | State::AwaitingRoom(_) | State::Loading(_) => self.join(&model, waiter),
+            State::Inspecting | State::AwaitingRoom(_) | State::Loading(..) => self.join(&model, waiter),
             State::Absent => {
                 slot.state = State::Inspecting;
+                self.tell(&model, PoolEventKind::Requested);
                 self.join(&model, waiter);
                 self.start_inspection(&model);
             }
@@ -214,7 +221,7 @@ impl<L: ModelLoader> Owner<L> {
         // A load that began goes on; nobody makes room for a model that nobody waits for.
         if slot.waiters.is_empty() && matches!(slot.state, State::AwaitingRoom(_)) {
             self.room.models.retain(|waiting| waiting != model);
-            self.set_absent(model);
+            self.dismiss(model, Dismissal::Abandoned);
         }
     }
 
@@ -229,7 +236,7 @@ impl<L: ModelLoader> Owner<L> {
                 self.evict(model, EvictionCause::Requested);
                 Ok(UnloadOutcome::Evicting)
             }
-            State::Resident { .. } | State::Inspecting | State::AwaitingRoom(_) | State::Loading(_) => {
+            State::Resident { .. } | State::Inspecting | State::AwaitingRoom(_) | State::Loading(..) => {
                 slot.unload = Unload::WhenFree;
                 Ok(UnloadOutcome::WhenFree { users: slot.users() })
             }
@@ -258,10 +265,10 @@ impl<L: ModelLoader> Owner<L> {
         for name in &names {
             self.refuse_waiters(name, &LeaseError::ShuttingDown);
             match self.slot(name).state {
-                State::Inspecting | State::AwaitingRoom(_) => self.set_absent(name),
+                State::Inspecting | State::AwaitingRoom(_) => self.dismiss(name, Dismissal::Shutdown),
                 State::Resident { idle: Some(_), .. } => self.evict(name, EvictionCause::Shutdown),
                 // A load is waited for, a lease too: both end in an eviction.
-                State::Absent | State::Loading(_) | State::Resident { .. } => {}
+                State::Absent | State::Loading(..) | State::Resident { .. } => {}
             }
         }
     }

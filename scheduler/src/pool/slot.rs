@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::lease::Resident;
-use super::loader::{Inspection, ModelLoader};
+use super::loader::{Inspection, LoadSource, ModelLoader};
 use super::options::KeepAlive;
 use super::owner::{LeaseResult, WaiterId};
+use super::progress::LoadProgress;
 use super::quarantine::Quarantine;
 use super::snapshot::{ModelSnapshot, ModelState};
 
@@ -36,7 +37,7 @@ pub(super) enum State<M> {
     Absent,
     Inspecting,
     AwaitingRoom(Inspection),
-    Loading(Inspection),
+    Loading(Inspection, LoadProgress),
     Resident { model: Arc<Resident<M>>, leases: usize, idle: Option<Idle> },
 }
 
@@ -64,6 +65,7 @@ pub(super) enum Unload {
 pub(super) struct History {
     pub(super) loads: u64,
     pub(super) last_load_wall: Option<Duration>,
+    pub(super) last_load_source: Option<LoadSource>,
     pub(super) last_asked: Instant,
 }
 
@@ -75,7 +77,7 @@ impl<L: ModelLoader> Slot<L> {
             leaving: Leaving::default(),
             keep_alive,
             unload: Unload::NotAsked,
-            history: History { loads: 0, last_load_wall: None, last_asked: now },
+            history: History { loads: 0, last_load_wall: None, last_load_source: None, last_asked: now },
             quarantine: None,
         }
     }
@@ -102,7 +104,7 @@ impl<L: ModelLoader> Slot<L> {
             State::Absent => (ModelState::Absent, 0),
             State::Inspecting => (ModelState::Inspecting, 0),
             State::AwaitingRoom(_) => (ModelState::AwaitingRoom, 0),
-            State::Loading(inspection) => (ModelState::Loading, inspection.weights_bytes),
+            State::Loading(inspection, _) => (ModelState::Loading, inspection.weights_bytes),
             State::Resident { model, idle: None, .. } => (ModelState::Resident, model.bytes),
             State::Resident { model, idle: Some(_), .. } => (ModelState::Idle, model.bytes),
         };
@@ -118,8 +120,10 @@ impl<L: ModelLoader> Slot<L> {
             waiters: self.waiters.len(),
             idle_for: idle.map(|idle| now.duration_since(idle.since)),
             expires_in: idle.and_then(|idle| idle.expires).map(|expires| expires.saturating_duration_since(now)),
+            progress: if let State::Loading(_, progress) = self.state { Some(progress) } else { None },
             loads: self.history.loads,
             last_load_wall: self.history.last_load_wall,
+            last_load_source: self.history.last_load_source,
             quarantined_for: self.quarantine.as_ref().and_then(|quarantine| quarantine.rest(now)),
             unload_pending: self.unload == Unload::WhenFree,
         }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::EvictionRecord;
+use super::loader::LoadSource;
+use super::progress::LoadProgress;
 
 /// The pool at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,10 +43,14 @@ pub struct ModelSnapshot {
     pub idle_for: Option<Duration>,
     /// When its keep-alive runs out; only when idle, and never for those that stay.
     pub expires_in: Option<Duration>,
+    /// How far its load is; only while it loads.
+    pub progress: Option<LoadProgress>,
     /// Loads that succeeded so far.
     pub loads: u64,
     /// Time inside the loader, the last time.
     pub last_load_wall: Option<Duration>,
+    /// Where its bytes came from, the last time.
+    pub last_load_source: Option<LoadSource>,
     /// The rest of its back-off after an invalid load.
     pub quarantined_for: Option<Duration>,
     /// It goes as soon as its last lease ends, because someone asked.

@@ -95,7 +95,11 @@ impl PoolObserver for Watch {
             PoolEventKind::Leased { leases } | PoolEventKind::Released { leases } => {
                 state.loaded.get_mut(&name).expect("only a loaded model is leased").1 = *leases;
             }
-            PoolEventKind::Idle { .. } => {}
+            PoolEventKind::Requested
+            | PoolEventKind::AwaitingRoom { .. }
+            | PoolEventKind::Dismissed { .. }
+            | PoolEventKind::Progress(_)
+            | PoolEventKind::Idle { .. } => {}
         }
     }
 }

@@ -196,9 +196,9 @@ async fn loader_and_drop_run_on_blocking_threads() {
             self.0.lock().unwrap().push(("inspect", current().id()));
             Ok(Inspection { identity: Identity([0; 4]), weights_bytes: 1 })
         }
-        fn load(&self, _name: &str, _inspection: &Inspection) -> Result<Model, Fault> {
+        fn load(&self, _name: &str, _inspection: &Inspection, _progress: &Progress) -> Result<Loaded<Model>, Fault> {
             self.0.lock().unwrap().push(("load", current().id()));
-            Ok(Model(Arc::clone(&self.0)))
+            Ok(Loaded { model: Model(Arc::clone(&self.0)), source: LoadSource::UNKNOWN })
         }
     }
 

@@ -5,3 +5,4 @@ mod faults;
 mod keeping;
 mod loading;
 mod room;
+mod telling;
