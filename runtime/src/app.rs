@@ -22,6 +22,7 @@ use crate::http::error::ApiError;
 use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, STALL_MAX};
 use crate::loading::{LoadError, Models};
 use crate::metering::{Metering, Prices};
+use crate::pool_events::PoolEvents;
 
 /// A hold on a loaded model.
 pub(crate) type Lease = scheduler::Lease<Model>;
@@ -33,6 +34,9 @@ pub(crate) struct App {
     pub(crate) pool: Pool<Models>,
     pub(crate) executor: Executor<KernelEngine>,
     pub(crate) metering: Arc<Metering>,
+    pub(crate) pool_events: Arc<PoolEvents>,
+    /// True once the server stops: whoever only listens leaves then.
+    pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
     pub(crate) requests: TaskTracker,
     /// One pull at a time.
@@ -114,23 +118,26 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
     let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
-    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&metering) as Arc<_>);
+    let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
+    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&pool_events) as Arc<_>);
     let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
     let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
     let executor = Executor::spawn(engine, pool.clone(), options)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;
+    let (stopping, stop) = watch::channel(false);
     let app = Arc::new(App {
         config,
         models,
         pool,
         executor,
         metering,
+        pool_events,
+        stopping: stop.clone(),
         requests: TaskTracker::new(),
         pulling: Arc::default(),
     });
-    let (stopping, stop) = watch::channel(false);
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
     Ok(Server { app, address, stopping, accepting, accounts, pool: pool_task })

@@ -71,3 +71,9 @@ pub(crate) const TOKENS_MAX: u32 = u32::MAX;
 pub(crate) const KEEP_ALIVE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 /// Tenants that have a label of their own in the metrics.
 pub(crate) const METRIC_TENANTS_MAX: usize = 100;
+/// Events of the pool that a listener may be behind.
+pub(crate) const POOL_EVENTS_MAX: usize = 1024;
+/// Clients that listen to the pool's events at once.
+pub(crate) const POOL_LISTENERS_MAX: usize = 64;
+/// How often a listener that hears nothing is told that the connection lives.
+pub(crate) const LISTENER_SIGN_EVERY: Duration = Duration::from_secs(15);

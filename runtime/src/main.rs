@@ -17,6 +17,7 @@ mod http;
 mod limits;
 mod loading;
 mod metering;
+mod pool_events;
 mod shutdown;
 
 use std::process::ExitCode;

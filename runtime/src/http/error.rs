@@ -107,6 +107,12 @@ impl ApiError {
         Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).about("model")
     }
 
+    /// The model that someone wants loaded cannot be.
+    pub(crate) fn model_file_invalid(why: impl Display) -> Self {
+        let message = format!("the model's file cannot be used: {why}");
+        Self::invalid(StatusCode::BAD_REQUEST, "model_file_invalid", message).about("model")
+    }
+
     /// The model does something else than what this path is for.
     pub(crate) fn wrong_model(why: impl Display) -> Self {
         Self::invalid(StatusCode::BAD_REQUEST, "model_not_suitable", why.to_string()).about("model")

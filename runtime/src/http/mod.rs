@@ -11,6 +11,8 @@ mod embeddings;
 pub(crate) mod error;
 mod guard;
 pub(crate) mod metrics;
+mod model_changes;
+mod model_events;
 mod models;
 mod probes;
 mod rerank;
@@ -49,7 +51,9 @@ fn router(app: Arc<App>) -> Router {
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/models", get(models::states))
-        .route("/models/unload", post(models::unload))
+        .route("/models/load", post(model_changes::load))
+        .route("/models/unload", post(model_changes::unload))
+        .route("/models/sse", get(model_events::listen))
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))

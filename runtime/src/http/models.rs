@@ -1,4 +1,4 @@
-//! Which models there are, which are in memory and why not, and the way to let one go.
+//! Which models there are, which are in memory, and why not.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,12 +7,11 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use loader::catalog::Entry;
-use scheduler::{EvictionRecord, ModelSnapshot, UnloadOutcome};
+use scheduler::{EvictionRecord, ModelSnapshot};
 use serde_json::{Value, json};
 
-use super::body::JsonBody;
 use super::error::ApiError;
-use super::wire::parse_object;
+use super::model_events::{evicted_for, progress, source, status};
 use crate::app::App;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
@@ -64,22 +63,13 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
     })))
 }
 
-/// `POST /models/unload`: `{"model": …}`.
-pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
-    let mut fields = parse_object(&body.bytes)?;
-    let name = fields.required_text("model")?;
-    fields.finish()?;
-    let models = Arc::clone(&app.models);
-    let asked = name.clone();
-    let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await.map_err(ApiError::internal)?;
-    // A model whose file is gone may still be in memory, under the name that it was asked for by.
-    let model = entry.map_or(name.clone(), |entry| entry.name);
-    let outcome = app.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
-    Ok(Json(match outcome {
-        UnloadOutcome::Evicting => json!({ "model": model, "outcome": "evicting" }),
-        UnloadOutcome::WhenFree { users } => json!({ "model": model, "outcome": "when_free", "users": users }),
-        UnloadOutcome::NotLoaded => json!({ "model": model, "outcome": "not_loaded" }),
-    }))
+/// What `GET /models` says of one model; null when its file is gone.
+pub(super) async fn state_of(app: &Arc<App>, name: &str) -> Value {
+    let (models, asked) = (Arc::clone(&app.models), name.to_owned());
+    let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await;
+    let snapshot = app.pool.snapshot().await;
+    let known = snapshot.models.iter().find(|model| *model.name == *name);
+    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(&entry, known))
 }
 
 async fn entries(app: &Arc<App>) -> Result<Vec<Entry>, ApiError> {
@@ -111,7 +101,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
     json!({
         "id": entry.name,
         "object": "model",
-        "status": { "value": status(model) , "state": model.state.name() },
+        "status": { "value": status(model.state), "state": model.state.name(), "progress": model.progress.map(progress) },
         "size_bytes": entry.size_bytes,
         "weights_bytes": model.weights_bytes,
         "leases": model.leases,
@@ -120,18 +110,9 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "expires_in_seconds": seconds(model.expires_in),
         "loads": model.loads,
         "last_load_seconds": seconds(model.last_load_wall),
+        "last_load_source": model.last_load_source.map(source),
         "quarantined_for_seconds": seconds(model.quarantined_for),
     })
-}
-
-/// llama.cpp's words for the states.
-fn status(model: &ModelSnapshot) -> &'static str {
-    match model.state.name() {
-        "resident" | "idle" => "loaded",
-        "loading" => "loading",
-        "evicting" => "unloading",
-        _ => "unloaded",
-    }
 }
 
 fn eviction(record: &EvictionRecord) -> Value {
@@ -139,6 +120,7 @@ fn eviction(record: &EvictionRecord) -> Value {
         "model": &*record.model,
         "bytes": record.bytes,
         "cause": record.cause.to_string(),
+        "for_model": evicted_for(&record.cause),
         "idle_seconds": record.idle_for.as_secs_f64(),
         "seconds_ago": record.at.elapsed().as_secs_f64(),
     })

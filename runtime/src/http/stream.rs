@@ -66,12 +66,18 @@ async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsag
     let is_cold = HeaderValue::from_static(if answer.is_cold { "true" } else { "false" });
     let (events, body) = mpsc::channel(1);
     tokio::spawn(write(Writer { answer, format, include_usage, events }, first));
+    let mut response = event_stream(body);
+    response.headers_mut().insert(HeaderName::from_static("x-dayfly-cold"), is_cold);
+    response
+}
+
+/// A response of the server-sent events that come out of `events`.
+pub(super) fn event_stream(events: mpsc::Receiver<Bytes>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        (HeaderName::from_static("x-dayfly-cold"), is_cold),
     ];
-    (headers, Body::new(Events(body))).into_response()
+    (headers, Body::new(Events(events))).into_response()
 }
 
 /// Answers as the request asked.
@@ -139,7 +145,8 @@ impl Writer {
     }
 }
 
-fn push_event(text: &mut String, event: &str) {
+/// Adds an event with this data, which is one line.
+pub(super) fn push_event(text: &mut String, event: &str) {
     text.push_str("data: ");
     text.push_str(event);
     text.push_str("\n\n");

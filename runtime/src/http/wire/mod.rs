@@ -5,7 +5,7 @@
 //! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
 //!
 //! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
-//! [`chat`], [`completion`], [`embedding`], [`rerank`], [`tokenize`]; [`answer`] is the way back.
+//! [`chat`], [`completion`], [`embedding`], [`rerank`], [`tokenize`], [`load`]; [`answer`] is the way back.
 //!
 //! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
 
@@ -18,6 +18,7 @@ mod generation;
 pub(crate) mod inputs;
 mod json;
 mod keep_alive;
+mod load;
 #[cfg(test)]
 mod refusal;
 pub(crate) mod rerank;
@@ -31,5 +32,6 @@ pub(crate) use fields::Fields;
 pub(crate) use generation::{Common, Delivery, IncludeUsage};
 pub(crate) use inputs::PromptInput;
 pub(crate) use json::parse_object;
+pub(crate) use load::LoadRequest;
 pub(crate) use rerank::RerankRequest;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};

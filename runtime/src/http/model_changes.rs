@@ -1,0 +1,141 @@
+//! Bringing a model in and letting it go because someone says so: `POST /models/load` and `POST /models/unload`.
+//!
+//! A load answers when the model is in memory, or with `"stream": true` tells its progress until then. It goes on when
+//! the client leaves. Its failure is the request's here, and not an inference's that met a broken model: 400.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use scheduler::limits::RETRY_AFTER_MIN;
+use scheduler::{FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, ModelState, UnloadOutcome};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::model_events::{Statuses, model_status};
+use super::models::state_of;
+use super::stream::{event_stream, push_event};
+use super::wire::{LoadRequest, parse_object};
+use crate::app::App;
+use crate::generate::{lease_error, reasons};
+use crate::limits::REQUEST_MAX;
+use crate::loading::LoadError;
+use crate::pool_events::{Heard, Listener};
+
+/// `POST /models/load`: `{"model", "keep_alive"?, "stream"?}`.
+pub(super) async fn load(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, ApiError> {
+    let LoadRequest { model, keep_alive, is_streamed } = LoadRequest::parse(&body.bytes)?;
+    let model = app.true_name(&model, Instant::now() + REQUEST_MAX).await?;
+    if is_streamed {
+        let listener = app.pool_events.listen().ok_or_else(|| ApiError::overloaded(RETRY_AFTER_MIN))?;
+        let (events, body) = mpsc::channel(1);
+        tokio::spawn(tell_load(app, (model, keep_alive), listener, events));
+        return Ok(event_stream(body));
+    }
+    let was_loaded = bring_in(&app, &model, keep_alive).await.map_err(ApiError::internal)??;
+    let status = state_of(&app, &model).await;
+    Ok(Json(json!({ "success": true, "was_loaded": was_loaded, "model": &*model, "state": status })).into_response())
+}
+
+/// Loads the model, if it is not in memory; whether it was. The load goes on if nobody waits for this any more.
+fn bring_in(app: &Arc<App>, model: &Arc<str>, keep_alive: Option<KeepAlive>) -> JoinHandle<Result<bool, ApiError>> {
+    let (app, model) = (Arc::clone(app), Arc::clone(model));
+    app.requests.clone().spawn(async move {
+        if let Some(keep_alive) = keep_alive {
+            app.metering.keep_alive_changed(&model, keep_alive);
+        }
+        let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
+        let lease = app.pool.lease(&model, options).await.map_err(|error| explicit_load_error(&model, error))?;
+        Ok(!lease.is_cold())
+    })
+}
+
+/// What fails here was asked for by name, so the file's fault is told as that.
+fn explicit_load_error(model: &str, error: LeaseError<LoadError>) -> ApiError {
+    match error {
+        LeaseError::Quarantined { source, .. } => ApiError::model_file_invalid(reasons(&*source)).because(source),
+        LeaseError::LoadFailed(source) if source.kind() == FaultKind::Invalid => {
+            ApiError::model_file_invalid(reasons(&*source)).because(source)
+        }
+        error => lease_error(model, error),
+    }
+}
+
+/// Tells what becomes of the model until it is in memory, or why it will not be.
+async fn tell_load(
+    app: Arc<App>,
+    (model, keep_alive): (Arc<str>, Option<KeepAlive>),
+    mut listener: Listener,
+    events: mpsc::Sender<Bytes>,
+) {
+    let mut statuses = Statuses::default();
+    let mut loading = bring_in(&app, &model, keep_alive);
+    let done = loop {
+        let heard = tokio::select! {
+            biased;
+            heard = listener.next() => heard,
+            done = &mut loading => break done.unwrap_or_else(|died| Err(ApiError::internal(died))),
+            () = events.closed() => return,
+        };
+        let Heard::Event(event) = heard else { continue };
+        if event.model == model
+            && let Some(event) = statuses.of_change(&event)
+            && send(&events, &event).await.is_err()
+        {
+            return;
+        }
+    };
+    let mut text = String::new();
+    match done {
+        Ok(was_loaded) => {
+            let snapshot = app.pool.snapshot().await;
+            let now = snapshot.models.iter().find(|found| found.name == model && found.state != ModelState::Absent);
+            if let Some(now) = now.filter(|_| was_loaded) {
+                push_event(&mut text, &model_status(now).to_string());
+            }
+            text.push_str("data: [DONE]\n\n");
+        }
+        Err(error) => {
+            error.log();
+            push_event(&mut text, &error.envelope().to_string());
+        }
+    }
+    // Fails when the client has left, who then needs no end.
+    let _ = events.send(text.into()).await;
+}
+
+async fn send(events: &mpsc::Sender<Bytes>, event: &Value) -> Result<(), mpsc::error::SendError<Bytes>> {
+    let mut text = String::new();
+    push_event(&mut text, &event.to_string());
+    events.send(text.into()).await
+}
+
+/// `POST /models/unload`: `{"model": …}`.
+pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+    let mut fields = parse_object(&body.bytes)?;
+    let name = fields.required_text("model")?;
+    fields.finish()?;
+    let model = known_name(&app, name).await?;
+    let outcome = app.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
+    Ok(Json(match outcome {
+        UnloadOutcome::Evicting => json!({ "success": true, "model": model, "outcome": "evicting" }),
+        UnloadOutcome::WhenFree { users } => {
+            json!({ "success": true, "model": model, "outcome": "when_free", "users": users })
+        }
+        UnloadOutcome::NotLoaded => json!({ "success": true, "model": model, "outcome": "not_loaded" }),
+    }))
+}
+
+/// The name by which the pool knows what is called `name`. A model whose file is gone may still be in memory, under the
+/// name that it was asked for by.
+async fn known_name(app: &Arc<App>, name: String) -> Result<String, ApiError> {
+    let models = Arc::clone(&app.models);
+    let asked = name.clone();
+    let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await.map_err(ApiError::internal)?;
+    Ok(entry.map_or(name, |entry| entry.name))
+}

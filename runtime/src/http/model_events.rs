@@ -1,0 +1,237 @@
+//! `GET /models/sse`: what becomes of the models, as it happens; and the same for one load.
+//!
+//! The form is that of llama.cpp's router: `{"model", "event", "data": {"status", "progress"?, …}}`, with further fields
+//! of ours. First every model that is not simply on the disk, as `model_status`; then every change, as `status_change`.
+//! Memory that comes back while a newer copy is there, or on its way, is told as `memory_freed`.
+//!
+//! A client that reads too slowly is told how many events it missed, and gets every model's state again. Listening wakes
+//! no model.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::Response;
+use scheduler::limits::RETRY_AFTER_MIN;
+use scheduler::{EvictionCause, LoadProgress, LoadSource, ModelSnapshot, ModelState, PoolEvent, PoolEventKind};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::error::ApiError;
+use super::stream::{event_stream, push_event};
+use crate::app::App;
+use crate::limits::LISTENER_SIGN_EVERY;
+use crate::pool_events::{Heard, Listener};
+
+/// `GET /models/sse`.
+pub(super) async fn listen(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    // Before the states are taken: no change falls between the two.
+    let listener = app.pool_events.listen().ok_or_else(|| ApiError::overloaded(RETRY_AFTER_MIN))?;
+    let (events, body) = mpsc::channel(1);
+    tokio::spawn(tell_all(app, listener, events));
+    Ok(event_stream(body))
+}
+
+/// Tells every state and then every change, until the client leaves or the server stops.
+async fn tell_all(app: Arc<App>, mut listener: Listener, events: mpsc::Sender<Bytes>) {
+    let mut stopping = app.stopping.clone();
+    let mut statuses = Statuses::default();
+    let mut text = statuses.of_all(&app).await;
+    loop {
+        if !text.is_empty() && events.send(std::mem::take(&mut text).into()).await.is_err() {
+            return;
+        }
+        let heard = tokio::select! {
+            heard = listener.next() => heard,
+            () = tokio::time::sleep(LISTENER_SIGN_EVERY) => {
+                text.push_str(": alive\n\n");
+                continue;
+            }
+            () = events.closed() => return,
+            _ = stopping.wait_for(|&stopping| stopping) => return,
+        };
+        match heard {
+            Heard::Event(event) => {
+                if let Some(event) = statuses.of_change(&event) {
+                    push_event(&mut text, &event.to_string());
+                }
+            }
+            Heard::Missed(missed) => {
+                push_event(&mut text, &json!({ "event": "missed", "data": { "events": missed } }).to_string());
+                text.push_str(&statuses.of_all(&app).await);
+            }
+            Heard::End => return,
+        }
+    }
+}
+
+/// The last status told of each model: bounded, as the pool's memory of models is.
+#[derive(Default)]
+pub(super) struct Statuses(BTreeMap<Arc<str>, &'static str>);
+
+impl Statuses {
+    async fn of_all(&mut self, app: &App) -> String {
+        self.0.clear();
+        let mut text = String::new();
+        for model in app.pool.snapshot().await.models.iter().filter(|model| model.state != ModelState::Absent) {
+            self.0.insert(Arc::clone(&model.name), status(model.state));
+            push_event(&mut text, &model_status(model).to_string());
+        }
+        text
+    }
+
+    /// What is told of a change, if anything is.
+    pub(super) fn of_change(&mut self, event: &PoolEvent) -> Option<Value> {
+        let mut name = "status_change";
+        let mut data = data(&event.kind)?;
+        if let PoolEventKind::Freed { .. } = event.kind
+            && self.0.get(&event.model) != Some(&"unloading")
+        {
+            // An earlier copy's: the model itself is elsewhere by now.
+            name = "memory_freed";
+            data.as_object_mut().and_then(|data| data.remove("status"));
+        } else if let Some(status) = data["status"].as_str().and_then(known) {
+            match status {
+                "unloaded" => self.0.remove(&event.model),
+                status => self.0.insert(Arc::clone(&event.model), status),
+            };
+        }
+        Some(json!({ "model": &*event.model, "event": name, "data": data }))
+    }
+}
+
+/// A model's state as the first event about it.
+pub(super) fn model_status(model: &ModelSnapshot) -> Value {
+    let mut data = json!({ "status": status(model.state), "state": model.state.name() });
+    if let Some(at) = model.progress {
+        data["progress"] = progress(at);
+    }
+    json!({ "model": &*model.name, "event": "model_status", "data": data })
+}
+
+/// llama.cpp's words for the states.
+pub(super) fn status(state: ModelState) -> &'static str {
+    match state {
+        ModelState::Resident | ModelState::Idle => "loaded",
+        ModelState::Inspecting | ModelState::AwaitingRoom | ModelState::Loading => "loading",
+        ModelState::Evicting => "unloading",
+        ModelState::Absent => "unloaded",
+    }
+}
+
+fn known(status: &str) -> Option<&'static str> {
+    ["loaded", "loading", "unloading", "unloaded"].into_iter().find(|known| *known == status)
+}
+
+/// llama.cpp's form of a load's progress: its stages, the one it is in, and the share of that one's work.
+pub(super) fn progress(at: LoadProgress) -> Value {
+    #[expect(clippy::cast_precision_loss, reason = "a share is shown")]
+    let value = if at.total_bytes == 0 { 0.0 } else { at.done_bytes as f64 / at.total_bytes as f64 };
+    json!({
+        "stages": ["header", "weights"],
+        "current": at.stage.name(),
+        "value": value,
+        "done_bytes": at.done_bytes,
+        "total_bytes": at.total_bytes,
+    })
+}
+
+/// Where a load's bytes came from.
+pub(super) fn source(source: LoadSource) -> Value {
+    json!({
+        "label": source.label.name(),
+        "cached_bytes": source.cached_bytes,
+        "major_faults": source.major_faults,
+    })
+}
+
+/// For whom an eviction made room.
+pub(super) fn evicted_for(cause: &EvictionCause) -> Option<&str> {
+    match cause {
+        EvictionCause::ModelPressure { for_model } | EvictionCause::KvPressure { for_model } => Some(for_model),
+        _ => None,
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
+
+fn data(kind: &PoolEventKind) -> Option<Value> {
+    Some(match kind {
+        PoolEventKind::Requested => json!({ "status": "loading", "state": "inspecting" }),
+        PoolEventKind::AwaitingRoom { bytes } => {
+            json!({ "status": "loading", "state": "awaiting_room", "weights_bytes": bytes })
+        }
+        PoolEventKind::Dismissed { reason } => json!({ "status": "unloaded", "reason": reason.name() }),
+        PoolEventKind::LoadStarted { bytes, waited } => json!({
+            "status": "loading",
+            "state": "loading",
+            "weights_bytes": bytes,
+            "waited_seconds": seconds(*waited),
+        }),
+        PoolEventKind::Progress(at) => json!({ "status": "loading", "state": "loading", "progress": progress(*at) }),
+        PoolEventKind::Loaded { bytes, wall, waiters, source: from } => json!({
+            "status": "loaded",
+            "weights_bytes": bytes,
+            "load_seconds": seconds(*wall),
+            "source": source(*from),
+            "waiting_requests": waiters,
+        }),
+        PoolEventKind::LoadFailed { message, .. } => {
+            json!({ "status": "unloaded", "reason": "load_failed", "error": message })
+        }
+        PoolEventKind::Idle { expires_in } => {
+            json!({ "status": "loaded", "state": "idle", "expires_in_seconds": expires_in.map(seconds) })
+        }
+        PoolEventKind::Evicted { bytes, cause, idle_for } => json!({
+            "status": "unloading",
+            "weights_bytes": bytes,
+            "cause": cause.to_string(),
+            "for_model": evicted_for(cause),
+            "idle_seconds": seconds(*idle_for),
+        }),
+        PoolEventKind::Freed { bytes } => json!({ "status": "unloaded", "weights_bytes": bytes }),
+        PoolEventKind::Leased { .. } | PoolEventKind::Released { .. } => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler::Instant;
+
+    use super::*;
+
+    fn told(statuses: &mut Statuses, kind: PoolEventKind) -> (String, Value) {
+        let event = PoolEvent { at: Instant::now(), model: "m".into(), kind };
+        let told = statuses.of_change(&event).unwrap();
+        (told["event"].as_str().unwrap().to_owned(), told["data"]["status"].clone())
+    }
+
+    fn evicted() -> PoolEventKind {
+        PoolEventKind::Evicted { bytes: 1, cause: EvictionCause::Requested, idle_for: Duration::ZERO }
+    }
+
+    #[test]
+    fn memory_of_an_earlier_copy_says_nothing_of_the_model() {
+        let mut statuses = Statuses::default();
+        let freed = || PoolEventKind::Freed { bytes: 1 };
+        let change = |status: &str| ("status_change".to_owned(), json!(status));
+        assert_eq!(told(&mut statuses, evicted()), change("unloading"));
+        assert_eq!(told(&mut statuses, freed()), change("unloaded"));
+        assert_eq!(told(&mut statuses, evicted()), change("unloading"));
+        assert_eq!(told(&mut statuses, PoolEventKind::Requested), change("loading"));
+        assert_eq!(told(&mut statuses, freed()), ("memory_freed".to_owned(), Value::Null));
+        assert_eq!(statuses.0.get("m"), Some(&"loading"), "it loads, as before");
+    }
+
+    #[test]
+    fn progress_is_a_share_of_the_weights() {
+        let at = LoadProgress { stage: scheduler::LoadStage::Weights, done_bytes: 25, total_bytes: 100 };
+        let told = progress(at);
+        assert_eq!((&told["current"], &told["value"]), (&json!("weights"), &json!(0.25)));
+        assert_eq!(progress(LoadProgress { total_bytes: 0, done_bytes: 0, ..at })["value"], json!(0.0));
+    }
+}
