@@ -291,8 +291,16 @@ impl PoolObserver for Metering {
         let at = self.clock.at(event.at.into_std());
         self.metrics.observe(event);
         match &event.kind {
-            PoolEventKind::Loaded { bytes, wall, waiters, source } => {
-                tracing::info!(model = &*event.model, bytes, ?wall, waiters, source = source.label.name(), "loaded");
+            PoolEventKind::Loaded { bytes, wall, waiters, source, cause } => {
+                tracing::info!(
+                    model = &*event.model,
+                    bytes,
+                    ?wall,
+                    waiters,
+                    source = source.label.name(),
+                    cause = cause.name(),
+                    "loaded"
+                );
                 self.book().loaded(&event.model, *bytes, *wall, at);
             }
             PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),

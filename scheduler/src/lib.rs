@@ -32,9 +32,9 @@ pub use executor::{
 };
 pub use pool::{
     Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease, LeaseError,
-    LeaseOptions, LeaseResult, LoadFault, LoadProgress, LoadSource, LoadStage, Loaded, ModelLoader, ModelSnapshot,
-    ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver, PoolOptions, PoolSnapshot, Progress,
-    ShuttingDown, SourceLabel, UnloadOutcome,
+    LeaseOptions, LeaseResult, LoadCause, LoadFault, LoadOutcome, LoadProgress, LoadSource, LoadStage, Loaded,
+    ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver, PoolOptions,
+    PoolSnapshot, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
 };
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

@@ -79,6 +79,7 @@ pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Resul
         UnloadOutcome::Evicting => json!({ "model": model, "outcome": "evicting" }),
         UnloadOutcome::WhenFree { users } => json!({ "model": model, "outcome": "when_free", "users": users }),
         UnloadOutcome::NotLoaded => json!({ "model": model, "outcome": "not_loaded" }),
+        UnloadOutcome::Pinned => json!({ "model": model, "outcome": "pinned" }),
     }))
 }
 

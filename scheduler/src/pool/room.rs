@@ -12,7 +12,7 @@ use super::error::NoRoom;
 use super::event::EvictionCause;
 use super::loader::ModelLoader;
 use super::owner::{Owner, WaiterId};
-use super::slot::State;
+use super::slot::{Pin, State};
 use super::victim::{Candidate, Choice, Room, choose};
 use crate::budget::Reservation;
 
@@ -34,11 +34,7 @@ pub(super) struct RoomQueue {
 
 impl<L: ModelLoader> Owner<L> {
     pub(super) fn on_room(&mut self, waiter: RoomWaiter) {
-        let beside = match self.slots.get(&waiter.model).map(|slot| &slot.state) {
-            Some(State::Resident { model, .. }) => model.bytes,
-            _ => 0,
-        };
-        let available_bytes = self.budget.limit_bytes() - beside;
+        let available_bytes = self.bytes_beside(&waiter.model);
         let refusal = if self.closing {
             NoRoom::ShuttingDown
         } else if waiter.bytes > available_bytes {
@@ -88,7 +84,7 @@ impl<L: ModelLoader> Owner<L> {
             .slots
             .iter()
             .filter_map(|(name, slot)| match &slot.state {
-                State::Resident { model, idle, .. } => Some(Candidate {
+                State::Resident { model, idle, .. } if slot.pin == Pin::NotPinned => Some(Candidate {
                     key: Arc::clone(name),
                     bytes: model.bytes,
                     idle_since: idle.map(|idle| idle.since),

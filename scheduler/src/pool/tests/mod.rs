@@ -4,5 +4,6 @@ mod ending;
 mod faults;
 mod keeping;
 mod loading;
+mod pinning;
 mod room;
 mod telling;
