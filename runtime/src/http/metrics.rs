@@ -251,6 +251,7 @@ fn cause_label(cause: &EvictionCause) -> &'static str {
         EvictionCause::IdleTimeout => "idle_timeout",
         EvictionCause::ModelPressure { .. } => "model_pressure",
         EvictionCause::KvPressure { .. } => "kv_pressure",
+        EvictionCause::BudgetCut => "budget_cut",
         EvictionCause::Requested => "requested",
         EvictionCause::KeepAliveZero => "keep_alive_zero",
         EvictionCause::Shutdown => "shutdown",

@@ -103,6 +103,22 @@ pub enum NoRoom {
     ShuttingDown,
 }
 
+/// Why the budget does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetRefused {
+    /// The operator's: models are pinned that would leave too little of it. Unpin some first.
+    #[error("{pinned_bytes} bytes are pinned, and of that budget {pinned_bytes_max} may be")]
+    Pinned {
+        /// Bytes of pinned models.
+        pinned_bytes: u64,
+        /// Bytes that pinned models could hold together.
+        pinned_bytes_max: u64,
+    },
+    /// The process ends.
+    #[error("the pool is shutting down")]
+    ShuttingDown,
+}
+
 /// The pool takes no more requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pool is shutting down")]

@@ -181,6 +181,8 @@ pub enum EvictionCause {
         /// The model of that sequence.
         for_model: Arc<str>,
     },
+    /// The budget became smaller.
+    BudgetCut,
     /// Someone asked for it.
     Requested,
     /// Its last request wanted it gone after use.
@@ -195,6 +197,7 @@ impl fmt::Display for EvictionCause {
             Self::IdleTimeout => f.write_str("idle time-out"),
             Self::ModelPressure { for_model } => write!(f, "memory for model {for_model}"),
             Self::KvPressure { for_model } => write!(f, "memory for a sequence of {for_model}"),
+            Self::BudgetCut => f.write_str("smaller budget"),
             Self::Requested => f.write_str("requested"),
             Self::KeepAliveZero => f.write_str("keep-alive 0"),
             Self::Shutdown => f.write_str("shutdown"),

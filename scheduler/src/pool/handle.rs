@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{LeaseError, NoRoom, ShuttingDown};
+use super::error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
 use super::event::{LoadCause, PoolObserver};
 use super::lease::Lease;
 use super::loader::ModelLoader;
@@ -231,6 +231,18 @@ impl<L: ModelLoader> Pool<L> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Unload { model: name.into(), reply }).await.map_err(|_| ShuttingDown)?;
         answer.await.map_err(|_| ShuttingDown)?
+    }
+
+    /// The budget is `limit_bytes` from now on. More of it serves those who wait, at once; less of it evicts idle models
+    /// now and busy ones as their leases end, and refuses those who can never fit any more.
+    ///
+    /// # Errors
+    /// See [`BudgetRefused`]; nothing changed then.
+    pub async fn set_budget(&self, limit_bytes: u64) -> Result<(), BudgetRefused> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Budget { limit_bytes, reply };
+        self.requests.send(request).await.map_err(|_| BudgetRefused::ShuttingDown)?;
+        answer.await.map_err(|_| BudgetRefused::ShuttingDown)?
     }
 
     /// The pool at this moment. Wakes no model and refreshes no time-out.

@@ -135,6 +135,8 @@ impl<L: ModelLoader> Owner<L> {
         slot.history.last_load_wall = Some(wall);
         slot.history.last_load_source = Some(source);
         slot.state = State::Resident { model: Arc::new(resident), leases: 0, idle: None };
+        self.resident.insert(Arc::clone(model));
+        let slot = self.slot(model);
         let cause = slot.cause;
         let waiters = std::mem::take(&mut slot.waiters);
         self.lease_waiters -= waiters.len();
@@ -222,6 +224,7 @@ impl<L: ModelLoader> Owner<L> {
         slot.leaving.copies += 1;
         slot.leaving.bytes += bytes;
         self.leaving_bytes += bytes;
+        self.resident.remove(name);
         self.pinned_bytes -= pinned_bytes;
         if let Some(expires) = idle.expires {
             self.expiries.remove(&(expires, Arc::clone(name)));

@@ -32,6 +32,7 @@ mod owner;
 mod pin;
 mod progress;
 mod quarantine;
+mod resize;
 mod room;
 mod slot;
 mod snapshot;
@@ -45,7 +46,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use error::{LeaseError, NoRoom, ShuttingDown};
+pub use error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
 pub use event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
 pub use handle::{LoadOutcome, Pool, UnloadOutcome, UnpinOutcome};
 pub use lease::Lease;

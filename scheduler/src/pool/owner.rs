@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::error::{LeaseError, NoRoom, ShuttingDown};
+use super::error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
 use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
 use super::handle::{Parts, RetryAfter, UnloadOutcome, UnpinOutcome};
 use super::lease::{Lease, Resident};
@@ -34,6 +34,7 @@ pub(super) enum Request<L: ModelLoader> {
     Room(RoomWaiter),
     Unload { model: Arc<str>, reply: oneshot::Sender<Result<UnloadOutcome, ShuttingDown>> },
     Unpin { model: Arc<str>, reply: oneshot::Sender<Result<UnpinOutcome, ShuttingDown>> },
+    Budget { limit_bytes: u64, reply: oneshot::Sender<Result<(), BudgetRefused>> },
     Snapshot { reply: oneshot::Sender<PoolSnapshot> },
 }
 
@@ -78,6 +79,8 @@ pub(super) struct Owner<L: ModelLoader> {
     observer: Arc<dyn PoolObserver>,
     // Ordered, so that the same messages always do the same.
     pub(super) slots: BTreeMap<Arc<str>, Slot<L>>,
+    /// Those in memory: few, where thousands are remembered.
+    pub(super) resident: BTreeSet<Arc<str>>,
     pub(super) room: RoomQueue,
     /// Idle models that expire, soonest first.
     pub(super) expiries: BTreeSet<(Instant, Arc<str>)>,
@@ -102,6 +105,7 @@ impl<L: ModelLoader> Owner<L> {
             outgoing,
             observer: parts.observer,
             slots: BTreeMap::new(),
+            resident: BTreeSet::new(),
             room: RoomQueue::default(),
             expiries: BTreeSet::new(),
             evictions: VecDeque::new(),
@@ -151,6 +155,9 @@ impl<L: ModelLoader> Owner<L> {
             }
             Request::Unpin { model, reply } => {
                 let _ = reply.send(self.on_unpin(&model));
+            }
+            Request::Budget { limit_bytes, reply } => {
+                let _ = reply.send(self.on_budget(limit_bytes));
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(Instant::now()));

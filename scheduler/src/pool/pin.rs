@@ -16,16 +16,16 @@ use super::owner::Owner;
 use super::slot::{Pin, Slot, State, Unload};
 
 impl<L: ModelLoader> Owner<L> {
-    /// What pinned models may hold together.
-    pub(super) fn pinned_bytes_max(&self) -> u64 {
-        let share = u128::from(self.budget.limit_bytes()) * u128::from(self.options.pinned_percent_max.min(100)) / 100;
+    /// What pinned models may hold together of a budget of `limit_bytes`.
+    pub(super) fn pinned_bytes_max(&self, limit_bytes: u64) -> u64 {
+        let share = u128::from(limit_bytes) * u128::from(self.options.pinned_percent_max.min(100)) / 100;
         u64::try_from(share).expect("a share is no more than the whole")
     }
 
     /// Why `model`, which holds `bytes`, cannot be pinned beside those that are.
     pub(super) fn pin_refusal(&self, model: &Arc<str>, bytes: u64) -> Option<LeaseError<L::Error>> {
         let pinned_bytes = self.pinned_bytes_beside(model);
-        let pinned_bytes_max = self.pinned_bytes_max();
+        let pinned_bytes_max = self.pinned_bytes_max(self.budget.limit_bytes());
         let is_too_large = pinned_bytes.saturating_add(bytes) > pinned_bytes_max;
         is_too_large.then_some(LeaseError::PinnedTooLarge { needed_bytes: bytes, pinned_bytes, pinned_bytes_max })
     }

@@ -5,5 +5,6 @@ mod faults;
 mod keeping;
 mod loading;
 mod pinning;
+mod resizing;
 mod room;
 mod telling;
