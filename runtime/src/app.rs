@@ -21,6 +21,7 @@ use crate::generate::load_failed;
 use crate::http::error::ApiError;
 use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, STALL_MAX};
 use crate::loading::{LoadError, Models};
+use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub(crate) executor: Executor<KernelEngine>,
     pub(crate) metering: Arc<Metering>,
     pub(crate) pool_events: Arc<PoolEvents>,
+    pub(crate) memory_budget: Arc<MemoryBudget>,
     /// True once the server stops: whoever only listens leaves then.
     pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
@@ -100,6 +102,7 @@ pub(crate) struct Server {
     stopping: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     accounts: JoinHandle<()>,
+    following: JoinHandle<()>,
     pool: JoinHandle<()>,
 }
 
@@ -120,6 +123,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&pool_events) as Arc<_>);
+    let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
     let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
     let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
     let executor = Executor::spawn(engine, pool.clone(), options)?;
@@ -134,13 +138,15 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         executor,
         metering,
         pool_events,
+        memory_budget: Arc::clone(&memory_budget),
         stopping: stop.clone(),
         requests: TaskTracker::new(),
         pulling: Arc::default(),
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
-    Ok(Server { app, address, stopping, accepting, accounts, pool: pool_task })
+    let following = tokio::spawn(async move { memory_budget.follow().await });
+    Ok(Server { app, address, stopping, accepting, accounts, following, pool: pool_task })
 }
 
 impl Server {
@@ -154,6 +160,7 @@ impl Server {
     pub(crate) async fn stop(self) {
         let deadline = Instant::now() + DRAIN_MAX;
         let _ = self.stopping.send(true);
+        self.following.abort();
         let drained = self.app.executor.drain(deadline).await;
         if drained == DrainOutcome::Unfinished {
             tracing::warn!("requests were cut off by the drain's deadline");

@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) ledger: PathBuf,
     /// Memory for weights and key-value caches together.
     pub(crate) memory_budget_bytes: u64,
+    /// What was asked for, whatever there is; `None` is a share of what there is.
+    pub(crate) memory_budget_asked: Option<u64>,
     /// Positions of a sequence at most, whatever the model has; `None` leaves it to the model.
     pub(crate) context_max: Option<usize>,
     /// Threads that compute.
@@ -202,12 +204,18 @@ impl Config {
             aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
         }
         let chat_templates = chat_templates::sources(chosen.chat_templates.unwrap_or_default(), &aliases)?;
+        let asked_bytes = chosen.memory_budget.map(|ByteSize(bytes)| bytes);
+        let memory_budget_bytes = machine.budget_bytes(asked_bytes);
+        if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
+            tracing::warn!(asked, has = memory_budget_bytes, "the memory budget is cut to the memory that there is");
+        }
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen,
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
-            memory_budget_bytes: machine.budget_bytes(chosen.memory_budget.map(|ByteSize(bytes)| bytes)),
+            memory_budget_bytes,
+            memory_budget_asked: asked_bytes,
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
@@ -232,6 +240,11 @@ impl Config {
         let (roots, aliases) = (self.models_dirs.clone(), self.aliases.clone());
         Catalog::new(CatalogOptions { roots, aliases, links: self.links })
     }
+}
+
+/// The budget in the memory that there is now: a container's may have changed. Reads a few short files of the system.
+pub(crate) fn memory_budget_now(asked_bytes: Option<u64>) -> u64 {
+    Machine::detect().budget_bytes(asked_bytes)
 }
 
 /// Whether nobody but this machine can connect to `address`.

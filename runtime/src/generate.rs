@@ -166,7 +166,7 @@ pub(crate) fn lease_error(model: &str, error: LeaseError<LoadError>) -> ApiError
             ApiError::model_quarantined(retry_after, reasons(&*source)).because(source)
         }
         LeaseError::LoadFailed(source) => load_failed(source),
-        LeaseError::TooLarge { .. } => ApiError::model_too_large(error),
+        LeaseError::TooLarge { .. } | LeaseError::PinnedTooLarge { .. } => ApiError::model_too_large(error),
         LeaseError::Overloaded { retry_after } => ApiError::overloaded(retry_after),
         LeaseError::DeadlinePassed => ApiError::deadline_passed(),
         LeaseError::ShuttingDown => ApiError::shutting_down(),

@@ -77,3 +77,5 @@ pub(crate) const POOL_EVENTS_MAX: usize = 1024;
 pub(crate) const POOL_LISTENERS_MAX: usize = 64;
 /// How often a listener that hears nothing is told that the connection lives.
 pub(crate) const LISTENER_SIGN_EVERY: Duration = Duration::from_secs(15);
+/// How often the memory that there is is looked at again: a container's limit may change.
+pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);

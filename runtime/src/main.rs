@@ -16,6 +16,7 @@ mod generate;
 mod http;
 mod limits;
 mod loading;
+mod memory_budget;
 mod metering;
 mod pool_events;
 mod shutdown;

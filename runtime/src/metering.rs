@@ -64,6 +64,8 @@ struct Book {
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
     computed: HashMap<String, Duration>,
+    /// Who wanted a model to stay last, by model: as many as there are models.
+    pinners: HashMap<String, Arc<str>>,
     /// Copies of each model that are in memory: a new one may be there before the old one is gone.
     copies: HashMap<Arc<str>, usize>,
     /// Intervals and settlements that the ledger has not taken yet.
@@ -98,6 +100,7 @@ impl Metering {
             residency: Residency::new(duration_of(keep_alive)),
             stays: HashMap::new(),
             computed: HashMap::new(),
+            pinners: HashMap::new(),
             copies: HashMap::new(),
             waiting: Vec::new(),
             unsettled: Vec::new(),
@@ -149,6 +152,11 @@ impl Metering {
     pub(crate) fn keep_alive_changed(&self, model: &str, keep_alive: KeepAlive) {
         let now = self.clock.now();
         self.book().residency.keep_alive_changed(model, duration_of(keep_alive), now);
+    }
+
+    /// `tenant` wants `model` to stay: it carries the model from the pool's event about that on.
+    pub(crate) fn pins(&self, model: &str, tenant: &Arc<str>) {
+        self.book().pinners.insert(model.to_owned(), Arc::clone(tenant));
     }
 
     /// Writes down that work is about to be done. The answer comes when that is durable.
@@ -291,10 +299,23 @@ impl PoolObserver for Metering {
         let at = self.clock.at(event.at.into_std());
         self.metrics.observe(event);
         match &event.kind {
-            PoolEventKind::Loaded { bytes, wall, waiters, source } => {
-                tracing::info!(model = &*event.model, bytes, ?wall, waiters, source = source.label.name(), "loaded");
+            PoolEventKind::Loaded { bytes, wall, waiters, source, cause } => {
+                tracing::info!(
+                    model = &*event.model,
+                    bytes,
+                    ?wall,
+                    waiters,
+                    source = source.label.name(),
+                    cause = cause.name(),
+                    "loaded"
+                );
                 self.book().loaded(&event.model, *bytes, *wall, at);
             }
+            PoolEventKind::Pinned => {
+                let book = &mut *self.book();
+                book.residency.pinned(&event.model, book.pinners.get(&*event.model).map(AsRef::as_ref), at);
+            }
+            PoolEventKind::Unpinned => self.book().residency.pinned(&event.model, None, at),
             PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
             _ => {}
         }

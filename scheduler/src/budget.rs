@@ -1,21 +1,25 @@
 //! The byte budget that weights and KV share.
 //!
-//! Invariants: `used_bytes() <= limit_bytes()` at every moment; every reserved byte belongs to exactly one
-//! [`Reservation`] and comes back when that is dropped, waking whoever waits for room.
+//! Invariants: a reservation is granted only while it and all others together fit the limit of that very moment, so that
+//! `used_bytes() <= limit_bytes()` at every moment unless the limit was lowered below what was in use; then nothing is
+//! granted until enough came back. Every reserved byte belongs to exactly one [`Reservation`] and comes back when that
+//! is dropped, waking whoever waits for room.
 //!
 //! Deliberately absent: order among those who want bytes. Whoever calls [`Budget::try_reserve`] first wins; the pool
-//! is the queue in front of it.
+//! is the queue in front of it, and alone changes the limit.
+
+mod account;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-/// A fixed number of bytes, reserved piecewise.
+use self::account::Account;
+
+/// A number of bytes, reserved piecewise.
 pub struct Budget {
-    limit_bytes: u64,
-    used_bytes: AtomicU64,
+    account: Account,
     freed: watch::Sender<()>,
 }
 
@@ -23,36 +27,44 @@ impl Budget {
     /// A budget of `limit_bytes`, all of them free.
     #[must_use]
     pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicU64::new(0), freed: watch::Sender::new(()) })
+        Arc::new(Self { account: Account::new(limit_bytes), freed: watch::Sender::new(()) })
     }
 
-    /// The bytes that reservations together never exceed.
+    /// The bytes that reservations together never exceed, as it is now.
     #[must_use]
     pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
+        self.account.balance().limit_bytes
     }
 
     /// The bytes reserved now.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Acquire)
+        self.account.balance().used_bytes
     }
 
     /// The bytes that are free now.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        self.limit_bytes - self.used_bytes()
+        let balance = self.account.balance();
+        balance.limit_bytes.saturating_sub(balance.used_bytes)
+    }
+
+    /// The bytes reserved beyond the limit: none, unless it was lowered below what was in use.
+    #[must_use]
+    pub fn excess_bytes(&self) -> u64 {
+        let balance = self.account.balance();
+        balance.used_bytes.saturating_sub(balance.limit_bytes)
     }
 
     /// Takes `bytes` out of the budget, or nothing at all when they do not fit now.
     #[must_use]
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
-        self.used_bytes
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                used.checked_add(bytes).filter(|&sum| sum <= self.limit_bytes)
-            })
-            .ok()?;
-        Some(Reservation { budget: Arc::clone(self), bytes })
+        self.account.try_take(bytes).then(|| Reservation { budget: Arc::clone(self), bytes })
+    }
+
+    /// From now on no more than `limit_bytes` are granted in all. What is reserved stays so.
+    pub(crate) fn set_limit(&self, limit_bytes: u64) {
+        self.account.set_limit(limit_bytes);
     }
 
     /// Tells of every byte that comes back from now on; no wake-up is lost between two looks.
@@ -64,7 +76,7 @@ impl Budget {
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Budget")
-            .field("limit_bytes", &self.limit_bytes)
+            .field("limit_bytes", &self.limit_bytes())
             .field("used_bytes", &self.used_bytes())
             .finish_non_exhaustive()
     }
@@ -98,7 +110,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.budget.used_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+            self.budget.account.give_back(self.bytes);
             self.budget.freed.send_replace(());
         }
     }
@@ -127,6 +139,22 @@ mod tests {
         let budget = Budget::new(u64::MAX);
         let _one = budget.try_reserve(1).unwrap();
         assert!(budget.try_reserve(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn a_limit_below_what_is_used_grants_nothing_until_enough_came_back() {
+        let budget = Budget::new(100);
+        let (large, small) = (budget.try_reserve(60).unwrap(), budget.try_reserve(30).unwrap());
+        budget.set_limit(50);
+        assert_eq!((budget.used_bytes(), budget.free_bytes(), budget.excess_bytes()), (90, 0, 40));
+        assert!(budget.try_reserve(0).is_none() && budget.try_reserve(1).is_none());
+        drop(large);
+        assert_eq!((budget.free_bytes(), budget.excess_bytes()), (20, 0));
+        assert!(budget.try_reserve(21).is_none());
+        budget.set_limit(51);
+        assert_eq!(budget.try_reserve(21).map(|room| room.bytes()), Some(21));
+        drop(small);
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod demo;
 mod failure;
 mod flags;
 mod list;
+mod load;
 mod names;
 mod output;
 mod ps;
@@ -63,6 +64,9 @@ enum Command {
     Ps(ps::Ps),
     /// Let a running server unload a model
     Stop(stop::Stop),
+    Load(load::Load),
+    Pin(load::Pin),
+    Unpin(load::Unpin),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     /// Measure a model on this machine
@@ -150,6 +154,9 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Show(show) => show.run(context),
         Command::Ps(ps) => ps.run(context),
         Command::Stop(stop) => stop.run(context),
+        Command::Load(load) => load.run(context),
+        Command::Pin(pin) => pin.run(context),
+        Command::Unpin(unpin) => unpin.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Bench(bench) => bench.run(context),
     }

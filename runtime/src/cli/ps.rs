@@ -41,6 +41,7 @@ impl Ps {
             Column::Right("REQUESTS"),
             Column::Right("LOADS"),
             Column::Right("UNLOADS IN"),
+            Column::Left("LAST LOAD"),
         ];
         let bytes = |name: &str| bytes_text(states["memory"][name].as_u64().unwrap_or(0));
         let mut text = table(&columns, rows);
@@ -48,10 +49,11 @@ impl Ps {
         for eviction in states["evictions"].as_array().into_iter().flatten().rev() {
             let ago = eviction["seconds_ago"].as_f64().unwrap_or(0.0);
             text.push_str(&format!(
-                "{} ago: {} unloaded ({})\n",
+                "{} ago: {} unloaded ({}), unused for {}\n",
                 seconds_text(ago),
                 eviction["model"].as_str().unwrap_or("?"),
                 eviction["cause"].as_str().unwrap_or("?"),
+                seconds_text(eviction["idle_seconds"].as_f64().unwrap_or(0.0)),
             ));
         }
         text.trim_end().to_owned()
@@ -76,6 +78,7 @@ fn row(model: &Value) -> Vec<String> {
     let number = |name: &str| count(name).map_or("-".into(), |count| count.to_string());
     let state = model.pointer("/status/state").and_then(Value::as_str);
     let expires = match (state, model["expires_in_seconds"].as_f64()) {
+        _ if model["pinned"] == true => "pinned".into(),
         (_, Some(seconds)) => seconds_text(seconds),
         (Some("idle"), None) => "never".into(),
         _ => "-".into(),
@@ -87,7 +90,19 @@ fn row(model: &Value) -> Vec<String> {
         number("leases"),
         number("loads"),
         expires,
+        last_load(model),
     ]
+}
+
+/// How long the last load took, and where its bytes came from.
+fn last_load(model: &Value) -> String {
+    let Some(seconds) = model["last_load_seconds"].as_f64() else { return "-".into() };
+    let source = match model.pointer("/last_load_source/label").and_then(Value::as_str) {
+        Some("page_cache_warm") => ", page cache",
+        Some("page_cache_cold") => ", disk",
+        _ => "",
+    };
+    format!("{}{source}", seconds_text(seconds))
 }
 
 #[cfg(test)]
@@ -101,15 +116,17 @@ mod tests {
         let states = json!({
             "data": [
                 { "id": "a", "status": { "value": "loaded", "state": "idle" }, "weights_bytes": 1 << 20,
-                  "leases": 0, "loads": 3, "expires_in_seconds": 12.0 },
+                  "leases": 0, "loads": 3, "expires_in_seconds": 12.0, "last_load_seconds": 0.004,
+                  "last_load_source": { "label": "page_cache_warm" } },
                 { "id": "b", "status": { "value": "unloaded" } },
             ],
             "memory": { "used_bytes": 1 << 20, "limit_bytes": 1 << 30 },
-            "evictions": [{ "model": "b", "cause": "idle", "seconds_ago": 2.0 }],
+            "evictions": [{ "model": "b", "cause": "idle", "idle_seconds": 5.0, "seconds_ago": 2.0 }],
         });
         let text = Ps { all: false }.text(&states);
         assert!(text.contains("idle") && text.contains("12.0 s") && text.contains("1.0 MiB of 1.0 GiB"), "{text}");
-        assert!(text.ends_with("2.00 s ago: b unloaded (idle)"), "{text}");
+        assert!(text.contains("4.00 ms, page cache"), "{text}");
+        assert!(text.ends_with("2.00 s ago: b unloaded (idle), unused for 5.00 s"), "{text}");
         assert!(!text.contains("unloaded  "), "{text}");
         assert!(Ps { all: true }.text(&states).contains("unloaded  "));
     }

@@ -34,11 +34,7 @@ impl Machine {
     pub(super) fn budget_bytes(&self, asked: Option<u64>) -> u64 {
         const MIB: u64 = 1 << 20;
         match asked {
-            Some(asked) if asked > self.memory_bytes && self.memory_bytes > 0 => {
-                let has = self.memory_bytes;
-                tracing::warn!(asked, has, "the memory budget is cut to the memory that there is");
-                has
-            }
+            Some(asked) if self.memory_bytes > 0 => asked.min(self.memory_bytes),
             Some(asked) => asked,
             None if self.memory_bytes == 0 => BUDGET_BYTES_UNKNOWN,
             None => self.memory_bytes.saturating_mul(BUDGET_PERCENT) / 100 / MIB * MIB,

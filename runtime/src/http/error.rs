@@ -113,6 +113,18 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "model_file_invalid", message).about("model")
     }
 
+    /// The model stays because someone pinned it.
+    pub(crate) fn model_pinned(name: &str) -> Self {
+        let name: String = name.chars().take(MODEL_NAME_CHARS_MAX).collect();
+        let message = format!("the model `{name}` is pinned; unpin it first");
+        Self::invalid(StatusCode::CONFLICT, "model_pinned", message).about("model")
+    }
+
+    /// What is pinned leaves no room for that budget.
+    pub(crate) fn budget_too_small(why: impl Display) -> Self {
+        Self::invalid(StatusCode::CONFLICT, "budget_too_small", why.to_string()).about("memory_budget")
+    }
+
     /// The model does something else than what this path is for.
     pub(crate) fn wrong_model(why: impl Display) -> Self {
         Self::invalid(StatusCode::BAD_REQUEST, "model_not_suitable", why.to_string()).about("model")

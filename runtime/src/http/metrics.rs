@@ -139,7 +139,7 @@ impl Metrics {
 
     fn register_pool(&mut self) {
         let registry = &mut self.registry;
-        registry.register("model_loads", "Loads by their end", self.loads.clone());
+        registry.register("model_loads", "Loads by who wanted them, or failed", self.loads.clone());
         registry.register("model_evictions", "Evictions by their cause", self.evictions.clone());
         let text = "Time inside the loader";
         registry.register_with_unit("model_load_duration", text, Unit::Seconds, self.load_seconds.clone());
@@ -206,8 +206,8 @@ impl Metrics {
     pub(crate) fn observe(&self, event: &PoolEvent) {
         let model = || event.model.to_string();
         match &event.kind {
-            PoolEventKind::Loaded { wall, .. } => {
-                self.loads.get_or_create(&CauseLabels { model: model(), cause: "demand" }).inc();
+            PoolEventKind::Loaded { wall, cause, .. } => {
+                self.loads.get_or_create(&CauseLabels { model: model(), cause: cause.name() }).inc();
                 self.load_seconds.get_or_create(&ModelLabels { model: model() }).observe(wall.as_secs_f64());
             }
             PoolEventKind::LoadFailed { .. } => {
@@ -251,6 +251,7 @@ fn cause_label(cause: &EvictionCause) -> &'static str {
         EvictionCause::IdleTimeout => "idle_timeout",
         EvictionCause::ModelPressure { .. } => "model_pressure",
         EvictionCause::KvPressure { .. } => "kv_pressure",
+        EvictionCause::BudgetCut => "budget_cut",
         EvictionCause::Requested => "requested",
         EvictionCause::KeepAliveZero => "keep_alive_zero",
         EvictionCause::Shutdown => "shutdown",

@@ -1,22 +1,28 @@
-//! Bringing a model in and letting it go because someone says so: `POST /models/load` and `POST /models/unload`.
+//! Bringing models in, letting them go and keeping them because someone says so: `POST /models/load`, `/models/unload`,
+//! `/models/pin`, `/models/unpin`; and `/models/budget`, the memory for all of them.
 //!
 //! A load answers when the model is in memory, or with `"stream": true` tells its progress until then. It goes on when
 //! the client leaves. Its failure is the request's here, and not an inference's that met a broken model: 400.
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use scheduler::limits::RETRY_AFTER_MIN;
-use scheduler::{FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, ModelState, UnloadOutcome};
+use scheduler::{
+    BudgetRefused, FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, LoadOutcome, ModelState,
+    UnloadOutcome, UnpinOutcome,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::guard::Tenant;
 use super::model_events::{Statuses, model_status};
 use super::models::state_of;
 use super::stream::{event_stream, push_event};
@@ -50,8 +56,8 @@ fn bring_in(app: &Arc<App>, model: &Arc<str>, keep_alive: Option<KeepAlive>) -> 
             app.metering.keep_alive_changed(&model, keep_alive);
         }
         let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
-        let lease = app.pool.lease(&model, options).await.map_err(|error| explicit_load_error(&model, error))?;
-        Ok(!lease.is_cold())
+        let loaded = app.pool.load(&model, options).await.map_err(|error| explicit_load_error(&model, error))?;
+        Ok(loaded == LoadOutcome::Present)
     })
 }
 
@@ -128,7 +134,66 @@ pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Resul
             json!({ "success": true, "model": model, "outcome": "when_free", "users": users })
         }
         UnloadOutcome::NotLoaded => json!({ "success": true, "model": model, "outcome": "not_loaded" }),
+        UnloadOutcome::Pinned => return Err(ApiError::model_pinned(&model)),
     }))
+}
+
+/// `POST /models/pin`: `{"model": …}`. Loads the model, if it is not in memory; from then on it stays, and its memory is
+/// this tenant's to carry whenever no request uses it.
+pub(super) async fn pin(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let mut fields = parse_object(&body.bytes)?;
+    let name = fields.model()?;
+    fields.finish()?;
+    let deadline = Instant::now() + REQUEST_MAX;
+    let model = app.true_name(&name, deadline).await?;
+    let pinning = {
+        let (app, model) = (Arc::clone(&app), Arc::clone(&model));
+        app.requests.clone().spawn(async move {
+            // Before the pool tells of the pin: whose it is must be known then.
+            app.metering.pins(&model, &tenant.0);
+            app.pool.pin(&model, deadline).await.map_err(|error| explicit_load_error(&model, error))
+        })
+    };
+    let was_loaded = pinning.await.map_err(ApiError::internal)?? == LoadOutcome::Present;
+    let state = state_of(&app, &model).await;
+    Ok(Json(json!({ "success": true, "was_loaded": was_loaded, "model": &*model, "state": state })))
+}
+
+/// `POST /models/unpin`: `{"model": …}`. The model stays for its keep-alive, as after an answer.
+pub(super) async fn unpin(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+    let mut fields = parse_object(&body.bytes)?;
+    let name = fields.model()?;
+    fields.finish()?;
+    let model = known_name(&app, name).await?;
+    let outcome = app.pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
+    let outcome = match outcome {
+        UnpinOutcome::Unpinned => "unpinned",
+        UnpinOutcome::NotPinned => "not_pinned",
+    };
+    Ok(Json(json!({ "success": true, "model": model, "outcome": outcome })))
+}
+
+/// `POST /models/budget`: `{"memory_budget": "2GiB"}`, or a number of bytes. Never more than there is: the machine's, or
+/// its container's, memory bounds it.
+pub(super) async fn budget(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+    let asked_bytes = budget_request(&body.bytes)?;
+    let limit_bytes = app.memory_budget.ask(asked_bytes).await.map_err(|refused| match refused {
+        BudgetRefused::Pinned { .. } => ApiError::budget_too_small(refused),
+        BudgetRefused::ShuttingDown => ApiError::shutting_down(),
+    })?;
+    Ok(Json(json!({ "success": true, "memory": { "limit_bytes": limit_bytes } })))
+}
+
+fn budget_request(body: &[u8]) -> Result<u64, ApiError> {
+    const NAME: &str = "memory_budget";
+    let mut fields = parse_object(body)?;
+    let bytes = fields.bytes(NAME)?.ok_or_else(|| ApiError::missing_field(NAME))?;
+    fields.finish()?;
+    Ok(bytes)
 }
 
 /// The name by which the pool knows what is called `name`. A model whose file is gone may still be in memory, under the

@@ -161,23 +161,26 @@ fn seconds(time: Duration) -> f64 {
 
 fn data(kind: &PoolEventKind) -> Option<Value> {
     Some(match kind {
-        PoolEventKind::Requested => json!({ "status": "loading", "state": "inspecting" }),
+        PoolEventKind::Requested { cause } => {
+            json!({ "status": "loading", "state": "inspecting", "cause": cause.name() })
+        }
         PoolEventKind::AwaitingRoom { bytes } => {
             json!({ "status": "loading", "state": "awaiting_room", "weights_bytes": bytes })
         }
         PoolEventKind::Dismissed { reason } => json!({ "status": "unloaded", "reason": reason.name() }),
-        PoolEventKind::LoadStarted { bytes, waited } => json!({
+        PoolEventKind::LoadStarted { bytes, waited, .. } => json!({
             "status": "loading",
             "state": "loading",
             "weights_bytes": bytes,
             "waited_seconds": seconds(*waited),
         }),
         PoolEventKind::Progress(at) => json!({ "status": "loading", "state": "loading", "progress": progress(*at) }),
-        PoolEventKind::Loaded { bytes, wall, waiters, source: from } => json!({
+        PoolEventKind::Loaded { bytes, wall, waiters, source: from, cause } => json!({
             "status": "loaded",
             "weights_bytes": bytes,
             "load_seconds": seconds(*wall),
             "source": source(*from),
+            "cause": cause.name(),
             "waiting_requests": waiters,
         }),
         PoolEventKind::LoadFailed { message, .. } => {
@@ -186,6 +189,8 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
         PoolEventKind::Idle { expires_in } => {
             json!({ "status": "loaded", "state": "idle", "expires_in_seconds": expires_in.map(seconds) })
         }
+        PoolEventKind::Pinned => json!({ "status": "loaded", "pinned": true }),
+        PoolEventKind::Unpinned => json!({ "status": "loaded", "pinned": false }),
         PoolEventKind::Evicted { bytes, cause, idle_for } => json!({
             "status": "unloading",
             "weights_bytes": bytes,
@@ -200,7 +205,7 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use scheduler::Instant;
+    use scheduler::{Instant, LoadCause};
 
     use super::*;
 
@@ -222,7 +227,7 @@ mod tests {
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
         assert_eq!(told(&mut statuses, freed()), change("unloaded"));
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
-        assert_eq!(told(&mut statuses, PoolEventKind::Requested), change("loading"));
+        assert_eq!(told(&mut statuses, PoolEventKind::Requested { cause: LoadCause::Demand }), change("loading"));
         assert_eq!(told(&mut statuses, freed()), ("memory_freed".to_owned(), Value::Null));
         assert_eq!(statuses.0.get("m"), Some(&"loading"), "it loads, as before");
     }

@@ -57,6 +57,7 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
         "memory": {
             "limit_bytes": snapshot.limit_bytes,
             "used_bytes": snapshot.used_bytes,
+            "pinned_bytes": snapshot.pinned_bytes,
             "waiting_requests": snapshot.waiters + snapshot.room_waiters,
         },
         "evictions": snapshot.evictions.iter().map(eviction).collect::<Vec<_>>(),
@@ -104,6 +105,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "status": { "value": status(model.state), "state": model.state.name(), "progress": model.progress.map(progress) },
         "size_bytes": entry.size_bytes,
         "weights_bytes": model.weights_bytes,
+        "pinned": model.pinned,
         "leases": model.leases,
         "waiting_requests": model.waiters,
         "idle_seconds": seconds(model.idle_for),

@@ -211,3 +211,65 @@ fn a_load_whose_asker_left_goes_on() {
     stream.chunk();
     assert_eq!(server.model("m")["loads"], 1);
 }
+
+/// Models of 8 MiB and a bit, of which two fit.
+fn three_of_which_two_fit() -> Server {
+    let options = Options::with_models(|folder| {
+        for name in ["a", "b", "c"] {
+            write(folder, name, &TinyModel { padding_bytes: 8 * MIB, ..quick() });
+        }
+    });
+    options.flag("--memory-budget", "20MiB").start()
+}
+
+#[test]
+fn a_pinned_model_stays_until_it_is_unpinned() {
+    let server = three_of_which_two_fit();
+    let pinned = server.post("/models/pin", &named("a")).ok();
+    assert_eq!((&pinned["was_loaded"], &pinned["state"]["pinned"]), (&json!(false), &json!(true)), "{pinned}");
+    for model in ["b", "c", "b", "c"] {
+        server.answers(model);
+    }
+    assert_eq!((server.status("a"), &server.model("a")["loads"]), ("loaded".to_owned(), &json!(1)));
+    assert_eq!(server.pool()["memory"]["pinned_bytes"], server.model("a")["weights_bytes"]);
+    server.post("/models/unload", &named("a")).refused_about(409, "model_pinned", "model");
+
+    // What can never fit beside the pinned ones is told at once, and no wait.
+    server.post("/models/pin", &named("b")).ok();
+    for path in ["/models/pin", "/models/load"] {
+        let refused = server.post(path, &named("c"));
+        refused.refused(503, "service_unavailable_error", "model_too_large");
+    }
+    server.post("/models/unpin", &named("b")).ok();
+    assert_eq!(server.post("/models/unpin", &named("a")).ok()["outcome"], "unpinned");
+    assert_eq!(server.post("/models/unpin", &named("a")).ok()["outcome"], "not_pinned");
+    assert_eq!(server.post("/models/unload", &named("a")).ok()["outcome"], "evicting");
+    server.wait_for_status("a", "unloaded");
+    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    server.settled_rows(4);
+}
+
+#[test]
+fn the_budget_can_change_under_way() {
+    let server = three_of_which_two_fit();
+    let (mib, ask) = (1_u64 << 20, |budget: Value| server.post("/models/budget", &json!({ "memory_budget": budget })));
+    server.answers("a");
+    server.answers("b");
+    assert_eq!(ask(json!("30MiB")).ok()["memory"]["limit_bytes"], 30 * mib);
+    server.answers("c");
+    assert_eq!(server.pool()["evictions"], json!([]), "three fit now");
+    assert_eq!(ask(json!(10 * mib)).ok()["memory"]["limit_bytes"], 10 * mib);
+    until("two went", SOON, || (server.used_bytes() <= 10 * mib).then_some(()));
+    let causes = server.pool()["evictions"].as_array().unwrap().clone();
+    assert_eq!(causes.len(), 2);
+    assert!(causes.iter().all(|eviction| eviction["cause"] == "smaller budget"), "{causes:?}");
+    assert_eq!(server.status("c"), "loaded", "the one used last");
+    server.post("/models/pin", &named("c")).ok();
+    ask(json!("9MiB")).refused_about(409, "budget_too_small", "memory_budget");
+    ask(json!("nine")).refused_about(400, "invalid_value", "memory_budget");
+    server.post("/models/budget", &json!({})).refused_about(400, "missing_required_parameter", "memory_budget");
+    assert_eq!(server.pool()["memory"]["limit_bytes"], 10 * mib);
+    // More than there is cannot be had.
+    let limit_bytes = ask(json!("1000TiB")).ok()["memory"]["limit_bytes"].as_u64().unwrap();
+    assert!(limit_bytes < 1000 << 40, "{limit_bytes}");
+}

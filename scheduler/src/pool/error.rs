@@ -23,12 +23,24 @@ pub enum LeaseError<E: LoadFault> {
     #[error("the load failed")]
     LoadFailed(#[source] Arc<E>),
     /// The operator's: the model can never fit. Nothing was evicted for it.
-    #[error("the model needs {needed_bytes} bytes, the budget has {limit_bytes}")]
+    #[error("the model needs {needed_bytes} bytes, the budget has {limit_bytes}, of which {pinned_bytes} are pinned")]
     TooLarge {
         /// Bytes of the model.
         needed_bytes: u64,
         /// Bytes of the whole budget.
         limit_bytes: u64,
+        /// Of them, held by models that stay.
+        pinned_bytes: u64,
+    },
+    /// The operator's: with this model, too little of the budget would be left to those that come and go.
+    #[error("the model needs {needed_bytes} bytes to be pinned beside {pinned_bytes}, and {pinned_bytes_max} may be")]
+    PinnedTooLarge {
+        /// Bytes of the model.
+        needed_bytes: u64,
+        /// Bytes of those that are pinned.
+        pinned_bytes: u64,
+        /// Bytes that pinned models may hold together.
+        pinned_bytes_max: u64,
     },
     /// Nobody's: too many wait, or no room came up in time. Retry later.
     #[error("no room for the model now")]
@@ -53,8 +65,11 @@ impl<E: LoadFault> Clone for LeaseError<E> {
                 Self::Quarantined { source: Arc::clone(source), retry_after: *retry_after }
             }
             Self::LoadFailed(source) => Self::LoadFailed(Arc::clone(source)),
-            Self::TooLarge { needed_bytes, limit_bytes } => {
-                Self::TooLarge { needed_bytes: *needed_bytes, limit_bytes: *limit_bytes }
+            &Self::TooLarge { needed_bytes, limit_bytes, pinned_bytes } => {
+                Self::TooLarge { needed_bytes, limit_bytes, pinned_bytes }
+            }
+            &Self::PinnedTooLarge { needed_bytes, pinned_bytes, pinned_bytes_max } => {
+                Self::PinnedTooLarge { needed_bytes, pinned_bytes, pinned_bytes_max }
             }
             Self::Overloaded { retry_after } => Self::Overloaded { retry_after: *retry_after },
             Self::DeadlinePassed => Self::DeadlinePassed,
@@ -66,12 +81,12 @@ impl<E: LoadFault> Clone for LeaseError<E> {
 /// Why a sequence's memory cannot grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// It can never fit beside its own model's weights. Nothing was evicted for it.
+    /// It can never fit beside its own model's weights and what is pinned. Nothing was evicted for it.
     #[error("{needed_bytes} bytes are needed, the budget leaves at most {available_bytes}")]
     TooLarge {
         /// Bytes asked for.
         needed_bytes: u64,
-        /// Bytes of the budget without the model's weights.
+        /// Bytes of the budget without the model's weights and other pinned models.
         available_bytes: u64,
     },
     /// Too many wait already. Retry later.
@@ -83,6 +98,22 @@ pub enum NoRoom {
     /// No room came up in time.
     #[error("the deadline passed before there was room")]
     DeadlinePassed,
+    /// The process ends.
+    #[error("the pool is shutting down")]
+    ShuttingDown,
+}
+
+/// Why the budget does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetRefused {
+    /// The operator's: models are pinned that would leave too little of it. Unpin some first.
+    #[error("{pinned_bytes} bytes are pinned, and of that budget {pinned_bytes_max} may be")]
+    Pinned {
+        /// Bytes of pinned models.
+        pinned_bytes: u64,
+        /// Bytes that pinned models could hold together.
+        pinned_bytes_max: u64,
+    },
     /// The process ends.
     #[error("the pool is shutting down")]
     ShuttingDown,

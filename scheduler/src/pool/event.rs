@@ -35,7 +35,10 @@ pub struct PoolEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolEventKind {
     /// It is wanted and was not in memory: its artifact is looked at.
-    Requested,
+    Requested {
+        /// By whom.
+        cause: LoadCause,
+    },
     /// It is known how large it is; it waits for room, or for its turn to load.
     AwaitingRoom {
         /// Bytes that it needs.
@@ -52,6 +55,8 @@ pub enum PoolEventKind {
         bytes: u64,
         /// From the first request to here: inspection and the wait for room.
         waited: Duration,
+        /// Who asked first.
+        cause: LoadCause,
     },
     /// The load got on.
     Progress(LoadProgress),
@@ -65,6 +70,8 @@ pub enum PoolEventKind {
         waiters: usize,
         /// Where its bytes came from.
         source: LoadSource,
+        /// Who asked first.
+        cause: LoadCause,
     },
     /// An inspection or a load failed.
     LoadFailed {
@@ -90,6 +97,10 @@ pub enum PoolEventKind {
         /// When it will be evicted if nobody comes: `None` is never.
         expires_in: Option<Duration>,
     },
+    /// It stays until someone says otherwise.
+    Pinned,
+    /// It goes as any other from now on.
+    Unpinned,
     /// It was chosen to go; no request gets it any more.
     Evicted {
         /// Bytes that will come back.
@@ -104,6 +115,29 @@ pub enum PoolEventKind {
         /// Bytes that came back.
         bytes: u64,
     },
+}
+
+/// Who wanted a model that was not in memory: of several, the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoadCause {
+    /// A request that uses it.
+    Demand,
+    /// Someone who wants it there.
+    Explicit,
+    /// Someone who wants it to stay.
+    Pin,
+}
+
+impl LoadCause {
+    /// For tables and labels.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Demand => "demand",
+            Self::Explicit => "explicit",
+            Self::Pin => "pin",
+        }
+    }
 }
 
 /// Why a model that was wanted did not begin to load.
@@ -147,6 +181,8 @@ pub enum EvictionCause {
         /// The model of that sequence.
         for_model: Arc<str>,
     },
+    /// The budget became smaller.
+    BudgetCut,
     /// Someone asked for it.
     Requested,
     /// Its last request wanted it gone after use.
@@ -161,6 +197,7 @@ impl fmt::Display for EvictionCause {
             Self::IdleTimeout => f.write_str("idle time-out"),
             Self::ModelPressure { for_model } => write!(f, "memory for model {for_model}"),
             Self::KvPressure { for_model } => write!(f, "memory for a sequence of {for_model}"),
+            Self::BudgetCut => f.write_str("smaller budget"),
             Self::Requested => f.write_str("requested"),
             Self::KeepAliveZero => f.write_str("keep-alive 0"),
             Self::Shutdown => f.write_str("shutdown"),

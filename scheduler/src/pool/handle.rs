@@ -9,8 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::error::{LeaseError, NoRoom, ShuttingDown};
-use super::event::PoolObserver;
+use super::error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
+use super::event::{LoadCause, PoolObserver};
 use super::lease::Lease;
 use super::loader::ModelLoader;
 use super::options::{LeaseOptions, PoolOptions};
@@ -70,6 +70,29 @@ pub enum UnloadOutcome {
     },
     /// It was not in memory.
     NotLoaded,
+    /// Someone asked for it to stay; nothing changed.
+    Pinned,
+}
+
+/// What [`Pool::unpin`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnpinOutcome {
+    /// It goes as any other from now on.
+    Unpinned,
+    /// It was not pinned; a pin that is still on its way is not touched.
+    NotPinned,
+}
+
+/// What [`Pool::load`] and [`Pool::pin`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadOutcome {
+    /// It was in memory.
+    Present,
+    /// It was brought in.
+    Loaded {
+        /// How long that took: inspection, the wait for room, and the load.
+        waited: Duration,
+    },
 }
 
 impl<L: ModelLoader> Pool<L> {
@@ -118,6 +141,39 @@ impl<L: ModelLoader> Pool<L> {
     /// # Errors
     /// See [`LeaseError`].
     pub async fn lease(&self, name: &str, options: LeaseOptions) -> LeaseResult<L> {
+        self.ask(name, options, LoadCause::Demand).await
+    }
+
+    /// Brings the model `name` in and holds nothing: it stays as after a request that used it.
+    ///
+    /// # Errors
+    /// See [`LeaseError`].
+    pub async fn load(&self, name: &str, options: LeaseOptions) -> Result<LoadOutcome, LeaseError<L::Error>> {
+        self.ask(name, options, LoadCause::Explicit).await.map(|lease| LoadOutcome::of(&lease))
+    }
+
+    /// Brings the model `name` in and keeps it there until [`Pool::unpin`] or the pool's end: neither its keep-alive
+    /// nor others' need of memory evicts it. Takes back an unload that was asked for. Pinning again changes nothing.
+    ///
+    /// # Errors
+    /// [`LeaseError::PinnedTooLarge`] when pinned models would hold more than `pinned_percent_max` of the budget
+    /// together; otherwise as [`Pool::lease`]. After an error nothing new is pinned, but the model may be in memory.
+    pub async fn pin(&self, name: &str, deadline: Instant) -> Result<LoadOutcome, LeaseError<L::Error>> {
+        let options = LeaseOptions { keep_alive: None, deadline };
+        self.ask(name, options, LoadCause::Pin).await.map(|lease| LoadOutcome::of(&lease))
+    }
+
+    /// Lets the model `name` go as any other: its keep-alive begins now, unless it is in use.
+    ///
+    /// # Errors
+    /// [`ShuttingDown`] when everything is being unloaded anyway.
+    pub async fn unpin(&self, name: &str) -> Result<UnpinOutcome, ShuttingDown> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request::Unpin { model: name.into(), reply }).await.map_err(|_| ShuttingDown)?;
+        answer.await.map_err(|_| ShuttingDown)?
+    }
+
+    async fn ask(&self, name: &str, options: LeaseOptions, cause: LoadCause) -> LeaseResult<L> {
         let now = Instant::now();
         if options.deadline <= now {
             return Err(LeaseError::DeadlinePassed);
@@ -126,8 +182,8 @@ impl<L: ModelLoader> Pool<L> {
         let id = self.waiter_id();
         let (reply, answer) = oneshot::channel();
         let model: Arc<str> = name.into();
-        let waiter = Waiter { id, since: now, reply };
-        let request = Request::Lease { model: Arc::clone(&model), keep_alive: options.keep_alive, waiter };
+        let waiter = Waiter { id, since: now, cause, keep_alive: options.keep_alive, reply };
+        let request = Request::Lease { model: Arc::clone(&model), waiter };
         let asked = async {
             self.requests.send(request).await.ok()?;
             let mut guard = LeaveOnDrop { signals: &self.signals, leave: Some(Signal::LeaseUnwanted { model, id }) };
@@ -167,6 +223,7 @@ impl<L: ModelLoader> Pool<L> {
     }
 
     /// Evicts `name` now if it is idle, otherwise as soon as the last request that holds it or waits for it lets go.
+    /// A model that is pinned stays.
     ///
     /// # Errors
     /// [`ShuttingDown`] when everything is being unloaded anyway.
@@ -174,6 +231,18 @@ impl<L: ModelLoader> Pool<L> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(Request::Unload { model: name.into(), reply }).await.map_err(|_| ShuttingDown)?;
         answer.await.map_err(|_| ShuttingDown)?
+    }
+
+    /// The budget is `limit_bytes` from now on. More of it serves those who wait, at once; less of it evicts idle models
+    /// now and busy ones as their leases end, and refuses those who can never fit any more.
+    ///
+    /// # Errors
+    /// See [`BudgetRefused`]; nothing changed then.
+    pub async fn set_budget(&self, limit_bytes: u64) -> Result<(), BudgetRefused> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Budget { limit_bytes, reply };
+        self.requests.send(request).await.map_err(|_| BudgetRefused::ShuttingDown)?;
+        answer.await.map_err(|_| BudgetRefused::ShuttingDown)?
     }
 
     /// The pool at this moment. Wakes no model and refreshes no time-out.
@@ -232,6 +301,12 @@ pub(super) struct Parts<L: ModelLoader> {
     pub(super) budget: Arc<Budget>,
     pub(super) options: PoolOptions,
     pub(super) observer: Arc<dyn PoolObserver>,
+}
+
+impl LoadOutcome {
+    fn of<M>(lease: &Lease<M>) -> Self {
+        if lease.is_cold() { Self::Loaded { waited: lease.load_wait() } } else { Self::Present }
+    }
 }
 
 /// Tells the owner that an answer is not wanted any more, unless it came.

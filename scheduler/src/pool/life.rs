@@ -7,20 +7,26 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::error::LeaseError;
-use super::event::{Dismissal, EvictionCause, EvictionRecord, PoolEventKind};
+use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEventKind};
 use super::lease::{Lease, Resident, Start};
 use super::loader::{FaultKind, Identity, Inspection, LoadFault, Loaded, ModelLoader};
 use super::owner::{Arrival, Coldness, LoadResult, Owner, Signal};
 use super::progress::{LoadProgress, Progress};
 use super::quarantine::Quarantine;
-use super::slot::{Idle, State, Unload, Waiter};
+use super::slot::{Idle, Pin, State, Unload, Waiter};
 use super::workers::Work;
 use crate::budget::Reservation;
 use crate::limits::EVICTIONS_REMEMBERED_MAX;
 use crate::panic;
 
 impl<L: ModelLoader> Owner<L> {
-    pub(super) fn start_inspection(&self, model: &Arc<str>) {
+    /// Begins what makes an absent model one in memory. Someone waits for it.
+    pub(super) fn start_inspection(&mut self, model: &Arc<str>) {
+        let slot = self.slot(model);
+        slot.state = State::Inspecting;
+        slot.cause = slot.waiters.first().map_or(LoadCause::Demand, |waiter| waiter.cause);
+        let cause = slot.cause;
+        self.tell(model, PoolEventKind::Requested { cause });
         let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
         let job = move || {
             let result = caught(|| loader.inspect(&model));
@@ -46,25 +52,26 @@ impl<L: ModelLoader> Owner<L> {
             let retry_after = quarantine.rest(now)?;
             Some(LeaseError::Quarantined { source: Arc::clone(quarantine.source()), retry_after })
         });
-        let limit_bytes = self.budget.limit_bytes();
-        let needed_bytes = inspection.weights_bytes;
+        let bytes = inspection.weights_bytes;
         let refusal = if let Some(in_quarantine) = in_quarantine {
             Some((in_quarantine, Dismissal::Quarantined))
-        } else if needed_bytes > limit_bytes {
-            Some((LeaseError::TooLarge { needed_bytes, limit_bytes }, Dismissal::TooLarge))
         } else {
-            None
+            self.size_refusal(bytes).map(|refusal| (refusal, Dismissal::TooLarge))
         };
         if let Some((refusal, reason)) = refusal {
             self.refuse_waiters(model, &refusal);
-            self.dismiss(model, reason);
-        } else if slot.waiters.is_empty() {
-            self.dismiss(model, Dismissal::Abandoned);
+            return self.dismiss(model, reason);
+        }
+        let nobody_waited = self.slot(model).waiters.is_empty();
+        self.refuse_pins(model, bytes);
+        let slot = self.slot(model);
+        if slot.waiters.is_empty() {
+            self.dismiss(model, if nobody_waited { Dismissal::Abandoned } else { Dismissal::TooLarge });
         } else {
             slot.state = State::AwaitingRoom(inspection);
             self.room.models.push_back(Arc::clone(model));
             self.update_retry_after();
-            self.tell(model, PoolEventKind::AwaitingRoom { bytes: needed_bytes });
+            self.tell(model, PoolEventKind::AwaitingRoom { bytes });
         }
     }
 
@@ -78,9 +85,11 @@ impl<L: ModelLoader> Owner<L> {
         let slot = self.slot(model);
         slot.state = State::Loading(inspection, LoadProgress::begin(inspection.weights_bytes));
         let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
+        let cause = slot.cause;
         self.loads_running += 1;
         self.update_retry_after();
-        self.tell(model, PoolEventKind::LoadStarted { bytes: inspection.weights_bytes, waited: since.elapsed() });
+        let bytes = inspection.weights_bytes;
+        self.tell(model, PoolEventKind::LoadStarted { bytes, waited: since.elapsed(), cause });
         let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
         let job = move || {
             let start = Instant::now();
@@ -126,19 +135,29 @@ impl<L: ModelLoader> Owner<L> {
         slot.history.last_load_wall = Some(wall);
         slot.history.last_load_source = Some(source);
         slot.state = State::Resident { model: Arc::new(resident), leases: 0, idle: None };
+        self.resident.insert(Arc::clone(model));
+        let slot = self.slot(model);
+        let cause = slot.cause;
         let waiters = std::mem::take(&mut slot.waiters);
         self.lease_waiters -= waiters.len();
-        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len(), source });
-        if waiters.is_empty() {
-            self.on_unheld(model);
-        }
+        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len(), source, cause });
         for waiter in waiters {
             self.grant(model, waiter, Coldness::WaitedForLoad);
+        }
+        if matches!(self.slot(model).state, State::Resident { leases: 0, .. }) {
+            self.on_unheld(model);
         }
     }
 
     /// Counts the lease, then hands it out. One that nobody takes any more comes back as any other.
     pub(super) fn grant(&mut self, name: &Arc<str>, waiter: Waiter<L>, coldness: Coldness) {
+        let is_pin = waiter.cause == LoadCause::Pin;
+        let bytes = self.slot(name).resident_bytes();
+        if is_pin && let Some(refusal) = self.pin_refusal(name, bytes) {
+            // Another was pinned meanwhile.
+            let _ = waiter.reply.send(Err(refusal));
+            return;
+        }
         let State::Resident { model, leases, idle } = &mut self.slot(name).state else {
             unreachable!("only models in memory are handed out")
         };
@@ -153,7 +172,9 @@ impl<L: ModelLoader> Owner<L> {
         };
         self.tell(name, PoolEventKind::Leased { leases });
         let lease = Lease::new(model, Arc::clone(name), start, self.outgoing.signals.clone());
-        let _ = waiter.reply.send(Ok(lease));
+        if waiter.reply.send(Ok(lease)).is_ok() && is_pin {
+            self.pin(name);
+        }
     }
 
     pub(super) fn on_released(&mut self, name: &Arc<str>) {
@@ -173,8 +194,8 @@ impl<L: ModelLoader> Owner<L> {
         let now = Instant::now();
         let closing = self.closing;
         let slot = self.slot(name);
-        let (keep_alive, unload) = (slot.keep_alive, slot.unload);
-        let expires = keep_alive.expiry(now);
+        let (keep_alive, unload, pin) = (slot.keep_alive, slot.unload, slot.pin);
+        let expires = if pin == Pin::Pinned { None } else { keep_alive.expiry(now) };
         let State::Resident { idle, .. } = &mut slot.state else { unreachable!("only a model in memory is let go") };
         *idle = Some(Idle { since: now, expires });
         if let Some(expires) = expires {
@@ -184,7 +205,7 @@ impl<L: ModelLoader> Owner<L> {
             self.evict(name, EvictionCause::Shutdown);
         } else if unload == Unload::WhenFree {
             self.evict(name, EvictionCause::Requested);
-        } else if keep_alive.is_after_use() {
+        } else if pin == Pin::NotPinned && keep_alive.is_after_use() {
             self.evict(name, EvictionCause::KeepAliveZero);
         } else {
             let expires_in = expires.map(|expires| expires.duration_since(now));
@@ -199,9 +220,12 @@ impl<L: ModelLoader> Owner<L> {
             unreachable!("only idle models are evicted")
         };
         let bytes = model.bytes;
+        let pinned_bytes = if slot.pin == Pin::Pinned { bytes } else { 0 };
         slot.leaving.copies += 1;
         slot.leaving.bytes += bytes;
         self.leaving_bytes += bytes;
+        self.resident.remove(name);
+        self.pinned_bytes -= pinned_bytes;
         if let Some(expires) = idle.expires {
             self.expiries.remove(&(expires, Arc::clone(name)));
         }

@@ -11,7 +11,7 @@
 //! Invariants:
 //! - Loads are single-flight: all requests for a model share one, which survives whoever began it.
 //! - Room is checked and reserved in one step, before a load begins; a load in flight holds its bytes.
-//! - A model is evicted only while nobody holds it; a lease is counted before it is handed out.
+//! - A model is evicted only while nobody holds it, and a pinned one not even then; a lease is counted before it is handed out.
 //! - Victims are chosen when room is needed, on the state of that moment; no choice outlives a wait.
 //! - Bytes come back when the model is dropped. Until then it is Evicting, and counts.
 //! - Room is given first to sequences that run (they finish, and free more), then to models, each in the order of
@@ -19,7 +19,7 @@
 //! - Every wait ends at its deadline.
 //!
 //! Deliberately absent: taking turns away from a model that is always busy (its waiters are refused at their
-//! deadline), pinning, a minimum residency, and caches of parsed headers, which belong to the loader.
+//! deadline), a minimum residency, and caches of parsed headers, which belong to the loader.
 
 mod error;
 mod event;
@@ -29,8 +29,10 @@ mod life;
 mod loader;
 mod options;
 mod owner;
+mod pin;
 mod progress;
 mod quarantine;
+mod resize;
 mod room;
 mod slot;
 mod snapshot;
@@ -44,9 +46,9 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
-pub use error::{LeaseError, NoRoom, ShuttingDown};
-pub use event::{Dismissal, EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
-pub use handle::{Pool, UnloadOutcome};
+pub use error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
+pub use event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
+pub use handle::{LoadOutcome, Pool, UnloadOutcome, UnpinOutcome};
 pub use lease::Lease;
 pub use loader::{FaultKind, Identity, Inspection, LoadFault, LoadSource, Loaded, ModelLoader, SourceLabel};
 pub use options::{KeepAlive, LeaseOptions, PoolOptions};

@@ -15,6 +15,9 @@ pub struct PoolOptions {
     pub loads_parallel_max: usize,
     /// Requests that wait for models, and for room, in all.
     pub waiters_max: usize,
+    /// The percentage of the budget that pinned models may hold together; the rest is for those that come and go, and
+    /// for sequences.
+    pub pinned_percent_max: u8,
     /// Back-off after the first load of an artifact that turned out invalid; doubled by each further one.
     pub quarantine_min: Duration,
     /// Where that doubling ends.
@@ -28,6 +31,7 @@ impl Default for PoolOptions {
             load_wait_max: Duration::from_secs(120),
             loads_parallel_max: 2,
             waiters_max: 4096,
+            pinned_percent_max: 90,
             quarantine_min: Duration::from_secs(5),
             quarantine_max: Duration::from_secs(300),
         }

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::error::{LeaseError, NoRoom, ShuttingDown};
-use super::event::{Dismissal, EvictionCause, EvictionRecord, PoolEvent, PoolEventKind, PoolObserver};
-use super::handle::{Parts, RetryAfter, UnloadOutcome};
+use super::error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
+use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
+use super::handle::{Parts, RetryAfter, UnloadOutcome, UnpinOutcome};
 use super::lease::{Lease, Resident};
 use super::loader::{Inspection, Loaded, ModelLoader};
-use super::options::{KeepAlive, PoolOptions};
+use super::options::PoolOptions;
 use super::progress::LoadProgress;
 use super::room::{RoomQueue, RoomWaiter};
-use super::slot::{Slot, State, Unload, Waiter};
+use super::slot::{Pin, Slot, State, Unload, Waiter};
 use super::snapshot::PoolSnapshot;
 use super::workers::Workers;
 use crate::budget::Budget;
@@ -30,9 +30,11 @@ pub(super) struct WaiterId(pub(super) u64);
 
 /// What callers ask. Bounded: a caller waits until there is space.
 pub(super) enum Request<L: ModelLoader> {
-    Lease { model: Arc<str>, keep_alive: Option<KeepAlive>, waiter: Waiter<L> },
+    Lease { model: Arc<str>, waiter: Waiter<L> },
     Room(RoomWaiter),
     Unload { model: Arc<str>, reply: oneshot::Sender<Result<UnloadOutcome, ShuttingDown>> },
+    Unpin { model: Arc<str>, reply: oneshot::Sender<Result<UnpinOutcome, ShuttingDown>> },
+    Budget { limit_bytes: u64, reply: oneshot::Sender<Result<(), BudgetRefused>> },
     Snapshot { reply: oneshot::Sender<PoolSnapshot> },
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Owner<L: ModelLoader> {
     observer: Arc<dyn PoolObserver>,
     // Ordered, so that the same messages always do the same.
     pub(super) slots: BTreeMap<Arc<str>, Slot<L>>,
+    /// Those in memory: few, where thousands are remembered.
+    pub(super) resident: BTreeSet<Arc<str>>,
     pub(super) room: RoomQueue,
     /// Idle models that expire, soonest first.
     pub(super) expiries: BTreeSet<(Instant, Arc<str>)>,
@@ -85,6 +89,8 @@ pub(super) struct Owner<L: ModelLoader> {
     pub(super) load_wall_mean: Duration,
     /// Of models that were evicted and are not dropped yet.
     pub(super) leaving_bytes: u64,
+    /// Of models that are pinned.
+    pub(super) pinned_bytes: u64,
     /// Requests that wait for a model, over all slots.
     pub(super) lease_waiters: usize,
     pub(super) closing: bool,
@@ -99,12 +105,14 @@ impl<L: ModelLoader> Owner<L> {
             outgoing,
             observer: parts.observer,
             slots: BTreeMap::new(),
+            resident: BTreeSet::new(),
             room: RoomQueue::default(),
             expiries: BTreeSet::new(),
             evictions: VecDeque::new(),
             loads_running: 0,
             load_wall_mean: Duration::ZERO,
             leaving_bytes: 0,
+            pinned_bytes: 0,
             lease_waiters: 0,
             closing: false,
         }
@@ -140,10 +148,16 @@ impl<L: ModelLoader> Owner<L> {
 
     fn on_request(&mut self, request: Request<L>) {
         match request {
-            Request::Lease { model, keep_alive, waiter } => self.on_lease(model, keep_alive, waiter),
+            Request::Lease { model, waiter } => self.on_lease(model, waiter),
             Request::Room(waiter) => self.on_room(waiter),
             Request::Unload { model, reply } => {
                 let _ = reply.send(self.on_unload(&model));
+            }
+            Request::Unpin { model, reply } => {
+                let _ = reply.send(self.on_unpin(&model));
+            }
+            Request::Budget { limit_bytes, reply } => {
+                let _ = reply.send(self.on_budget(limit_bytes));
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(Instant::now()));
@@ -169,17 +183,21 @@ impl<L: ModelLoader> Owner<L> {
         }
     }
 
-    fn on_lease(&mut self, model: Arc<str>, keep_alive: Option<KeepAlive>, waiter: Waiter<L>) {
+    fn on_lease(&mut self, model: Arc<str>, waiter: Waiter<L>) {
         // One who left before its request came is not taken in; one who leaves later tells.
         if waiter.reply.is_closed() {
             return;
         }
         let now = Instant::now();
-        let resident = matches!(self.slots.get(&model).map(|slot| &slot.state), Some(State::Resident { .. }));
+        let slot = self.slots.get(&model);
+        let resident = matches!(slot.map(|slot| &slot.state), Some(State::Resident { .. }));
+        let known_bytes = slot.and_then(Slot::known_bytes);
         let refusal = if self.closing {
             Some(LeaseError::ShuttingDown)
         } else if !resident && self.waiters_in_all() >= self.options.waiters_max {
             Some(LeaseError::Overloaded { retry_after: self.outgoing.retry_after.get() })
+        } else if waiter.cause == LoadCause::Pin {
+            known_bytes.and_then(|bytes| self.pin_refusal(&model, bytes))
         } else {
             None
         };
@@ -193,15 +211,13 @@ impl<L: ModelLoader> Owner<L> {
         let default = self.options.keep_alive_default;
         let slot = self.slots.entry(Arc::clone(&model)).or_insert_with(|| Slot::new(default, now));
         slot.history.last_asked = now;
-        if let Some(keep_alive) = keep_alive {
+        if let Some(keep_alive) = waiter.keep_alive {
             slot.keep_alive = keep_alive;
         }
         match slot.state {
             State::Resident { .. } => self.grant(&model, waiter, Coldness::Warm),
             State::Inspecting | State::AwaitingRoom(_) | State::Loading(..) => self.join(&model, waiter),
             State::Absent => {
-                slot.state = State::Inspecting;
-                self.tell(&model, PoolEventKind::Requested);
                 self.join(&model, waiter);
                 self.start_inspection(&model);
             }
@@ -232,6 +248,7 @@ impl<L: ModelLoader> Owner<L> {
         let Some(slot) = self.slots.get_mut(model) else { return Ok(UnloadOutcome::NotLoaded) };
         match slot.state {
             State::Absent => Ok(UnloadOutcome::NotLoaded),
+            State::Resident { .. } if slot.pin == Pin::Pinned => Ok(UnloadOutcome::Pinned),
             State::Resident { idle: Some(_), .. } => {
                 self.evict(model, EvictionCause::Requested);
                 Ok(UnloadOutcome::Evicting)
@@ -248,6 +265,7 @@ impl<L: ModelLoader> Owner<L> {
             models: self.slots.iter().map(|(name, slot)| slot.snapshot(name, now)).collect(),
             limit_bytes: self.budget.limit_bytes(),
             used_bytes: self.budget.used_bytes(),
+            pinned_bytes: self.pinned_bytes,
             waiters: self.lease_waiters,
             room_waiters: self.room.sequences.len(),
             evictions: self.evictions.iter().cloned().collect(),
@@ -302,6 +320,7 @@ impl<L: ModelLoader> Owner<L> {
         slot.state = State::Absent;
         slot.keep_alive = default;
         slot.unload = Unload::NotAsked;
+        slot.pin = Pin::NotPinned;
         self.forget_if_blank(model);
     }
 

@@ -7,12 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::error::NoRoom;
 use super::event::EvictionCause;
 use super::loader::ModelLoader;
 use super::owner::{Owner, WaiterId};
-use super::slot::State;
+use super::slot::{Pin, Slot, State};
 use super::victim::{Candidate, Choice, Room, choose};
 use crate::budget::Reservation;
 
@@ -34,11 +35,7 @@ pub(super) struct RoomQueue {
 
 impl<L: ModelLoader> Owner<L> {
     pub(super) fn on_room(&mut self, waiter: RoomWaiter) {
-        let beside = match self.slots.get(&waiter.model).map(|slot| &slot.state) {
-            Some(State::Resident { model, .. }) => model.bytes,
-            _ => 0,
-        };
-        let available_bytes = self.budget.limit_bytes() - beside;
+        let available_bytes = self.bytes_beside(&waiter.model);
         let refusal = if self.closing {
             NoRoom::ShuttingDown
         } else if waiter.bytes > available_bytes {
@@ -57,6 +54,7 @@ impl<L: ModelLoader> Owner<L> {
 
     /// Gives room to those in line, until one must wait.
     pub(super) fn serve_room(&mut self) {
+        self.shrink_to_budget();
         while let Some(waiter) = self.room.sequences.front() {
             let (bytes, cause) = (waiter.bytes, EvictionCause::KvPressure { for_model: Arc::clone(&waiter.model) });
             let Some(reservation) = self.reserve_or_evict(bytes, &cause) else { return };
@@ -83,24 +81,25 @@ impl<L: ModelLoader> Owner<L> {
         if let Some(reservation) = self.budget.try_reserve(bytes) {
             return Some(reservation);
         }
+        let needed = bytes.saturating_add(self.budget.excess_bytes());
         let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
-        let candidates: Vec<_> = self
-            .slots
-            .iter()
-            .filter_map(|(name, slot)| match &slot.state {
-                State::Resident { model, idle, .. } => Some(Candidate {
-                    key: Arc::clone(name),
-                    bytes: model.bytes,
-                    idle_since: idle.map(|idle| idle.since),
-                }),
-                _ => None,
-            })
-            .collect();
-        if let Choice::Evict(victims) = choose(bytes, room, &candidates) {
+        if let Choice::Evict(victims) = choose(needed, room, &self.candidates()) {
             for victim in victims {
                 self.evict(&victim, cause.clone());
             }
         }
         None
+    }
+
+    /// Models in memory that may have to go.
+    pub(super) fn candidates(&self) -> Vec<Candidate<Arc<str>, Instant>> {
+        let candidate = |name: &Arc<str>| match &self.slots[name] {
+            Slot { state: State::Resident { model, idle, .. }, pin: Pin::NotPinned, .. } => {
+                let idle_since = idle.map(|idle| idle.since);
+                Some(Candidate { key: Arc::clone(name), bytes: model.bytes, idle_since })
+            }
+            _ => None,
+        };
+        self.resident.iter().filter_map(candidate).collect()
     }
 }

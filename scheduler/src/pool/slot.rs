@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::event::LoadCause;
 use super::lease::Resident;
 use super::loader::{Inspection, LoadSource, ModelLoader};
 use super::options::KeepAlive;
@@ -22,6 +23,9 @@ pub(super) struct Slot<L: ModelLoader> {
     pub(super) leaving: Leaving,
     pub(super) keep_alive: KeepAlive,
     pub(super) unload: Unload,
+    pub(super) pin: Pin,
+    /// Of the copy in memory or on its way.
+    pub(super) cause: LoadCause,
     pub(super) history: History,
     pub(super) quarantine: Option<Quarantine<L::Error>>,
 }
@@ -30,6 +34,8 @@ pub(super) struct Slot<L: ModelLoader> {
 pub(super) struct Waiter<L: ModelLoader> {
     pub(super) id: WaiterId,
     pub(super) since: Instant,
+    pub(super) cause: LoadCause,
+    pub(super) keep_alive: Option<KeepAlive>,
     pub(super) reply: oneshot::Sender<LeaseResult<L>>,
 }
 
@@ -61,6 +67,13 @@ pub(super) enum Unload {
     WhenFree,
 }
 
+/// Whether someone asked for the model to stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pin {
+    NotPinned,
+    Pinned,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct History {
     pub(super) loads: u64,
@@ -77,6 +90,8 @@ impl<L: ModelLoader> Slot<L> {
             leaving: Leaving::default(),
             keep_alive,
             unload: Unload::NotAsked,
+            pin: Pin::NotPinned,
+            cause: LoadCause::Demand,
             history: History { loads: 0, last_load_wall: None, last_load_source: None, last_asked: now },
             quarantine: None,
         }
@@ -90,6 +105,20 @@ impl<L: ModelLoader> Slot<L> {
     /// Whether anything would be lost by forgetting it.
     pub(super) fn has_history(&self) -> bool {
         self.history.loads > 0 || self.quarantine.is_some()
+    }
+
+    /// Bytes of the copy in memory.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        if let State::Resident { model, .. } = &self.state { model.bytes } else { 0 }
+    }
+
+    /// Bytes that it holds or will hold, where that is known.
+    pub(super) fn known_bytes(&self) -> Option<u64> {
+        match &self.state {
+            State::Absent | State::Inspecting => None,
+            State::AwaitingRoom(inspection) | State::Loading(inspection, _) => Some(inspection.weights_bytes),
+            State::Resident { model, .. } => Some(model.bytes),
+        }
     }
 
     /// Those who hold it or wait for it.
@@ -125,6 +154,7 @@ impl<L: ModelLoader> Slot<L> {
             last_load_wall: self.history.last_load_wall,
             last_load_source: self.history.last_load_source,
             quarantined_for: self.quarantine.as_ref().and_then(|quarantine| quarantine.rest(now)),
+            pinned: self.pin == Pin::Pinned,
             unload_pending: self.unload == Unload::WhenFree,
         }
     }

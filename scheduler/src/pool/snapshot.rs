@@ -16,6 +16,8 @@ pub struct PoolSnapshot {
     pub limit_bytes: u64,
     /// Of it, reserved now: weights, loads in flight and KV.
     pub used_bytes: u64,
+    /// Of them, held by models that stay.
+    pub pinned_bytes: u64,
     /// Requests that wait for a model.
     pub waiters: usize,
     /// Sequences that wait for room.
@@ -53,6 +55,8 @@ pub struct ModelSnapshot {
     pub last_load_source: Option<LoadSource>,
     /// The rest of its back-off after an invalid load.
     pub quarantined_for: Option<Duration>,
+    /// It stays until someone says otherwise.
+    pub pinned: bool,
     /// It goes as soon as its last lease ends, because someone asked.
     pub unload_pending: bool,
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::json::Node;
+use crate::config::ByteSize;
 use crate::http::error::ApiError;
 use crate::limits::MODEL_NAME_CHARS_MAX;
 
@@ -107,6 +108,19 @@ impl Fields {
         }
     }
 
+    /// A size: a whole number of bytes, or a text such as `700MiB`.
+    pub(crate) fn bytes(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
+        let words = "a number of bytes, or a size such as \"700MiB\"";
+        let size = match self.take(name) {
+            None => return Ok(None),
+            Some(Node::Integer(bytes)) => u64::try_from(bytes).ok(),
+            Some(Node::Text(text)) => text.parse().ok().map(|ByteSize(bytes)| bytes),
+            Some(_) => return Err(ApiError::invalid_type(self.path(name), words)),
+        };
+        let invalid = || ApiError::invalid_value(self.path(name), format_args!("must be {words}"));
+        size.map(Some).ok_or_else(invalid)
+    }
+
     /// A number.
     pub(super) fn number(&mut self, name: &str, allowed: Allowed) -> Result<Option<f32>, ApiError> {
         let Some(node) = self.take(name) else { return Ok(None) };
@@ -174,6 +188,7 @@ mod tests {
         fields.integer::<u8>("integer", 1..=3)?;
         fields.integer::<u8>("wide", 0..=1000)?;
         fields.number("number", HALF)?;
+        fields.bytes("bytes")?;
         if let Some(mut object) = fields.object("object")? {
             object.flag("inner")?;
             object.finish()?;
@@ -196,6 +211,10 @@ mod tests {
             (r#""integer":0"#, "invalid_value", "integer"),
             (r#""integer":4"#, "invalid_value", "integer"),
             (r#""wide":256"#, "invalid_value", "wide"),
+            (r#""bytes":1.5"#, "invalid_type", "bytes"),
+            (r#""bytes":-1"#, "invalid_value", "bytes"),
+            (r#""bytes":1e3"#, "invalid_type", "bytes"),
+            (r#""bytes":"1 XiB""#, "invalid_value", "bytes"),
             (r#""number":"0.5""#, "invalid_type", "number"),
             (r#""number":true"#, "invalid_type", "number"),
             (r#""number":0.51"#, "invalid_value", "number"),
@@ -218,11 +237,12 @@ mod tests {
 
     #[test]
     fn values_in_range_are_taken() {
-        let mut fields = parse_object(br#"{"a":3,"b":0.25,"c":0,"d":"x","e":true}"#).expect("valid");
+        let mut fields = parse_object(br#"{"a":3,"b":0.25,"c":0,"d":"x","e":true,"f":"1.5KiB","g":7}"#).expect("valid");
         assert_eq!(fields.integer::<u8>("a", 1..=3).expect("in range"), Some(3));
         assert_eq!(fields.number("b", HALF).expect("in range"), Some(0.25));
         assert_eq!(fields.number("c", HALF).expect("an integer is a number"), Some(0.0));
         assert_eq!(fields.required_text("d").expect("there"), "x");
+        assert_eq!((fields.bytes("f").expect("a size"), fields.bytes("g").expect("bytes")), (Some(1536), Some(7)));
         assert_eq!(fields.flag("e").expect("a flag"), Some(true));
         assert_eq!(refused(fields.required_text("d")), ("missing_required_parameter", Some("d".to_owned())));
         fields.finish().expect("nothing is left");

@@ -182,6 +182,7 @@ fn options(random: &mut Random) -> PoolOptions {
         load_wait_max: Duration::from_millis(300 + random.below(3_000)),
         loads_parallel_max: 1 + usize::try_from(random.below(3)).unwrap(),
         waiters_max: 3 + usize::try_from(random.below(20)).unwrap(),
+        pinned_percent_max: 70,
         quarantine_min: Duration::from_millis(50),
         quarantine_max: Duration::from_millis(400),
     }

@@ -95,10 +95,12 @@ impl PoolObserver for Watch {
             PoolEventKind::Leased { leases } | PoolEventKind::Released { leases } => {
                 state.loaded.get_mut(&name).expect("only a loaded model is leased").1 = *leases;
             }
-            PoolEventKind::Requested
+            PoolEventKind::Requested { .. }
             | PoolEventKind::AwaitingRoom { .. }
             | PoolEventKind::Dismissed { .. }
             | PoolEventKind::Progress(_)
+            | PoolEventKind::Pinned
+            | PoolEventKind::Unpinned
             | PoolEventKind::Idle { .. } => {}
         }
     }

@@ -103,10 +103,16 @@ async fn an_observer_hears_a_life_in_order() {
     assert_eq!(
         kinds,
         [
-            PoolEventKind::Requested,
+            PoolEventKind::Requested { cause: LoadCause::Demand },
             PoolEventKind::AwaitingRoom { bytes: 10 },
-            PoolEventKind::LoadStarted { bytes: 10, waited: waited.unwrap() },
-            PoolEventKind::Loaded { bytes: 10, wall: Duration::ZERO, waiters: 1, source: SOURCE },
+            PoolEventKind::LoadStarted { bytes: 10, waited: waited.unwrap(), cause: LoadCause::Demand },
+            PoolEventKind::Loaded {
+                bytes: 10,
+                wall: Duration::ZERO,
+                waiters: 1,
+                source: SOURCE,
+                cause: LoadCause::Demand
+            },
             PoolEventKind::Leased { leases: 1 },
             PoolEventKind::Released { leases: 0 },
             PoolEventKind::Idle { expires_in: Some(SECOND) },

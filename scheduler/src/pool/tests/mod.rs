@@ -4,5 +4,7 @@ mod ending;
 mod faults;
 mod keeping;
 mod loading;
+mod pinning;
+mod resizing;
 mod room;
 mod telling;

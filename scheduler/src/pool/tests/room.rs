@@ -113,7 +113,7 @@ async fn a_model_larger_than_the_budget_is_refused_and_nothing_is_evicted_for_it
     bench.loader.put("huge", 21, Behaviour::Good);
     drop(bench.lease("a").await.unwrap());
     let refusal = bench.lease("huge").await.unwrap_err();
-    assert!(matches!(refusal, LeaseError::TooLarge { needed_bytes: 21, limit_bytes: 20 }));
+    assert!(matches!(refusal, LeaseError::TooLarge { needed_bytes: 21, limit_bytes: 20, pinned_bytes: 0 }));
     assert_eq!(bench.state("a").await, ModelState::Idle);
     assert_eq!(bench.find("huge").await, None);
 }

@@ -13,6 +13,8 @@ fn told(bench: &Bench, name: &str) -> Vec<PoolEventKind> {
     of_it.map(|event| event.kind).collect()
 }
 
+const WANTED: PoolEventKind = PoolEventKind::Requested { cause: LoadCause::Demand };
+
 fn dismissed(reason: Dismissal) -> PoolEventKind {
     PoolEventKind::Dismissed { reason }
 }
@@ -81,7 +83,7 @@ async fn a_model_that_does_not_begin_to_load_is_told_as_dismissed() {
     let bench = Bench::new(10);
     bench.loader.put("huge", 11, Behaviour::Good);
     bench.lease("huge").await.unwrap_err();
-    assert_eq!(told(&bench, "huge"), [PoolEventKind::Requested, dismissed(Dismissal::TooLarge)]);
+    assert_eq!(told(&bench, "huge"), [WANTED, dismissed(Dismissal::TooLarge)]);
 
     bench.loader.put("bad", 10, Behaviour::Invalid);
     bench.lease("bad").await.unwrap_err();
@@ -91,7 +93,7 @@ async fn a_model_that_does_not_begin_to_load_is_told_as_dismissed() {
     let _busy = bench.lease("a").await.unwrap();
     bench.lease_meanwhile("b").await.abort();
     sleep(INSPECT).await;
-    let waited = [PoolEventKind::Requested, PoolEventKind::AwaitingRoom { bytes: 10 }];
+    let waited = [WANTED, PoolEventKind::AwaitingRoom { bytes: 10 }];
     assert_eq!(told(&bench, "b")[..2], waited);
     assert_eq!(told(&bench, "b")[2..], [dismissed(Dismissal::Abandoned)]);
 

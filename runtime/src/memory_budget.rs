@@ -1,0 +1,62 @@
+//! The pool's budget while the server runs: what was asked for, and never more than there is.
+//!
+//! An operator may change what is asked for; the machine, or the container around it, may change what there is, which is
+//! looked at every [`MEMORY_LOOKED_AT_EVERY`]. What counts is the limit and not what is free at the moment: pages of
+//! mapped files that the system keeps in its cache are given back when they are needed, and would otherwise make the
+//! second load of a model look as if it had no room.
+
+use std::sync::{Mutex, PoisonError};
+
+use scheduler::{BudgetRefused, Pool};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::memory_budget_now;
+use crate::limits::MEMORY_LOOKED_AT_EVERY;
+use crate::loading::Models;
+
+/// What was asked for last, and the pool that gets it.
+pub(crate) struct MemoryBudget {
+    asked_bytes: Mutex<Option<u64>>,
+    pool: Pool<Models>,
+}
+
+impl MemoryBudget {
+    /// `None` asks for a share of what there is.
+    pub(crate) fn new(asked_bytes: Option<u64>, pool: Pool<Models>) -> Self {
+        Self { asked_bytes: Mutex::new(asked_bytes), pool }
+    }
+
+    /// Asks for `asked_bytes` from now on; what of it the pool got.
+    ///
+    /// # Errors
+    /// Those of [`Pool::set_budget`]; nothing changed then.
+    pub(crate) async fn ask(&self, asked_bytes: u64) -> Result<u64, BudgetRefused> {
+        let limit_bytes = memory_budget_now(Some(asked_bytes));
+        self.pool.set_budget(limit_bytes).await?;
+        *self.asked_bytes.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked_bytes);
+        tracing::info!(asked_bytes, limit_bytes, "the memory budget was changed");
+        Ok(limit_bytes)
+    }
+
+    /// Follows the memory that there is, for ever.
+    pub(crate) async fn follow(&self) {
+        let mut looks = tokio::time::interval(MEMORY_LOOKED_AT_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut refused_bytes = None;
+        loop {
+            looks.tick().await;
+            let asked_bytes = *self.asked_bytes.lock().unwrap_or_else(PoisonError::into_inner);
+            let limit_bytes = memory_budget_now(asked_bytes);
+            if limit_bytes == self.pool.budget().limit_bytes() || refused_bytes == Some(limit_bytes) {
+                continue;
+            }
+            match self.pool.set_budget(limit_bytes).await {
+                Ok(()) => tracing::info!(limit_bytes, "the memory that there is has changed, and the budget with it"),
+                Err(refused) => {
+                    tracing::warn!(limit_bytes, error = &refused as &dyn std::error::Error, "the budget cannot follow");
+                    refused_bytes = Some(limit_bytes);
+                }
+            }
+        }
+    }
+}
