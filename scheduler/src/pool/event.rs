@@ -101,6 +101,13 @@ pub enum PoolEventKind {
     Pinned,
     /// It goes as any other from now on.
     Unpinned,
+    /// Somebody has waited for its room too long: requests for it wait until it was evicted and loaded again.
+    GivesWay {
+        /// As which its eviction will be told.
+        cause: EvictionCause,
+    },
+    /// It need not give way any more, and was not evicted.
+    KeepsOn,
     /// It was chosen to go; no request gets it any more.
     Evicted {
         /// Bytes that will come back.
@@ -189,6 +196,17 @@ pub enum EvictionCause {
     KeepAliveZero,
     /// The pool ends.
     Shutdown,
+}
+
+impl EvictionCause {
+    /// The model that needed the room.
+    #[must_use]
+    pub fn for_model(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::ModelPressure { for_model } | Self::KvPressure { for_model } => Some(for_model),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for EvictionCause {

@@ -207,7 +207,7 @@ impl<L: ModelLoader> Pool<L> {
     pub async fn make_room(&self, model: &str, bytes: u64, deadline: Instant) -> Result<Reservation, NoRoom> {
         let id = self.waiter_id();
         let (reply, answer) = oneshot::channel();
-        let request = Request::Room(RoomWaiter { model: model.into(), bytes, id, reply });
+        let request = Request::Room(RoomWaiter { model: model.into(), bytes, id, since: Instant::now(), reply });
         let asked = async {
             self.requests.send(request).await.ok()?;
             let mut guard = LeaveOnDrop { signals: &self.signals, leave: Some(Signal::RoomUnwanted { id }) };

@@ -68,7 +68,7 @@ impl<L: ModelLoader> Owner<L> {
         if slot.waiters.is_empty() {
             self.dismiss(model, if nobody_waited { Dismissal::Abandoned } else { Dismissal::TooLarge });
         } else {
-            slot.state = State::AwaitingRoom(inspection);
+            slot.state = State::AwaitingRoom { inspection, since: now };
             self.room.models.push_back(Arc::clone(model));
             self.update_retry_after();
             self.tell(model, PoolEventKind::AwaitingRoom { bytes });
@@ -134,7 +134,7 @@ impl<L: ModelLoader> Owner<L> {
         slot.history.loads += 1;
         slot.history.last_load_wall = Some(wall);
         slot.history.last_load_source = Some(source);
-        slot.state = State::Resident { model: Arc::new(resident), leases: 0, idle: None };
+        slot.state = State::Resident { model: Arc::new(resident), since: Instant::now(), leases: 0, idle: None };
         self.resident.insert(Arc::clone(model));
         let slot = self.slot(model);
         let cause = slot.cause;
@@ -158,7 +158,7 @@ impl<L: ModelLoader> Owner<L> {
             let _ = waiter.reply.send(Err(refusal));
             return;
         }
-        let State::Resident { model, leases, idle } = &mut self.slot(name).state else {
+        let State::Resident { model, leases, idle, .. } = &mut self.slot(name).state else {
             unreachable!("only models in memory are handed out")
         };
         *leases += 1;
@@ -240,7 +240,7 @@ impl<L: ModelLoader> Owner<L> {
             idle_for,
         });
         self.tell(name, PoolEventKind::Evicted { bytes, cause, idle_for });
-        let (signals, name) = (self.outgoing.signals.clone(), Arc::clone(name));
+        let (signals, evicted, name) = (self.outgoing.signals.clone(), Arc::clone(name), Arc::clone(name));
         let job = move || {
             if catch_unwind(AssertUnwindSafe(|| drop(model))).is_err() {
                 tracing::error!(model = &*name, "dropping the model panicked");
@@ -248,6 +248,19 @@ impl<L: ModelLoader> Owner<L> {
             let _ = signals.send(Signal::Disposed { model: name, bytes });
         };
         self.outgoing.workers.run(Work::Dispose, Box::new(job));
+        self.load_again(&evicted);
+    }
+
+    /// Those who waited while the model gave way wait for its next copy.
+    fn load_again(&mut self, model: &Arc<str>) {
+        let slot = self.slot(model);
+        if slot.waiters.is_empty() {
+            return;
+        }
+        if let Some(keep_alive) = slot.waiters.iter().rev().find_map(|waiter| waiter.keep_alive) {
+            slot.keep_alive = keep_alive;
+        }
+        self.start_inspection(model);
     }
 
     pub(super) fn on_disposed(&mut self, name: &Arc<str>, bytes: u64) {

@@ -16,10 +16,10 @@
 //! - Bytes come back when the model is dropped. Until then it is Evicting, and counts.
 //! - Room is given first to sequences that run (they finish, and free more), then to models, each in the order of
 //!   their first request; whoever stands behind the first in line waits with it, so nobody is overtaken forever.
+//! - A model that is always busy takes turns with those who wait for its room; no lease is cut for that.
 //! - Every wait ends at its deadline.
 //!
-//! Deliberately absent: taking turns away from a model that is always busy (its waiters are refused at their
-//! deadline), a minimum residency, and caches of parsed headers, which belong to the loader.
+//! Deliberately absent: caches of parsed headers, which belong to the loader.
 
 mod error;
 mod event;
@@ -36,6 +36,7 @@ mod resize;
 mod room;
 mod slot;
 mod snapshot;
+mod turns;
 mod victim;
 mod workers;
 

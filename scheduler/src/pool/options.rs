@@ -15,6 +15,10 @@ pub struct PoolOptions {
     pub loads_parallel_max: usize,
     /// Requests that wait for models, and for room, in all.
     pub waiters_max: usize,
+    /// How long the first in line waits for room before busy models take turns with it.
+    pub busy_turn_max: Duration,
+    /// How long a model is safe from pressure after its load, in use or not.
+    pub residency_min: Duration,
     /// The percentage of the budget that pinned models may hold together; the rest is for those that come and go, and
     /// for sequences.
     pub pinned_percent_max: u8,
@@ -31,6 +35,8 @@ impl Default for PoolOptions {
             load_wait_max: Duration::from_secs(120),
             loads_parallel_max: 2,
             waiters_max: 4096,
+            busy_turn_max: Duration::from_secs(2),
+            residency_min: Duration::ZERO,
             pinned_percent_max: 90,
             quarantine_min: Duration::from_secs(5),
             quarantine_max: Duration::from_secs(300),

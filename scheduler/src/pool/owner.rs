@@ -16,7 +16,7 @@ use super::loader::{Inspection, Loaded, ModelLoader};
 use super::options::PoolOptions;
 use super::progress::LoadProgress;
 use super::room::{RoomQueue, RoomWaiter};
-use super::slot::{Pin, Slot, State, Unload, Waiter};
+use super::slot::{Pin, Slot, State, Turn, Unload, Waiter};
 use super::snapshot::PoolSnapshot;
 use super::workers::Workers;
 use crate::budget::Budget;
@@ -82,6 +82,12 @@ pub(super) struct Owner<L: ModelLoader> {
     /// Those in memory: few, where thousands are remembered.
     pub(super) resident: BTreeSet<Arc<str>>,
     pub(super) room: RoomQueue,
+    /// Models in memory that requests do not get: they wait.
+    pub(super) giving_way: BTreeSet<Arc<str>>,
+    /// When the first in line can be helped in another way than now.
+    pub(super) look_again: Option<Instant>,
+    /// Since when the budget has been smaller than what it holds; of no meaning when it is not.
+    pub(super) cut_at: Instant,
     /// Idle models that expire, soonest first.
     pub(super) expiries: BTreeSet<(Instant, Arc<str>)>,
     pub(super) evictions: VecDeque<EvictionRecord>,
@@ -106,6 +112,9 @@ impl<L: ModelLoader> Owner<L> {
             observer: parts.observer,
             slots: BTreeMap::new(),
             resident: BTreeSet::new(),
+            giving_way: BTreeSet::new(),
+            look_again: None,
+            cut_at: Instant::now(),
             room: RoomQueue::default(),
             expiries: BTreeSet::new(),
             evictions: VecDeque::new(),
@@ -130,7 +139,7 @@ impl<L: ModelLoader> Owner<L> {
             if self.is_over() {
                 return;
             }
-            let expiry = self.expiries.first().map(|&(at, _)| at);
+            let expiry = self.expiries.first().map(|&(at, _)| at).into_iter().chain(self.look_again).min();
             tokio::select! {
                 biased;
                 Some(signal) = incoming.signals.recv() => self.on_signal(signal),
@@ -190,11 +199,11 @@ impl<L: ModelLoader> Owner<L> {
         }
         let now = Instant::now();
         let slot = self.slots.get(&model);
-        let resident = matches!(slot.map(|slot| &slot.state), Some(State::Resident { .. }));
+        let is_at_hand = slot.is_some_and(Slot::is_at_hand);
         let known_bytes = slot.and_then(Slot::known_bytes);
         let refusal = if self.closing {
             Some(LeaseError::ShuttingDown)
-        } else if !resident && self.waiters_in_all() >= self.options.waiters_max {
+        } else if !is_at_hand && self.waiters_in_all() >= self.options.waiters_max {
             Some(LeaseError::Overloaded { retry_after: self.outgoing.retry_after.get() })
         } else if waiter.cause == LoadCause::Pin {
             known_bytes.and_then(|bytes| self.pin_refusal(&model, bytes))
@@ -215,8 +224,10 @@ impl<L: ModelLoader> Owner<L> {
             slot.keep_alive = keep_alive;
         }
         match slot.state {
-            State::Resident { .. } => self.grant(&model, waiter, Coldness::Warm),
-            State::Inspecting | State::AwaitingRoom(_) | State::Loading(..) => self.join(&model, waiter),
+            State::Resident { .. } if is_at_hand => self.grant(&model, waiter, Coldness::Warm),
+            State::Resident { .. } | State::Inspecting | State::AwaitingRoom { .. } | State::Loading(..) => {
+                self.join(&model, waiter)
+            }
             State::Absent => {
                 self.join(&model, waiter);
                 self.start_inspection(&model);
@@ -235,7 +246,7 @@ impl<L: ModelLoader> Owner<L> {
         slot.waiters.retain(|waiter| waiter.id != id);
         self.lease_waiters -= before - slot.waiters.len();
         // A load that began goes on; nobody makes room for a model that nobody waits for.
-        if slot.waiters.is_empty() && matches!(slot.state, State::AwaitingRoom(_)) {
+        if slot.waiters.is_empty() && matches!(slot.state, State::AwaitingRoom { .. }) {
             self.room.models.retain(|waiting| waiting != model);
             self.dismiss(model, Dismissal::Abandoned);
         }
@@ -253,7 +264,7 @@ impl<L: ModelLoader> Owner<L> {
                 self.evict(model, EvictionCause::Requested);
                 Ok(UnloadOutcome::Evicting)
             }
-            State::Resident { .. } | State::Inspecting | State::AwaitingRoom(_) | State::Loading(..) => {
+            State::Resident { .. } | State::Inspecting | State::AwaitingRoom { .. } | State::Loading(..) => {
                 slot.unload = Unload::WhenFree;
                 Ok(UnloadOutcome::WhenFree { users: slot.users() })
             }
@@ -283,7 +294,7 @@ impl<L: ModelLoader> Owner<L> {
         for name in &names {
             self.refuse_waiters(name, &LeaseError::ShuttingDown);
             match self.slot(name).state {
-                State::Inspecting | State::AwaitingRoom(_) => self.dismiss(name, Dismissal::Shutdown),
+                State::Inspecting | State::AwaitingRoom { .. } => self.dismiss(name, Dismissal::Shutdown),
                 State::Resident { idle: Some(_), .. } => self.evict(name, EvictionCause::Shutdown),
                 // A load is waited for, a lease too: both end in an eviction.
                 State::Absent | State::Loading(..) | State::Resident { .. } => {}
@@ -321,6 +332,8 @@ impl<L: ModelLoader> Owner<L> {
         slot.keep_alive = default;
         slot.unload = Unload::NotAsked;
         slot.pin = Pin::NotPinned;
+        slot.turn = Turn::Keeps;
+        self.giving_way.remove(model);
         self.forget_if_blank(model);
     }
 

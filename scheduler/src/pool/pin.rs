@@ -106,7 +106,7 @@ impl<L: ModelLoader> Owner<L> {
     /// Refuses everyone in line who can never have room any more.
     pub(super) fn refuse_hopeless(&mut self) {
         for model in self.room.models.clone() {
-            let State::AwaitingRoom(inspection) = self.slots[&model].state else {
+            let State::AwaitingRoom { inspection, .. } = self.slots[&model].state else {
                 unreachable!("only models that await room stand in line")
             };
             if let Some(refusal) = self.size_refusal(inspection.weights_bytes) {

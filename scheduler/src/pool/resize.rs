@@ -1,16 +1,20 @@
 //! The budget while it changes.
 //!
 //! A larger one serves those who wait, at once. A smaller one grants nothing beyond it from that moment on; idle models
-//! go until it holds, the least recently used first, busy ones as their leases end. Pinned models stay, so a budget
+//! go until it holds, the least recently used first, busy ones as their leases end, taking turns as
+//! for any other need (`turns`). Pinned models stay, so a budget
 //! that leaves too little beside them is refused.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::error::BudgetRefused;
 use super::event::EvictionCause;
 use super::loader::ModelLoader;
 use super::owner::Owner;
-use super::victim::{Choice, Room, choose};
+use super::victim::{Choice, Room, Standing, choose};
 
 impl<L: ModelLoader> Owner<L> {
     pub(super) fn on_budget(&mut self, limit_bytes: u64) -> Result<(), BudgetRefused> {
@@ -22,6 +26,9 @@ impl<L: ModelLoader> Owner<L> {
             return Err(BudgetRefused::Pinned { pinned_bytes: self.pinned_bytes, pinned_bytes_max });
         }
         tracing::info!(before = self.budget.limit_bytes(), after = limit_bytes, "the budget changes");
+        if self.budget.excess_bytes() == 0 {
+            self.cut_at = Instant::now();
+        }
         self.budget.set_limit(limit_bytes);
         self.refuse_hopeless();
         Ok(())
@@ -33,12 +40,12 @@ impl<L: ModelLoader> Owner<L> {
         if excess_bytes == 0 {
             return;
         }
-        let candidates = self.candidates();
+        let candidates = self.candidates(Instant::now(), Duration::ZERO);
         let room = Room { free: 0, returning: self.leaving_bytes };
         let victims = match choose(excess_bytes, room, &candidates) {
             Choice::Evict(victims) => victims,
             Choice::Wait => {
-                let idle = candidates.iter().filter(|candidate| candidate.idle_since.is_some());
+                let idle = candidates.iter().filter(|candidate| candidate.standing != Standing::Busy);
                 idle.map(|candidate| Arc::clone(&candidate.key)).collect()
             }
         };

@@ -1,10 +1,12 @@
 //! Who waits for room, and the one place where room is given.
 //!
 //! Running sequences come before models: they hold what they wait beside, and give it back when they finish. Within
-//! each of the two, first come, first served, without overtaking.
+//! each of the two, first come, first served, without overtaking. Whoever is first for too long makes busy models take
+//! turns (`turns`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,7 +16,7 @@ use super::event::EvictionCause;
 use super::loader::ModelLoader;
 use super::owner::{Owner, WaiterId};
 use super::slot::{Pin, Slot, State};
-use super::victim::{Candidate, Choice, Room, choose};
+use super::victim::{Candidate, Choice, Room, Standing, choose};
 use crate::budget::Reservation;
 
 /// A sequence that waits for room.
@@ -22,7 +24,17 @@ pub(super) struct RoomWaiter {
     pub(super) model: Arc<str>,
     pub(super) bytes: u64,
     pub(super) id: WaiterId,
+    pub(super) since: Instant,
     pub(super) reply: oneshot::Sender<Result<Reservation, NoRoom>>,
+}
+
+/// What the first in line waits for.
+pub(super) struct Need {
+    pub(super) bytes: u64,
+    /// Of evictions for it.
+    pub(super) cause: EvictionCause,
+    /// It has been in line.
+    pub(super) since: Instant,
 }
 
 /// Both lines.
@@ -52,12 +64,22 @@ impl<L: ModelLoader> Owner<L> {
         let _ = waiter.reply.send(Err(refusal));
     }
 
-    /// Gives room to those in line, until one must wait.
+    /// Gives room to those in line, until one must wait; makes room for that one.
     pub(super) fn serve_room(&mut self) {
         self.shrink_to_budget();
+        let first = if self.closing { None } else { self.serve_lines() };
+        self.take_turns(first.as_ref(), Instant::now());
+    }
+
+    /// Returns what the first of those who must wait for room needs.
+    fn serve_lines(&mut self) -> Option<Need> {
+        if self.budget.excess_bytes() > 0 {
+            return Some(Need { bytes: 0, cause: EvictionCause::BudgetCut, since: self.cut_at });
+        }
         while let Some(waiter) = self.room.sequences.front() {
-            let (bytes, cause) = (waiter.bytes, EvictionCause::KvPressure { for_model: Arc::clone(&waiter.model) });
-            let Some(reservation) = self.reserve_or_evict(bytes, &cause) else { return };
+            let cause = EvictionCause::KvPressure { for_model: Arc::clone(&waiter.model) };
+            let need = Need { bytes: waiter.bytes, cause, since: waiter.since };
+            let Some(reservation) = self.reserve_or_evict(&need) else { return Some(need) };
             let waiter = self.room.sequences.pop_front().expect("it was looked at above");
             // Fails when nobody wants it any more, which gives the bytes back.
             let _ = waiter.reply.send(Ok(reservation));
@@ -66,37 +88,41 @@ impl<L: ModelLoader> Owner<L> {
             && let Some(model) = self.room.models.front()
         {
             let model = Arc::clone(model);
-            let State::AwaitingRoom(inspection) = self.slots[&model].state else {
+            let State::AwaitingRoom { inspection, since } = self.slots[&model].state else {
                 unreachable!("only models that await room stand in line")
             };
             let cause = EvictionCause::ModelPressure { for_model: Arc::clone(&model) };
-            let Some(reservation) = self.reserve_or_evict(inspection.weights_bytes, &cause) else { return };
+            let need = Need { bytes: inspection.weights_bytes, cause, since };
+            let Some(reservation) = self.reserve_or_evict(&need) else { return Some(need) };
             self.room.models.pop_front();
             self.start_load(&model, inspection, reservation);
         }
+        None
     }
 
     /// Checks and reserves in one step. When it does not fit, evicts what makes it fit later, if anything does.
-    fn reserve_or_evict(&mut self, bytes: u64, cause: &EvictionCause) -> Option<Reservation> {
-        if let Some(reservation) = self.budget.try_reserve(bytes) {
+    fn reserve_or_evict(&mut self, need: &Need) -> Option<Reservation> {
+        if let Some(reservation) = self.budget.try_reserve(need.bytes) {
             return Some(reservation);
         }
-        let needed = bytes.saturating_add(self.budget.excess_bytes());
         let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
-        if let Choice::Evict(victims) = choose(needed, room, &self.candidates()) {
+        let candidates = self.candidates(Instant::now(), self.options.residency_min);
+        if let Choice::Evict(victims) = choose(need.bytes, room, &candidates) {
             for victim in victims {
-                self.evict(&victim, cause.clone());
+                self.evict(&victim, need.cause.clone());
             }
         }
         None
     }
 
-    /// Models in memory that may have to go.
-    pub(super) fn candidates(&self) -> Vec<Candidate<Arc<str>, Instant>> {
+    /// Models in memory that may have to go: those that are not pinned, and were there for `residency_min` by `now`.
+    pub(super) fn candidates(&self, now: Instant, residency_min: Duration) -> Vec<Candidate<Arc<str>, Instant>> {
         let candidate = |name: &Arc<str>| match &self.slots[name] {
-            Slot { state: State::Resident { model, idle, .. }, pin: Pin::NotPinned, .. } => {
-                let idle_since = idle.map(|idle| idle.since);
-                Some(Candidate { key: Arc::clone(name), bytes: model.bytes, idle_since })
+            Slot { state: State::Resident { model, since, idle, .. }, pin: Pin::NotPinned, .. }
+                if now.saturating_duration_since(*since) >= residency_min =>
+            {
+                let standing = idle.map_or(Standing::Busy, |idle| Standing::IdleSince(idle.since));
+                Some(Candidate { key: Arc::clone(name), bytes: model.bytes, resident_since: *since, standing })
             }
             _ => None,
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::event::LoadCause;
+use super::event::{EvictionCause, LoadCause};
 use super::lease::Resident;
 use super::loader::{Inspection, LoadSource, ModelLoader};
 use super::options::KeepAlive;
@@ -17,13 +17,14 @@ use super::snapshot::{ModelSnapshot, ModelState};
 
 pub(super) struct Slot<L: ModelLoader> {
     pub(super) state: State<L::Model>,
-    /// In the order in which they came. Empty unless the model is on its way.
+    /// In the order in which they came. Empty unless the model is on its way, or gives way.
     pub(super) waiters: Vec<Waiter<L>>,
     /// Earlier copies of the model, not dropped yet.
     pub(super) leaving: Leaving,
     pub(super) keep_alive: KeepAlive,
     pub(super) unload: Unload,
     pub(super) pin: Pin,
+    pub(super) turn: Turn,
     /// Of the copy in memory or on its way.
     pub(super) cause: LoadCause,
     pub(super) history: History,
@@ -42,9 +43,9 @@ pub(super) struct Waiter<L: ModelLoader> {
 pub(super) enum State<M> {
     Absent,
     Inspecting,
-    AwaitingRoom(Inspection),
+    AwaitingRoom { inspection: Inspection, since: Instant },
     Loading(Inspection, LoadProgress),
-    Resident { model: Arc<Resident<M>>, leases: usize, idle: Option<Idle> },
+    Resident { model: Arc<Resident<M>>, since: Instant, leases: usize, idle: Option<Idle> },
 }
 
 /// Nobody holds the model.
@@ -65,6 +66,14 @@ pub(super) struct Leaving {
 pub(super) enum Unload {
     NotAsked,
     WhenFree,
+}
+
+/// Whether requests get the model while it is in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    Keeps,
+    /// Not until it was evicted for this cause, or that is not needed any more.
+    GivesWay(EvictionCause),
 }
 
 /// Whether someone asked for the model to stay.
@@ -91,6 +100,7 @@ impl<L: ModelLoader> Slot<L> {
             keep_alive,
             unload: Unload::NotAsked,
             pin: Pin::NotPinned,
+            turn: Turn::Keeps,
             cause: LoadCause::Demand,
             history: History { loads: 0, last_load_wall: None, last_load_source: None, last_asked: now },
             quarantine: None,
@@ -107,6 +117,11 @@ impl<L: ModelLoader> Slot<L> {
         self.history.loads > 0 || self.quarantine.is_some()
     }
 
+    /// In memory, and handed out to whoever asks.
+    pub(super) fn is_at_hand(&self) -> bool {
+        matches!(self.state, State::Resident { .. }) && self.turn == Turn::Keeps
+    }
+
     /// Bytes of the copy in memory.
     pub(super) fn resident_bytes(&self) -> u64 {
         if let State::Resident { model, .. } = &self.state { model.bytes } else { 0 }
@@ -116,7 +131,7 @@ impl<L: ModelLoader> Slot<L> {
     pub(super) fn known_bytes(&self) -> Option<u64> {
         match &self.state {
             State::Absent | State::Inspecting => None,
-            State::AwaitingRoom(inspection) | State::Loading(inspection, _) => Some(inspection.weights_bytes),
+            State::AwaitingRoom { inspection, .. } | State::Loading(inspection, _) => Some(inspection.weights_bytes),
             State::Resident { model, .. } => Some(model.bytes),
         }
     }
@@ -132,7 +147,7 @@ impl<L: ModelLoader> Slot<L> {
             State::Absent if self.leaving.copies > 0 => (ModelState::Evicting, self.leaving.bytes),
             State::Absent => (ModelState::Absent, 0),
             State::Inspecting => (ModelState::Inspecting, 0),
-            State::AwaitingRoom(_) => (ModelState::AwaitingRoom, 0),
+            State::AwaitingRoom { .. } => (ModelState::AwaitingRoom, 0),
             State::Loading(inspection, _) => (ModelState::Loading, inspection.weights_bytes),
             State::Resident { model, idle: None, .. } => (ModelState::Resident, model.bytes),
             State::Resident { model, idle: Some(_), .. } => (ModelState::Idle, model.bytes),
@@ -155,6 +170,7 @@ impl<L: ModelLoader> Slot<L> {
             last_load_source: self.history.last_load_source,
             quarantined_for: self.quarantine.as_ref().and_then(|quarantine| quarantine.rest(now)),
             pinned: self.pin == Pin::Pinned,
+            gives_way_for: if let Turn::GivesWay(cause) = &self.turn { Some(cause.clone()) } else { None },
             unload_pending: self.unload == Unload::WhenFree,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::EvictionRecord;
+use super::event::{EvictionCause, EvictionRecord};
 use super::loader::LoadSource;
 use super::progress::LoadProgress;
 
@@ -57,6 +57,8 @@ pub struct ModelSnapshot {
     pub quarantined_for: Option<Duration>,
     /// It stays until someone says otherwise.
     pub pinned: bool,
+    /// Requests for it wait until it was evicted for this cause.
+    pub gives_way_for: Option<EvictionCause>,
     /// It goes as soon as its last lease ends, because someone asked.
     pub unload_pending: bool,
 }

@@ -1,7 +1,8 @@
 //! Who goes when room is needed: a pure function of a snapshot.
 //!
-//! Guarantees: a busy model is never chosen; nothing is chosen unless that suffices; nothing is chosen needlessly; of
-//! those that will do, the least recently used go.
+//! Guarantees of [`choose`]: a busy model is never chosen; nothing is chosen unless that suffices; nothing is chosen
+//! needlessly; of those that will do, the least recently used go. Of [`give_way`], which ends nobody's use: nothing is
+//! chosen needlessly; of those that will do, the ones that were in memory longest.
 
 /// The budget at one moment, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +18,15 @@ pub(super) struct Room {
 pub(super) struct Candidate<K, T> {
     pub(super) key: K,
     pub(super) bytes: u64,
-    /// Since when nobody holds it; `None` is busy.
-    pub(super) idle_since: Option<T>,
+    pub(super) resident_since: T,
+    pub(super) standing: Standing<T>,
+}
+
+/// Whether somebody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing<T> {
+    Busy,
+    IdleSince(T),
 }
 
 /// What to do about a need.
@@ -39,14 +47,50 @@ where
     K: Ord + Clone,
     T: Ord + Copy,
 {
-    let mut missing = needed.saturating_sub(room.free.saturating_add(room.returning));
-    let mut idle: Vec<_> =
-        candidates.iter().filter_map(|candidate| candidate.idle_since.map(|since| (since, candidate))).collect();
+    let mut idle: Vec<_> = candidates
+        .iter()
+        .filter_map(|candidate| match candidate.standing {
+            Standing::IdleSince(since) => Some((since, candidate)),
+            Standing::Busy => None,
+        })
+        .collect();
     idle.sort_unstable_by(|(a_since, a), (b_since, b)| (a_since, &a.key).cmp(&(b_since, &b.key)));
+    let missing = needed.saturating_sub(room.free.saturating_add(room.returning));
+    match fewest(missing, idle.into_iter().map(|(_, candidate)| candidate)) {
+        Some(victims) => Choice::Evict(victims),
+        None => Choice::Wait,
+    }
+}
 
+/// Chooses busy models among `candidates` so that `needed` bytes will fit once those were let go and evicted, idle ones
+/// too; all of them when even that does not suffice.
+///
+/// They are taken in the order of `(resident_since, key)` and spared as [`choose`] does.
+pub(super) fn give_way<K, T>(needed: u64, room: Room, candidates: &[Candidate<K, T>]) -> Vec<K>
+where
+    K: Ord + Clone,
+    T: Ord + Copy,
+{
+    let (mut busy, idle): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|candidate| candidate.standing == Standing::Busy);
+    let idle_bytes = idle.iter().fold(0, |sum: u64, candidate| sum.saturating_add(candidate.bytes));
+    let missing = needed.saturating_sub(room.free.saturating_add(room.returning).saturating_add(idle_bytes));
+    busy.sort_unstable_by_key(|candidate| (candidate.resident_since, &candidate.key));
+    let chosen = fewest(missing, busy.iter().copied());
+    chosen.unwrap_or_else(|| busy.iter().map(|candidate| candidate.key.clone()).collect())
+}
+
+/// The first of `ordered` that make up for `missing` bytes, less those without which the others still do, the last of
+/// them first; `None` when all together do not.
+fn fewest<'a, K, T>(missing: u64, ordered: impl IntoIterator<Item = &'a Candidate<K, T>>) -> Option<Vec<K>>
+where
+    K: Clone + 'a,
+    T: 'a,
+{
+    let mut missing = missing;
     let mut chosen = Vec::new();
     let mut surplus = 0;
-    for (_, candidate) in idle {
+    for candidate in ordered {
         if missing == 0 {
             break;
         }
@@ -55,18 +99,18 @@ where
         chosen.push(candidate);
     }
     if missing > 0 {
-        return Choice::Wait;
+        return None;
     }
-    let mut victims = Vec::with_capacity(chosen.len());
+    let mut needed = Vec::with_capacity(chosen.len());
     for candidate in chosen.into_iter().rev() {
         if candidate.bytes <= surplus {
             surplus -= candidate.bytes;
         } else {
-            victims.push(candidate.key.clone());
+            needed.push(candidate.key.clone());
         }
     }
-    victims.reverse();
-    Choice::Evict(victims)
+    needed.reverse();
+    Some(needed)
 }
 
 #[cfg(test)]
@@ -76,11 +120,11 @@ mod tests {
     const FULL: Room = Room { free: 0, returning: 0 };
 
     fn idle(key: u32, bytes: u64, since: u64) -> Candidate<u32, u64> {
-        Candidate { key, bytes, idle_since: Some(since) }
+        Candidate { key, bytes, resident_since: 0, standing: Standing::IdleSince(since) }
     }
 
     fn busy(key: u32, bytes: u64) -> Candidate<u32, u64> {
-        Candidate { key, bytes, idle_since: None }
+        Candidate { key, bytes, resident_since: u64::from(key), standing: Standing::Busy }
     }
 
     #[test]
@@ -115,6 +159,50 @@ mod tests {
         assert_eq!(choose(u64::MAX, Room { free: 1, returning: 0 }, &models), Choice::Evict(vec![1]));
     }
 
+    #[test]
+    fn the_longest_resident_of_the_busy_gives_way_and_idle_models_count_as_gone() {
+        let models = [busy(3, 10), busy(1, 10), busy(2, 10), idle(4, 5, 1)];
+        assert_eq!(give_way(5, FULL, &models), [0; 0]);
+        assert_eq!(give_way(6, FULL, &models), [1]);
+        assert_eq!(give_way(25, FULL, &models), [1, 2]);
+        assert_eq!(give_way(25, Room { free: 5, returning: 5 }, &models), [1]);
+        assert_eq!(give_way(36, FULL, &models), [1, 2, 3], "it does not suffice: all of them");
+        assert_eq!(give_way(600, FULL, &[busy(1, 10), busy(2, 600)]), [2], "the small one would be needless");
+    }
+
+    #[test]
+    fn whoever_gives_way_is_busy_needed_and_enough_if_anything_is() {
+        let mut random = crate::testing::Random::new(11);
+        let mut partly = 0;
+        for _ in 0..20_000 {
+            let models: Vec<_> = (0..random.below(7))
+                .map(|key| {
+                    let bytes = random.below(20);
+                    let standing =
+                        if random.below(3) == 0 { Standing::IdleSince(random.below(5)) } else { Standing::Busy };
+                    Candidate { key, bytes, resident_since: random.below(5), standing }
+                })
+                .collect();
+            let (needed, room) = (random.below(90), Room { free: random.below(10), returning: random.below(10) });
+            let chosen = give_way(needed, room, &models);
+            let is_chosen = |model: &&Candidate<u64, u64>| chosen.contains(&model.key);
+            let bytes =
+                |some: &mut dyn Iterator<Item = &Candidate<u64, u64>>| some.map(|model| model.bytes).sum::<u64>();
+            let busy = || models.iter().filter(|model| model.standing == Standing::Busy);
+            let there = room.free + room.returning + bytes(&mut models.iter()) - bytes(&mut busy());
+            let gain = bytes(&mut busy().filter(is_chosen));
+            assert_eq!(busy().filter(is_chosen).count(), chosen.len(), "an idle model was chosen");
+            if there + bytes(&mut busy()) < needed {
+                assert_eq!(chosen.len(), busy().count(), "not all give way although all are needed");
+            } else {
+                assert!(there + gain >= needed, "the choice does not suffice");
+                assert!(busy().filter(is_chosen).all(|model| there + gain - model.bytes < needed), "needless");
+                partly += usize::from(!chosen.is_empty() && chosen.len() < busy().count());
+            }
+        }
+        assert!(partly > 1_000, "the cases leave something to choose");
+    }
+
     /// The guarantees, against every subset as oracle.
     #[test]
     fn every_choice_suffices_is_idle_and_is_minimal() {
@@ -126,7 +214,11 @@ mod tests {
                 .map(|key| Candidate {
                     key,
                     bytes: random.below(20),
-                    idle_since: (random.below(3) > 0).then(|| random.below(5)),
+                    resident_since: random.below(5),
+                    standing: match random.below(3) {
+                        0 => Standing::Busy,
+                        _ => Standing::IdleSince(random.below(5)),
+                    },
                 })
                 .collect();
             let room = Room { free: random.below(10), returning: random.below(10) };
@@ -136,7 +228,8 @@ mod tests {
             match choose(needed, room, &models) {
                 Choice::Wait => {
                     waits += 1;
-                    let all: u64 = models.iter().filter(|model| model.idle_since.is_some()).map(|m| m.bytes).sum();
+                    let all: u64 =
+                        models.iter().filter(|model| model.standing != Standing::Busy).map(|m| m.bytes).sum();
                     assert!(there + all < needed, "it waits although evicting all would do");
                 }
                 Choice::Evict(victims) => {
@@ -144,7 +237,7 @@ mod tests {
                     assert!(there + gain >= needed, "the choice does not suffice");
                     for &victim in &victims {
                         let model = models[usize::try_from(victim).unwrap()];
-                        assert!(model.idle_since.is_some(), "a busy model was chosen");
+                        assert!(model.standing != Standing::Busy, "a busy model was chosen");
                         assert!(there + gain - model.bytes < needed, "a victim is needless");
                     }
                 }

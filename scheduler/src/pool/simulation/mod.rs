@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use self::watch::{RandomWorkers, Waiting, Want, Watch};
+use self::watch::{InMemory, RandomWorkers, Waiting, Want, Watch};
 use super::fake::*;
 use super::handle::Parts;
 use super::*;
@@ -95,6 +95,7 @@ struct World {
     loader: Arc<FakeLoader>,
     names: Vec<&'static str>,
     loads_parallel_max: usize,
+    residency_min: Duration,
     watch: Arc<Watch>,
     tally: Mutex<Tally>,
     /// Held by sequences.
@@ -137,6 +138,7 @@ async fn world(seed: u64) -> Tally {
         loader,
         names,
         loads_parallel_max: options.loads_parallel_max,
+        residency_min: options.residency_min,
         watch,
         tally: Mutex::default(),
         kv_bytes: Mutex::new(0),
@@ -182,6 +184,8 @@ fn options(random: &mut Random) -> PoolOptions {
         load_wait_max: Duration::from_millis(300 + random.below(3_000)),
         loads_parallel_max: 1 + usize::try_from(random.below(3)).unwrap(),
         waiters_max: 3 + usize::try_from(random.below(20)).unwrap(),
+        busy_turn_max: Duration::from_millis(random.below(600)),
+        residency_min: Duration::from_millis(if random.below(2) == 0 { 0 } else { random.below(200) }),
         pinned_percent_max: 70,
         quarantine_min: Duration::from_millis(50),
         quarantine_max: Duration::from_millis(400),
@@ -314,7 +318,8 @@ impl World {
         if watched.leaving > 0 {
             return;
         }
-        let idle: u64 = watched.loaded.values().filter(|(_, leases)| *leases == 0).map(|(bytes, _)| bytes).sum();
+        let may_go = |model: &&InMemory| model.leases == 0 && model.since.elapsed() >= self.residency_min + TIMER_GRAIN;
+        let idle: u64 = watched.loaded.values().filter(may_go).map(|model| model.bytes).sum();
         let possible = self.budget.free_bytes() + idle;
         let records = self.loader.records.lock().unwrap();
         let (mut rooms, mut models, mut longest) = (Vec::new(), Vec::new(), Duration::ZERO);

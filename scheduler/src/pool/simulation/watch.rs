@@ -43,12 +43,18 @@ pub(super) struct Watch {
     pub(super) state: Mutex<Watched>,
 }
 
+pub(super) struct InMemory {
+    pub(super) bytes: u64,
+    pub(super) leases: usize,
+    pub(super) since: Instant,
+}
+
 #[derive(Default)]
 pub(super) struct Watched {
     pub(super) in_use: BTreeMap<String, usize>,
     pub(super) loading: BTreeSet<String>,
-    /// Bytes and leases of models in memory.
-    pub(super) loaded: BTreeMap<String, (u64, usize)>,
+    /// Models in memory.
+    pub(super) loaded: BTreeMap<String, InMemory>,
     pub(super) leaving: usize,
     pub(super) evictions: usize,
     pub(super) collated: usize,
@@ -77,7 +83,7 @@ impl PoolObserver for Watch {
             }
             PoolEventKind::Loaded { bytes, waiters, .. } => {
                 state.loading.remove(&name);
-                state.loaded.insert(name, (*bytes, 0));
+                state.loaded.insert(name, InMemory { bytes: *bytes, leases: 0, since: event.at });
                 state.collated += usize::from(*waiters > 1);
             }
             PoolEventKind::LoadFailed { .. } => {
@@ -93,7 +99,7 @@ impl PoolObserver for Watch {
             }
             PoolEventKind::Freed { .. } => state.leaving -= 1,
             PoolEventKind::Leased { leases } | PoolEventKind::Released { leases } => {
-                state.loaded.get_mut(&name).expect("only a loaded model is leased").1 = *leases;
+                state.loaded.get_mut(&name).expect("only a loaded model is leased").leases = *leases;
             }
             PoolEventKind::Requested { .. }
             | PoolEventKind::AwaitingRoom { .. }
@@ -101,6 +107,8 @@ impl PoolObserver for Watch {
             | PoolEventKind::Progress(_)
             | PoolEventKind::Pinned
             | PoolEventKind::Unpinned
+            | PoolEventKind::GivesWay { .. }
+            | PoolEventKind::KeepsOn
             | PoolEventKind::Idle { .. } => {}
         }
     }

@@ -8,3 +8,4 @@ mod pinning;
 mod resizing;
 mod room;
 mod telling;
+mod turns;
