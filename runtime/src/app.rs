@@ -9,7 +9,7 @@ use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
 use meter::{CpuDescription, EnergyModel};
 use models::{Descriptor, Executor as ModelExecutor, Model};
-use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool, PoolOptions};
+use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -117,12 +117,11 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
     let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
-    let metering = Arc::new(Metering::new(ledger, prices, config.keep_alive));
+    let metering = Arc::new(Metering::new(ledger, prices, config.pool.keep_alive_default));
     let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
-    let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
-    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&pool_events) as Arc<_>);
+    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, config.pool, Arc::clone(&pool_events) as Arc<_>);
     let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
     let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
     let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };

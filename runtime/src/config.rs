@@ -12,6 +12,7 @@ mod chat_templates;
 mod environment;
 mod layer;
 mod machine;
+mod pool;
 mod quantity;
 mod tables;
 #[cfg(test)]
@@ -31,11 +32,12 @@ use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
-use scheduler::KeepAlive;
+use scheduler::{KeepAlive, PoolOptions};
 
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
 use self::machine::Machine;
+pub(crate) use self::pool::ModelChoices;
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
 
@@ -65,8 +67,10 @@ pub(crate) struct Config {
     pub(crate) threads: NonZeroUsize,
     /// Instructions that they use.
     pub(crate) isa: Isa,
-    /// How long a model stays after its last answer, where the request does not say.
-    pub(crate) keep_alive: KeepAlive,
+    /// How models share the memory, and how long they stay where nobody says.
+    pub(crate) pool: PoolOptions,
+    /// What single models have of their own.
+    pub(crate) models: ModelChoices,
     /// What links inside the models directories may do.
     pub(crate) links: LinkPolicy,
     /// Further names for models; what can be pulled has its own.
@@ -140,6 +144,12 @@ pub(crate) enum ConfigError {
     /// A model's chat template cannot be had.
     #[error("the chat template of {model:?} cannot be used: {reason}")]
     ChatTemplate { model: String, reason: String },
+    /// The pool's table has a value that it cannot have.
+    #[error("[pool] is not valid: {reason}")]
+    Pool { reason: &'static str },
+    /// Two tables are about one model.
+    #[error("[models.{model:?}]: the model has a table already, under another of its names")]
+    ModelTwice { model: String },
     /// The carbon table does not say what a kWh emits.
     #[error("[carbon] is not valid: {reason}")]
     Carbon { reason: String },
@@ -204,6 +214,7 @@ impl Config {
             aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
         }
         let chat_templates = chat_templates::sources(chosen.chat_templates.unwrap_or_default(), &aliases)?;
+        let keep_alive = chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive);
         let asked_bytes = chosen.memory_budget.map(|ByteSize(bytes)| bytes);
         let memory_budget_bytes = machine.budget_bytes(asked_bytes);
         if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
@@ -219,7 +230,8 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            keep_alive: chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive),
+            pool: chosen.pool.unwrap_or_default().options(keep_alive)?,
+            models: pool::choices(chosen.models.unwrap_or_default(), &aliases)?,
             links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
             aliases,
             chat_templates,

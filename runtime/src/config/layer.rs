@@ -9,6 +9,7 @@ use loader::catalog::LinkPolicy;
 use loader::pull::Url;
 use serde::Deserialize;
 
+use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
 use super::tables::{CarbonTable, KeyTable, RateTable};
 use super::{PullPolicy, chat_templates};
@@ -32,6 +33,8 @@ pub(crate) struct Layer {
     pub(crate) origins: Option<Vec<String>>,
     pub(crate) aliases: Option<BTreeMap<String, String>>,
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
+    pub(crate) pool: Option<PoolTable>,
+    pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
@@ -56,6 +59,8 @@ impl Layer {
             origins: self.origins.or(next.origins),
             aliases: self.aliases.or(next.aliases),
             chat_templates: self.chat_templates.or(next.chat_templates),
+            pool: self.pool.or(next.pool),
+            models: self.models.or(next.models),
             keys: self.keys.or(next.keys),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),

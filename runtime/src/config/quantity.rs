@@ -22,6 +22,11 @@ pub(crate) struct ByteSize(pub(crate) u64);
 #[serde(try_from = "String")]
 pub(crate) struct Stay(pub(crate) KeepAlive);
 
+/// How long something may take: `5m`, `1h30m`, `30s`, `500ms`, seconds without a unit; 0 is no time at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Span(pub(crate) Duration);
+
 /// Instructions by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -76,6 +81,9 @@ pub(crate) enum QuantityError {
     /// No duration.
     #[error("{0:?} is no duration; write it like 5m, 1h30m, 30s or 500ms; 0 is not at all, -1 for ever")]
     Duration(String),
+    /// No span of time.
+    #[error("{0:?} is no duration; write it like 5m, 1h30m, 30s or 500ms")]
+    Span(String),
     /// No such instructions.
     #[error("{0}")]
     Isa(String),
@@ -136,6 +144,14 @@ impl FromStr for Stay {
             Duration::ZERO => Ok(Self(KeepAlive::DropAfterUse)),
             duration => Ok(Self(KeepAlive::For(duration))),
         }
+    }
+}
+
+impl FromStr for Span {
+    type Err = QuantityError;
+
+    fn from_str(text: &str) -> Result<Self, QuantityError> {
+        duration(text.trim()).map(Self).ok_or_else(|| QuantityError::Span(text.into()))
     }
 }
 
@@ -201,7 +217,7 @@ macro_rules! parsed_from_string {
         }
     )*};
 }
-parsed_from_string!(ByteSize, Stay, IsaName, Choice<T> where T);
+parsed_from_string!(ByteSize, Stay, Span, IsaName, Choice<T> where T);
 
 /// A number of bytes for people: three digits and a binary unit.
 pub(crate) fn bytes_text(bytes: u64) -> impl fmt::Display {

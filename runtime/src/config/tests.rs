@@ -32,7 +32,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     assert_eq!(config.threads.get(), 3);
     assert_eq!(config.context_max, Some(20));
     assert_eq!(config.memory_budget_bytes, 700 << 20);
-    assert_eq!(config.keep_alive, KeepAlive::For(Duration::from_secs(1)));
+    assert_eq!(config.pool.keep_alive_default, KeepAlive::For(Duration::from_secs(1)));
     assert_eq!(config.models_dirs, [PathBuf::from("/file")]);
     assert_eq!(config.listen, LISTEN_DEFAULT);
 }
@@ -45,11 +45,41 @@ fn the_defaults_are_the_machines() {
     assert_eq!(config.memory_budget_bytes, (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20));
     assert_eq!(config.threads.get(), 4);
     assert_eq!(config.isa, Isa::detect());
-    assert_eq!(config.keep_alive, KeepAlive::For(Duration::from_secs(300)));
+    assert_eq!(config.pool.keep_alive_default, KeepAlive::For(Duration::from_secs(300)));
     assert_eq!((config.links, config.pull), (LinkPolicy::Confined, PullPolicy::OnFirstUse));
     assert_eq!(config.context_max, None);
     assert_eq!(config.rates, RateCard::default());
     assert_eq!(config.carbon, CarbonFactors::default());
+}
+
+#[test]
+fn how_models_share_the_memory_can_be_chosen() {
+    let file = "keep_alive = '1m'\n[aliases]\nshort = 'Long.Q4_0'\n[pool]\nbusy_turn_max = '10s'\nresidency_min = '500ms'\n\
+                pinned_percent_max = 50\n[models.short]\nkeep_alive = '1h'\npinned = true\n[models.other]\npinned = false";
+    let config = of("", &[], file).unwrap();
+    let expected = PoolOptions {
+        keep_alive_default: KeepAlive::For(Duration::from_secs(60)),
+        busy_turn_max: Duration::from_secs(10),
+        residency_min: Duration::from_millis(500),
+        pinned_percent_max: 50,
+        ..PoolOptions::default()
+    };
+    assert_eq!(config.pool, expected);
+    assert_eq!(config.models.pinned, ["Long.Q4_0"]);
+    assert_eq!(config.models.keep_alives["Long.Q4_0"], KeepAlive::For(Duration::from_secs(3600)));
+    assert_eq!(config.models.keep_alives.len(), 1);
+
+    for (text, word) in [
+        ("[pool]\npinned_percent_max = 101", "pinned_percent_max"),
+        ("[pool]\nloads_parallel_max = 0", "loads_parallel_max"),
+        ("[aliases]\na = 'm'\n[models.a]\n[models.m]", "already"),
+    ] {
+        let error = of("", &[], text).unwrap_err().to_string();
+        assert!(error.contains(word), "{text}: {error}");
+    }
+    for text in ["[pool]\nbusy = '1s'", "[models.m]\nkeepalive = '1s'", "[pool]\nresidency_min = '-1s'"] {
+        assert!(toml::from_str::<Layer>(text).is_err(), "{text}");
+    }
 }
 
 #[test]

@@ -191,6 +191,13 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
         }
         PoolEventKind::Pinned => json!({ "status": "loaded", "pinned": true }),
         PoolEventKind::Unpinned => json!({ "status": "loaded", "pinned": false }),
+        PoolEventKind::GivesWay { cause } => json!({
+            "status": "loaded",
+            "gives_way": true,
+            "cause": cause.to_string(),
+            "for_model": evicted_for(cause),
+        }),
+        PoolEventKind::KeepsOn => json!({ "status": "loaded", "gives_way": false }),
         PoolEventKind::Evicted { bytes, cause, idle_for } => json!({
             "status": "unloading",
             "weights_bytes": bytes,

@@ -1,0 +1,93 @@
+//! `[pool]` and `[models.NAME]`: how models share the memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use scheduler::{KeepAlive, PoolOptions};
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::quantity::{Span, Stay};
+
+/// `[pool]`: who goes when, for whom.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PoolTable {
+    /// How long the first in line waits before busy models take turns with it.
+    busy_turn_max: Option<Span>,
+    /// How long a model is safe from pressure after its load.
+    residency_min: Option<Span>,
+    /// The percentage of the budget that pinned models may hold.
+    pinned_percent_max: Option<u8>,
+    /// Loads at once.
+    loads_parallel_max: Option<usize>,
+    /// How long a request waits for room and load.
+    load_wait_max: Option<Span>,
+}
+
+/// `[models.NAME]`: one model's own.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelTable {
+    keep_alive: Option<Stay>,
+    pinned: Option<bool>,
+}
+
+/// What was chosen for single models, by their true names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ModelChoices {
+    /// How long they stay.
+    pub(crate) keep_alives: BTreeMap<String, KeepAlive>,
+    /// Those that are loaded at the start and stay, in order.
+    pub(crate) pinned: Vec<String>,
+}
+
+impl PoolTable {
+    /// The pool's options, where models stay for `keep_alive`.
+    pub(super) fn options(self, keep_alive: KeepAlive) -> Result<PoolOptions, ConfigError> {
+        let default = PoolOptions::default();
+        let span = |chosen: Option<Span>, default: Duration| chosen.map_or(default, |Span(duration)| duration);
+        let pinned_percent_max = self.pinned_percent_max.unwrap_or(default.pinned_percent_max);
+        if pinned_percent_max > 100 {
+            return Err(ConfigError::Pool { reason: "pinned_percent_max is at most 100" });
+        }
+        let loads_parallel_max = self.loads_parallel_max.unwrap_or(default.loads_parallel_max);
+        if !(1..=LOADS_PARALLEL_MAX).contains(&loads_parallel_max) {
+            return Err(ConfigError::Pool { reason: "loads_parallel_max is from 1 to 64" });
+        }
+        Ok(PoolOptions {
+            keep_alive_default: keep_alive,
+            busy_turn_max: span(self.busy_turn_max, default.busy_turn_max),
+            residency_min: span(self.residency_min, default.residency_min),
+            load_wait_max: span(self.load_wait_max, default.load_wait_max),
+            pinned_percent_max,
+            loads_parallel_max,
+            ..default
+        })
+    }
+}
+
+/// Each load takes a thread.
+const LOADS_PARALLEL_MAX: usize = 64;
+
+/// The choices of all tables, by true names.
+pub(super) fn choices(
+    tables: BTreeMap<String, ModelTable>,
+    aliases: &BTreeMap<String, String>,
+) -> Result<ModelChoices, ConfigError> {
+    let mut choices = ModelChoices::default();
+    let mut seen = std::collections::BTreeSet::new();
+    for (name, ModelTable { keep_alive, pinned }) in tables {
+        let model = aliases.get(&name).unwrap_or(&name).clone();
+        if !seen.insert(model.clone()) {
+            return Err(ConfigError::ModelTwice { model: name });
+        }
+        if let Some(Stay(keep_alive)) = keep_alive {
+            choices.keep_alives.insert(model.clone(), keep_alive);
+        }
+        if pinned == Some(true) {
+            choices.pinned.push(model);
+        }
+    }
+    Ok(choices)
+}
