@@ -303,17 +303,22 @@ impl PoolObserver for Metering {
                 );
                 self.book().loaded(&event.model, *bytes, *wall, at);
             }
+            // How long an automatic keep-alive is gets known when the model is let go.
+            PoolEventKind::Idle { break_even: Some(chosen), .. } => {
+                self.book().residency.keep_alive_changed(&event.model, chosen.time_out, at);
+            }
             PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
             _ => {}
         }
     }
 }
 
+/// Nothing yet for an automatic one: the pool says when it has chosen.
 fn duration_of(keep_alive: KeepAlive) -> Duration {
     match keep_alive {
         KeepAlive::For(duration) => duration,
         KeepAlive::Forever => FOREVER,
-        KeepAlive::DropAfterUse => Duration::ZERO,
+        KeepAlive::DropAfterUse | KeepAlive::Auto => Duration::ZERO,
     }
 }
 

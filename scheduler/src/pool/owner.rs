@@ -220,6 +220,9 @@ impl<L: ModelLoader> Owner<L> {
         let default = self.options.keep_alive_default;
         let slot = self.slots.entry(Arc::clone(&model)).or_insert_with(|| Slot::new(default, now));
         slot.history.last_asked = now;
+        if waiter.cause == LoadCause::Demand {
+            slot.history.wanted(now);
+        }
         if let Some(keep_alive) = waiter.keep_alive {
             slot.keep_alive = keep_alive;
         }
