@@ -17,9 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, PullPolicy};
 use crate::engine::KernelEngine;
-use crate::generate::load_failed;
+use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
-use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, STALL_MAX};
+use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, REQUEST_MAX, STALL_MAX};
 use crate::loading::{LoadError, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
@@ -117,7 +117,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
     let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
-    let metering = Arc::new(Metering::new(ledger, prices, config.pool.keep_alive_default));
+    let metering = Arc::new(Metering::new(ledger, prices));
     let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
@@ -144,8 +144,23 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
+    tokio::spawn(pin_configured(Arc::clone(&app)));
     let following = tokio::spawn(async move { memory_budget.follow().await });
     Ok(Server { app, address, stopping, accepting, accounts, following, pool: pool_task })
+}
+
+/// Pins what the configuration says, one after another. Nobody's: the operator carries it.
+async fn pin_configured(app: Arc<App>) {
+    for name in &app.config.models.pinned {
+        let deadline = Instant::now() + REQUEST_MAX;
+        let pinned = match app.true_name(name, deadline).await {
+            Ok(model) => app.pool.pin(&model, deadline).await.map_err(|error| lease_error(&model, error)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = pinned {
+            tracing::error!(model = name, error = &error as &dyn std::error::Error, "it cannot be pinned");
+        }
+    }
 }
 
 impl Server {

@@ -215,6 +215,7 @@ impl Config {
         }
         let chat_templates = chat_templates::sources(chosen.chat_templates.unwrap_or_default(), &aliases)?;
         let keep_alive = chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive);
+        let rates = chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?;
         let asked_bytes = chosen.memory_budget.map(|ByteSize(bytes)| bytes);
         let memory_budget_bytes = machine.budget_bytes(asked_bytes);
         if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
@@ -230,7 +231,7 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            pool: chosen.pool.unwrap_or_default().options(keep_alive)?,
+            pool: chosen.pool.unwrap_or_default().options(keep_alive, &rates)?,
             models: pool::choices(chosen.models.unwrap_or_default(), &aliases)?,
             links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
             aliases,
@@ -241,7 +242,7 @@ impl Config {
             pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
             hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
             carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
-            rates: chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?,
+            rates,
         })
     }
 }

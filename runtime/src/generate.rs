@@ -152,9 +152,6 @@ async fn lease(
     keep_alive: Option<KeepAlive>,
     deadline: Instant,
 ) -> Result<Lease, ApiError> {
-    if let Some(keep_alive) = keep_alive {
-        app.metering.keep_alive_changed(model, keep_alive);
-    }
     app.pool.lease(model, LeaseOptions { keep_alive, deadline }).await.map_err(|error| lease_error(model, error))
 }
 

@@ -14,7 +14,9 @@ use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, OpenError};
 use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
-use scheduler::{FaultKind, Identity, Inspection, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress};
+use scheduler::{
+    FaultKind, Identity, Inspection, KeepAlive, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress,
+};
 
 use crate::config::Config;
 use crate::limits::DESCRIPTORS_KIB_MAX;
@@ -27,6 +29,8 @@ pub(crate) struct Models {
     chat_templates: BTreeMap<String, Arc<str>>,
     /// By the files' version, and the template that was chosen for their name.
     descriptors: moka::sync::Cache<(ArtifactIdentity, Option<Arc<str>>), Arc<Descriptor>>,
+    /// How long models stay that have a keep-alive of their own.
+    keep_alives: BTreeMap<String, KeepAlive>,
     metering: Arc<Metering>,
 }
 
@@ -77,7 +81,7 @@ impl Models {
             })
             .build();
         let (catalog, chat_templates) = (config.catalog(), config.chat_templates.clone());
-        Self { catalog, chat_templates, descriptors, metering }
+        Self { catalog, chat_templates, descriptors, keep_alives: config.models.keep_alives.clone(), metering }
     }
 
     /// All models that the directories hold. Blocks on the file system.
@@ -133,6 +137,10 @@ impl ModelLoader for Models {
         // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
         let identity = entry.identity().map_err(LoadError::Open)?;
         Ok(Inspection { identity: Identity(identity.words()), weights_bytes: identity.weights_bytes() })
+    }
+
+    fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
+        self.keep_alives.get(name).copied()
     }
 
     fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<Model>, LoadError> {

@@ -19,7 +19,7 @@ use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, Load, Request, RequestCharge, Residency};
 use meter::units::split_equally;
 use meter::{Moment, Nanos};
-use scheduler::{KeepAlive, PoolEvent, PoolEventKind, PoolObserver};
+use scheduler::{PoolEvent, PoolEventKind, PoolObserver};
 use tokio::sync::oneshot;
 
 use crate::http::metrics::Metrics;
@@ -95,9 +95,10 @@ pub(crate) struct StayCharge {
 }
 
 impl Metering {
-    pub(crate) fn new(ledger: Ledger, prices: Prices, keep_alive: KeepAlive) -> Self {
+    pub(crate) fn new(ledger: Ledger, prices: Prices) -> Self {
         let book = Book {
-            residency: Residency::new(duration_of(keep_alive)),
+            // How long each model is kept is told when nobody holds it any more.
+            residency: Residency::new(Duration::ZERO),
             stays: HashMap::new(),
             computed: HashMap::new(),
             pinners: HashMap::new(),
@@ -146,12 +147,6 @@ impl Metering {
     /// A load of `model` took this processor time; the pool's event about it follows.
     pub(crate) fn load_computed(&self, model: &str, cpu: Duration) {
         self.book().computed.insert(model.to_owned(), cpu);
-    }
-
-    /// The last request that says how long a model stays decides, for the accounts as for the pool.
-    pub(crate) fn keep_alive_changed(&self, model: &str, keep_alive: KeepAlive) {
-        let now = self.clock.now();
-        self.book().residency.keep_alive_changed(model, duration_of(keep_alive), now);
     }
 
     /// `tenant` wants `model` to stay: it carries the model from the pool's event about that on.
@@ -316,17 +311,13 @@ impl PoolObserver for Metering {
                 book.residency.pinned(&event.model, book.pinners.get(&*event.model).map(AsRef::as_ref), at);
             }
             PoolEventKind::Unpinned => self.book().residency.pinned(&event.model, None, at),
+            // The pool knows what request, model and configuration say, and what was chosen automatically.
+            PoolEventKind::Idle { expires_in, .. } => {
+                self.book().residency.keep_alive_changed(&event.model, expires_in.unwrap_or(FOREVER), at);
+            }
             PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
             _ => {}
         }
-    }
-}
-
-fn duration_of(keep_alive: KeepAlive) -> Duration {
-    match keep_alive {
-        KeepAlive::For(duration) => duration,
-        KeepAlive::Forever => FOREVER,
-        KeepAlive::DropAfterUse => Duration::ZERO,
     }
 }
 

@@ -31,10 +31,10 @@ pub use executor::{
     SpawnError, Submission, SubmitError, Ticket, Wanted,
 };
 pub use pool::{
-    BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive, Lease,
-    LeaseError, LeaseOptions, LeaseResult, LoadCause, LoadFault, LoadOutcome, LoadProgress, LoadSource, LoadStage,
-    Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver, PoolOptions,
-    PoolSnapshot, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
+    BreakEven, BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive,
+    Lease, LeaseError, LeaseOptions, LeaseResult, LoadCause, LoadFault, LoadOutcome, LoadProgress, LoadSource,
+    LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver,
+    PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
 };
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use scheduler::{KeepAlive, PoolOptions};
+use meter::rate::RateCard;
+use scheduler::{KeepAlive, PoolOptions, Prices};
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -43,8 +44,8 @@ pub(crate) struct ModelChoices {
 }
 
 impl PoolTable {
-    /// The pool's options, where models stay for `keep_alive`.
-    pub(super) fn options(self, keep_alive: KeepAlive) -> Result<PoolOptions, ConfigError> {
+    /// The pool's options, where models stay for `keep_alive`, and memory and time cost what `rates` say.
+    pub(super) fn options(self, keep_alive: KeepAlive, rates: &RateCard) -> Result<PoolOptions, ConfigError> {
         let default = PoolOptions::default();
         let span = |chosen: Option<Span>, default: Duration| chosen.map_or(default, |Span(duration)| duration);
         let pinned_percent_max = self.pinned_percent_max.unwrap_or(default.pinned_percent_max);
@@ -62,9 +63,24 @@ impl PoolTable {
             load_wait_max: span(self.load_wait_max, default.load_wait_max),
             pinned_percent_max,
             loads_parallel_max,
+            prices: prices(rates).unwrap_or(default.prices),
             ..default
         })
     }
+}
+
+/// What holding memory costs beside what loading it again does: a load keeps one processor busy. `None` where the card
+/// does not price both.
+fn prices(rates: &RateCard) -> Option<Prices> {
+    const BYTES_PER_GB: u128 = 1_000_000_000;
+    let mut byte_second = u128::from(rates.memory_gb_hour?.get());
+    let mut load_second = u128::from(rates.cpu_hour?.get()) * BYTES_PER_GB;
+    // Only their ratio counts.
+    while load_second > u128::from(u64::MAX) {
+        (byte_second, load_second) = (byte_second.div_ceil(2), load_second / 2);
+    }
+    let fits = |price: u128| u64::try_from(price).expect("a price fits, and was only halved since");
+    Some(Prices { byte_second: fits(byte_second), load_second: fits(load_second) })
 }
 
 /// Each load takes a thread.
@@ -90,4 +106,20 @@ pub(super) fn choices(
         }
     }
     Ok(choices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_of_a_processor_is_weighed_against_its_gigabytes() {
+        let ratio = |rates: &RateCard| {
+            prices(rates).map(|Prices { byte_second, load_second }| load_second as f64 / byte_second as f64)
+        };
+        // 0.031611 per hour over 0.004237 per GB and hour.
+        let bytes = ratio(&RateCard::default()).unwrap();
+        assert!((bytes / 1e9 - 7.4607).abs() < 1e-3, "{bytes}");
+        assert_eq!(ratio(&RateCard { cpu_hour: None, ..RateCard::default() }), None);
+    }
 }

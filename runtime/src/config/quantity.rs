@@ -17,7 +17,8 @@ use super::PullPolicy;
 #[serde(try_from = "String")]
 pub(crate) struct ByteSize(pub(crate) u64);
 
-/// How long a model stays: `5m`, `1h30m`, `30s`, `500ms`, seconds without a unit; 0 is not at all, negative for ever.
+/// How long a model stays: `5m`, `1h30m`, `30s`, `500ms`, seconds without a unit; 0 is not at all, negative for ever; `auto`
+/// for as long as it is worth its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Stay(pub(crate) KeepAlive);
@@ -79,7 +80,9 @@ pub(crate) enum QuantityError {
     #[error("{0:?} is no size in bytes; write it like 700MiB, 2GiB or 1.5GB")]
     Size(String),
     /// No duration.
-    #[error("{0:?} is no duration; write it like 5m, 1h30m, 30s or 500ms; 0 is not at all, -1 for ever")]
+    #[error(
+        "{0:?} is no duration; write it like 5m, 1h30m, 30s or 500ms; 0 is not at all, -1 for ever, auto by what it costs"
+    )]
     Duration(String),
     /// No span of time.
     #[error("{0:?} is no duration; write it like 5m, 1h30m, 30s or 500ms")]
@@ -136,6 +139,9 @@ impl FromStr for Stay {
     fn from_str(text: &str) -> Result<Self, QuantityError> {
         let text = text.trim();
         let bad = || QuantityError::Duration(text.into());
+        if text == "auto" {
+            return Ok(Self(KeepAlive::Auto));
+        }
         if let Some(magnitude) = text.strip_prefix('-') {
             duration(magnitude).filter(|duration| !duration.is_zero()).ok_or_else(bad)?;
             return Ok(Self(KeepAlive::Forever));

@@ -52,9 +52,6 @@ pub(super) async fn load(State(app): State<Arc<App>>, body: JsonBody) -> Result<
 fn bring_in(app: &Arc<App>, model: &Arc<str>, keep_alive: Option<KeepAlive>) -> JoinHandle<Result<bool, ApiError>> {
     let (app, model) = (Arc::clone(app), Arc::clone(model));
     app.requests.clone().spawn(async move {
-        if let Some(keep_alive) = keep_alive {
-            app.metering.keep_alive_changed(&model, keep_alive);
-        }
         let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
         let loaded = app.pool.load(&model, options).await.map_err(|error| explicit_load_error(&model, error))?;
         Ok(loaded == LoadOutcome::Present)

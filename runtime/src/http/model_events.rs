@@ -15,7 +15,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use scheduler::limits::RETRY_AFTER_MIN;
-use scheduler::{EvictionCause, LoadProgress, LoadSource, ModelSnapshot, ModelState, PoolEvent, PoolEventKind};
+use scheduler::{
+    BreakEven, EvictionCause, LoadProgress, LoadSource, ModelSnapshot, ModelState, PoolEvent, PoolEventKind,
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -147,6 +149,18 @@ pub(super) fn source(source: LoadSource) -> Value {
     })
 }
 
+/// Why an automatic keep-alive is as long as it is.
+pub(super) fn break_even(chosen: BreakEven) -> Value {
+    json!({
+        "time_out_seconds": seconds(chosen.time_out),
+        "break_even_seconds": seconds(chosen.break_even),
+        "reload_seconds": seconds(chosen.reload),
+        "reload_cost": chosen.reload_cost(),
+        "holding_cost_per_second": chosen.holding_cost_per_second(),
+        "gaps": chosen.gaps,
+    })
+}
+
 /// For whom an eviction made room.
 pub(super) fn evicted_for(cause: &EvictionCause) -> Option<&str> {
     match cause {
@@ -186,9 +200,12 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
         PoolEventKind::LoadFailed { message, .. } => {
             json!({ "status": "unloaded", "reason": "load_failed", "error": message })
         }
-        PoolEventKind::Idle { expires_in } => {
-            json!({ "status": "loaded", "state": "idle", "expires_in_seconds": expires_in.map(seconds) })
-        }
+        PoolEventKind::Idle { expires_in, break_even: chosen } => json!({
+            "status": "loaded",
+            "state": "idle",
+            "expires_in_seconds": expires_in.map(seconds),
+            "break_even": chosen.map(break_even),
+        }),
         PoolEventKind::Pinned => json!({ "status": "loaded", "pinned": true }),
         PoolEventKind::Unpinned => json!({ "status": "loaded", "pinned": false }),
         PoolEventKind::GivesWay { cause } => json!({

@@ -11,7 +11,7 @@ use scheduler::{EvictionRecord, ModelSnapshot};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::model_events::{evicted_for, progress, source, status};
+use super::model_events::{break_even, evicted_for, progress, source, status};
 use crate::app::App;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
@@ -111,6 +111,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "waiting_requests": model.waiters,
         "idle_seconds": seconds(model.idle_for),
         "expires_in_seconds": seconds(model.expires_in),
+        "break_even": model.break_even.map(break_even),
         "loads": model.loads,
         "last_load_seconds": seconds(model.last_load_wall),
         "last_load_source": model.last_load_source.map(source),

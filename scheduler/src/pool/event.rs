@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::break_even::BreakEven;
 use super::loader::{FaultKind, LoadSource};
 use super::progress::LoadProgress;
 
@@ -64,7 +65,7 @@ pub enum PoolEventKind {
     Loaded {
         /// Bytes held.
         bytes: u64,
-        /// Time inside the loader.
+        /// From the reservation of its room to here.
         wall: Duration,
         /// Requests that waited for it.
         waiters: usize,
@@ -96,6 +97,8 @@ pub enum PoolEventKind {
     Idle {
         /// When it will be evicted if nobody comes: `None` is never.
         expires_in: Option<Duration>,
+        /// How that was chosen, when its keep-alive is automatic.
+        break_even: Option<BreakEven>,
     },
     /// It stays until someone says otherwise.
     Pinned,

@@ -91,8 +91,8 @@ impl<L: ModelLoader> Owner<L> {
         let bytes = inspection.weights_bytes;
         self.tell(model, PoolEventKind::LoadStarted { bytes, waited: since.elapsed(), cause });
         let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
+        let start = Instant::now();
         let job = move || {
-            let start = Instant::now();
             let (reports, reported) = (arrivals.clone(), Arc::clone(&model));
             let progress = Progress::new(inspection.weights_bytes, move |progress| {
                 let _ = reports.send(Arrival::Progress { model: Arc::clone(&reported), progress });
@@ -131,9 +131,7 @@ impl<L: ModelLoader> Owner<L> {
         let bytes = resident.bytes;
         let slot = self.slot(model);
         slot.quarantine = None;
-        slot.history.loads += 1;
-        slot.history.last_load_wall = Some(wall);
-        slot.history.last_load_source = Some(source);
+        slot.history.loaded(wall, source);
         slot.state = State::Resident { model: Arc::new(resident), since: Instant::now(), leases: 0, idle: None };
         self.resident.insert(Arc::clone(model));
         let slot = self.slot(model);
@@ -192,12 +190,13 @@ impl<L: ModelLoader> Owner<L> {
     /// Nobody holds it: it goes now, or stays for as long as its keep-alive says.
     fn on_unheld(&mut self, name: &Arc<str>) {
         let now = Instant::now();
-        let closing = self.closing;
+        let (closing, prices) = (self.closing, self.options.prices);
         let slot = self.slot(name);
+        slot.history.let_go(now);
         let (keep_alive, unload, pin) = (slot.keep_alive, slot.unload, slot.pin);
-        let expires = if pin == Pin::Pinned { None } else { keep_alive.expiry(now) };
+        let Idle { since, expires, break_even } = slot.idle(now, now, prices);
         let State::Resident { idle, .. } = &mut slot.state else { unreachable!("only a model in memory is let go") };
-        *idle = Some(Idle { since: now, expires });
+        *idle = Some(Idle { since, expires, break_even });
         if let Some(expires) = expires {
             self.expiries.insert((expires, Arc::clone(name)));
         }
@@ -209,7 +208,7 @@ impl<L: ModelLoader> Owner<L> {
             self.evict(name, EvictionCause::KeepAliveZero);
         } else {
             let expires_in = expires.map(|expires| expires.duration_since(now));
-            self.tell(name, PoolEventKind::Idle { expires_in });
+            self.tell(name, PoolEventKind::Idle { expires_in, break_even });
         }
     }
 

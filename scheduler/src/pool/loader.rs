@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use super::options::KeepAlive;
 use super::progress::Progress;
 
 /// Finds and loads models. Its methods block, and run on blocking threads, never on the pool's task.
@@ -16,6 +17,13 @@ pub trait ModelLoader: Send + Sync + 'static {
     /// # Errors
     /// See [`FaultKind`].
     fn inspect(&self, name: &str) -> Result<Inspection, Self::Error>;
+
+    /// How long `name` stays where no request says, if it has a keep-alive of its own. Called on the pool's task: must not
+    /// block.
+    fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
+        let _ = name;
+        None
+    }
 
     /// Loads what `inspection` described; that many bytes are reserved already.
     ///

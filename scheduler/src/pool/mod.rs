@@ -21,9 +21,11 @@
 //!
 //! Deliberately absent: caches of parsed headers, which belong to the loader.
 
+mod break_even;
 mod error;
 mod event;
 mod handle;
+mod history;
 mod lease;
 mod life;
 mod loader;
@@ -47,6 +49,7 @@ mod simulation;
 #[cfg(test)]
 mod tests;
 
+pub use break_even::{BreakEven, Prices};
 pub use error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
 pub use event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
 pub use handle::{LoadOutcome, Pool, UnloadOutcome, UnpinOutcome};

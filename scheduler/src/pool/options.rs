@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::break_even::Prices;
+
 /// The operator's choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
@@ -19,6 +21,8 @@ pub struct PoolOptions {
     pub busy_turn_max: Duration,
     /// How long a model is safe from pressure after its load, in use or not.
     pub residency_min: Duration,
+    /// What [`KeepAlive::Auto`] reckons with.
+    pub prices: Prices,
     /// The percentage of the budget that pinned models may hold together; the rest is for those that come and go, and
     /// for sequences.
     pub pinned_percent_max: u8,
@@ -37,6 +41,7 @@ impl Default for PoolOptions {
             waiters_max: 4096,
             busy_turn_max: Duration::from_secs(2),
             residency_min: Duration::ZERO,
+            prices: Prices::default(),
             pinned_percent_max: 90,
             quarantine_min: Duration::from_secs(5),
             quarantine_max: Duration::from_secs(300),
@@ -53,18 +58,11 @@ pub enum KeepAlive {
     Forever,
     /// It is evicted at the moment its last lease ends.
     DropAfterUse,
+    /// For as long as it is worth its memory, as [`BreakEven`](super::BreakEven) has it, unless memory is needed earlier.
+    Auto,
 }
 
 impl KeepAlive {
-    /// When a model that is idle since `now` expires: `None` is never.
-    pub(super) fn expiry(self, now: Instant) -> Option<Instant> {
-        match self {
-            Self::For(time) => now.checked_add(time),
-            Self::DropAfterUse => Some(now),
-            Self::Forever => None,
-        }
-    }
-
     pub(super) fn is_after_use(self) -> bool {
         matches!(self, Self::DropAfterUse | Self::For(Duration::ZERO))
     }

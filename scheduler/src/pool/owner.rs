@@ -13,7 +13,7 @@ use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEven
 use super::handle::{Parts, RetryAfter, UnloadOutcome, UnpinOutcome};
 use super::lease::{Lease, Resident};
 use super::loader::{Inspection, Loaded, ModelLoader};
-use super::options::PoolOptions;
+use super::options::{KeepAlive, PoolOptions};
 use super::progress::LoadProgress;
 use super::room::{RoomQueue, RoomWaiter};
 use super::slot::{Pin, Slot, State, Turn, Unload, Waiter};
@@ -217,9 +217,12 @@ impl<L: ModelLoader> Owner<L> {
         if !self.slots.contains_key(&model) {
             self.forget_oldest_absent();
         }
-        let default = self.options.keep_alive_default;
+        let default = self.own_keep_alive(&model);
         let slot = self.slots.entry(Arc::clone(&model)).or_insert_with(|| Slot::new(default, now));
         slot.history.last_asked = now;
+        if waiter.cause == LoadCause::Demand {
+            slot.history.wanted(now);
+        }
         if let Some(keep_alive) = waiter.keep_alive {
             slot.keep_alive = keep_alive;
         }
@@ -324,9 +327,14 @@ impl<L: ModelLoader> Owner<L> {
         self.slots.get_mut(model).expect("a model that is not absent has a slot")
     }
 
+    /// How long `model` stays where no request says.
+    fn own_keep_alive(&self, model: &str) -> KeepAlive {
+        self.loader.keep_alive(model).unwrap_or(self.options.keep_alive_default)
+    }
+
     /// Back to absent, and forgotten unless there is something to remember.
     pub(super) fn set_absent(&mut self, model: &Arc<str>) {
-        let default = self.options.keep_alive_default;
+        let default = self.own_keep_alive(model);
         let slot = self.slot(model);
         slot.state = State::Absent;
         slot.keep_alive = default;

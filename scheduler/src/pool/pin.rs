@@ -75,15 +75,16 @@ impl<L: ModelLoader> Owner<L> {
     /// The model goes as any other, from now on.
     pub(super) fn unpin(&mut self, name: &Arc<str>) {
         let now = Instant::now();
+        let prices = self.options.prices;
         let slot = self.slot(name);
         slot.pin = Pin::NotPinned;
         let (keep_alive, bytes) = (slot.keep_alive, slot.resident_bytes());
-        let State::Resident { idle, .. } = &mut slot.state else { unreachable!("a pinned model is in memory") };
-        let is_idle = idle.is_some();
-        if let Some(idle) = idle {
-            idle.expires = keep_alive.expiry(now);
+        let State::Resident { idle: before, .. } = slot.state else { unreachable!("a pinned model is in memory") };
+        let after = before.map(|idle| slot.idle(idle.since, now, prices));
+        if let State::Resident { idle, .. } = &mut slot.state {
+            *idle = after;
         }
-        let expires = idle.and_then(|idle| idle.expires);
+        let (is_idle, expires) = (after.is_some(), after.and_then(|idle| idle.expires));
         self.expiries.extend(expires.map(|expires| (expires, Arc::clone(name))));
         self.pinned_bytes -= bytes;
         self.tell(name, PoolEventKind::Unpinned);

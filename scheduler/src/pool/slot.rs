@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::break_even::{BreakEven, Prices, choose_time_out};
 use super::event::{EvictionCause, LoadCause};
+use super::history::History;
 use super::lease::Resident;
-use super::loader::{Inspection, LoadSource, ModelLoader};
+use super::loader::{Inspection, ModelLoader};
 use super::options::KeepAlive;
 use super::owner::{LeaseResult, WaiterId};
 use super::progress::LoadProgress;
@@ -53,6 +55,8 @@ pub(super) enum State<M> {
 pub(super) struct Idle {
     pub(super) since: Instant,
     pub(super) expires: Option<Instant>,
+    /// How that was chosen, when the pool chose.
+    pub(super) break_even: Option<BreakEven>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,14 +87,6 @@ pub(super) enum Pin {
     Pinned,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct History {
-    pub(super) loads: u64,
-    pub(super) last_load_wall: Option<Duration>,
-    pub(super) last_load_source: Option<LoadSource>,
-    pub(super) last_asked: Instant,
-}
-
 impl<L: ModelLoader> Slot<L> {
     pub(super) fn new(keep_alive: KeepAlive, now: Instant) -> Self {
         Self {
@@ -102,7 +98,7 @@ impl<L: ModelLoader> Slot<L> {
             pin: Pin::NotPinned,
             turn: Turn::Keeps,
             cause: LoadCause::Demand,
-            history: History { loads: 0, last_load_wall: None, last_load_source: None, last_asked: now },
+            history: History::new(now),
             quarantine: None,
         }
     }
@@ -115,6 +111,23 @@ impl<L: ModelLoader> Slot<L> {
     /// Whether anything would be lost by forgetting it.
     pub(super) fn has_history(&self) -> bool {
         self.history.loads > 0 || self.quarantine.is_some()
+    }
+
+    /// The idleness of a model that nobody has held since `since`; its time-out counts from `now`.
+    pub(super) fn idle(&mut self, since: Instant, now: Instant, prices: Prices) -> Idle {
+        let bytes = self.resident_bytes();
+        let (time_out, break_even) = match self.keep_alive {
+            _ if self.pin == Pin::Pinned => (None, None),
+            KeepAlive::Forever => (None, None),
+            KeepAlive::For(time) => (Some(time), None),
+            KeepAlive::DropAfterUse => (Some(Duration::ZERO), None),
+            KeepAlive::Auto => {
+                let reload = self.history.load_wall_mean;
+                let break_even = choose_time_out(reload, bytes, self.history.gaps(), prices);
+                (Some(break_even.time_out), Some(break_even))
+            }
+        };
+        Idle { since, expires: time_out.and_then(|time| now.checked_add(time)), break_even }
     }
 
     /// In memory, and handed out to whoever asks.
@@ -162,6 +175,8 @@ impl<L: ModelLoader> Slot<L> {
             weights_bytes,
             leases,
             waiters: self.waiters.len(),
+            keep_alive: self.keep_alive,
+            break_even: idle.and_then(|idle| idle.break_even),
             idle_for: idle.map(|idle| now.duration_since(idle.since)),
             expires_in: idle.and_then(|idle| idle.expires).map(|expires| expires.saturating_duration_since(now)),
             progress: if let State::Loading(_, progress) = self.state { Some(progress) } else { None },

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::break_even::BreakEven;
 use super::event::{EvictionCause, EvictionRecord};
 use super::loader::LoadSource;
+use super::options::KeepAlive;
 use super::progress::LoadProgress;
 
 /// The pool at one moment.
@@ -41,6 +43,10 @@ pub struct ModelSnapshot {
     pub leases: usize,
     /// Requests that wait for it.
     pub waiters: usize,
+    /// How long it stays after use, by its latest request or the default.
+    pub keep_alive: KeepAlive,
+    /// What was chosen for it; only when idle, and its keep-alive is automatic.
+    pub break_even: Option<BreakEven>,
     /// How long nobody has held it; only when idle.
     pub idle_for: Option<Duration>,
     /// When its keep-alive runs out; only when idle, and never for those that stay.
@@ -49,7 +55,7 @@ pub struct ModelSnapshot {
     pub progress: Option<LoadProgress>,
     /// Loads that succeeded so far.
     pub loads: u64,
-    /// Time inside the loader, the last time.
+    /// From the reservation of its room to its end, the last time.
     pub last_load_wall: Option<Duration>,
     /// Where its bytes came from, the last time.
     pub last_load_source: Option<LoadSource>,

@@ -1,7 +1,7 @@
 //! `keep_alive`: how long the model stays after its last request.
 //!
 //! As Ollama has it: a number of seconds, or a duration as Go writes it (`"1h30m"`, `"500ms"`); zero lets the model go
-//! with the answer, anything below zero keeps it.
+//! with the answer, anything below zero keeps it. `"auto"` is ours: for as long as the model is worth its memory.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::http::error::ApiError;
 use crate::limits::KEEP_ALIVE_MAX;
 
 const NAME: &str = "keep_alive";
-const WORDS: &str = "a number of seconds or a duration such as \"5m\"";
+const WORDS: &str = "a number of seconds or a duration such as \"5m\", or \"auto\"";
 
 /// Takes `keep_alive` out of a request.
 pub(super) fn take(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
@@ -22,6 +22,7 @@ pub(super) fn take(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
         #[expect(clippy::cast_precision_loss, reason = "what it rounds is far past the limit")]
         Node::Integer(seconds) => seconds as f64,
         Node::Float(seconds) => seconds,
+        Node::Text(text) if text == "auto" => return Ok(Some(KeepAlive::Auto)),
         Node::Text(text) => go_seconds(&text)
             .ok_or_else(|| ApiError::invalid_value(fields.path(NAME), format_args!("must be {WORDS}")))?,
         _ => return Err(ApiError::invalid_type(fields.path(NAME), WORDS)),
@@ -105,6 +106,7 @@ mod tests {
             (r#""0s""#, KeepAlive::DropAfterUse),
             (r#""-0""#, KeepAlive::DropAfterUse),
             ("1e-30", KeepAlive::DropAfterUse),
+            (r#""auto""#, KeepAlive::Auto),
             ("-1", KeepAlive::Forever),
             ("-1e300", KeepAlive::Forever),
             (r#""-1m""#, KeepAlive::Forever),
@@ -124,6 +126,7 @@ mod tests {
             (r#""keep_alive":[5]"#, "invalid_type", "keep_alive"),
             (r#""keep_alive":{}"#, "invalid_type", "keep_alive"),
             (r#""keep_alive":"""#, "invalid_value", "keep_alive"),
+            (r#""keep_alive":"automatic""#, "invalid_value", "keep_alive"),
             (r#""keep_alive":"-""#, "invalid_value", "keep_alive"),
             (r#""keep_alive":"5""#, "invalid_value", "keep_alive"),
             (r#""keep_alive":"m""#, "invalid_value", "keep_alive"),

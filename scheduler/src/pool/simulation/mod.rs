@@ -186,6 +186,7 @@ fn options(random: &mut Random) -> PoolOptions {
         waiters_max: 3 + usize::try_from(random.below(20)).unwrap(),
         busy_turn_max: Duration::from_millis(random.below(600)),
         residency_min: Duration::from_millis(if random.below(2) == 0 { 0 } else { random.below(200) }),
+        prices: Prices { byte_second: 1, load_second: random.below(50) },
         pinned_percent_max: 70,
         quarantine_min: Duration::from_millis(50),
         quarantine_max: Duration::from_millis(400),
@@ -202,9 +203,10 @@ fn behaviour(random: &mut Random) -> Behaviour {
 }
 
 fn keep_alive(random: &mut Random) -> KeepAlive {
-    match random.below(5) {
+    match random.below(6) {
         0 => KeepAlive::Forever,
         1 => KeepAlive::DropAfterUse,
+        2 => KeepAlive::Auto,
         _ => KeepAlive::For(Duration::from_millis(random.below(500))),
     }
 }

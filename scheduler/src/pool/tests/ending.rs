@@ -1,7 +1,6 @@
 //! Shutdown, observers, and the pool as a source of room.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -106,16 +105,10 @@ async fn an_observer_hears_a_life_in_order() {
             PoolEventKind::Requested { cause: LoadCause::Demand },
             PoolEventKind::AwaitingRoom { bytes: 10 },
             PoolEventKind::LoadStarted { bytes: 10, waited: waited.unwrap(), cause: LoadCause::Demand },
-            PoolEventKind::Loaded {
-                bytes: 10,
-                wall: Duration::ZERO,
-                waiters: 1,
-                source: SOURCE,
-                cause: LoadCause::Demand
-            },
+            PoolEventKind::Loaded { bytes: 10, wall: LOAD, waiters: 1, source: SOURCE, cause: LoadCause::Demand },
             PoolEventKind::Leased { leases: 1 },
             PoolEventKind::Released { leases: 0 },
-            PoolEventKind::Idle { expires_in: Some(SECOND) },
+            PoolEventKind::Idle { expires_in: Some(SECOND), break_even: None },
             PoolEventKind::Evicted { bytes: 10, cause: EvictionCause::IdleTimeout, idle_for: idle_for.unwrap() },
             PoolEventKind::Freed { bytes: 10 },
         ]

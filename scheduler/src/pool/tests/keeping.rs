@@ -109,7 +109,7 @@ async fn a_snapshot_tells_what_is_held_and_what_happened() {
     assert_eq!((snapshot.limit_bytes, snapshot.used_bytes, room.bytes()), (25, 25, 5));
     let names: Vec<_> = snapshot.models.iter().map(|model| (&*model.name, model.state.name())).collect();
     assert_eq!(names, [("a", "idle"), ("b", "resident")]);
-    assert_eq!((snapshot.models[1].loads, snapshot.models[1].last_load_wall), (1, Some(Duration::ZERO)));
+    assert_eq!((snapshot.models[1].loads, snapshot.models[1].last_load_wall), (1, Some(LOAD)));
     assert!(!snapshot.shutting_down);
 }
 
@@ -149,4 +149,59 @@ async fn a_model_on_its_way_is_unloaded_after_those_who_wait_used_it() {
     assert_eq!(bench.state("a").await, ModelState::Resident);
     drop(lease);
     assert_eq!(bench.state("a").await, ModelState::Evicting);
+}
+
+/// A second of loading costs as much as 1,000 byte-seconds: a model of 10 bytes that loads in a tenth of a second breaks
+/// even after ten.
+fn automatic() -> Bench {
+    let prices = Prices { byte_second: 1, load_second: 1_000 };
+    Bench::with(20, PoolOptions { keep_alive_default: KeepAlive::Auto, prices, ..PoolOptions::default() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_automatic_keep_alive_is_the_break_even_time_and_a_snapshot_says_why() {
+    let bench = automatic();
+    drop(bench.lease("a").await.unwrap());
+    let model = bench.model("a").await;
+    let chosen = BreakEven {
+        time_out: 10 * SECOND,
+        break_even: 10 * SECOND,
+        reload: LOAD,
+        bytes: 10,
+        gaps: 0,
+        prices: Prices { byte_second: 1, load_second: 1_000 },
+    };
+    assert_eq!(
+        (model.keep_alive, model.break_even, model.expires_in),
+        (KeepAlive::Auto, Some(chosen), Some(10 * SECOND))
+    );
+    let told = bench.heard.events().pop().unwrap().kind;
+    assert_eq!(told, PoolEventKind::Idle { expires_in: Some(10 * SECOND), break_even: Some(chosen) });
+    drop(bench.lease_keeping("a", KeepAlive::For(MINUTE)).await);
+    let model = bench.model("a").await;
+    assert_eq!((model.expires_in, model.break_even), (Some(MINUTE), None), "a request may say otherwise");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_automatic_keep_alive_follows_the_requests_and_remembers_them_past_an_eviction() {
+    let bench = automatic();
+    for _ in 0..3 {
+        drop(bench.lease("a").await.unwrap());
+        sleep(MINUTE).await;
+    }
+    drop(bench.lease("a").await.unwrap());
+    assert_eq!(bench.loader.loads("a"), 4, "each time it had broken even before the next request came");
+    sleep(2 * DISPOSE).await;
+    assert_eq!(bench.state("a").await, ModelState::Absent, "gaps of a minute are not worth holding it at all");
+    assert_eq!(bench.heard.evictions().last(), Some(&("a".into(), EvictionCause::IdleTimeout)));
+
+    for _ in 0..16 {
+        drop(bench.lease("b").await.unwrap());
+        sleep(SECOND).await;
+    }
+    sleep(MINUTE).await;
+    drop(bench.lease("b").await.unwrap());
+    let chosen = bench.model("b").await.break_even.unwrap();
+    assert_eq!((chosen.gaps, bench.loader.loads("b")), (crate::limits::GAPS_REMEMBERED_MAX, 2));
+    assert!(chosen.time_out >= SECOND && chosen.time_out < 2 * SECOND, "{chosen:?}");
 }
