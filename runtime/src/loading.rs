@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loader::catalog::{Catalog, CatalogError, Entry};
-use loader::{Artifact, ArtifactIdentity, OpenError};
+use loader::{Artifact, ArtifactIdentity, BringIn, OpenError};
 use models::{Descriptor, Model, ModelError};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, Identity, Inspection, LoadFault, ModelLoader};
@@ -142,7 +142,7 @@ impl ModelLoader for Models {
             return Err(LoadError::Replaced);
         }
         let model = Model::new(artifact, descriptor);
-        model.populate();
+        model.bring_in(BringIn::Populate, &mut |_| {});
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
         Ok(model)
     }
