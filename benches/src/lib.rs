@@ -4,13 +4,17 @@
 //!   prints the ratios as a table.
 //! - `cargo run --release -p benches --bin cold_start` times the first token of a model that is not loaded, and of one
 //!   that is, beside llama.cpp's router over the same files.
+//! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
+//!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
 //!   peaks of multiplication, measured in the same run.
 //! - `cargo bench -p benches --bench instructions` counts instructions, which do not depend on how busy a machine is.
 //!
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
+pub mod models;
 pub mod peers;
+pub mod process;
 pub mod roofline;
 pub mod server;
 pub mod weights;
