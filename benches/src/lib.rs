@@ -7,6 +7,8 @@
 //! - `… --bin beside_loads` looks at the time between a stream's tokens while another model loads.
 //! - `… --bin shared_pool` lets many tenants ask for models that do not fit together, and checks every answer.
 //! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
+//! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
+//!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
 //!   peaks of multiplication, measured in the same run.
 //! - `cargo bench -p benches --bench instructions` counts instructions, which do not depend on how busy a machine is.
@@ -14,7 +16,9 @@
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
 pub mod client;
+pub mod models;
 pub mod peers;
+pub mod process;
 pub mod roofline;
 pub mod server;
 pub mod weights;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::client::Client;
+use crate::process::Held;
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -22,17 +23,6 @@ pub struct Server {
     client: Client,
     /// Of a dayfly: removed with it, since what measured requests cost is of no use to anyone.
     state: Option<PathBuf>,
-}
-
-/// What a process holds of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holdings {
-    /// Proportional set size: a page that several processes map counts in parts.
-    pub pss_bytes: u64,
-    /// Open file descriptors.
-    pub descriptors: usize,
-    /// Threads.
-    pub threads: usize,
 }
 
 impl Server {
@@ -98,16 +88,8 @@ impl Server {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn holdings(&self) -> anyhow::Result<Holdings> {
-        let process = Path::new("/proc").join(self.child.id().to_string());
-        let rollup = fs::read_to_string(process.join("smaps_rollup"))?;
-        let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-        let pss_kib = pss.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-        Ok(Holdings {
-            pss_bytes: pss_kib.context("no Pss in smaps_rollup")? << 10,
-            descriptors: fs::read_dir(process.join("fd"))?.count(),
-            threads: fs::read_dir(process.join("task"))?.count(),
-        })
+    pub fn held(&self) -> anyhow::Result<Held> {
+        Held::of_child(self.child.id())
     }
 }
 

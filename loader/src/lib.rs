@@ -22,4 +22,4 @@ pub mod pull;
 
 pub use artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError, Place, TensorView};
 pub use folder::FolderError;
-pub use mapping::{MapError, MappedFile};
+pub use mapping::{BringIn, LetGo, Lock, MapError, MappedFile, thread_major_faults};

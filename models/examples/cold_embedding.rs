@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernels::Isa;
-use loader::Artifact;
+use loader::{Artifact, BringIn};
 use models::encoding::{Encoding, Passage};
 use models::tokenizer::{Special, Start};
 use models::{Descriptor, Executor, Model};
@@ -42,7 +42,7 @@ fn turn(path: &Path, executor: &mut Executor) -> Result<[Duration; 5], Box<dyn E
     let descriptor = Arc::new(Descriptor::of(&artifact, None)?);
     let described = begin.elapsed();
     let model = Model::new(artifact, descriptor);
-    model.populate();
+    model.bring_in(BringIn::Populate, &mut |_| {});
     let finish = model.descriptor().encoder().ok_or("it is no encoder")?.finish;
     let tokens = model.descriptor().tokenizer.encode(SENTENCE, Special::Plain, Start::AsModel)?;
     let mut encoding = Encoding::new(vec![Passage::of_tokens(tokens)], finish);

@@ -21,6 +21,8 @@ pub const TEXT_BYTES_MAX: usize = 1 << 31;
 /// Bytes of a model's vectors that are kept as floats because they are stored otherwise; 126 layers of width 16,384 take 17
 /// MB.
 pub const CONVERTED_BYTES_MAX: usize = 64 << 20;
+/// Percent of a model's bytes that were in the page cache when its load is called warm.
+pub const CACHED_PERCENT_WARM: u64 = 95;
 /// Positions of one block of the key-value cache.
 pub const KV_BLOCK_POSITIONS: usize = 32;
 /// Tokens of a prompt that one step computes: the wait of a cancellation.

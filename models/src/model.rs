@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use kernels::{KvShape, RopeTable};
-use loader::{Artifact, MapError, Place};
+use loader::{Artifact, BringIn, LetGo, MapError, Place, thread_major_faults};
 
 use crate::Descriptor;
 use crate::limits::KV_BLOCK_POSITIONS;
 use crate::plan::{Attention, EncoderLayer, EncoderPlan, FeedForward, Layer, Linear, Network, Plan, Rope};
+use crate::residency::{BroughtIn, Progress};
 
 /// A model ready to compute. Dropping the last holder unmaps the files.
 pub struct Model {
@@ -97,17 +98,54 @@ impl Model {
         self.artifact.identity().weights_bytes()
     }
 
-    /// Asks the system to bring the weights into memory in the order a step reads them, the head last. Best effort.
-    pub fn populate(&self) {
-        let places: Vec<Place> = match &self.descriptor.network {
-            Network::Decoder(plan) => {
-                let head = plan.output.weight.place().clone();
-                plan.layers.iter().flat_map(layer_places).chain([head]).collect()
+    /// Brings the weights into memory as `how` says, in the order a step reads them, the head last; `progress` hears of
+    /// each layer. Rows of an embedding that is no head come when a text asks for them.
+    ///
+    /// Best effort: an error ends it, and a step that meets the missing pages tells.
+    pub fn bring_in(&self, how: BringIn, progress: &mut dyn FnMut(Progress)) -> BroughtIn {
+        let layers = self.places_in_order();
+        let bytes_of = |places: &[Place]| places.iter().map(|place| place.range.len() as u64).sum::<u64>();
+        let bytes = layers.iter().map(|places| bytes_of(places)).sum();
+        let cached = |place: &Place| self.artifact.cached_bytes(place);
+        let cached_bytes_before = layers.iter().flatten().map(cached).sum::<Option<u64>>();
+        let faults_before = thread_major_faults();
+        let mut done_bytes = 0;
+        for places in layers {
+            let brought_bytes = bytes_of(&places);
+            if places.into_iter().try_for_each(|place| self.artifact.bring_in(place, how)).is_err() {
+                break;
             }
-            Network::Encoder(plan) => plan.layers.iter().flat_map(encoder_layer_places).collect(),
-        };
-        // An error ends it: a step that meets the missing pages tells.
-        let _ = places.into_iter().try_for_each(|place| self.artifact.populate(place));
+            done_bytes += brought_bytes;
+            progress(Progress { done_bytes, bytes });
+        }
+        let waited = thread_major_faults().zip(faults_before).map(|(after, before)| after.saturating_sub(before));
+        // Who does not wait meets no faults, whatever was cached.
+        let major_faults = waited.filter(|_| how == BringIn::Populate);
+        BroughtIn { bytes, cached_bytes_before, major_faults }
+    }
+
+    /// Keeps the weights in memory until the model is dropped.
+    ///
+    /// # Errors
+    /// [`MapError::LockRefused`].
+    pub fn lock(&self) -> Result<(), MapError> {
+        self.artifact.lock()
+    }
+
+    /// Chooses what becomes of the weights' cached pages when the model is dropped.
+    pub fn set_let_go(&mut self, let_go: LetGo) {
+        self.artifact.set_let_go(let_go);
+    }
+
+    /// Where the matrices lie, layer by layer in the order of a step.
+    fn places_in_order(&self) -> Vec<Vec<Place>> {
+        match &self.descriptor.network {
+            Network::Decoder(plan) => {
+                let head = vec![plan.output.weight.place().clone()];
+                plan.layers.iter().map(layer_places).chain([head]).collect()
+            }
+            Network::Encoder(plan) => plan.layers.iter().map(encoder_layer_places).collect(),
+        }
     }
 
     /// Whether the files are still what was loaded.

@@ -37,7 +37,7 @@ use scheduler::{KeepAlive, PoolOptions};
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
 use self::machine::Machine;
-pub(crate) use self::pool::ModelChoices;
+pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
 
@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) isa: Isa,
     /// How models share the memory, and how long they stay where nobody says.
     pub(crate) pool: PoolOptions,
+    /// How the pages of models' files come and go.
+    pub(crate) pages: PagePolicy,
     /// What single models have of their own.
     pub(crate) models: ModelChoices,
     /// What links inside the models directories may do.
@@ -214,6 +216,7 @@ impl Config {
             aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
         }
         let chat_templates = chat_templates::sources(chosen.chat_templates.unwrap_or_default(), &aliases)?;
+        let pool = chosen.pool.unwrap_or_default();
         let keep_alive = chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive);
         let rates = chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?;
         let asked_bytes = chosen.memory_budget.map(|ByteSize(bytes)| bytes);
@@ -231,7 +234,8 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            pool: chosen.pool.unwrap_or_default().options(keep_alive, &rates)?,
+            pages: pool.pages(),
+            pool: pool.options(keep_alive, &rates)?,
             models: pool::choices(chosen.models.unwrap_or_default(), &aliases)?,
             links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
             aliases,

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loader::catalog::{Catalog, CatalogError, Entry};
-use loader::{Artifact, ArtifactIdentity, OpenError};
-use models::{Descriptor, Model, ModelError};
+use loader::{Artifact, ArtifactIdentity, Lock, MapError, OpenError};
+use models::{BroughtIn, Descriptor, Model, ModelError, PageCache};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{
     FaultKind, Identity, Inspection, KeepAlive, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress,
+    SourceLabel,
 };
 
-use crate::config::Config;
+use crate::config::{Config, PagePolicy};
 use crate::limits::DESCRIPTORS_KIB_MAX;
 use crate::metering::Metering;
 
@@ -29,6 +30,8 @@ pub(crate) struct Models {
     chat_templates: BTreeMap<String, Arc<str>>,
     /// By the files' version, and the template that was chosen for their name.
     descriptors: moka::sync::Cache<(ArtifactIdentity, Option<Arc<str>>), Arc<Descriptor>>,
+    /// How their pages come and go.
+    pages: PagePolicy,
     /// How long models stay that have a keep-alive of their own.
     keep_alives: BTreeMap<String, KeepAlive>,
     metering: Arc<Metering>,
@@ -49,6 +52,9 @@ pub(crate) enum LoadError {
     /// The file is valid, but not a model that can be served.
     #[error("the model cannot be served")]
     Model(#[source] ModelError),
+    /// The weights may not be locked into memory.
+    #[error("the weights cannot be locked into memory")]
+    Lock(#[source] MapError),
     /// Another file took its place and is larger than the room that was made.
     #[error("the file was replaced while it was loaded")]
     Replaced,
@@ -63,7 +69,7 @@ impl LoadFault for LoadError {
             Self::NotFound(_) | Self::Open(OpenError::NotFound { .. }) => FaultKind::NotFound,
             Self::Open(error) if error.is_load_fail() => FaultKind::Invalid,
             Self::Model(_) | Self::Panicked(_) => FaultKind::Invalid,
-            Self::Open(_) | Self::Catalog(_) | Self::Replaced => FaultKind::Transient,
+            Self::Open(_) | Self::Catalog(_) | Self::Lock(_) | Self::Replaced => FaultKind::Transient,
         }
     }
 
@@ -81,7 +87,8 @@ impl Models {
             })
             .build();
         let (catalog, chat_templates) = (config.catalog(), config.chat_templates.clone());
-        Self { catalog, chat_templates, descriptors, keep_alives: config.models.keep_alives.clone(), metering }
+        let keep_alives = config.models.keep_alives.clone();
+        Self { catalog, chat_templates, descriptors, pages: config.pages, keep_alives, metering }
     }
 
     /// All models that the directories hold. Blocks on the file system.
@@ -149,12 +156,27 @@ impl ModelLoader for Models {
         if artifact.identity().weights_bytes() > inspection.weights_bytes {
             return Err(LoadError::Replaced);
         }
-        let model = Model::new(artifact, descriptor);
+        let mut model = Model::new(artifact, descriptor);
+        model.set_let_go(self.pages.let_go);
         progress.at(LoadStage::Weights, 0);
-        model.populate();
+        let brought_in = model.bring_in(self.pages.bring_in, &mut |at| progress.at(LoadStage::Weights, at.done_bytes));
+        if self.pages.lock == Lock::Locked {
+            model.lock().map_err(LoadError::Lock)?;
+        }
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
-        Ok(Loaded { model, source: LoadSource::UNKNOWN })
+        Ok(Loaded { model, source: load_source(&brought_in) })
     }
+}
+
+/// Where a load's bytes came from, as the pool tells it.
+fn load_source(brought_in: &BroughtIn) -> LoadSource {
+    let label = match brought_in.page_cache() {
+        PageCache::Warm => SourceLabel::PageCacheWarm,
+        PageCache::Cold => SourceLabel::PageCacheCold,
+        PageCache::Unknown => SourceLabel::Unknown,
+    };
+    let (cached_bytes, major_faults) = (brought_in.cached_bytes_before, brought_in.major_faults);
+    LoadSource { label, cached_bytes, major_faults }
 }
 
 /// Processor time of the calling thread.

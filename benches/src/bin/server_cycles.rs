@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::ensure;
 use benches::client::Client;
-use benches::server::{Holdings, Server};
+use benches::process::Held;
+use benches::server::Server;
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -36,20 +37,20 @@ fn main() -> anyhow::Result<()> {
     let server = Server::dayfly(&arguments.dayfly, &arguments.models_dir, "")?;
     let turn = || arguments.models.iter().try_for_each(|model| cycle(server.client(), model));
     (0..arguments.warm_up).try_for_each(|_| turn())?;
-    let start = server.holdings()?;
+    let start = server.held()?;
     println!("{}", line(0, start));
     let mut most = start;
     for done in 1..=arguments.cycles {
         turn()?;
         if done.is_multiple_of((arguments.cycles / REPORTS).max(1)) {
-            let now = server.holdings()?;
+            let now = server.held()?;
             println!("{}", line(done, now));
             most.pss_bytes = most.pss_bytes.max(now.pss_bytes);
             most.descriptors = most.descriptors.max(now.descriptors);
             most.threads = most.threads.max(now.threads);
         }
     }
-    let end = server.holdings()?;
+    let end = server.held()?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53 bytes")]
     let ratio = |bytes: u64| bytes as f64 / start.pss_bytes as f64;
     let summary = json!({
@@ -75,7 +76,7 @@ fn cycle(client: &Client, model: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn line(cycles: usize, holdings: Holdings) -> Value {
-    let Holdings { pss_bytes, descriptors, threads } = holdings;
-    json!({ "cycles": cycles, "pss_bytes": pss_bytes, "descriptors": descriptors, "threads": threads })
+fn line(cycles: usize, held: Held) -> Value {
+    let Held { pss_bytes, anonymous_bytes, descriptors, threads } = held;
+    json!({ "cycles": cycles, "pss_bytes": pss_bytes, "anonymous_bytes": anonymous_bytes, "descriptors": descriptors, "threads": threads })
 }

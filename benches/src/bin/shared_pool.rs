@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     let distinct: std::collections::BTreeSet<&String> = expected.values().collect();
     ensure!(distinct.len() == expected.len(), "two of the models answer alike, so a mix-up would not be seen");
 
-    let (before, loads_before) = (server.holdings()?, loads(&admin)?);
+    let (before, loads_before) = (server.held()?, loads(&admin)?);
     let (seen, done, violations) = (Mutex::<Seen>::default(), AtomicBool::new(false), Mutex::<Vec<String>>::default());
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -97,7 +97,7 @@ fn main() -> anyhow::Result<()> {
     });
     let loads = loads(&admin)? - loads_before;
     report(seen.into_inner()?, (loads, began.elapsed()), &violations.into_inner()?);
-    println!("{}", json!({ "before": format!("{before:?}"), "after": format!("{:?}", server.holdings()?) }));
+    println!("{}", json!({ "before": format!("{before:?}"), "after": format!("{:?}", server.held()?) }));
     Ok(())
 }
 

@@ -15,18 +15,43 @@ use memmap2::{Advice, Mmap, MmapOptions};
 
 use crate::guard::Registration;
 use crate::identity::{FileIdentity, open_regular};
-use crate::{MapError, guard};
+use crate::policy::{BringIn, LetGo};
+use crate::{MapError, guard, residency};
 
 /// A whole file, mapped shared and read-only.
 ///
 /// `Send + Sync`; dropping it unmaps. See the crate's page for what its readers owe.
 #[derive(Debug)]
 pub struct MappedFile {
-    // Field order is drop order: the guard forgets the range before the range is unmapped.
+    // Field order is drop order: the guard forgets the range before the range is unmapped, and the page cache is spoken
+    // to after that.
     registration: Registration,
     map: Mmap,
-    file: File,
+    file: KeptFile,
     identity: FileIdentity,
+}
+
+/// The descriptor, and what to tell the kernel when it closes.
+#[derive(Debug)]
+struct KeptFile {
+    file: File,
+    let_go: LetGo,
+}
+
+impl Drop for KeptFile {
+    fn drop(&mut self) {
+        if self.let_go == LetGo::DontNeed {
+            residency::forget_cached(&self.file);
+        }
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        if self.file.let_go == LetGo::Cold {
+            residency::make_cold(&self.map);
+        }
+    }
 }
 
 impl MappedFile {
@@ -45,7 +70,12 @@ impl MappedFile {
         // truncation the guard supplies zeros, so that every byte of the slice stays readable.
         let map = unsafe { MmapOptions::new().len(length).map(&file) }?;
         let registration = Registration::publish(map.as_ptr().addr(), length)?;
-        Ok(Self { registration, map, file, identity })
+        Ok(Self { registration, map, file: KeptFile { file, let_go: LetGo::default() }, identity })
+    }
+
+    /// Chooses what becomes of the cached pages when this is dropped.
+    pub fn set_let_go(&mut self, let_go: LetGo) {
+        self.file.let_go = let_go;
     }
 
     /// The file's bytes. Where the file was cut after it was mapped, zeros.
@@ -72,28 +102,31 @@ impl MappedFile {
     /// # Errors
     /// [`MapError::Changed`], also if the map was poisoned before; [`MapError::Io`] when `fstat` fails.
     pub fn verify_unchanged(&self) -> Result<(), MapError> {
-        let now = FileIdentity::of(&self.file.metadata()?);
+        let now = FileIdentity::of(&self.file.file.metadata()?);
         if now != self.identity {
             self.registration.poison();
         }
         if self.is_poisoned() { Err(MapError::Changed) } else { Ok(()) }
     }
 
-    /// Brings the pages of `range` (clamped to the file) into memory and into the page table, and waits for them.
+    /// Brings the pages of `range` (clamped to the file) into memory, as `how` says; only [`BringIn::Populate`] waits.
     ///
-    /// Where the kernel cannot do that (before Linux 5.14, other systems) it is asked to read ahead, and the call
-    /// returns at once.
+    /// Where the kernel cannot populate (before Linux 5.14, other systems) it is asked to read ahead instead.
     ///
     /// # Errors
     /// [`MapError::Changed`] where the file no longer reaches so far or cannot be read (the map is poisoned then);
     /// [`MapError::Io`] otherwise.
-    pub fn populate(&self, range: Range<usize>) -> Result<(), MapError> {
-        let start = range.start.min(self.map.len());
-        let length = range.end.min(self.map.len()).saturating_sub(start);
-        if length == 0 {
+    pub fn bring_in(&self, range: Range<usize>, how: BringIn) -> Result<(), MapError> {
+        let range = self.clamped(range);
+        if range.is_empty() {
             return Ok(());
         }
-        match populate(&self.map, start, length) {
+        let done = match how {
+            BringIn::Populate => populate(&self.map, range.start, range.len()),
+            BringIn::WillNeed => self.map.advise_range(Advice::WillNeed, range.start, range.len()),
+            BringIn::Lazy => Ok(()),
+        };
+        match done {
             Ok(()) => Ok(()),
             Err(error) if lost_pages(&error) => {
                 self.registration.poison();
@@ -103,29 +136,35 @@ impl MappedFile {
         }
     }
 
-    /// How many bytes of the file are in the page cache now, counted in whole pages.
-    ///
-    /// Linux tells this only to those who own the file or may write it; to others all of it is said to be resident.
+    /// Keeps all pages of the file in memory until this is dropped, and waits until they are there.
     ///
     /// # Errors
-    /// What `mincore` says.
-    pub fn resident_bytes(&self) -> io::Result<u64> {
-        const BATCH_PAGES: usize = 4096;
-        let page = guard::page_bytes();
-        let mut flags = [0_u8; BATCH_PAGES];
-        let mut resident_pages = 0_u64;
-        for chunk in self.map.chunks(BATCH_PAGES * page) {
-            let pages = chunk.len().div_ceil(page);
-            // SAFETY: the chunk starts on a page (the map does, and batches are whole pages) and lies in a live map;
-            // `flags` holds one byte for each of its at most BATCH_PAGES pages.
-            let status =
-                unsafe { libc::mincore(chunk.as_ptr().cast_mut().cast(), chunk.len(), flags.as_mut_ptr().cast()) };
-            if status != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            resident_pages += flags[..pages].iter().map(|flag| u64::from(flag & 1)).sum::<u64>();
+    /// [`MapError::LockRefused`], with the limit; what was brought in stays, unlocked.
+    pub fn lock(&self) -> Result<(), MapError> {
+        self.map.lock().map_err(|source| MapError::LockRefused {
+            bytes: self.identity.size_bytes,
+            limit_bytes: residency::lock_limit_bytes(),
+            source,
+        })
+    }
+
+    /// How many bytes of `range` (clamped to the file) are in the page cache now, counted in whole pages.
+    ///
+    /// `None` where the system does not tell: Linux tells only those who own the file or may write it.
+    #[must_use]
+    pub fn cached_bytes(&self, range: Range<usize>) -> Option<u64> {
+        let range = self.clamped(range);
+        if range.is_empty() {
+            return Some(0);
         }
-        Ok(resident_pages * page as u64)
+        let page = guard::page_bytes();
+        let mapped = &self.map[range.start / page * page..range.end];
+        residency::cached_bytes(&self.file.file, range.start as u64..range.end as u64, mapped)
+    }
+
+    fn clamped(&self, range: Range<usize>) -> Range<usize> {
+        let end = range.end.min(self.map.len());
+        range.start.min(end)..end
     }
 }
 

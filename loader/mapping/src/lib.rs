@@ -13,7 +13,9 @@
 //!   showing the result. A file cut inside a page reads zeros without any signal, so the same reader also asks
 //!   [`MappedFile::verify_unchanged`] (one `fstat`, about a microsecond).
 //!
-//! Deliberately absent: writable or anonymous maps, mapping a part of a file, locking pages, Windows.
+//! How pages come, stay and go is an operator's choice: [`BringIn`], [`Lock`], [`LetGo`].
+//!
+//! Deliberately absent: writable or anonymous maps, mapping a part of a file, Windows.
 
 #[cfg(not(unix))]
 compile_error!("mapping needs a unix: it rests on mmap and SIGBUS");
@@ -21,10 +23,14 @@ compile_error!("mapping needs a unix: it rests on mmap and SIGBUS");
 mod file;
 mod guard;
 mod identity;
+mod policy;
+mod residency;
 
 pub use file::MappedFile;
 pub use guard::MAPPINGS_MAX;
 pub use identity::{FileIdentity, identity_of, open_regular};
+pub use policy::{BringIn, LetGo, Lock};
+pub use residency::thread_major_faults;
 
 use std::io;
 
@@ -47,7 +53,21 @@ pub enum MapError {
     /// The file is not what it was when it was mapped: drop the map and open it anew.
     #[error("the file changed while it was mapped")]
     Changed,
+    /// The file may not be locked in memory: the operator's to mend, by the limit or by not asking for it.
+    #[error("its {bytes} bytes cannot be locked in memory: RLIMIT_MEMLOCK {}", shown_limit(*.limit_bytes))]
+    LockRefused {
+        /// Length of the file.
+        bytes: u64,
+        /// What the limit is; `None` if there is none, or it is not known.
+        limit_bytes: Option<u64>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// [`MAPPINGS_MAX`] files are mapped at once: retry when one has been let go.
     #[error("{MAPPINGS_MAX} files are mapped already")]
     TooManyMappings,
+}
+
+fn shown_limit(limit_bytes: Option<u64>) -> String {
+    limit_bytes.map_or_else(|| "is not what refuses it".to_owned(), |bytes| format!("allows {bytes} for this process"))
 }

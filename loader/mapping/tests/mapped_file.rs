@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use mapping::{FileIdentity, MapError, MappedFile, identity_of, open_regular};
+use mapping::{BringIn, FileIdentity, LetGo, MapError, MappedFile, identity_of, open_regular};
 
 const PAGE_BYTES: usize = 64 << 10; // no page is larger where we run
 
@@ -116,15 +116,95 @@ fn populating_lost_pages_is_an_error_and_poisons() {
     let folder = tempfile::tempdir().unwrap();
     let path = file_of(folder.path(), "cut", 4);
     let mapped = MappedFile::open(&path).unwrap();
-    mapped.populate(0..usize::MAX).unwrap();
-    mapped.populate(10..10).unwrap();
-    mapped.populate(usize::MAX - 1..usize::MAX).unwrap();
-    assert_eq!(mapped.resident_bytes().unwrap(), 4 * PAGE_BYTES as u64);
+    for how in [BringIn::Populate, BringIn::WillNeed, BringIn::Lazy] {
+        mapped.bring_in(0..usize::MAX, how).unwrap();
+        mapped.bring_in(10..10, how).unwrap();
+        mapped.bring_in(usize::MAX - 1..usize::MAX, how).unwrap();
+    }
     cut(&path, PAGE_BYTES);
+    mapped.bring_in(PAGE_BYTES + 1..3 * PAGE_BYTES, BringIn::Lazy).unwrap();
     if cfg!(target_os = "linux") {
-        assert!(matches!(mapped.populate(PAGE_BYTES + 1..3 * PAGE_BYTES), Err(MapError::Changed)));
+        assert!(matches!(mapped.bring_in(PAGE_BYTES + 1..3 * PAGE_BYTES, BringIn::Populate), Err(MapError::Changed)));
         assert!(mapped.is_poisoned());
     }
+}
+
+#[test]
+fn cached_bytes_are_those_of_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapped = MappedFile::open(&file_of(folder.path(), "own", 4)).unwrap();
+    let cached = |range| mapped.cached_bytes(range).expect("an owner is told");
+    // Just written, all of it is cached.
+    assert_eq!(cached(0..usize::MAX), 4 * PAGE_BYTES as u64);
+    assert_eq!(cached(PAGE_BYTES..3 * PAGE_BYTES), 2 * PAGE_BYTES as u64);
+    assert_eq!((cached(5..5), cached(5..6), cached(usize::MAX - 1..usize::MAX)), (0, 1, 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn cached_bytes_of_other_peoples_files_are_not_guessed() {
+    // Readable by everyone, writable by none but root, to whom the truth is told.
+    let mapped = MappedFile::open(Path::new("/proc/self/exe")).unwrap();
+    let length = mapped.bytes().len() as u64;
+    mapped.bring_in(0..usize::MAX, BringIn::Populate).unwrap();
+    assert!(mapped.cached_bytes(0..usize::MAX).is_none_or(|bytes| bytes == length));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_let_go_leaves_the_page_cache_by_a_setting() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = file_of(folder.path(), "model", 16);
+    // Pages that are not written yet cannot be let go.
+    File::open(&path).unwrap().sync_all().unwrap();
+    let cached = || MappedFile::open(&path).unwrap().cached_bytes(0..usize::MAX).expect("an owner is told");
+    let length = 16 * PAGE_BYTES as u64;
+    for (let_go, left) in [(LetGo::Keep, length), (LetGo::Cold, length), (LetGo::DontNeed, 0)] {
+        let mut mapped = MappedFile::open(&path).unwrap();
+        mapped.bring_in(0..usize::MAX, BringIn::Populate).unwrap();
+        mapped.set_let_go(let_go);
+        drop(mapped);
+        assert_eq!(cached(), left, "{let_go:?}");
+    }
+    // Another map of the same file holds its pages.
+    let mut mapped = MappedFile::open(&path).unwrap();
+    let other = MappedFile::open(&path).unwrap();
+    other.bring_in(0..usize::MAX, BringIn::Populate).unwrap();
+    mapped.set_let_go(LetGo::DontNeed);
+    drop(mapped);
+    assert_eq!(other.cached_bytes(0..usize::MAX), Some(length));
+    assert!(other.bytes().iter().all(|byte| *byte != 0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn locked_pages_are_counted_or_the_limit_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapped = MappedFile::open(&file_of(folder.path(), "model", 64)).unwrap();
+    let locked_kib = || {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmLck")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()
+    };
+    let before = locked_kib();
+    match mapped.lock() {
+        Ok(()) => {
+            assert_eq!(locked_kib() - before, 64 * PAGE_BYTES / 1024);
+            drop(mapped);
+            assert_eq!(locked_kib(), before, "unmapping unlocks");
+        }
+        Err(error) => {
+            assert!(matches!(error, MapError::LockRefused { bytes, .. } if bytes == 64 * PAGE_BYTES as u64), "{error}");
+            assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+            assert_eq!(mapped.bytes()[0], 1);
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn major_faults_are_counted() {
+    assert!(mapping::thread_major_faults().is_some());
 }
 
 #[test]

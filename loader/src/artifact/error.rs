@@ -96,6 +96,7 @@ impl OpenError {
             MapError::Empty => Self::Invalid { path, source: FormatError::TooShort { file_bytes: 0 } },
             MapError::Changed => Self::Changed { path },
             MapError::TooManyMappings => Self::TooManyMappings { path },
+            MapError::LockRefused { source, .. } => Self::Io { path, source },
             MapError::Io { source } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::NotFound { path },
                 _ => Self::Io { path, source },

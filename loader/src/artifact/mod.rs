@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mapping::{FileIdentity, MapError, MappedFile};
+use mapping::{BringIn, FileIdentity, LetGo, MapError, MappedFile};
 
 pub use self::error::OpenError;
 pub use self::files::ArtifactFiles;
@@ -178,12 +178,31 @@ impl Artifact {
         self.header.tensor(name).map(place)
     }
 
-    /// Brings the pages at `place` into memory: see [`MappedFile::populate`].
+    /// Brings the pages at `place` into memory: see [`MappedFile::bring_in`].
     ///
     /// # Errors
-    /// As [`MappedFile::populate`].
-    pub fn populate(&self, place: Place) -> Result<(), MapError> {
-        self.files[place.file].populate(place.range)
+    /// As [`MappedFile::bring_in`].
+    pub fn bring_in(&self, place: Place, how: BringIn) -> Result<(), MapError> {
+        self.files[place.file].bring_in(place.range, how)
+    }
+
+    /// Bytes at `place` that are in the page cache, where the system tells: see [`MappedFile::cached_bytes`].
+    #[must_use]
+    pub fn cached_bytes(&self, place: &Place) -> Option<u64> {
+        self.files[place.file].cached_bytes(place.range.clone())
+    }
+
+    /// Keeps the files with weights in memory until this is dropped: see [`MappedFile::lock`].
+    ///
+    /// # Errors
+    /// As [`MappedFile::lock`], for the first file that is refused. Those before it stay locked until this is dropped.
+    pub fn lock(&self) -> Result<(), MapError> {
+        self.files.iter().try_for_each(MappedFile::lock)
+    }
+
+    /// Chooses what becomes of the files' cached pages when this is dropped.
+    pub fn set_let_go(&mut self, let_go: LetGo) {
+        self.files.iter_mut().chain(&mut self.tokenizer).for_each(|file| file.set_let_go(let_go));
     }
 
     /// Whether every file still is what was mapped: see [`MappedFile::verify_unchanged`].

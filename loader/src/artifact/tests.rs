@@ -106,7 +106,7 @@ fn shards_are_one_artifact_whichever_is_opened() {
             let place = artifact.tensor_place(view.name).unwrap();
             let file = artifact.files()[place.file].bytes().as_ptr_range();
             assert!(file.contains(&view.bytes.as_ptr()), "nothing was copied");
-            artifact.populate(place).unwrap();
+            artifact.bring_in(place, BringIn::Populate).unwrap();
         }
         let bytes: u64 = paths.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
         assert_eq!((artifact.identity().weights_bytes(), artifact.header().file_bytes()), (bytes, bytes));

@@ -1,8 +1,8 @@
 //! One model in several formats: the same weights give the same numbers however they lie on the disk.
 
-use loader::Artifact;
 use loader::fixture::{Architecture, FolderTensor, FolderWriter, TinyModel, tiny_model, write_shards};
 use loader::gguf::TensorType;
+use loader::{Artifact, BringIn};
 use models::template::Message;
 use models::tokenizer::{Special, Start, Tokenizer};
 use models::{Descriptor, Model};
@@ -20,7 +20,7 @@ fn a_split_file_computes_what_the_whole_one_does() {
         let folder = tempfile::tempdir().unwrap();
         let paths = write_shards(&file.split(shards), folder.path(), "tiny").unwrap();
         let split = open(&paths[shards - 1]);
-        split.populate();
+        split.bring_in(BringIn::Populate, &mut |_| {});
         assert_eq!(split.artifact().files().len(), shards);
         assert_eq!(logits(&mut executor(), &split, &prompt(), 24), expected, "{shards} shards");
         split.verify_unchanged().unwrap();

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use loader::{BringIn, LetGo, Lock};
 use meter::rate::RateCard;
 use scheduler::{KeepAlive, PoolOptions, Prices};
 use serde::Deserialize;
 
 use super::ConfigError;
-use super::quantity::{Span, Stay};
+use super::quantity::{Choice, Span, Stay};
 
 /// `[pool]`: who goes when, for whom.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -24,6 +25,23 @@ pub(crate) struct PoolTable {
     loads_parallel_max: Option<usize>,
     /// How long a request waits for room and load.
     load_wait_max: Option<Span>,
+    /// How the pages of a model's files come in.
+    bring_in: Option<Choice<BringIn>>,
+    /// What becomes of them when it is evicted.
+    let_go: Option<Choice<LetGo>>,
+    /// Whether they are locked into memory.
+    lock: Option<bool>,
+}
+
+/// How the pages of models' files come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PagePolicy {
+    /// At a load.
+    pub(crate) bring_in: BringIn,
+    /// At an eviction.
+    pub(crate) let_go: LetGo,
+    /// In between.
+    pub(crate) lock: Lock,
 }
 
 /// `[models.NAME]`: one model's own.
@@ -44,6 +62,15 @@ pub(crate) struct ModelChoices {
 }
 
 impl PoolTable {
+    /// How the pages of models' files come and go.
+    pub(super) fn pages(self) -> PagePolicy {
+        PagePolicy {
+            bring_in: self.bring_in.map_or(BringIn::default(), |Choice(bring_in)| bring_in),
+            let_go: self.let_go.map_or(LetGo::default(), |Choice(let_go)| let_go),
+            lock: if self.lock == Some(true) { Lock::Locked } else { Lock::Unlocked },
+        }
+    }
+
     /// The pool's options, where models stay for `keep_alive`, and memory and time cost what `rates` say.
     pub(super) fn options(self, keep_alive: KeepAlive, rates: &RateCard) -> Result<PoolOptions, ConfigError> {
         let default = PoolOptions::default();

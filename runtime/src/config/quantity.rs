@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use kernels::{Isa, IsaError};
 use loader::catalog::LinkPolicy;
+use loader::{BringIn, LetGo};
 use scheduler::KeepAlive;
 use serde::Deserialize;
 
@@ -67,6 +68,16 @@ pub(crate) trait Named: Copy + 'static {
 
 impl Named for LinkPolicy {
     const WORDS: &'static [(&'static str, Self)] = &[("confined", Self::Confined), ("followed", Self::Followed)];
+}
+
+impl Named for BringIn {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("populate", Self::Populate), ("will-need", Self::WillNeed), ("lazy", Self::Lazy)];
+}
+
+impl Named for LetGo {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("keep", Self::Keep), ("cold", Self::Cold), ("dont-need", Self::DontNeed)];
 }
 
 impl Named for PullPolicy {

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use meter::energy::Quality;
 
+use loader::{BringIn, LetGo, Lock};
+
 use super::*;
 
 const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -55,7 +57,7 @@ fn the_defaults_are_the_machines() {
 #[test]
 fn how_models_share_the_memory_can_be_chosen() {
     let file = "keep_alive = '1m'\n[aliases]\nshort = 'Long.Q4_0'\n[pool]\nbusy_turn_max = '10s'\nresidency_min = '500ms'\n\
-                pinned_percent_max = 50\n[models.short]\nkeep_alive = '1h'\npinned = true\n[models.other]\npinned = false";
+                pinned_percent_max = 50\nbring_in = 'lazy'\nlet_go = 'dont-need'\nlock = true\n[models.short]\nkeep_alive = '1h'\npinned = true\n[models.other]\npinned = false";
     let config = of("", &[], file).unwrap();
     let expected = PoolOptions {
         keep_alive_default: KeepAlive::For(Duration::from_secs(60)),
@@ -65,6 +67,7 @@ fn how_models_share_the_memory_can_be_chosen() {
         ..PoolOptions::default()
     };
     assert_eq!(config.pool, expected);
+    assert_eq!(config.pages, PagePolicy { bring_in: BringIn::Lazy, let_go: LetGo::DontNeed, lock: Lock::Locked });
     assert_eq!(config.models.pinned, ["Long.Q4_0"]);
     assert_eq!(config.models.keep_alives["Long.Q4_0"], KeepAlive::For(Duration::from_secs(3600)));
     assert_eq!(config.models.keep_alives.len(), 1);

@@ -56,13 +56,13 @@ pub struct LoadSource {
     pub label: SourceLabel,
     /// Of the weights, in the system's page cache before the load began; `None` where the system does not say.
     pub cached_bytes: Option<u64>,
-    /// Faults of the load that waited for the disk.
-    pub major_faults: u64,
+    /// Faults of the load that waited for the disk; `None` where it did not wait for its bytes, or nobody counts.
+    pub major_faults: Option<u64>,
 }
 
 impl LoadSource {
     /// Nothing was measured.
-    pub const UNKNOWN: Self = Self { label: SourceLabel::Unknown, cached_bytes: None, major_faults: 0 };
+    pub const UNKNOWN: Self = Self { label: SourceLabel::Unknown, cached_bytes: None, major_faults: None };
 }
 
 /// Where the bytes of a load came from, in a word.

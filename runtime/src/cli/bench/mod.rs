@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use loader::BringIn;
 use models::{Descriptor, Executor, Model};
 
 use super::failure::Failure;
@@ -68,7 +69,7 @@ impl Bed {
             return Err(Failure::Usage(anyhow::anyhow!("`{name}` makes vectors of texts: it decodes nothing")));
         }
         let model = Model::new(artifact, Arc::new(descriptor));
-        model.populate();
+        model.bring_in(BringIn::Populate, &mut |_| {});
         Ok(Self { name, model, executor: Executor::new(config.threads, config.isa) })
     }
 
