@@ -132,7 +132,7 @@ impl ModelLoader for Models {
         let entry = self.entry(name)?;
         // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
         let identity = entry.identity().map_err(LoadError::Open)?;
-        Ok(Inspection { identity: Identity(identity.words()), weights_bytes: identity.weights_bytes() })
+        Ok(Inspection::new(Identity(identity.words()), identity.weights_bytes()))
     }
 
     fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<Model>, LoadError> {
@@ -143,7 +143,10 @@ impl ModelLoader for Models {
         }
         let model = Model::new(artifact, descriptor);
         progress.at(LoadStage::Weights, 0);
-        model.populate();
+        // What is larger than its room stays in its file until it is used.
+        if !inspection.is_paged() {
+            model.populate();
+        }
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
         Ok(Loaded { model, source: LoadSource::UNKNOWN })
     }

@@ -18,6 +18,7 @@ pub(super) struct Resident<M> {
     pub(super) model: M,
     pub(super) identity: Identity,
     pub(super) bytes: u64,
+    pub(super) is_paged: bool,
     pub(super) _reservation: Option<Reservation>,
 }
 
@@ -56,7 +57,8 @@ impl<M> Lease<M> {
     /// A lease of a model that no pool owns: for tests, and for commands that run a single model.
     #[must_use]
     pub fn unpooled(name: &str, model: M) -> Self {
-        let resident = Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, _reservation: None });
+        let resident =
+            Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, is_paged: false, _reservation: None });
         Self { held: Arc::new(Held { resident: Some(resident), name: name.into(), start: Start::Warm, release: None }) }
     }
 
