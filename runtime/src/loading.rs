@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use loader::catalog::{Catalog, CatalogError, Entry};
-use loader::{Artifact, ArtifactIdentity, Lock, MapError, OpenError};
+use loader::{Artifact, ArtifactIdentity, BringIn, Lock, MapError, OpenError};
 use models::{BroughtIn, Descriptor, Model, ModelError, PageCache};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{
@@ -143,7 +143,7 @@ impl ModelLoader for Models {
         let entry = self.entry(name)?;
         // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
         let identity = entry.identity().map_err(LoadError::Open)?;
-        Ok(Inspection { identity: Identity(identity.words()), weights_bytes: identity.weights_bytes() })
+        Ok(Inspection::new(Identity(identity.words()), identity.weights_bytes()))
     }
 
     fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
@@ -159,7 +159,9 @@ impl ModelLoader for Models {
         let mut model = Model::new(artifact, descriptor);
         model.set_let_go(self.pages.let_go);
         progress.at(LoadStage::Weights, 0);
-        let brought_in = model.bring_in(self.pages.bring_in, &mut |at| progress.at(LoadStage::Weights, at.done_bytes));
+        // What is larger than its room stays in its file until it is used.
+        let how = if inspection.is_paged() { BringIn::Lazy } else { self.pages.bring_in };
+        let brought_in = model.bring_in(how, &mut |at| progress.at(LoadStage::Weights, at.done_bytes));
         if self.pages.lock == Lock::Locked {
             model.lock().map_err(LoadError::Lock)?;
         }

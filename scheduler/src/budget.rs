@@ -11,23 +11,23 @@
 mod account;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use self::account::Account;
+use self::account::{Account, Balance};
 
 /// A number of bytes, reserved piecewise.
 pub struct Budget {
     account: Account,
-    freed: watch::Sender<()>,
 }
 
 impl Budget {
     /// A budget of `limit_bytes`, all of them free.
     #[must_use]
     pub fn new(limit_bytes: u64) -> Arc<Self> {
-        Arc::new(Self { account: Account::new(limit_bytes), freed: watch::Sender::new(()) })
+        let balance = Balance { limit_bytes, used_bytes: 0 };
+        Arc::new(Self { account: Account::new(Mutex::new(balance), watch::Sender::new(())) })
     }
 
     /// The bytes that reservations together never exceed, as it is now.
@@ -69,7 +69,7 @@ impl Budget {
 
     /// Tells of every byte that comes back from now on; no wake-up is lost between two looks.
     pub(crate) fn freed(&self) -> watch::Receiver<()> {
-        self.freed.subscribe()
+        self.account.bell().subscribe()
     }
 }
 
@@ -111,7 +111,6 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.budget.account.give_back(self.bytes);
-            self.budget.freed.send_replace(());
         }
     }
 }

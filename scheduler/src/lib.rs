@@ -33,8 +33,8 @@ pub use executor::{
 pub use pool::{
     BreakEven, BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive,
     Lease, LeaseError, LeaseOptions, LeaseResult, LoadCause, LoadFault, LoadOutcome, LoadProgress, LoadSource,
-    LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Pool, PoolEvent, PoolEventKind, PoolObserver,
-    PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
+    LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Oversize, Pool, PoolEvent, PoolEventKind,
+    PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
 };
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

@@ -12,6 +12,8 @@ pub const EVICTIONS_REMEMBERED_MAX: usize = 64;
 pub const ABSENT_REMEMBERED_MAX: usize = 16_384;
 /// Times from a model's use to its next that its automatic keep-alive looks at.
 pub const GAPS_REMEMBERED_MAX: usize = 16;
+/// A model larger than the budget leaves one part in so many of it to sequences.
+pub const PAGED_KV_DIVISOR: u64 = 8;
 /// The shortest delay that a refused client is told.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 /// The longest delay that a client refused for overload is told.

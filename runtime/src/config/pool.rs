@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loader::{BringIn, LetGo, Lock};
 use meter::rate::RateCard;
-use scheduler::{KeepAlive, PoolOptions, Prices};
+use scheduler::{KeepAlive, Oversize, PoolOptions, Prices};
 use serde::Deserialize;
 
 use super::ConfigError;
@@ -25,6 +25,8 @@ pub(crate) struct PoolTable {
     loads_parallel_max: Option<usize>,
     /// How long a request waits for room and load.
     load_wait_max: Option<Span>,
+    /// What becomes of a model that is larger than the budget.
+    oversize: Option<Choice<Oversize>>,
     /// How the pages of a model's files come in.
     bring_in: Option<Choice<BringIn>>,
     /// What becomes of them when it is evicted.
@@ -83,7 +85,14 @@ impl PoolTable {
         if !(1..=LOADS_PARALLEL_MAX).contains(&loads_parallel_max) {
             return Err(ConfigError::Pool { reason: "loads_parallel_max is from 1 to 64" });
         }
+        let oversize = self.oversize.map_or(default.oversize, |Choice(oversize)| oversize);
+        if oversize == Oversize::Page && self.lock == Some(true) {
+            return Err(ConfigError::Pool {
+                reason: "what is locked cannot be paged: choose lock or oversize = \"page\"",
+            });
+        }
         Ok(PoolOptions {
+            oversize,
             keep_alive_default: keep_alive,
             busy_turn_max: span(self.busy_turn_max, default.busy_turn_max),
             residency_min: span(self.residency_min, default.residency_min),

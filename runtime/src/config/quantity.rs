@@ -8,7 +8,7 @@ use std::time::Duration;
 use kernels::{Isa, IsaError};
 use loader::catalog::LinkPolicy;
 use loader::{BringIn, LetGo};
-use scheduler::KeepAlive;
+use scheduler::{KeepAlive, Oversize};
 use serde::Deserialize;
 
 use super::PullPolicy;
@@ -68,6 +68,10 @@ pub(crate) trait Named: Copy + 'static {
 
 impl Named for LinkPolicy {
     const WORDS: &'static [(&'static str, Self)] = &[("confined", Self::Confined), ("followed", Self::Followed)];
+}
+
+impl Named for Oversize {
+    const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("page", Self::Page)];
 }
 
 impl Named for BringIn {

@@ -106,6 +106,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "size_bytes": entry.size_bytes,
         "weights_bytes": model.weights_bytes,
         "pinned": model.pinned,
+        "paged": model.paged,
         "gives_way_for": model.gives_way_for.as_ref().map(ToString::to_string),
         "leases": model.leases,
         "waiting_requests": model.waiters,

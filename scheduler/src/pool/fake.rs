@@ -125,7 +125,7 @@ impl ModelLoader for FakeLoader {
         if artifact.behaviour == Behaviour::InvalidHeader {
             return Err(Fault { kind: FaultKind::Invalid, message: "bad header".to_owned() });
         }
-        Ok(Inspection { identity: Identity([artifact.version, 0, 0, 0]), weights_bytes: artifact.bytes })
+        Ok(Inspection::new(Identity([artifact.version, 0, 0, 0]), artifact.bytes))
     }
 
     fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<FakeModel>, Fault> {
@@ -138,15 +138,15 @@ impl ModelLoader for FakeLoader {
             }
             Behaviour::Transient => Err(Fault { kind: FaultKind::Transient, message: "try again".to_owned() }),
             Behaviour::Good => {
-                for done_bytes in 0..=inspection.weights_bytes {
+                for done_bytes in 0..=inspection.resident_bytes {
                     progress.at(LoadStage::Weights, done_bytes);
                 }
-                self.records.lock().unwrap().live_bytes += inspection.weights_bytes;
+                self.records.lock().unwrap().live_bytes += inspection.resident_bytes;
                 let model = FakeModel {
                     name: name.to_owned(),
                     version: artifact.version,
                     users: AtomicUsize::new(0),
-                    bytes: inspection.weights_bytes,
+                    bytes: inspection.resident_bytes,
                     records: Arc::clone(&self.records),
                 };
                 Ok(Loaded { model, source: SOURCE })

@@ -18,6 +18,7 @@ pub(super) struct Resident<M> {
     pub(super) model: M,
     pub(super) identity: Identity,
     pub(super) bytes: u64,
+    pub(super) is_paged: bool,
     pub(super) _reservation: Option<Reservation>,
 }
 
@@ -29,7 +30,6 @@ pub struct Lease<M> {
 }
 
 struct Held<M> {
-    // Emptied before the release is told: whoever hears of it finds the reference gone.
     resident: Option<Arc<Resident<M>>>,
     name: Arc<str>,
     start: Start,
@@ -56,7 +56,8 @@ impl<M> Lease<M> {
     /// A lease of a model that no pool owns: for tests, and for commands that run a single model.
     #[must_use]
     pub fn unpooled(name: &str, model: M) -> Self {
-        let resident = Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, _reservation: None });
+        let resident =
+            Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, is_paged: false, _reservation: None });
         Self { held: Arc::new(Held { resident: Some(resident), name: name.into(), start: Start::Warm, release: None }) }
     }
 
@@ -127,10 +128,48 @@ impl<M> fmt::Debug for Lease<M> {
 
 impl<M> Drop for Held<M> {
     fn drop(&mut self) {
-        drop(self.resident.take());
-        if let Some(release) = &self.release {
-            // Fails only after the pool's task ended, which it does not while a lease lives.
-            let _ = release.send(Signal::Released { model: Arc::clone(&self.name) });
-        }
+        let (release, name) = (&self.release, &self.name);
+        let_go(&mut self.resident, || {
+            if let Some(release) = release {
+                // Fails only after the pool's task ended, which it does not while a lease lives.
+                let _ = release.send(Signal::Released { model: Arc::clone(name) });
+            }
+        });
+    }
+}
+
+/// Drops what was held, then tells of it: whoever hears of it finds the reference gone.
+fn let_go<R>(held: &mut Option<R>, tell: impl FnOnce()) {
+    drop(held.take());
+    tell();
+}
+
+#[cfg(test)]
+mod tests {
+    use loom::sync::Arc;
+    use loom::sync::mpsc::channel;
+    use loom::thread;
+
+    use super::let_go;
+
+    /// The pool evicts a model once every release was told: its own reference must be the last one then, or the model
+    /// would be dropped by a request, on a thread that must not block, after its bytes were counted as leaving.
+    #[test]
+    fn in_every_order_of_threads_the_last_release_leaves_the_pool_the_last_reference() {
+        loom::model(|| {
+            let mut resident = Arc::new(());
+            let (release, releases) = channel();
+            let holders = [(); 2].map(|()| {
+                let (mut held, release) = (Some(Arc::clone(&resident)), release.clone());
+                thread::spawn(move || let_go(&mut held, || release.send(()).unwrap()))
+            });
+            for _ in &holders {
+                releases.recv().unwrap();
+            }
+            assert!(Arc::get_mut(&mut resident).is_some());
+            for holder in holders {
+                holder.join().unwrap();
+            }
+        });
     }
 }

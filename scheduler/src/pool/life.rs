@@ -52,16 +52,18 @@ impl<L: ModelLoader> Owner<L> {
             let retry_after = quarantine.rest(now)?;
             Some(LeaseError::Quarantined { source: Arc::clone(quarantine.source()), retry_after })
         });
-        let bytes = inspection.weights_bytes;
-        let refusal = if let Some(in_quarantine) = in_quarantine {
-            Some((in_quarantine, Dismissal::Quarantined))
-        } else {
-            self.size_refusal(bytes).map(|refusal| (refusal, Dismissal::TooLarge))
+        let admitted = match in_quarantine {
+            Some(refusal) => Err((refusal, Dismissal::Quarantined)),
+            None => self.admit(inspection).map_err(|refusal| (refusal, Dismissal::TooLarge)),
         };
-        if let Some((refusal, reason)) = refusal {
-            self.refuse_waiters(model, &refusal);
-            return self.dismiss(model, reason);
-        }
+        let inspection = match admitted {
+            Ok(inspection) => inspection,
+            Err((refusal, reason)) => {
+                self.refuse_waiters(model, &refusal);
+                return self.dismiss(model, reason);
+            }
+        };
+        let bytes = inspection.resident_bytes;
         let nobody_waited = self.slot(model).waiters.is_empty();
         self.refuse_pins(model, bytes);
         let slot = self.slot(model);
@@ -83,24 +85,29 @@ impl<L: ModelLoader> Owner<L> {
 
     pub(super) fn start_load(&mut self, model: &Arc<str>, inspection: Inspection, reservation: Reservation) {
         let slot = self.slot(model);
-        slot.state = State::Loading(inspection, LoadProgress::begin(inspection.weights_bytes));
+        slot.state = State::Loading(inspection, LoadProgress::begin(inspection.resident_bytes));
         let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
         let cause = slot.cause;
         self.loads_running += 1;
         self.update_retry_after();
-        let bytes = inspection.weights_bytes;
+        let bytes = inspection.resident_bytes;
         self.tell(model, PoolEventKind::LoadStarted { bytes, waited: since.elapsed(), cause });
         let (loader, arrivals, model) = (Arc::clone(&self.loader), self.outgoing.arrivals.clone(), Arc::clone(model));
         let start = Instant::now();
         let job = move || {
             let (reports, reported) = (arrivals.clone(), Arc::clone(&model));
-            let progress = Progress::new(inspection.weights_bytes, move |progress| {
+            let progress = Progress::new(inspection.resident_bytes, move |progress| {
                 let _ = reports.send(Arrival::Progress { model: Arc::clone(&reported), progress });
             });
             let result = caught(|| loader.load(&model, &inspection, &progress)).map(|loaded| {
-                let bytes = reservation.bytes();
-                let (identity, _reservation) = (inspection.identity, Some(reservation));
-                Loaded { model: Resident { model: loaded.model, identity, bytes, _reservation }, source: loaded.source }
+                let resident = Resident {
+                    model: loaded.model,
+                    identity: inspection.identity,
+                    bytes: reservation.bytes(),
+                    is_paged: inspection.is_paged(),
+                    _reservation: Some(reservation),
+                };
+                Loaded { model: resident, source: loaded.source }
             });
             let _ = arrivals.send(Arrival::Loaded { model, result, wall: start.elapsed() });
         };

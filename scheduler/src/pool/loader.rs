@@ -25,7 +25,8 @@ pub trait ModelLoader: Send + Sync + 'static {
         None
     }
 
-    /// Loads what `inspection` described; that many bytes are reserved already.
+    /// Loads what `inspection` described; its `resident_bytes` are reserved already, and no more of the weights may be
+    /// brought in than that.
     ///
     /// Room may have been waited for in between: a loader that meets another artifact than the one inspected refuses
     /// with a [`FaultKind::Transient`] fault unless the new one is no larger. It tells `progress` how far it is.
@@ -93,8 +94,25 @@ impl SourceLabel {
 pub struct Inspection {
     /// Equal for equal artifacts; a replaced file has another.
     pub identity: Identity,
-    /// Bytes that the loaded model will hold.
+    /// Bytes of the whole model.
     pub weights_bytes: u64,
+    /// Of them, those that may be in memory at once: all, unless the model is larger than the budget and the pool was
+    /// told to have such models paged. The pool decides; what an inspection says is ignored.
+    pub resident_bytes: u64,
+}
+
+impl Inspection {
+    /// An artifact of `weights_bytes` that is loaded whole.
+    #[must_use]
+    pub fn new(identity: Identity, weights_bytes: u64) -> Self {
+        Self { identity, weights_bytes, resident_bytes: weights_bytes }
+    }
+
+    /// Not all of it may be in memory at once.
+    #[must_use]
+    pub fn is_paged(&self) -> bool {
+        self.resident_bytes < self.weights_bytes
+    }
 }
 
 /// Opaque: the loader's own idea of what makes two artifacts the same (device, inode, size, time of change).

@@ -21,6 +21,7 @@
 //!
 //! Deliberately absent: caches of parsed headers, which belong to the loader.
 
+mod admission;
 mod break_even;
 mod error;
 mod event;
@@ -55,7 +56,7 @@ pub use event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, 
 pub use handle::{LoadOutcome, Pool, UnloadOutcome, UnpinOutcome};
 pub use lease::Lease;
 pub use loader::{FaultKind, Identity, Inspection, LoadFault, LoadSource, Loaded, ModelLoader, SourceLabel};
-pub use options::{KeepAlive, LeaseOptions, PoolOptions};
+pub use options::{KeepAlive, LeaseOptions, Oversize, PoolOptions};
 pub use owner::LeaseResult;
 pub use progress::{LoadProgress, LoadStage, Progress};
 pub use snapshot::{ModelSnapshot, ModelState, PoolSnapshot};

@@ -26,6 +26,8 @@ pub struct PoolOptions {
     /// The percentage of the budget that pinned models may hold together; the rest is for those that come and go, and
     /// for sequences.
     pub pinned_percent_max: u8,
+    /// What becomes of models that are larger than the budget.
+    pub oversize: Oversize,
     /// Back-off after the first load of an artifact that turned out invalid; doubled by each further one.
     pub quarantine_min: Duration,
     /// Where that doubling ends.
@@ -43,10 +45,22 @@ impl Default for PoolOptions {
             residency_min: Duration::ZERO,
             prices: Prices::default(),
             pinned_percent_max: 90,
+            oversize: Oversize::Refuse,
             quarantine_min: Duration::from_secs(5),
             quarantine_max: Duration::from_secs(300),
         }
     }
+}
+
+/// What becomes of a model that is larger than the budget, or than what pinned models leave of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Oversize {
+    /// It is refused.
+    Refuse,
+    /// It is loaded alone, and holds all of the budget but what is pinned and one part in
+    /// [`PAGED_KV_DIVISOR`](crate::limits::PAGED_KV_DIVISOR), left to sequences; the rest of it is read from its file
+    /// again and again, as it is used.
+    Page,
 }
 
 /// How long a model stays after its last lease has ended.

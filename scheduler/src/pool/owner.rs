@@ -79,6 +79,8 @@ pub(super) struct Owner<L: ModelLoader> {
     observer: Arc<dyn PoolObserver>,
     // Ordered, so that the same messages always do the same.
     pub(super) slots: BTreeMap<Arc<str>, Slot<L>>,
+    /// Those that are only remembered, by when they were asked for: the first is the first to be forgotten.
+    pub(super) absent: BTreeSet<(Instant, Arc<str>)>,
     /// Those in memory: few, where thousands are remembered.
     pub(super) resident: BTreeSet<Arc<str>>,
     pub(super) room: RoomQueue,
@@ -111,6 +113,7 @@ impl<L: ModelLoader> Owner<L> {
             outgoing,
             observer: parts.observer,
             slots: BTreeMap::new(),
+            absent: BTreeSet::new(),
             resident: BTreeSet::new(),
             giving_way: BTreeSet::new(),
             look_again: None,
@@ -219,6 +222,9 @@ impl<L: ModelLoader> Owner<L> {
         }
         let default = self.own_keep_alive(&model);
         let slot = self.slots.entry(Arc::clone(&model)).or_insert_with(|| Slot::new(default, now));
+        if slot.is_absent() {
+            self.absent.remove(&(slot.history.last_asked, Arc::clone(&model)));
+        }
         slot.history.last_asked = now;
         if waiter.cause == LoadCause::Demand {
             slot.history.wanted(now);
@@ -346,7 +352,10 @@ impl<L: ModelLoader> Owner<L> {
     }
 
     pub(super) fn forget_if_blank(&mut self, model: &Arc<str>) {
-        if self.slots.get(model).is_some_and(|slot| slot.is_absent() && !slot.has_history()) {
+        let Some(slot) = self.slots.get(model).filter(|slot| slot.is_absent()) else { return };
+        if slot.has_history() {
+            self.absent.insert((slot.history.last_asked, Arc::clone(model)));
+        } else {
             self.slots.remove(model);
         }
     }
@@ -355,9 +364,7 @@ impl<L: ModelLoader> Owner<L> {
         if self.slots.len() < ABSENT_REMEMBERED_MAX {
             return;
         }
-        let absent = self.slots.iter().filter(|(_, slot)| slot.is_absent());
-        let oldest = absent.min_by_key(|(_, slot)| slot.history.last_asked).map(|(name, _)| Arc::clone(name));
-        if let Some(oldest) = oldest {
+        if let Some((_, oldest)) = self.absent.pop_first() {
             self.slots.remove(&oldest);
         }
     }

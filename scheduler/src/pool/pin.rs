@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::error::{LeaseError, NoRoom, ShuttingDown};
-use super::event::{Dismissal, EvictionCause, LoadCause, PoolEventKind};
+use super::error::{LeaseError, ShuttingDown};
+use super::event::{EvictionCause, LoadCause, PoolEventKind};
 use super::handle::UnpinOutcome;
 use super::loader::ModelLoader;
 use super::owner::Owner;
@@ -30,20 +30,7 @@ impl<L: ModelLoader> Owner<L> {
         is_too_large.then_some(LeaseError::PinnedTooLarge { needed_bytes: bytes, pinned_bytes, pinned_bytes_max })
     }
 
-    /// Why a model of `bytes` can never be in memory: nothing that may go makes enough room for it.
-    pub(super) fn size_refusal(&self, bytes: u64) -> Option<LeaseError<L::Error>> {
-        let (limit_bytes, pinned_bytes) = (self.budget.limit_bytes(), self.pinned_bytes);
-        let is_too_large = bytes > limit_bytes.saturating_sub(pinned_bytes);
-        is_too_large.then_some(LeaseError::TooLarge { needed_bytes: bytes, limit_bytes, pinned_bytes })
-    }
-
-    /// Bytes that a sequence of `model` can have at most: what neither its model nor pinned ones hold.
-    pub(super) fn bytes_beside(&self, model: &Arc<str>) -> u64 {
-        let own = self.slots.get(model).map_or(0, Slot::resident_bytes);
-        self.budget.limit_bytes().saturating_sub(own).saturating_sub(self.pinned_bytes_beside(model))
-    }
-
-    fn pinned_bytes_beside(&self, model: &Arc<str>) -> u64 {
+    pub(super) fn pinned_bytes_beside(&self, model: &Arc<str>) -> u64 {
         let own = self.slots.get(model).filter(|slot| slot.pin == Pin::Pinned).map_or(0, Slot::resident_bytes);
         self.pinned_bytes - own
     }
@@ -58,7 +45,7 @@ impl<L: ModelLoader> Owner<L> {
         slot.pin = Pin::Pinned;
         self.pinned_bytes += slot.resident_bytes();
         self.tell(model, PoolEventKind::Pinned);
-        self.refuse_hopeless();
+        self.admit_again();
     }
 
     pub(super) fn on_unpin(&mut self, model: &Arc<str>) -> Result<UnpinOutcome, ShuttingDown> {
@@ -88,6 +75,7 @@ impl<L: ModelLoader> Owner<L> {
         self.expiries.extend(expires.map(|expires| (expires, Arc::clone(name))));
         self.pinned_bytes -= bytes;
         self.tell(name, PoolEventKind::Unpinned);
+        self.admit_again();
         if is_idle && keep_alive.is_after_use() {
             self.evict(name, EvictionCause::KeepAliveZero);
         }
@@ -101,28 +89,6 @@ impl<L: ModelLoader> Owner<L> {
         self.lease_waiters -= refused.len();
         for waiter in refused {
             let _ = waiter.reply.send(Err(refusal.clone()));
-        }
-    }
-
-    /// Refuses everyone in line who can never have room any more.
-    pub(super) fn refuse_hopeless(&mut self) {
-        for model in self.room.models.clone() {
-            let State::AwaitingRoom { inspection, .. } = self.slots[&model].state else {
-                unreachable!("only models that await room stand in line")
-            };
-            if let Some(refusal) = self.size_refusal(inspection.weights_bytes) {
-                self.room.models.retain(|waiting| *waiting != model);
-                self.refuse_waiters(&model, &refusal);
-                self.dismiss(&model, Dismissal::TooLarge);
-            }
-        }
-        for waiter in std::mem::take(&mut self.room.sequences) {
-            let available_bytes = self.bytes_beside(&waiter.model);
-            if waiter.bytes > available_bytes {
-                let _ = waiter.reply.send(Err(NoRoom::TooLarge { needed_bytes: waiter.bytes, available_bytes }));
-            } else {
-                self.room.sequences.push_back(waiter);
-            }
         }
     }
 }

@@ -30,7 +30,7 @@ impl<L: ModelLoader> Owner<L> {
             self.cut_at = Instant::now();
         }
         self.budget.set_limit(limit_bytes);
-        self.refuse_hopeless();
+        self.admit_again();
         Ok(())
     }
 

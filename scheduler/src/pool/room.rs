@@ -92,7 +92,7 @@ impl<L: ModelLoader> Owner<L> {
                 unreachable!("only models that await room stand in line")
             };
             let cause = EvictionCause::ModelPressure { for_model: Arc::clone(&model) };
-            let need = Need { bytes: inspection.weights_bytes, cause, since };
+            let need = Need { bytes: inspection.resident_bytes, cause, since };
             let Some(reservation) = self.reserve_or_evict(&need) else { return Some(need) };
             self.room.models.pop_front();
             self.start_load(&model, inspection, reservation);

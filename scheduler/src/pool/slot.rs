@@ -144,8 +144,17 @@ impl<L: ModelLoader> Slot<L> {
     pub(super) fn known_bytes(&self) -> Option<u64> {
         match &self.state {
             State::Absent | State::Inspecting => None,
-            State::AwaitingRoom { inspection, .. } | State::Loading(inspection, _) => Some(inspection.weights_bytes),
+            State::AwaitingRoom { inspection, .. } | State::Loading(inspection, _) => Some(inspection.resident_bytes),
             State::Resident { model, .. } => Some(model.bytes),
+        }
+    }
+
+    /// It is, or will be, in memory in part.
+    fn is_paged(&self) -> bool {
+        match &self.state {
+            State::Absent | State::Inspecting => false,
+            State::AwaitingRoom { inspection, .. } | State::Loading(inspection, _) => inspection.is_paged(),
+            State::Resident { model, .. } => model.is_paged,
         }
     }
 
@@ -161,7 +170,7 @@ impl<L: ModelLoader> Slot<L> {
             State::Absent => (ModelState::Absent, 0),
             State::Inspecting => (ModelState::Inspecting, 0),
             State::AwaitingRoom { .. } => (ModelState::AwaitingRoom, 0),
-            State::Loading(inspection, _) => (ModelState::Loading, inspection.weights_bytes),
+            State::Loading(inspection, _) => (ModelState::Loading, inspection.resident_bytes),
             State::Resident { model, idle: None, .. } => (ModelState::Resident, model.bytes),
             State::Resident { model, idle: Some(_), .. } => (ModelState::Idle, model.bytes),
         };
@@ -184,6 +193,7 @@ impl<L: ModelLoader> Slot<L> {
             last_load_wall: self.history.last_load_wall,
             last_load_source: self.history.last_load_source,
             quarantined_for: self.quarantine.as_ref().and_then(|quarantine| quarantine.rest(now)),
+            paged: self.is_paged(),
             pinned: self.pin == Pin::Pinned,
             gives_way_for: if let Turn::GivesWay(cause) = &self.turn { Some(cause.clone()) } else { None },
             unload_pending: self.unload == Unload::WhenFree,

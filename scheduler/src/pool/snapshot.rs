@@ -61,6 +61,8 @@ pub struct ModelSnapshot {
     pub last_load_source: Option<LoadSource>,
     /// The rest of its back-off after an invalid load.
     pub quarantined_for: Option<Duration>,
+    /// It is larger than its room: it is, or will be, in memory in part.
+    pub paged: bool,
     /// It stays until someone says otherwise.
     pub pinned: bool,
     /// Requests for it wait until it was evicted for this cause.

@@ -96,6 +96,7 @@ struct World {
     names: Vec<&'static str>,
     loads_parallel_max: usize,
     residency_min: Duration,
+    oversize: Oversize,
     watch: Arc<Watch>,
     tally: Mutex<Tally>,
     /// Held by sequences.
@@ -139,6 +140,7 @@ async fn world(seed: u64) -> Tally {
         names,
         loads_parallel_max: options.loads_parallel_max,
         residency_min: options.residency_min,
+        oversize: options.oversize,
         watch,
         tally: Mutex::default(),
         kv_bytes: Mutex::new(0),
@@ -187,6 +189,7 @@ fn options(random: &mut Random) -> PoolOptions {
         busy_turn_max: Duration::from_millis(random.below(600)),
         residency_min: Duration::from_millis(if random.below(2) == 0 { 0 } else { random.below(200) }),
         prices: Prices { byte_second: 1, load_second: random.below(50) },
+        oversize: if random.below(2) == 0 { Oversize::Refuse } else { Oversize::Page },
         pinned_percent_max: 70,
         quarantine_min: Duration::from_millis(50),
         quarantine_max: Duration::from_millis(400),
@@ -361,7 +364,7 @@ impl World {
         for name in &self.names {
             let Artifact { bytes, behaviour, .. } = self.loader.records.lock().unwrap().artifacts[*name];
             let result = self.pool.lease(name, within(Duration::from_secs(3_600))).await;
-            let fits = bytes <= self.budget.limit_bytes();
+            let fits = self.oversize == Oversize::Page || bytes <= self.budget.limit_bytes();
             if behaviour == Behaviour::Good && fits && result.is_err() {
                 self.violation(format!("{name} cannot be had any more: {:?}", result.err()));
             }

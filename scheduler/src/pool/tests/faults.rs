@@ -117,3 +117,19 @@ async fn failures_are_told_with_their_kind() {
     let failed = PoolEventKind::LoadFailed { fault: FaultKind::Invalid, message: "bad tensor".into(), waiters: 1 };
     assert_eq!(bench.heard.events().last().map(|event| event.kind.clone()), Some(failed));
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_too_many_absent_models_the_one_asked_for_longest_ago_is_forgotten() {
+    let remembered = crate::limits::ABSENT_REMEMBERED_MAX;
+    let bench = Bench::new(10);
+    for number in 0..=remembered {
+        let name = format!("model {number}");
+        bench.loader.put(&name, 10, Behaviour::Good);
+        drop(bench.lease_keeping(&name, KeepAlive::DropAfterUse).await);
+        if number == 1 {
+            drop(bench.lease_keeping("model 0", KeepAlive::DropAfterUse).await);
+        }
+    }
+    assert_eq!(bench.pool.snapshot().await.models.len(), remembered);
+    assert_eq!((bench.find("model 1").await, bench.model("model 0").await.loads), (None, 2));
+}

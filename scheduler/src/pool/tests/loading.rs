@@ -194,7 +194,7 @@ async fn loader_and_drop_run_on_blocking_threads() {
         type Error = Fault;
         fn inspect(&self, _name: &str) -> Result<Inspection, Fault> {
             self.0.lock().unwrap().push(("inspect", current().id()));
-            Ok(Inspection { identity: Identity([0; 4]), weights_bytes: 1 })
+            Ok(Inspection::new(Identity([0; 4]), 1))
         }
         fn load(&self, _name: &str, _inspection: &Inspection, _progress: &Progress) -> Result<Loaded<Model>, Fault> {
             self.0.lock().unwrap().push(("load", current().id()));

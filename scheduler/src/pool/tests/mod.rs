@@ -4,6 +4,7 @@ mod ending;
 mod faults;
 mod keeping;
 mod loading;
+mod paging;
 mod pinning;
 mod resizing;
 mod room;
