@@ -4,7 +4,7 @@
 //! that differs from that one is wrong. Meanwhile the server's own events are watched for a load of a model that is
 //! already loading or loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -72,7 +72,7 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .map(|model| Ok((model.clone(), complete(&admin, model, arguments.tokens)?.0)))
         .collect::<anyhow::Result<_>>()?;
-    let distinct: std::collections::BTreeSet<&String> = expected.values().collect();
+    let distinct: BTreeSet<&String> = expected.values().collect();
     ensure!(distinct.len() == expected.len(), "two of the models answer alike, so a mix-up would not be seen");
 
     let (before, loads_before) = (server.held()?, loads(&admin)?);
@@ -149,23 +149,27 @@ fn loads(client: &Client) -> anyhow::Result<u64> {
     Ok(models.iter().filter_map(|model| model["loads"].as_u64()).sum())
 }
 
-/// Follows the server's events; a load that begins before the one before has ended, or been evicted, is a violation.
+/// Follows the server's events; a load that begins before the copy before was let go is a violation.
 fn watch(client: &Client, done: &AtomicBool, violations: &Mutex<Vec<String>>) {
-    let mut states: BTreeMap<String, String> = BTreeMap::new();
+    let mut there: BTreeSet<String> = BTreeSet::new();
+    let note = |text: String| violations.lock().expect("nobody panics with it").push(text);
     let watched = client.events("/models/sse", None, |_, data| {
         let event: Value = serde_json::from_str(data).unwrap_or_default();
-        let (model, status) = (event["model"].as_str(), event.pointer("/data/status").and_then(Value::as_str));
-        if let (Some(model), Some(status)) = (model, status) {
-            let before = states.insert(model.to_owned(), status.to_owned());
-            let is_start = status == "loading" && event.pointer("/data/progress/value") == Some(&json!(0.0));
-            if is_start && before.as_deref() == Some("loaded") {
-                violations.lock().expect("nobody panics with it").push(format!("{model} was loaded twice"));
+        if event["event"] == "missed" {
+            note(format!("the watcher missed events: {data}"));
+        }
+        if let (Some(model), Some(status)) = (event["model"].as_str(), event["data"]["status"].as_str()) {
+            let begins = status == "loading" && event["data"].get("waited_seconds").is_some();
+            if status.starts_with("unload") {
+                there.remove(model);
+            } else if (begins || event["event"] == "model_status") && !there.insert(model.to_owned()) {
+                note(format!("{model} was loaded while it was there"));
             }
         }
         if done.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if let Err(error) = watched {
-        violations.lock().expect("nobody panics with it").push(format!("the events broke off: {error:#}"));
+        note(format!("the events broke off: {error:#}"));
     }
 }
 

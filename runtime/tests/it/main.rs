@@ -16,6 +16,7 @@ mod faults;
 mod fields;
 mod files;
 mod formats;
+mod keeping;
 mod loads;
 mod minilm;
 mod models;
