@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
+use meter::rate::RateCard;
 use meter::{CpuDescription, EnergyModel};
 use models::{Descriptor, Executor as ModelExecutor, Model};
 use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool, PoolOptions};
@@ -113,7 +114,11 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let metering = Arc::new(Metering::new(ledger, prices, config.keep_alive));
     let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
-    let options = PoolOptions { keep_alive_default: config.keep_alive, ..PoolOptions::default() };
+    let options = PoolOptions {
+        keep_alive_default: config.keep_alive,
+        prices: pool_prices(&config.rates),
+        ..PoolOptions::default()
+    };
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::clone(&metering) as Arc<_>);
     let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
     let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
@@ -134,6 +139,14 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
     Ok(Server { app, address, stopping, accepting, accounts, pool: pool_task })
+}
+
+/// What memory and loads cost, where the rate card has both.
+fn pool_prices(rates: &RateCard) -> scheduler::Prices {
+    match (rates.cpu_hour, rates.memory_gb_hour) {
+        (Some(processor), Some(gigabyte)) => scheduler::Prices::hourly(processor.get(), gigabyte.get()),
+        _ => scheduler::Prices::default(),
+    }
 }
 
 impl Server {
