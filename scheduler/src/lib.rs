@@ -2,14 +2,14 @@
 //!
 //! Two parts, in the order in which a request meets them:
 //!
-//! 1. [`pool`]: models come into a fixed byte [`budget`] when a request needs them and leave when idle. One task owns
+//! 1. [`pool`]: models come into a byte [`budget`] when a request needs them and leave when idle. One task owns
 //!    every state; a request holds a [`Lease`] for as long as it uses a model.
 //! 2. [`executor`]: one thread per device runs one step at a time, models taking turns, through the [`engine`] seam.
 //!
 //! Both are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
 //! [`ModelLoader`], what a step does from an [`Engine`], and both have fakes that run the tests in paused time.
 //!
-//! Invariants: the budget is never exceeded; a leased model is never evicted; bytes are given back when the model is
+//! Invariants: nothing is granted beyond the budget; a leased model is never evicted; bytes are given back when the model is
 //! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion.
 //!
 //! Deliberately absent: batching and weighted turns (the seam is the slice that a step receives), admission by

@@ -105,18 +105,9 @@ impl PoolTable {
     }
 }
 
-/// What holding memory costs beside what loading it again does: a load keeps one processor busy. `None` where the card
-/// does not price both.
+/// What holding memory costs beside what loading it again does; `None` where the card does not price both.
 fn prices(rates: &RateCard) -> Option<Prices> {
-    const BYTES_PER_GB: u128 = 1_000_000_000;
-    let mut byte_second = u128::from(rates.memory_gb_hour?.get());
-    let mut load_second = u128::from(rates.cpu_hour?.get()) * BYTES_PER_GB;
-    // Only their ratio counts.
-    while load_second > u128::from(u64::MAX) {
-        (byte_second, load_second) = (byte_second.div_ceil(2), load_second / 2);
-    }
-    let fits = |price: u128| u64::try_from(price).expect("a price fits, and was only halved since");
-    Some(Prices { byte_second: fits(byte_second), load_second: fits(load_second) })
+    Some(Prices::hourly(rates.cpu_hour?.get(), rates.memory_gb_hour?.get()))
 }
 
 /// Each load takes a thread.

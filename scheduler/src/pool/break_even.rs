@@ -23,10 +23,23 @@ pub struct Prices {
 }
 
 impl Default for Prices {
-    /// An hour of a processor costs as much as 8 GB for an hour, as general-purpose virtual machines have it (4 to 8 GB
-    /// a processor) when their price is put on either alone; a load keeps one processor busy.
+    /// An hour of a processor, which a load keeps busy, costs as much as 8 GB for an hour. OpenCost's default prices, USD
+    /// 0.031611 and 0.004237, make it 7.46.
     fn default() -> Self {
         Self { byte_second: 1, load_second: 8_000_000_000 }
+    }
+}
+
+impl Prices {
+    /// By what an hour of a processor costs, and a gigabyte (10⁹ bytes) for an hour, in one unit.
+    #[must_use]
+    pub fn hourly(processor: u64, gigabyte: u64) -> Self {
+        let load_second = u128::from(processor) * 1_000_000_000;
+        // Only the ratio counts: both lose the bits that do not fit.
+        let excess_bits = u64::BITS.saturating_sub(load_second.leading_zeros());
+        let load_second = u64::try_from(load_second >> excess_bits).expect("the bits that do not fit are gone");
+        let byte_second = if gigabyte == 0 { 0 } else { (gigabyte >> excess_bits).max(1) };
+        Self { byte_second, load_second }
     }
 }
 
@@ -142,6 +155,19 @@ mod tests {
         assert!((costs.0 - 30.0).abs() < 1e-9 && (costs.1 - 6_000.0).abs() < 1e-9, "{costs:?}");
         let gigabyte = choose_time_out(Duration::from_secs(1), 1_000_000_000, &[], Prices::default());
         assert_eq!(gigabyte.time_out, Duration::from_secs(8));
+    }
+
+    #[test]
+    fn hourly_prices_keep_their_ratio() {
+        assert_eq!(Prices::hourly(8, 1), Prices::default());
+        assert_eq!(Prices::hourly(1, 0).byte_second, 0);
+        // OpenCost's, in millionths of a millionth: too many bits.
+        let second = Duration::from_secs(1);
+        let choice = choose_time_out(second, 1_000_000_000, &[], Prices::hourly(31_611_000_000, 4_237_000_000));
+        assert!((choice.break_even.as_secs_f64() - 31_611.0 / 4_237.0).abs() < 1e-6, "{choice:?}");
+        let dearest = Prices::hourly(u64::MAX, u64::MAX);
+        let break_even = choose_time_out(second, 1_000_000_000, &[], dearest).break_even;
+        assert!((break_even.as_secs_f64() - 1.0).abs() < 1e-6, "{break_even:?}");
     }
 
     #[test]

@@ -158,6 +158,8 @@ impl<L: ModelLoader> Pool<L> {
     /// # Errors
     /// [`LeaseError::PinnedTooLarge`] when pinned models would hold more than `pinned_percent_max` of the budget
     /// together; otherwise as [`Pool::lease`]. After an error nothing new is pinned, but the model may be in memory.
+    ///
+    /// Dropping the future leaves the load alone; a pin that was granted in that very moment holds.
     pub async fn pin(&self, name: &str, deadline: Instant) -> Result<LoadOutcome, LeaseError<L::Error>> {
         let options = LeaseOptions { keep_alive: None, deadline };
         self.ask(name, options, LoadCause::Pin).await.map(|lease| LoadOutcome::of(&lease))
@@ -234,7 +236,8 @@ impl<L: ModelLoader> Pool<L> {
     }
 
     /// The budget is `limit_bytes` from now on. More of it serves those who wait, at once; less of it evicts idle models
-    /// now and busy ones as their leases end, and refuses those who can never fit any more.
+    /// now and busy ones as their leases end, and refuses those who can never fit any more; until that is enough nothing is
+    /// granted, so that sequences that need more room wait, each until its deadline.
     ///
     /// # Errors
     /// See [`BudgetRefused`]; nothing changed then.

@@ -1,16 +1,13 @@
 //! How far a load is, told by the loader while it runs.
 //!
 //! Guarantees: stages and bytes only grow; a loader may report as often as it likes, and is heard when the stage changes
-//! or a sixteenth of the bytes came in since it was heard last, so that a load is at most [`REPORTS_MAX`] messages.
+//! or a sixteenth of the bytes came in since it was heard last, so that a load is at most eighteen messages.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 /// Parts of the bytes after which a report is passed on.
 const PARTS: u64 = 16;
-/// Reports that a load can make heard: one of each stage, and one of each part of the bytes.
-#[cfg(test)]
-pub(super) const REPORTS_MAX: usize = 18;
 
 /// What a load is busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,6 +89,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    /// One of each stage, and one of each part of the bytes.
+    const REPORTS_MAX: usize = 18;
 
     /// What is heard of `reports`.
     fn heard(total_bytes: u64, reports: impl IntoIterator<Item = (LoadStage, u64)>) -> Vec<(LoadStage, u64)> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::error::NoRoom;
 use super::event::EvictionCause;
-use super::loader::ModelLoader;
+use super::loader::{Inspection, ModelLoader};
 use super::owner::{Owner, WaiterId};
 use super::slot::{Pin, Slot, State};
 use super::victim::{Candidate, Choice, Room, Standing, choose};
@@ -28,7 +28,7 @@ pub(super) struct RoomWaiter {
     pub(super) reply: oneshot::Sender<Result<Reservation, NoRoom>>,
 }
 
-/// What the first in line waits for.
+/// What somebody in line waits for.
 pub(super) struct Need {
     pub(super) bytes: u64,
     /// Of evictions for it.
@@ -67,37 +67,51 @@ impl<L: ModelLoader> Owner<L> {
     /// Gives room to those in line, until one must wait; makes room for that one.
     pub(super) fn serve_room(&mut self) {
         self.shrink_to_budget();
-        let first = if self.closing { None } else { self.serve_lines() };
-        self.take_turns(first.as_ref(), Instant::now());
+        if !self.closing {
+            self.serve_lines();
+        }
+        self.take_turns(&self.needs(), Instant::now());
     }
 
-    /// Returns what the first of those who must wait for room needs.
-    fn serve_lines(&mut self) -> Option<Need> {
-        if self.budget.excess_bytes() > 0 {
-            return Some(Need { bytes: 0, cause: EvictionCause::BudgetCut, since: self.cut_at });
-        }
-        while let Some(waiter) = self.room.sequences.front() {
-            let cause = EvictionCause::KvPressure { for_model: Arc::clone(&waiter.model) };
-            let need = Need { bytes: waiter.bytes, cause, since: waiter.since };
-            let Some(reservation) = self.reserve_or_evict(&need) else { return Some(need) };
+    fn serve_lines(&mut self) {
+        while let Some(need) = self.first_sequence() {
+            let Some(reservation) = self.reserve_or_evict(&need) else { return };
             let waiter = self.room.sequences.pop_front().expect("it was looked at above");
             // Fails when nobody wants it any more, which gives the bytes back.
             let _ = waiter.reply.send(Ok(reservation));
         }
-        while self.loads_running < self.options.loads_parallel_max.max(1)
-            && let Some(model) = self.room.models.front()
-        {
-            let model = Arc::clone(model);
-            let State::AwaitingRoom { inspection, since } = self.slots[&model].state else {
-                unreachable!("only models that await room stand in line")
-            };
-            let cause = EvictionCause::ModelPressure { for_model: Arc::clone(&model) };
-            let need = Need { bytes: inspection.resident_bytes, cause, since };
-            let Some(reservation) = self.reserve_or_evict(&need) else { return Some(need) };
+        while let Some((model, inspection, need)) = self.first_model() {
+            let Some(reservation) = self.reserve_or_evict(&need) else { return };
             self.room.models.pop_front();
             self.start_load(&model, inspection, reservation);
         }
-        None
+    }
+
+    /// What is waited for, in the order in which it is given: by the budget that was cut, and by the first of each line.
+    fn needs(&self) -> Vec<Need> {
+        let is_cut = !self.closing && self.budget.excess_bytes() > 0;
+        let cut = is_cut.then_some(Need { bytes: 0, cause: EvictionCause::BudgetCut, since: self.cut_at });
+        let model = self.first_model().map(|(_, _, need)| need);
+        cut.into_iter().chain(self.first_sequence()).chain(model).collect()
+    }
+
+    fn first_sequence(&self) -> Option<Need> {
+        let RoomWaiter { model, bytes, since, .. } = self.room.sequences.front()?;
+        let cause = EvictionCause::KvPressure { for_model: Arc::clone(model) };
+        Some(Need { bytes: *bytes, cause, since: *since })
+    }
+
+    /// The first model in line, unless others' loads are all that it waits for.
+    fn first_model(&self) -> Option<(Arc<str>, Inspection, Need)> {
+        if self.loads_running >= self.options.loads_parallel_max.max(1) {
+            return None;
+        }
+        let model = self.room.models.front()?;
+        let State::AwaitingRoom { inspection, since } = self.slots[model].state else {
+            unreachable!("only models that await room stand in line")
+        };
+        let cause = EvictionCause::ModelPressure { for_model: Arc::clone(model) };
+        Some((Arc::clone(model), inspection, Need { bytes: inspection.resident_bytes, cause, since }))
     }
 
     /// Checks and reserves in one step. When it does not fit, evicts what makes it fit later, if anything does.
@@ -105,9 +119,10 @@ impl<L: ModelLoader> Owner<L> {
         if let Some(reservation) = self.budget.try_reserve(need.bytes) {
             return Some(reservation);
         }
+        let needed = need.bytes.saturating_add(self.budget.excess_bytes());
         let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
         let candidates = self.candidates(Instant::now(), self.options.residency_min);
-        if let Choice::Evict(victims) = choose(need.bytes, room, &candidates) {
+        if let Choice::Evict(victims) = choose(needed, room, &candidates) {
             for victim in victims {
                 self.evict(&victim, need.cause.clone());
             }

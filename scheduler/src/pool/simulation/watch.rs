@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::Tally;
+use crate::budget::Budget;
+use crate::pool::slot::Pin;
 use crate::pool::workers::{Job, Work, Workers};
-use crate::pool::{PoolEvent, PoolEventKind, PoolObserver};
+use crate::pool::{EvictionCause, PoolEvent, PoolEventKind, PoolObserver};
 use crate::testing::Random;
 
 /// Clients that wait now: for which model since when, or for how many bytes.
@@ -38,8 +41,8 @@ impl Drop for WantEnds {
 }
 
 /// Watches every event, together with what clients say they use.
-#[derive(Default)]
 pub(super) struct Watch {
+    budget: Arc<Budget>,
     pub(super) state: Mutex<Watched>,
 }
 
@@ -47,6 +50,8 @@ pub(super) struct InMemory {
     pub(super) bytes: u64,
     pub(super) leases: usize,
     pub(super) since: Instant,
+    pub(super) pin: Pin,
+    pub(super) gives_way: bool,
 }
 
 #[derive(Default)]
@@ -56,12 +61,20 @@ pub(super) struct Watched {
     /// Models in memory.
     pub(super) loaded: BTreeMap<String, InMemory>,
     pub(super) leaving: usize,
-    pub(super) evictions: usize,
-    pub(super) collated: usize,
-    pub(super) violations: Vec<String>,
+    pub(super) tally: Tally,
+}
+
+impl Watched {
+    fn in_memory(&mut self, name: &str) -> &mut InMemory {
+        self.loaded.get_mut(name).expect("it is in memory")
+    }
 }
 
 impl Watch {
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, state: Mutex::default() }
+    }
+
     pub(super) fn begin_use(&self, name: &str) {
         *self.state.lock().unwrap().in_use.entry(name.to_owned()).or_default() += 1;
     }
@@ -77,38 +90,54 @@ impl PoolObserver for Watch {
         let name = event.model.to_string();
         match &event.kind {
             PoolEventKind::LoadStarted { .. } => {
+                if self.budget.excess_bytes() > 0 {
+                    state.tally.violations.push(format!("{name} loads beyond the budget"));
+                }
                 if !state.loading.insert(name.clone()) {
-                    state.violations.push(format!("{name} is loaded twice at once"));
+                    state.tally.violations.push(format!("{name} is loaded twice at once"));
                 }
             }
             PoolEventKind::Loaded { bytes, waiters, .. } => {
                 state.loading.remove(&name);
-                state.loaded.insert(name, InMemory { bytes: *bytes, leases: 0, since: event.at });
-                state.collated += usize::from(*waiters > 1);
+                state.loaded.insert(
+                    name,
+                    InMemory { bytes: *bytes, leases: 0, since: event.at, pin: Pin::NotPinned, gives_way: false },
+                );
+                state.tally.collated += usize::from(*waiters > 1);
             }
             PoolEventKind::LoadFailed { .. } => {
                 state.loading.remove(&name);
             }
-            PoolEventKind::Evicted { .. } => {
-                state.loaded.remove(&name);
-                state.evictions += 1;
+            PoolEventKind::Evicted { cause, .. } => {
+                let model = state.loaded.remove(&name).expect("only a loaded model is evicted");
+                if model.pin == Pin::Pinned && *cause != EvictionCause::Shutdown {
+                    state.tally.violations.push(format!("{name} was evicted while it was pinned: {cause}"));
+                }
+                state.tally.evictions += 1;
+                state.tally.cuts += usize::from(*cause == EvictionCause::BudgetCut);
                 state.leaving += 1;
                 if state.in_use.get(&name).is_some_and(|&users| users > 0) {
-                    state.violations.push(format!("{name} was evicted while in use"));
+                    state.tally.violations.push(format!("{name} was evicted while in use"));
                 }
             }
             PoolEventKind::Freed { .. } => state.leaving -= 1,
             PoolEventKind::Leased { leases } | PoolEventKind::Released { leases } => {
-                state.loaded.get_mut(&name).expect("only a loaded model is leased").leases = *leases;
+                state.in_memory(&name).leases = *leases;
+            }
+            PoolEventKind::Pinned => state.in_memory(&name).pin = Pin::Pinned,
+            PoolEventKind::Unpinned => state.in_memory(&name).pin = Pin::NotPinned,
+            PoolEventKind::GivesWay { .. } => {
+                state.in_memory(&name).gives_way = true;
+                state.tally.turns += 1;
+            }
+            PoolEventKind::KeepsOn => {
+                state.in_memory(&name).gives_way = false;
+                state.tally.turns_ended += 1;
             }
             PoolEventKind::Requested { .. }
             | PoolEventKind::AwaitingRoom { .. }
             | PoolEventKind::Dismissed { .. }
             | PoolEventKind::Progress(_)
-            | PoolEventKind::Pinned
-            | PoolEventKind::Unpinned
-            | PoolEventKind::GivesWay { .. }
-            | PoolEventKind::KeepsOn
             | PoolEventKind::Idle { .. } => {}
         }
     }
