@@ -46,6 +46,17 @@ pub const CATALOG_RACY_WINDOW: Duration = Duration::from_secs(2);
 /// Bytes of a model's name; file systems allow 255 with the extension.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// Bytes of one file of tables; those of 1,048,576 tokens with 2,097,152 merges take 120 MB.
+pub const TABLES_FILE_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of all files of tables in a folder; the longest unused go first.
+pub const TABLES_BYTES_MAX: u64 = 1 << 30;
+/// Files of tables in a folder.
+pub const TABLES_FILES_MAX: usize = 1024;
+/// Tables in one file.
+pub const TABLES_MAX: usize = 64;
+/// What a writer that died left behind is removed when it is so old.
+pub const TABLES_ABANDONED: Duration = Duration::from_secs(60 * 60);
+
 /// Bytes of one pulled file, unless a request says otherwise.
 pub const PULL_BYTES_MAX: u64 = 256 << 30;
 /// Bytes of an answer of the Hugging Face Hub about a repository.
