@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
     pub(crate) ledger: PathBuf,
+    /// Where tokenizers are kept between runs: a cache, which may be lost.
+    pub(crate) descriptors_dir: PathBuf,
     /// Memory for weights and key-value caches together.
     pub(crate) memory_budget_bytes: u64,
     /// Positions of a sequence at most, whatever the model has; `None` leaves it to the model.
@@ -148,6 +150,7 @@ pub(crate) enum ConfigError {
 pub(crate) struct Folders {
     data: PathBuf,
     state: PathBuf,
+    cache: PathBuf,
     config: PathBuf,
 }
 
@@ -159,6 +162,7 @@ impl Folders {
         Ok(Self {
             data: base.data_dir().join("dayfly"),
             state: state.join("dayfly"),
+            cache: base.cache_dir().join("dayfly"),
             config: base.config_dir().join("dayfly"),
         })
     }
@@ -207,6 +211,7 @@ impl Config {
             listen,
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
+            descriptors_dir: chosen.descriptors_dir.unwrap_or_else(|| folders.cache.join("descriptors")),
             memory_budget_bytes: machine.budget_bytes(chosen.memory_budget.map(|ByteSize(bytes)| bytes)),
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
