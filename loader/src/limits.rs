@@ -39,10 +39,17 @@ pub const SHARDS_MAX: u32 = 128;
 
 /// Folders below a root that a catalog descends into. A Hugging Face cache needs three.
 pub const CATALOG_DEPTH_MAX: usize = 6;
-/// Directory entries that one scan of a catalog looks at, over all roots.
-pub const CATALOG_ENTRIES_MAX: usize = 65_536;
+/// Directory entries that one scan of a catalog looks at, over all roots: ten thousand folders of safetensors with a
+/// dozen files each, twice.
+pub const CATALOG_ENTRIES_MAX: usize = 1 << 18;
 /// Directory times this recent may miss a change of the same tick (FAT counts in steps of two seconds).
 pub const CATALOG_RACY_WINDOW: Duration = Duration::from_secs(2);
+/// Looking whether a scan still holds is done for every question where it takes no longer than this.
+pub const CATALOG_CHECK_FREE: Duration = Duration::from_millis(1);
+/// Where it takes longer, it is put off to so many times its own duration, for names that are known.
+pub const CATALOG_CHECK_PAUSE: u32 = 20;
+/// But not longer than this.
+pub const CATALOG_STALE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of a model's name; file systems allow 255 with the extension.
 pub const NAME_BYTES_MAX: usize = 255;
 
