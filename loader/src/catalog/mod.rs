@@ -8,12 +8,14 @@
 //!
 //! Invariants:
 //! - What [`Catalog::resolve`] returns was looked at just then: deleted files are not found, sizes are current.
-//! - The first root wins; within a root the shallower file, then the one whose path sorts first. What was shadowed is
-//!   logged and kept in [`Catalog::shadowed`].
+//! - The first root wins; within a root the shallower file, then the one whose path sorts first; among the snapshots of a
+//!   repository in a Hugging Face cache the one that `refs/main` names. What was shadowed is logged and kept in
+//!   [`Catalog::shadowed`].
 //! - A scan is repeated when a directory's modification time moved, or was too fresh to tell. Whether one did is looked at
 //!   for every question, unless that takes more than a millisecond (some hundred folders do): then a name that is known
 //!   is believed to mean the same files for up to [`CATALOG_STALE_MAX`](crate::limits::CATALOG_STALE_MAX). All that can be
-//!   missed so long is that a file which wins over them has appeared; new names and files that are gone are seen at once.
+//!   missed so long is that another file has come to win over them; new names and files that are gone are seen at once,
+//!   and [`Catalog::list`] always looks.
 //! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
 //!   where pulls in progress live.
 //!

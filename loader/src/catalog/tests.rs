@@ -437,6 +437,36 @@ fn a_hugging_face_cache_names_a_folder_by_its_repository() {
 }
 
 #[test]
+fn of_several_snapshots_the_main_one_is_served() {
+    let root = Folder::new();
+    let repository = root.path("models--org--name");
+    for snapshot in ["aaaa", "bbbb", "cccc"] {
+        folder(&repository.join("snapshots").join(snapshot));
+        fs::write(repository.join("snapshots").join(snapshot).join("small.gguf"), snapshot).unwrap();
+    }
+    let catalog = root.catalog(LinkPolicy::Confined);
+    let served = |catalog: &Catalog| {
+        // Which one wins is looked at by this, whatever is believed.
+        let _ = catalog.list();
+        let snapshot = catalog.resolve("name").unwrap().path.file_name().unwrap().to_owned();
+        let file = fs::read(catalog.resolve("small").unwrap().path).unwrap();
+        assert_eq!(file, snapshot.as_encoded_bytes());
+        snapshot.into_string().unwrap()
+    };
+    assert_eq!(served(&catalog), "aaaa", "nothing says which");
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    for (main, expected) in [("bbbb", "bbbb"), ("cccc\n", "cccc"), ("dddd", "aaaa"), ("../x", "aaaa"), ("", "aaaa")] {
+        fs::write(repository.join("refs/main"), main).unwrap();
+        assert_eq!(served(&catalog), expected, "{main:?}");
+    }
+    assert_eq!(names(&catalog), ["name", "small"]);
+    // What is no file is not read.
+    fs::remove_file(repository.join("refs/main")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(repository.join("refs/main")).status().unwrap().success());
+    assert_eq!(served(&catalog), "aaaa");
+}
+
+#[test]
 fn row_10_holds_for_every_file_of_a_folder() {
     let outside = Folder::new();
     folder(&outside.path("m"));
