@@ -78,6 +78,8 @@ pub const RESUMES_MAX: u32 = 16;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that sends nothing for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer of the Hugging Face Hub about a repository that takes longer in all, however it trickles, is given up.
+pub const HUB_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A `pip download` that takes longer is ended.
 pub const PIP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A pull waits so long for another one of the same file.
