@@ -103,9 +103,10 @@ fn row_12_replaced_by_rename_while_serving() {
 fn a_descriptor_outlasts_the_server_and_a_spoilt_one_costs_nothing() {
     let server = Server::serving(good);
     let ask = json!({ "model": "good", "prompt": "hello", "max_tokens": 4, "temperature": 0 });
-    let first = text_of(&server.complete(&ask).ok());
-    // By the base directories, as no other is said.
-    let folder = server.home().join(".cache/dayfly/descriptors");
+    let text = |server: &Server| server.complete(&ask).ok()["choices"][0]["text"].clone();
+    let first = text(&server);
+    // In the cache folder, as no other is said.
+    let folder = server.home().join("cache/dayfly/descriptors");
     let kept = || -> Vec<std::path::PathBuf> {
         let files = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
         files.filter(|path| path.extension().is_some_and(|extension| extension == "tables")).collect()
@@ -113,11 +114,11 @@ fn a_descriptor_outlasts_the_server_and_a_spoilt_one_costs_nothing() {
     let path = until("the descriptor is kept", SOON, || kept().pop());
     let mut spoilt = fs::read(&path).unwrap();
     let server = server.restart();
-    assert_eq!(text_of(&server.complete(&ask).ok()), first);
+    assert_eq!(text(&server), first);
     let middle = spoilt.len() / 2;
     spoilt[middle] ^= 1;
     fs::write(&path, &spoilt).unwrap();
     let server = server.restart();
-    assert_eq!(text_of(&server.complete(&ask).ok()), first);
+    assert_eq!(text(&server), first);
     until("the spoilt file is replaced", SOON, || (fs::read(&path).unwrap() != spoilt).then_some(()));
 }
