@@ -3,6 +3,7 @@
 //! - [`Artifact`] is an opened model, of one file or of several: [`gguf`] validates the header, `mapping` maps the bytes;
 //!   `folder` translates what `transformers` saves into the same header.
 //! - [`catalog`] knows the models in the models directories by name.
+//! - [`tables`] keeps what was made of a header between runs.
 //! - [`pull`] brings a model into a models directory.
 //! - `fixture` (feature of that name, for tests) writes tiny models and broken files.
 //!
@@ -19,6 +20,7 @@ mod folder;
 pub mod gguf;
 pub mod limits;
 pub mod pull;
+pub mod tables;
 
 pub use artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError, Place, TensorView};
 pub use folder::FolderError;

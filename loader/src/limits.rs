@@ -39,12 +39,30 @@ pub const SHARDS_MAX: u32 = 128;
 
 /// Folders below a root that a catalog descends into. A Hugging Face cache needs three.
 pub const CATALOG_DEPTH_MAX: usize = 6;
-/// Directory entries that one scan of a catalog looks at, over all roots.
-pub const CATALOG_ENTRIES_MAX: usize = 65_536;
+/// Directory entries that one scan of a catalog looks at, over all roots: ten thousand folders of safetensors with a
+/// dozen files each, twice.
+pub const CATALOG_ENTRIES_MAX: usize = 1 << 18;
 /// Directory times this recent may miss a change of the same tick (FAT counts in steps of two seconds).
 pub const CATALOG_RACY_WINDOW: Duration = Duration::from_secs(2);
+/// Looking whether a scan still holds is done for every question where it takes no longer than this.
+pub const CATALOG_CHECK_FREE: Duration = Duration::from_millis(1);
+/// Where it takes longer, it is put off to so many times its own duration, for names that are known.
+pub const CATALOG_CHECK_PAUSE: u32 = 20;
+/// But not longer than this.
+pub const CATALOG_STALE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of a model's name; file systems allow 255 with the extension.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of one file of tables; those of 1,048,576 tokens with 2,097,152 merges take 120 MB.
+pub const TABLES_FILE_BYTES_MAX: u64 = 128 << 20;
+/// Bytes of all files of tables in a folder; the longest unused go first.
+pub const TABLES_BYTES_MAX: u64 = 1 << 30;
+/// Files of tables in a folder.
+pub const TABLES_FILES_MAX: usize = 1024;
+/// Tables in one file.
+pub const TABLES_MAX: usize = 64;
+/// What a writer that died left behind is removed when it is so old.
+pub const TABLES_ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 /// Bytes of one pulled file, unless a request says otherwise.
 pub const PULL_BYTES_MAX: u64 = 256 << 30;
@@ -60,6 +78,8 @@ pub const RESUMES_MAX: u32 = 16;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A server that sends nothing for so long is given up.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer of the Hugging Face Hub about a repository that takes longer in all, however it trickles, is given up.
+pub const HUB_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A `pip download` that takes longer is ended.
 pub const PIP_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// A pull waits so long for another one of the same file.

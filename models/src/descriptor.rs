@@ -31,12 +31,26 @@ impl Descriptor {
     /// # Errors
     /// [`ModelError`] when the model cannot be used: for good, until its file or the template changes.
     pub fn of(artifact: &Artifact, template: Option<&str>) -> Result<Self, ModelError> {
-        let header = artifact.header();
-        let network = architecture::network(artifact)?;
+        let (header, network) = (artifact.header(), architecture::network(artifact)?);
         let tokenizer = match artifact.tokenizer_json() {
             Some(json) => Tokenizer::from_folder(json, header, network.vocabulary())?,
             None => Tokenizer::from_header(header)?,
         };
+        Self::of_parts(artifact, network, tokenizer, template)
+    }
+
+    /// As [`Descriptor::of`], with the tokenizer that was made of the artifact's header before.
+    pub(crate) fn with(artifact: &Artifact, tokenizer: Tokenizer, template: Option<&str>) -> Result<Self, ModelError> {
+        Self::of_parts(artifact, architecture::network(artifact)?, tokenizer, template)
+    }
+
+    fn of_parts(
+        artifact: &Artifact,
+        network: Network,
+        tokenizer: Tokenizer,
+        template: Option<&str>,
+    ) -> Result<Self, ModelError> {
+        let header = artifact.header();
         // A token past the embedding would have no row; rows past the tokens are padding.
         if tokenizer.len() > network.vocabulary() {
             let reason = format!("{} tokens for an embedding of {} rows", tokenizer.len(), network.vocabulary());

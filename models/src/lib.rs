@@ -29,6 +29,7 @@ pub mod plan;
 pub mod reference;
 pub mod residency;
 pub mod sampling;
+pub mod store;
 pub mod template;
 pub mod tokenizer;
 
@@ -37,3 +38,4 @@ pub use error::ModelError;
 pub use executor::Executor;
 pub use model::Model;
 pub use residency::{BroughtIn, PageCache, Progress};
+pub use store::{DescriptorStore, Origin};

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
-use meter::rate::RateCard;
 use meter::{CpuDescription, EnergyModel};
 use models::{Descriptor, Executor as ModelExecutor, Model};
 use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool};

@@ -57,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
     pub(crate) ledger: PathBuf,
+    /// Where tokenizers are kept between runs: a cache, which may be lost.
+    pub(crate) descriptors_dir: PathBuf,
     /// Memory for weights and key-value caches together.
     pub(crate) memory_budget_bytes: u64,
     /// What was asked for, whatever there is; `None` is a share of what there is.
@@ -162,6 +164,7 @@ pub(crate) enum ConfigError {
 pub(crate) struct Folders {
     data: PathBuf,
     state: PathBuf,
+    cache: PathBuf,
     config: PathBuf,
 }
 
@@ -173,6 +176,7 @@ impl Folders {
         Ok(Self {
             data: base.data_dir().join("dayfly"),
             state: state.join("dayfly"),
+            cache: base.cache_dir().join("dayfly"),
             config: base.config_dir().join("dayfly"),
         })
     }
@@ -231,6 +235,7 @@ impl Config {
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             memory_budget_bytes,
             memory_budget_asked: asked_bytes,
+            descriptors_dir: chosen.descriptors_dir.unwrap_or_else(|| folders.cache.join("descriptors")),
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),

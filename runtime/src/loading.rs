@@ -1,18 +1,20 @@
 //! From a model's name to a mapped model: the catalog, the kept descriptors, and the pool's loader over both.
 //!
 //! A cold start maps the file and asks the system to bring its pages in; header, tokenizer and template of files that
-//! were used lately are kept by file identity, so that the next cold start skips them.
+//! were used lately are kept by file identity, so that the next cold start skips them. What is costly of them also lies
+//! in a folder, for the first cold start of the next process; a thread of its own writes there, after the load.
 //!
 //! Invariants: a name from a request is looked up, never made into a path; a descriptor serves only the very file that
 //! it was read from. Deliberately absent: who may stay (the pool decides).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, BringIn, Lock, MapError, OpenError};
-use models::{BroughtIn, Descriptor, Model, ModelError, PageCache};
+use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{
     FaultKind, Identity, Inspection, KeepAlive, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress,
@@ -20,7 +22,7 @@ use scheduler::{
 };
 
 use crate::config::{Config, PagePolicy};
-use crate::limits::DESCRIPTORS_KIB_MAX;
+use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX};
 use crate::metering::Metering;
 
 /// Models by name.
@@ -34,6 +36,9 @@ pub(crate) struct Models {
     pages: PagePolicy,
     /// How long models stay that have a keep-alive of their own.
     keep_alives: BTreeMap<String, KeepAlive>,
+    store: DescriptorStore,
+    /// Descriptors that the store has not; it writes them when there is time.
+    to_keep: SyncSender<Arc<Descriptor>>,
     metering: Arc<Metering>,
 }
 
@@ -87,8 +92,11 @@ impl Models {
             })
             .build();
         let (catalog, chat_templates) = (config.catalog(), config.chat_templates.clone());
+        let store = DescriptorStore::at(config.descriptors_dir.clone());
+        let (to_keep, waiting) = sync_channel(DESCRIPTORS_WAITING_MAX);
+        spawn_keeper(store.clone(), waiting);
         let keep_alives = config.models.keep_alives.clone();
-        Self { catalog, chat_templates, descriptors, pages: config.pages, keep_alives, metering }
+        Self { catalog, chat_templates, descriptors, store, to_keep, pages: config.pages, keep_alives, metering }
     }
 
     /// All models that the directories hold. Blocks on the file system.
@@ -106,10 +114,19 @@ impl Models {
 
     /// What a model's header says, without loading it. Blocks on the file system.
     pub(crate) fn descriptor(&self, name: &str) -> Result<Arc<Descriptor>, LoadError> {
-        self.open(&self.entry(name)?).map(|(_, descriptor)| descriptor)
+        let (_, descriptor, origin) = self.open(&self.entry(name)?)?;
+        self.keep(&descriptor, origin);
+        Ok(descriptor)
     }
 
-    fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>), LoadError> {
+    /// Has what the store does not have written to it, soon. Where too many wait already, the next process builds it.
+    fn keep(&self, descriptor: &Arc<Descriptor>, origin: Origin) {
+        if origin == Origin::Built {
+            let _ = self.to_keep.try_send(Arc::clone(descriptor));
+        }
+    }
+
+    fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>, Origin), LoadError> {
         let template = self.chat_templates.get(&entry.name);
         let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template.cloned())));
         let artifact = match &known {
@@ -120,12 +137,13 @@ impl Models {
         if let Some(known) = known
             && known.identity() == artifact.identity()
         {
-            return Ok((artifact, known));
+            return Ok((artifact, known, Origin::Kept));
         }
-        let descriptor = Descriptor::of(&artifact, template.map(AsRef::as_ref)).map_err(LoadError::Model)?;
+        let described = self.store.describe(&artifact, template.map(AsRef::as_ref));
+        let (descriptor, origin) = described.map_err(LoadError::Model)?;
         let descriptor = Arc::new(descriptor);
         self.descriptors.insert((artifact.identity().clone(), template.cloned()), Arc::clone(&descriptor));
-        Ok((artifact, descriptor))
+        Ok((artifact, descriptor, origin))
     }
 
     /// Descriptors kept and their memory in KiB.
@@ -152,7 +170,7 @@ impl ModelLoader for Models {
 
     fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<Model>, LoadError> {
         let before = thread_cpu_time();
-        let (artifact, descriptor) = self.open(&self.entry(name)?)?;
+        let (artifact, descriptor, origin) = self.open(&self.entry(name)?)?;
         if artifact.identity().weights_bytes() > inspection.weights_bytes {
             return Err(LoadError::Replaced);
         }
@@ -165,6 +183,7 @@ impl ModelLoader for Models {
         if self.pages.lock == Lock::Locked {
             model.lock().map_err(LoadError::Lock)?;
         }
+        self.keep(model.descriptor(), origin);
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
         Ok(Loaded { model, source: load_source(&brought_in) })
     }
@@ -179,6 +198,21 @@ fn load_source(brought_in: &BroughtIn) -> LoadSource {
     };
     let (cached_bytes, major_faults) = (brought_in.cached_bytes_before, brought_in.major_faults);
     LoadSource { label, cached_bytes, major_faults }
+}
+
+/// Starts the thread that writes descriptors to the store. It ends with the channel.
+fn spawn_keeper(store: DescriptorStore, waiting: Receiver<Arc<Descriptor>>) {
+    let keep = move || {
+        for descriptor in waiting {
+            if let Err(error) = store.keep(&descriptor) {
+                tracing::debug!("a descriptor could not be kept for the next start: {error}");
+            }
+        }
+    };
+    let spawned = std::thread::Builder::new().name("descriptors".to_owned()).spawn(keep);
+    if let Err(error) = spawned {
+        tracing::debug!("descriptors are not kept for the next start: {error}");
+    }
 }
 
 /// Processor time of the calling thread.

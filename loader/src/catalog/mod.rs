@@ -8,11 +8,19 @@
 //!
 //! Invariants:
 //! - What [`Catalog::resolve`] returns was looked at just then: deleted files are not found, sizes are current.
-//! - The first root wins; within a root the shallower file, then the one whose path sorts first. What was shadowed is
-//!   logged and kept in [`Catalog::shadowed`].
-//! - A scan is repeated when a directory's modification time moved, or was too fresh to tell.
+//! - The first root wins; within a root the shallower file, then the one whose path sorts first; among the snapshots of a
+//!   repository in a Hugging Face cache the one that `refs/main` names. What was shadowed is logged and kept in
+//!   [`Catalog::shadowed`].
+//! - A scan is repeated when a directory's modification time moved, or was too fresh to tell. Whether one did is looked at
+//!   for every question, unless that takes more than a millisecond (some hundred folders do): then a name that is known
+//!   is believed to mean the same files for up to [`CATALOG_STALE_MAX`](crate::limits::CATALOG_STALE_MAX). All that can be
+//!   missed so long is that another file has come to win over them; new names and files that are gone are seen at once,
+//!   and [`Catalog::list`] always looks.
 //! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
 //!   where pulls in progress live.
+//!
+//! Ten thousand models, in one folder or in a thousand, on a busy machine (a test has them): 45 ms for a scan, 4 µs for a
+//! name that is known, 3 ms for one that is not, 75 ms for the list; 630 bytes of memory each.
 //!
 //! Deliberately absent: watching (inotify loses events and sees no network mounts), reading files.
 
@@ -25,11 +33,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use self::scan::{Found, Scan};
 use crate::artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError};
 use crate::gguf::Header;
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{CATALOG_CHECK_FREE, CATALOG_CHECK_PAUSE, CATALOG_STALE_MAX, NAME_BYTES_MAX};
 
 /// Where to look, and what to accept.
 #[derive(Clone, Debug)]
@@ -164,7 +173,24 @@ pub enum CatalogError {
 #[derive(Debug)]
 pub struct Catalog {
     options: CatalogOptions,
-    scan: Mutex<Option<Scan>>,
+    scan: Mutex<Option<Kept>>,
+}
+
+/// The last scan.
+#[derive(Debug)]
+struct Kept {
+    scan: Scan,
+    /// When it was found to hold, and how long that took to find out.
+    checked: Instant,
+    check: Duration,
+}
+
+impl Kept {
+    /// Whether it was looked at so lately that what it knows may be believed.
+    fn is_fresh(&self) -> bool {
+        self.check > CATALOG_CHECK_FREE
+            && self.checked.elapsed() < (self.check * CATALOG_CHECK_PAUSE).min(CATALOG_STALE_MAX)
+    }
 }
 
 impl Catalog {
@@ -190,6 +216,11 @@ impl Catalog {
     pub fn resolve(&self, name: &str) -> Result<Entry, CatalogError> {
         let stem = self.options.aliases.get(name).map_or(name, String::as_str);
         let mut guard = self.lock();
+        if let Some(kept) = guard.as_ref().filter(|kept| kept.is_fresh())
+            && let Some(entry) = kept.scan.found.get(stem).and_then(|found| self.look(stem, found))
+        {
+            return Ok(entry);
+        }
         let scan = self.current(&mut guard);
         if let Some(entry) = scan.found.get(stem).and_then(|found| self.look(stem, found)) {
             return Ok(entry);
@@ -219,13 +250,14 @@ impl Catalog {
         self.current(&mut guard).shadowed.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Scan>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
         self.scan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last scan if it still holds, else a new one.
-    fn current<'a>(&self, kept: &'a mut Option<Scan>) -> &'a Scan {
-        let previous = kept.take();
+    fn current<'a>(&self, kept: &'a mut Option<Kept>) -> &'a Scan {
+        let begin = Instant::now();
+        let previous = kept.take().map(|kept| kept.scan);
         let scan = match previous {
             Some(scan) if scan.is_current() => scan,
             previous => {
@@ -234,7 +266,7 @@ impl Catalog {
                 scan
             }
         };
-        kept.insert(scan)
+        &kept.insert(Kept { scan, checked: Instant::now(), check: begin.elapsed() }).scan
     }
 
     /// What `found` is at this moment; `None` if it is gone.
@@ -268,6 +300,8 @@ impl Catalog {
             Some(path) => Some(refused(&path, EntryKind::Missing)),
             None => {
                 files.path = match files.is_folder() {
+                    // Below a root's true path, and a folder that is a link is not looked into.
+                    true if self.options.links == LinkPolicy::Confined => files.path,
                     true => std::fs::canonicalize(&files.path).ok()?,
                     false => files.weights[0].clone(),
                 };
@@ -280,6 +314,15 @@ impl Catalog {
 
     /// The true path and the length of the file at `path` below `root`; `None` if it is gone.
     fn look_at(&self, path: &Path, root: &Path) -> Result<Option<(PathBuf, u64)>, EntryKind> {
+        let is_confined = self.options.links == LinkPolicy::Confined;
+        // A scan descends into no links then, so that only the file itself can be one; whether that still holds is looked
+        // at once more when it is opened.
+        if is_confined
+            && let Ok(metadata) = path.symlink_metadata()
+            && metadata.is_file()
+        {
+            return Ok(Some((path.to_owned(), metadata.len())));
+        }
         // Before anything behind the link is touched.
         let true_path = match std::fs::canonicalize(path) {
             Ok(true_path) => true_path,
@@ -287,7 +330,7 @@ impl Catalog {
             // A link to nothing, or in circles.
             Err(_) => return Err(EntryKind::NotAFile),
         };
-        if self.options.links == LinkPolicy::Confined && !true_path.starts_with(root) {
+        if is_confined && !true_path.starts_with(root) {
             return Err(EntryKind::LinkLeavesRoot);
         }
         match std::fs::metadata(&true_path) {

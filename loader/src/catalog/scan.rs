@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirEntry};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -177,7 +177,33 @@ impl Walk {
                 folders.push((path, below));
             }
         }
+        self.put_main_first(folder, &mut folders);
         folders
+    }
+
+    /// Of the snapshots of one repository in a Hugging Face cache, the one that its main branch is now comes first, and so
+    /// has the name; without it the first by path. The file that tells is watched as folders are.
+    fn put_main_first(&mut self, folder: &Path, snapshots: &mut [(PathBuf, Place)]) {
+        /// A commit has 40.
+        const REFERENCE_BYTES_MAX: u64 = 128;
+        let Some(repository) = folder::repository_of_snapshots(folder) else { return };
+        let path = repository.join("refs/main");
+        let Ok(stamp) = stamp(&path) else { return self.scan.folders.push(Folder { path, stamp: None }) };
+        self.scan.folders.push(Folder { path: path.clone(), stamp: Some(stamp) });
+        // A link, or what is no file, tells nothing.
+        if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return;
+        }
+        let mut main = String::new();
+        let read =
+            mapping::open_regular(&path).map(|(file, _)| file.take(REFERENCE_BYTES_MAX).read_to_string(&mut main));
+        if !matches!(read, Ok(Ok(_))) {
+            return;
+        }
+        let is_main = |(path, _): &(PathBuf, Place)| path.file_name().is_some_and(|name| name == main.trim());
+        if let Some(place) = snapshots.iter().position(is_main) {
+            snapshots[..=place].rotate_right(1);
+        }
     }
 
     /// The paths in a folder that do not start with a dot, sorted.

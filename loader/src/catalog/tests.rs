@@ -200,9 +200,50 @@ fn row_13_changes_are_seen_at_once() {
     root.age("sub");
     root.age("");
     assert_eq!(names(&catalog), ["old"]);
-    assert!(catalog.lock().as_ref().unwrap().is_current(), "an unchanged folder is not read again");
+    assert!(catalog.lock().as_ref().unwrap().scan.is_current(), "an unchanged folder is not read again");
     root.write("sub/new.gguf");
     assert_eq!(names(&catalog), ["new", "old"]);
+}
+
+#[test]
+fn row_13_holds_where_a_scan_is_believed_for_a_while() {
+    let root = Folder::new();
+    let catalog = catalog(&[&root], LinkPolicy::Confined);
+    let slow = || {
+        let _ = catalog.list();
+        let mut guard = catalog.lock();
+        let kept = guard.as_mut().unwrap();
+        // As if looking had taken an hour.
+        kept.check = Duration::from_secs(3600);
+        assert!(kept.is_fresh());
+    };
+    root.write("sub/m.gguf");
+    root.write("sub/gone.gguf");
+    slow();
+    root.write("m.gguf");
+    root.write("new.gguf");
+    assert!(catalog.resolve("m").unwrap().path.ends_with("sub/m.gguf"), "this alone may be late");
+    assert!(catalog.resolve("new").is_ok());
+    assert_eq!(catalog.resolve("m").unwrap().path, root.path("m.gguf").canonicalize().unwrap());
+    slow();
+    fs::remove_file(root.path("sub/gone.gguf")).unwrap();
+    assert!(not_found(&catalog, "gone"));
+    slow();
+    fs::remove_file(root.path("m.gguf")).unwrap();
+    assert!(catalog.resolve("m").unwrap().path.ends_with("sub/m.gguf"));
+    // A folder that became a link out of the root is not followed, whatever is believed.
+    let outside = Folder::new();
+    tiny_model(&TinyModel::default()).write_to(&outside.path("m.gguf")).unwrap();
+    slow();
+    fs::remove_dir_all(root.path("sub")).unwrap();
+    symlink(outside.0.path(), root.path("sub")).unwrap();
+    let entry = catalog.resolve("m").unwrap();
+    assert!(matches!(entry.open(), Err(OpenError::LinkLeavesRoot { .. })));
+    assert!(matches!(entry.identity(), Err(OpenError::LinkLeavesRoot { .. })));
+    // An hour is longer than any is believed.
+    catalog.lock().as_mut().unwrap().checked -= crate::limits::CATALOG_STALE_MAX;
+    assert!(!catalog.lock().as_ref().unwrap().is_fresh());
+    assert!(not_found(&catalog, "m"));
 }
 
 #[test]
@@ -393,6 +434,36 @@ fn a_hugging_face_cache_names_a_folder_by_its_repository() {
     let catalog = root.catalog(LinkPolicy::Confined);
     assert_eq!(names(&catalog), ["tiny-name"]);
     assert_eq!(catalog.resolve("tiny-name").unwrap().open().unwrap().name(), "tiny-name");
+}
+
+#[test]
+fn of_several_snapshots_the_main_one_is_served() {
+    let root = Folder::new();
+    let repository = root.path("models--org--name");
+    for snapshot in ["aaaa", "bbbb", "cccc"] {
+        folder(&repository.join("snapshots").join(snapshot));
+        fs::write(repository.join("snapshots").join(snapshot).join("small.gguf"), snapshot).unwrap();
+    }
+    let catalog = root.catalog(LinkPolicy::Confined);
+    let served = |catalog: &Catalog| {
+        // Which one wins is looked at by this, whatever is believed.
+        let _ = catalog.list();
+        let snapshot = catalog.resolve("name").unwrap().path.file_name().unwrap().to_owned();
+        let file = fs::read(catalog.resolve("small").unwrap().path).unwrap();
+        assert_eq!(file, snapshot.as_encoded_bytes());
+        snapshot.into_string().unwrap()
+    };
+    assert_eq!(served(&catalog), "aaaa", "nothing says which");
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    for (main, expected) in [("bbbb", "bbbb"), ("cccc\n", "cccc"), ("dddd", "aaaa"), ("../x", "aaaa"), ("", "aaaa")] {
+        fs::write(repository.join("refs/main"), main).unwrap();
+        assert_eq!(served(&catalog), expected, "{main:?}");
+    }
+    assert_eq!(names(&catalog), ["name", "small"]);
+    // What is no file is not read.
+    fs::remove_file(repository.join("refs/main")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(repository.join("refs/main")).status().unwrap().success());
+    assert_eq!(served(&catalog), "aaaa");
 }
 
 #[test]

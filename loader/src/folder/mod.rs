@@ -100,6 +100,12 @@ pub(crate) fn name(path: &Path) -> Option<&str> {
     Some(repository.unwrap_or(own))
 }
 
+/// The folder of the repository whose snapshots are in the folder at `path`, if that is one of a Hugging Face cache.
+pub(crate) fn repository_of_snapshots(path: &Path) -> Option<&Path> {
+    let repository = path.parent().filter(|_| path.file_name().is_some_and(|name| name == "snapshots"))?;
+    repository.file_name()?.to_str()?.starts_with("models--").then_some(repository)
+}
+
 /// Reads the folder whose weights are `mapped` and whose texts are the versions `identities`.
 pub(crate) fn read(
     files: &ArtifactFiles,

@@ -110,6 +110,13 @@ impl Header {
             + self.tensors.len() * (size_of::<Tensor>() + 48)
     }
 
+    /// A fingerprint of all keys and values as they stand in the file, for telling whether what was made of them still
+    /// holds. Not for telling friend from foe: XXH3, which somebody who wants to can make collide.
+    #[must_use]
+    pub fn fingerprint(&self) -> u128 {
+        xxhash_rust::xxh3::xxh3_128(&self.metadata)
+    }
+
     /// Number of tensors.
     #[must_use]
     pub fn tensor_count(&self) -> usize {

@@ -167,6 +167,9 @@ fn install(place: &Place) -> Result<(), PullError> {
         return Err(error);
     }
     check_replaceable(&place.target)?;
+    // Before a crash can show the new name: what was linked into the folder.
+    let sync = |path: &Path| fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(PullError::at(path));
+    sync(&place.staging)?;
     let aside = place.part.with_extension("old");
     let _ = fs::remove_dir_all(&aside);
     let is_replaced = match fs::rename(&place.target, &aside) {
@@ -180,6 +183,7 @@ fn install(place: &Place) -> Result<(), PullError> {
         }
         return Err(PullError::at(&place.target)(error));
     }
+    sync(&place.folder)?;
     // What cannot be removed is hidden from every catalog.
     let _ = fs::remove_dir_all(&aside);
     Ok(())

@@ -13,8 +13,9 @@
 //! Source: <https://huggingface.co/docs/hub/api>.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::str::FromStr;
+use std::time::Instant;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,7 +25,7 @@ use super::digest::Digest;
 use super::http::Request;
 use super::source::{SourceError, Url};
 use super::{PullError, Repository};
-use crate::limits::HUB_ANSWER_BYTES_MAX;
+use crate::limits::{HUB_ANSWER_BYTES_MAX, HUB_ANSWER_TIMEOUT};
 
 /// Where the Hub is, and who asks.
 #[derive(Clone, Debug)]
@@ -148,6 +149,7 @@ fn address(hub: &Hub, path: &str) -> Result<Url, PullError> {
 /// Asks for JSON, of which a bounded part is read.
 fn ask<T: DeserializeOwned>(hub: &Hub, url: &Url) -> Result<T, PullError> {
     let nonsense = |problem| PullError::Answer { url: url.clone(), problem };
+    let deadline = Instant::now() + HUB_ANSWER_TIMEOUT;
     let mut answer = Request { url, token: hub.token.as_ref(), range: None }.send()?;
     if !answer.status().is_success() {
         return Err(PullError::Status { url: url.clone(), status: answer.status().as_u16() });
@@ -158,7 +160,8 @@ fn ask<T: DeserializeOwned>(hub: &Hub, url: &Url) -> Result<T, PullError> {
         return Err(nonsense("with more files than are looked at"));
     }
     let mut json = Vec::new();
-    let read = answer.body_mut().as_reader().take(HUB_ANSWER_BYTES_MAX + 1).read_to_end(&mut json);
+    let body = Until { reader: answer.body_mut().as_reader(), deadline };
+    let read = body.take(HUB_ANSWER_BYTES_MAX + 1).read_to_end(&mut json);
     read.map_err(|error| PullError::Connection { url: url.clone(), source: error.into() })?;
     if json.len() as u64 > HUB_ANSWER_BYTES_MAX {
         return Err(nonsense("with more than is read"));
@@ -166,9 +169,49 @@ fn ask<T: DeserializeOwned>(hub: &Hub, url: &Url) -> Result<T, PullError> {
     serde_json::from_slice(&json).map_err(|_| nonsense("with something else than the Hub's JSON"))
 }
 
+/// What is read no longer once its deadline has passed; a single read waits as long as the connection lets it.
+struct Until<R> {
+    reader: R,
+    deadline: Instant,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() >= self.deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.reader.read(buffer)
+    }
+}
+
 /// A path with everything percent-encoded that an address could take for something else.
 fn encoded(path: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let shown = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     path.bytes().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_trickles_for_ever_is_given_up() {
+        /// One byte at a time, and time goes on by itself.
+        struct Trickle;
+        impl Read for Trickle {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                buffer[0] = b' ';
+                Ok(1)
+            }
+        }
+        let deadline = Instant::now() + std::time::Duration::from_millis(20);
+        let mut read = Vec::new();
+        let error = Until { reader: Trickle, deadline }.read_to_end(&mut read).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let mut in_time = Until { reader: &b"all of it"[..], deadline: Instant::now() + HUB_ANSWER_TIMEOUT };
+        read.clear();
+        in_time.read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"all of it");
+    }
 }

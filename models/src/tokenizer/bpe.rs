@@ -5,6 +5,7 @@
 //! The merges are kept as pairs of ids in one table, so that a joining step compares no text.
 
 use loader::gguf::Header;
+use loader::tables::Table;
 
 use super::Output;
 use super::index::TokenIndex;
@@ -66,7 +67,42 @@ impl Bpe {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        size_of_val(&*self.pairs.slots) + self.whole.as_ref().map_or(0, TokenIndex::memory_bytes)
+        size_of_val(&*self.pairs.words) + self.whole.as_ref().map_or(0, TokenIndex::memory_bytes)
+    }
+}
+
+/// What is kept between runs.
+impl Bpe {
+    /// Pairs, tokens of bytes, tokens by their text (nothing where they are not needed).
+    pub(super) fn push_tables<'a>(&'a self, tables: &mut Vec<Table<'a>>) {
+        let byte_tokens = self.byte_tokens.iter().map(|id| id.unwrap_or(u32::MAX)).collect::<Vec<u32>>();
+        tables.extend([Table::of_words(&self.pairs.words), Table::Words(byte_tokens.into())]);
+        match &self.whole {
+            Some(whole) => tables.push(whole.table()),
+            None => tables.push(Table::of_words(&[])),
+        }
+    }
+
+    /// From what [`Bpe::push_tables`] pushed, if it fits `vocabulary`.
+    pub(super) fn from_tables(
+        tables: &mut impl Iterator<Item = Table<'static>>,
+        vocabulary: &Vocabulary,
+        pre_tokenizer: &'static PreTokenizer,
+    ) -> Option<Self> {
+        let tokens = vocabulary.len();
+        let pairs = Pairs::of_words(tables.next()?.into_words()?, tokens)?;
+        let known = |id: u32| match id {
+            u32::MAX => Some(None),
+            id => ((id as usize) < tokens).then_some(Some(id)),
+        };
+        let byte_tokens: Vec<Option<u32>> =
+            tables.next()?.into_words()?.into_iter().map(known).collect::<Option<_>>()?;
+        let whole = tables.next()?.into_words()?;
+        let whole = match pre_tokenizer.keeps_whole_tokens() {
+            true => Some(TokenIndex::of_words(whole, vocabulary)?),
+            false => whole.is_empty().then_some(None)?,
+        };
+        Some(Self { pairs, byte_tokens: byte_tokens.try_into().ok()?, pre_tokenizer, whole })
     }
 }
 
@@ -85,12 +121,16 @@ struct Pair {
     id: u32,
 }
 
-const FREE: Pair = Pair { left: u32::MAX, right: u32::MAX, rank: 0, id: 0 };
+/// Words of a slot: the fields of a [`Pair`].
+const SLOT_WORDS: usize = 4;
+/// The left of a slot without a pair.
+const FREE: u32 = u32::MAX;
 
 /// Merges by the ids that they join: a table with linear probing, at most half of it taken.
 #[derive(Debug)]
 struct Pairs {
-    slots: Box<[Pair]>,
+    /// Whole slots, a power of two of them. Words, so that they are kept and read as they are.
+    words: Box<[u32]>,
 }
 
 impl Pairs {
@@ -99,7 +139,8 @@ impl Pairs {
         if lines.len() > MERGES_MAX {
             return Err(inconsistent(format!("{} merges are more than {MERGES_MAX}", lines.len())));
         }
-        let mut pairs = Self { slots: vec![FREE; (2 * lines.len()).next_power_of_two().max(2)].into_boxed_slice() };
+        let slots = (2 * lines.len()).next_power_of_two().max(2);
+        let mut pairs = Self { words: [FREE, FREE, 0, 0].repeat(slots).into_boxed_slice() };
         let mut bytes = Vec::new();
         for (rank, line) in (0_u32..).zip(lines.iter()) {
             let no_pair = || inconsistent(format!("merge {rank} is no pair of tokens that make a token"));
@@ -119,19 +160,36 @@ impl Pairs {
         Ok(pairs)
     }
 
+    /// Those whose slots are `words`, if they are a table of ids below `tokens`.
+    fn of_words(words: Vec<u32>, tokens: usize) -> Option<Self> {
+        let (slots, rest) = words.as_chunks::<SLOT_WORDS>();
+        let is_token = |id: u32| (id as usize) < tokens;
+        let sound = |&[left, right, _, id]: &[u32; SLOT_WORDS]| {
+            left == FREE || (is_token(left) && is_token(right) && is_token(id))
+        };
+        let is_table = rest.is_empty() && slots.len() >= 2 && slots.len().is_power_of_two();
+        (is_table && slots.iter().all(sound)).then(|| Self { words: words.into_boxed_slice() })
+    }
+
+    #[inline]
+    fn slots(&self) -> &[[u32; SLOT_WORDS]] {
+        self.words.as_chunks().0
+    }
+
     /// Of equal pairs the first stays.
     fn insert(&mut self, pair: Pair) -> Result<(), ModelError> {
         let mut at = self.place(pair.left, pair.right);
+        let slots = self.words.as_chunks_mut::<SLOT_WORDS>().0;
         for _ in 0..TOKEN_PROBES_MAX {
-            let slot = self.slots[at];
-            if slot.left == FREE.left {
-                self.slots[at] = pair;
+            let [left, right, ..] = slots[at];
+            if left == FREE {
+                slots[at] = [pair.left, pair.right, pair.rank, pair.id];
                 return Ok(());
             }
-            if (slot.left, slot.right) == (pair.left, pair.right) {
+            if (left, right) == (pair.left, pair.right) {
                 return Ok(());
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (slots.len() - 1);
         }
         Err(inconsistent("too many merges share a hash".to_owned()))
     }
@@ -139,15 +197,16 @@ impl Pairs {
     #[inline]
     fn find(&self, left: u32, right: u32) -> Option<Join> {
         let mut at = self.place(left, right);
+        let slots = self.slots();
         for _ in 0..TOKEN_PROBES_MAX {
-            let slot = self.slots[at];
-            if (slot.left, slot.right) == (left, right) {
-                return Some(Join { order: slot.rank, id: slot.id });
+            let [found_left, found_right, order, id] = slots[at];
+            if (found_left, found_right) == (left, right) {
+                return Some(Join { order, id });
             }
-            if slot.left == FREE.left {
+            if found_left == FREE {
                 return None;
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (slots.len() - 1);
         }
         None
     }
@@ -158,7 +217,7 @@ impl Pairs {
         let key = u64::from(left) << 32 | u64::from(right);
         let product = (key ^ key >> 29).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let place = (product >> 32) as usize;
-        place & (self.slots.len() - 1)
+        place & (self.words.len() / SLOT_WORDS - 1)
     }
 }
 

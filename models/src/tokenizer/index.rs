@@ -7,6 +7,9 @@
 //! Invariants: a probe looks at no more than [`TOKEN_PROBES_MAX`] slots, because a file's maker chooses the texts: a
 //! vocabulary that would need more is refused.
 
+use loader::tables::Table;
+
+use super::vocabulary::Vocabulary;
 use crate::limits::{TOKEN_PROBES_MAX, VOCABULARY_MAX};
 
 /// Bits of a slot that are the id.
@@ -90,6 +93,20 @@ impl TokenIndex {
             at = (at + 1) & (self.slots.len() - 1);
         }
         None
+    }
+
+    /// What is kept between runs: the slots.
+    pub(super) fn table(&self) -> Table<'_> {
+        Table::of_words(&self.slots)
+    }
+
+    /// One whose slots are `words`, if they are a table of tokens of `vocabulary`.
+    pub(super) fn of_words(words: Vec<u32>, vocabulary: &Vocabulary) -> Option<Self> {
+        let tokens = vocabulary.len();
+        let sound = |slot: &u32| *slot == FREE || ((slot & ID_MASK) as usize) < tokens;
+        let is_table = words.len() >= 2 && words.len().is_power_of_two() && words.iter().all(sound);
+        // No text that is longer than every token is one, whether or not the longest is in this table.
+        is_table.then(|| Self { slots: words.into_boxed_slice(), longest: vocabulary.token_bytes_max() })
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -30,17 +30,10 @@ impl Tokenizer {
     }
 
     fn of_bytes(header: &Header) -> Result<Self, ModelError> {
-        const PRE: &str = "tokenizer.ggml.pre";
-        const SPACE: &str = "tokenizer.ggml.add_space_prefix";
-        let name = header.string(PRE)?.ok_or_else(|| ModelError::MissingKey { key: PRE.to_owned() })?;
-        let pre_tokenizer = PreTokenizer::named(name).ok_or_else(|| unsupported(PRE, name))?;
-        if header.bool(SPACE)?.unwrap_or(false) {
-            return Err(ModelError::UnsupportedKey { key: SPACE.to_owned() });
-        }
+        let pre_tokenizer = pre_tokenizer(header)?;
         let vocabulary = Vocabulary::from_header(header, Spelling::Alphabet)?;
         let kind = Kind::Bytes(Bpe::new(header, &vocabulary, pre_tokenizer)?);
-        let defaults = Defaults { adds_bos: pre_tokenizer.adds_bos(), ..Defaults::default() };
-        Self::with(header, Entries::of(vocabulary)?, kind, defaults)
+        Self::with(header, Entries::of(vocabulary)?, kind, Defaults::of_bytes(pre_tokenizer))
     }
 
     fn of_spaces(header: &Header) -> Result<Self, ModelError> {
@@ -51,8 +44,7 @@ impl Tokenizer {
             (Spm::new(header, &vocabulary), matchers.join().expect("making matchers does not panic"))
         });
         let (spm, matchers) = (spm?, matchers?);
-        let defaults =
-            Defaults { bos: Some(1), eos: Some(2), adds_bos: true, spaced: spm.adds_space, ..Defaults::default() };
+        let defaults = Defaults::of_spaces(&spm);
         Self::with(header, Entries { vocabulary, matchers }, Kind::Spaces(spm), defaults)
     }
 
@@ -126,7 +118,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    fn with(header: &Header, entries: Entries, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
+    pub(super) fn with(header: &Header, entries: Entries, kind: Kind, defaults: Defaults) -> Result<Self, ModelError> {
         let Entries { vocabulary, matchers } = entries;
         let id = |key: &str| known_id(header, &vocabulary, key);
         let known = |id: &u32| (*id as usize) < vocabulary.len();
@@ -151,13 +143,13 @@ impl Tokenizer {
 }
 
 /// A vocabulary and what finds its tokens in texts.
-struct Entries {
+pub(super) struct Entries {
     vocabulary: Vocabulary,
     matchers: Matchers,
 }
 
 impl Entries {
-    fn of(vocabulary: Vocabulary) -> Result<Self, ModelError> {
+    pub(super) fn of(vocabulary: Vocabulary) -> Result<Self, ModelError> {
         Ok(Self { matchers: Matchers::of(&vocabulary)?, vocabulary })
     }
 }
@@ -178,12 +170,33 @@ impl Matchers {
 
 /// What holds where a file does not say.
 #[derive(Default)]
-struct Defaults {
+pub(super) struct Defaults {
     bos: Option<u32>,
     eos: Option<u32>,
     adds_bos: bool,
     adds_eos: bool,
     spaced: bool,
+}
+
+impl Defaults {
+    pub(super) fn of_bytes(pre_tokenizer: &PreTokenizer) -> Self {
+        Self { adds_bos: pre_tokenizer.adds_bos(), ..Self::default() }
+    }
+
+    pub(super) fn of_spaces(spm: &Spm) -> Self {
+        Self { bos: Some(1), eos: Some(2), adds_bos: true, spaced: spm.adds_space, ..Self::default() }
+    }
+}
+
+/// How a header wants texts cut before they become tokens of bytes.
+pub(super) fn pre_tokenizer(header: &Header) -> Result<&'static PreTokenizer, ModelError> {
+    const PRE: &str = "tokenizer.ggml.pre";
+    const SPACE: &str = "tokenizer.ggml.add_space_prefix";
+    let name = header.string(PRE)?.ok_or_else(|| ModelError::MissingKey { key: PRE.to_owned() })?;
+    if header.bool(SPACE)?.unwrap_or(false) {
+        return Err(ModelError::UnsupportedKey { key: SPACE.to_owned() });
+    }
+    PreTokenizer::named(name).ok_or_else(|| unsupported(PRE, name))
 }
 
 /// The token that a key names.

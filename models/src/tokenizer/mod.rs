@@ -23,6 +23,7 @@ mod merge;
 mod special;
 mod split;
 mod spm;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
@@ -36,6 +37,7 @@ use library::Library;
 use merge::Merger;
 use special::{Matcher, Piece};
 use spm::Spm;
+pub use tables::TABLES_LAYOUT;
 use vocabulary::{Role, Vocabulary};
 
 /// How the text of control tokens is read.

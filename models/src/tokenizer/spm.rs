@@ -13,6 +13,7 @@
 //! Deliberately absent: SentencePiece's unigram model and its normalization.
 
 use loader::gguf::Header;
+use loader::tables::Table;
 
 use super::index::TokenIndex;
 use super::merge::{Join, Joins, Symbol};
@@ -36,7 +37,7 @@ pub(super) struct Spm {
 
 impl Spm {
     pub(super) fn new(header: &Header, vocabulary: &Vocabulary) -> Result<Self, ModelError> {
-        let adds_space = header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+        let adds_space = adds_space(header)?;
         std::thread::scope(|scope| {
             let orders = scope.spawn(|| orders(header, vocabulary));
             let spm = Self::without_orders(vocabulary, adds_space)?;
@@ -81,6 +82,35 @@ impl Spm {
         })
     }
 
+    /// What is kept between runs: tokens by their text, orders, tokens of bytes, bytes before a space.
+    pub(super) fn push_tables<'a>(&'a self, tables: &mut Vec<Table<'a>>) {
+        let before_space: Vec<u8> = self.before_space.iter().map(|is_before| u8::from(*is_before)).collect();
+        tables.extend([
+            self.index.table(),
+            Table::of_words(&self.orders),
+            Table::of_words(&*self.byte_tokens),
+            Table::Bytes(before_space.into()),
+        ]);
+    }
+
+    /// From what [`Spm::push_tables`] pushed, if it fits `vocabulary`.
+    pub(super) fn from_tables(
+        tables: &mut impl Iterator<Item = Table<'static>>,
+        header: &Header,
+        vocabulary: &Vocabulary,
+    ) -> Option<Self> {
+        let index = TokenIndex::of_words(tables.next()?.into_words()?, vocabulary)?;
+        let orders = tables.next()?.into_words()?.into_boxed_slice();
+        let byte_tokens: [u32; 256] = tables.next()?.into_words()?.try_into().ok()?;
+        let before_space: [u8; 256] = tables.next()?.into_bytes()?.try_into().ok()?;
+        let fits = orders.len() == vocabulary.len()
+            && byte_tokens.iter().all(|id| (*id as usize) < vocabulary.len())
+            && before_space.iter().all(|byte| *byte <= 1);
+        let adds_space = adds_space(header).ok()?;
+        let before_space = Box::new(before_space.map(|byte| byte == 1));
+        fits.then(|| Self { index, orders, byte_tokens: Box::new(byte_tokens), before_space, adds_space })
+    }
+
     /// Appends the tokens of `text`, a space before it where the vocabulary wants one at a text's beginning.
     pub(super) fn encode(&self, text: &str, place: Place, vocabulary: &Vocabulary, out: &mut Output) {
         let mut word = String::new();
@@ -123,6 +153,10 @@ impl Spm {
     pub(super) fn memory_bytes(&self) -> usize {
         self.index.memory_bytes() + size_of_val(&*self.orders) + 256 * size_of::<u32>()
     }
+}
+
+fn adds_space(header: &Header) -> Result<bool, ModelError> {
+    Ok(header.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true))
 }
 
 /// Which neighbours are a token together, and its score.

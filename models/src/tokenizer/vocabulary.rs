@@ -1,6 +1,7 @@
 //! Tokens, their roles and their bytes, in two allocations whatever the vocabulary's size.
 
 use loader::gguf::{Header, StringArray};
+use loader::tables::Table;
 
 use super::bytes::byte_of;
 use super::index::{Inserted, Texts, TokenIndex};
@@ -80,6 +81,22 @@ pub(super) enum Role {
     Control,
 }
 
+impl Role {
+    /// The number that stands for it in what is kept between runs.
+    fn number(self) -> u32 {
+        match self {
+            Self::Text => 0,
+            Self::Byte => 1,
+            Self::UserDefined => 2,
+            Self::Control => 3,
+        }
+    }
+
+    fn numbered(number: u32) -> Option<Self> {
+        [Self::Text, Self::Byte, Self::UserDefined, Self::Control].into_iter().find(|role| role.number() == number)
+    }
+}
+
 /// The entries of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Vocabulary {
@@ -129,6 +146,45 @@ impl Vocabulary {
             vocabulary.push(token.as_bytes(), if byte { Role::Byte } else { role }, spelling)?;
         }
         Ok(vocabulary)
+    }
+
+    /// What is kept between runs: texts, their ends, special tokens with their roles, tokens that end an answer.
+    pub(super) fn push_tables<'a>(&'a self, tables: &mut Vec<Table<'a>>) {
+        let special: Vec<u32> = self.special.iter().flat_map(|(id, role)| [*id, role.number()]).collect();
+        tables.extend([
+            Table::of_bytes(&self.bytes),
+            Table::of_words(&self.ends),
+            Table::Words(special.into()),
+            Table::of_words(&self.ending),
+        ]);
+    }
+
+    /// From what [`Vocabulary::push_tables`] pushed, if it is a vocabulary.
+    pub(super) fn from_tables(tables: &mut impl Iterator<Item = Table<'static>>) -> Option<Self> {
+        let (bytes, ends) = (tables.next()?.into_bytes()?, tables.next()?.into_words()?);
+        let (special, ending) = (tables.next()?.into_words()?, tables.next()?.into_words()?);
+        let tokens = ends.len();
+        let are_ends = ends.is_sorted() && ends.last().is_some_and(|end| *end as usize == bytes.len());
+        if !are_ends || tokens > VOCABULARY_MAX || ending.iter().any(|id| *id as usize >= tokens) {
+            return None;
+        }
+        let lengths = ends.windows(2).map(|pair| pair[1] - pair[0]);
+        let token_bytes_max = lengths.chain(ends.first().copied()).max()? as usize;
+        let (pairs, rest) = special.as_chunks::<2>();
+        let special = pairs.iter().map(|&[id, role]| Some((id, Role::numbered(role)?))).collect::<Option<Vec<_>>>()?;
+        let are_in_order = special.is_sorted_by(|(one, _), (other, _)| one < other);
+        let vocabulary = Self { bytes, ends, special, ending, token_bytes_max };
+        let sound = |&(id, role): &(u32, Role)| {
+            let bytes = vocabulary.bytes(id);
+            (id as usize) < tokens
+                && match role {
+                    Role::Control | Role::UserDefined => std::str::from_utf8(bytes).is_ok(),
+                    Role::Byte => bytes.len() == 1,
+                    Role::Text => false,
+                }
+        };
+        let are_sound = rest.is_empty() && are_in_order && vocabulary.special.iter().all(sound);
+        are_sound.then_some(vocabulary)
     }
 
     fn with_room_for(tokens: usize) -> Result<Self, ModelError> {

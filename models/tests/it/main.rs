@@ -12,5 +12,6 @@ mod peer_models;
 mod reference;
 mod refusals;
 mod requests;
+mod stored;
 mod support;
 mod windows;

@@ -90,6 +90,7 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   listen = \"127.0.0.1:8787\"        # other than loopback needs keys
   models_dirs = [\"models\"]         # relative to this file; pulls go to the first
   ledger = \"ledger.sqlite\"
+  descriptors_dir = \"descriptors\" # tokenizers between runs, for the first cold start of the next; may be lost
   memory_budget = \"700MiB\"         # weights and key-value caches together
   ctx_max = 4096                   # positions of a sequence
   threads = 2

@@ -21,6 +21,7 @@ pub(crate) struct Layer {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) models_dirs: Option<Vec<PathBuf>>,
     pub(crate) ledger: Option<PathBuf>,
+    pub(crate) descriptors_dir: Option<PathBuf>,
     pub(crate) memory_budget: Option<ByteSize>,
     pub(crate) ctx_max: Option<NonZeroUsize>,
     pub(crate) threads: Option<NonZeroUsize>,
@@ -47,6 +48,7 @@ impl Layer {
             listen: self.listen.or(next.listen),
             models_dirs: self.models_dirs.or(next.models_dirs),
             ledger: self.ledger.or(next.ledger),
+            descriptors_dir: self.descriptors_dir.or(next.descriptors_dir),
             memory_budget: self.memory_budget.or(next.memory_budget),
             ctx_max: self.ctx_max.or(next.ctx_max),
             threads: self.threads.or(next.threads),
@@ -69,7 +71,8 @@ impl Layer {
 
     /// Relative paths of a file are relative to its folder.
     pub(super) fn relative_to(mut self, folder: &Path) -> Self {
-        for path in self.models_dirs.iter_mut().flatten().chain(&mut self.ledger) {
+        let paths = self.models_dirs.iter_mut().flatten().chain(&mut self.ledger).chain(&mut self.descriptors_dir);
+        for path in paths {
             *path = folder.join(&path);
         }
         let choices = self.chat_templates.iter_mut().flat_map(BTreeMap::values_mut);

@@ -9,7 +9,12 @@ use super::*;
 const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 fn folders() -> Folders {
-    Folders { data: "/data/dayfly".into(), state: "/state/dayfly".into(), config: "/config/dayfly".into() }
+    Folders {
+        data: "/data/dayfly".into(),
+        state: "/state/dayfly".into(),
+        cache: "/cache/dayfly".into(),
+        config: "/config/dayfly".into(),
+    }
 }
 
 fn machine() -> Machine {
@@ -44,6 +49,7 @@ fn the_defaults_are_the_machines() {
     let config = of("", &[], "").unwrap();
     assert_eq!(config.models_dirs, [PathBuf::from("/data/dayfly/models")]);
     assert_eq!(config.ledger, PathBuf::from("/state/dayfly/ledger.sqlite"));
+    assert_eq!(config.descriptors_dir, PathBuf::from("/cache/dayfly/descriptors"));
     assert_eq!(config.memory_budget_bytes, (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20));
     assert_eq!(config.threads.get(), 4);
     assert_eq!(config.isa, Isa::detect());
@@ -232,13 +238,14 @@ fn a_file_is_read_with_paths_relative_to_it() {
     let path = folder.path().join("dayfly.toml");
     std::fs::write(
         &path,
-        "models_dirs = ['models', '/abs']\nledger = 'l.sqlite'\n[aliases]\nsmall = 'Some.Q4_0'
+        "models_dirs = ['models', '/abs']\nledger = 'l.sqlite'\ndescriptors_dir = 'd'\n[aliases]\nsmall = 'Some.Q4_0'
         [chat_templates]\na = 'gemma'\nb = 'b.jinja'",
     )
     .unwrap();
     let layer = read(&path).unwrap();
     assert_eq!(layer.models_dirs.unwrap(), [folder.path().join("models"), "/abs".into()]);
     assert_eq!(layer.ledger.unwrap(), folder.path().join("l.sqlite"));
+    assert_eq!(layer.descriptors_dir.unwrap(), folder.path().join("d"));
     assert_eq!(layer.aliases.unwrap()["small"], "Some.Q4_0");
     let templates = layer.chat_templates.unwrap();
     assert_eq!((&templates["a"], &templates["b"]), (&"gemma".into(), &folder.path().join("b.jinja")));

@@ -148,6 +148,11 @@ impl Server {
         self.options().folder.path().join("ledger.sqlite")
     }
 
+    /// The folder that is its user's home.
+    pub(crate) fn home(&self) -> &Path {
+        self.options().folder.path()
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }

@@ -5,9 +5,9 @@ use std::fs::{self, OpenOptions};
 use loader::fixture::TinyModel;
 use serde_json::{Value, json};
 
-use crate::client::text_of;
+use crate::client::{text_of, until};
 use crate::models::{endless, good, slow, write};
-use crate::server::Server;
+use crate::server::{SOON, Server};
 
 #[test]
 fn row_11_truncated_while_serving() {
@@ -97,4 +97,28 @@ fn row_12_replaced_by_rename_while_serving() {
     assert_eq!(server.complete(&body).ok()["choices"][0]["text"], expected, "the next load uses the new one");
     server.answers("good");
     server.settled_rows(5);
+}
+
+#[test]
+fn a_descriptor_outlasts_the_server_and_a_spoilt_one_costs_nothing() {
+    let server = Server::serving(good);
+    let ask = json!({ "model": "good", "prompt": "hello", "max_tokens": 4, "temperature": 0 });
+    let text = |server: &Server| server.complete(&ask).ok()["choices"][0]["text"].clone();
+    let first = text(&server);
+    // In the cache folder, as no other is said.
+    let folder = server.home().join("cache/dayfly/descriptors");
+    let kept = || -> Vec<std::path::PathBuf> {
+        let files = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "tables")).collect()
+    };
+    let path = until("the descriptor is kept", SOON, || kept().pop());
+    let mut spoilt = fs::read(&path).unwrap();
+    let server = server.restart();
+    assert_eq!(text(&server), first);
+    let middle = spoilt.len() / 2;
+    spoilt[middle] ^= 1;
+    fs::write(&path, &spoilt).unwrap();
+    let server = server.restart();
+    assert_eq!(text(&server), first);
+    until("the spoilt file is replaced", SOON, || (fs::read(&path).unwrap() != spoilt).then_some(()));
 }

@@ -25,8 +25,12 @@ fn file(name: &str) -> PathBuf {
     pull(&PullRequest::parse(name, &models).unwrap(), &Silent).unwrap()
 }
 
+pub(super) fn artifact(name: &str) -> Artifact {
+    Artifact::open(&file(name)).unwrap()
+}
+
 pub(super) fn tokenizer(name: &str) -> Tokenizer {
-    Tokenizer::from_header(Artifact::open(&file(name)).unwrap().header()).unwrap()
+    Tokenizer::from_header(artifact(name).header()).unwrap()
 }
 
 fn check(what: &str, expected: &Value, found: &[String]) {

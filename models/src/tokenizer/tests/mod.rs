@@ -3,3 +3,4 @@
 mod exact;
 mod properties;
 mod strings;
+mod tables;

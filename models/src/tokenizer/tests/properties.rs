@@ -15,7 +15,7 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const BYTE: i32 = 6;
 
-fn read(writer: &GgufWriter) -> Result<Tokenizer, ModelError> {
+pub(super) fn read(writer: &GgufWriter) -> Result<Tokenizer, ModelError> {
     Tokenizer::from_header(&loader::gguf::parse(&writer.to_bytes()).unwrap())
 }
 
@@ -47,7 +47,7 @@ pub(super) fn word_pieces(json: &Value) -> Tokenizer {
 }
 
 /// A SentencePiece vocabulary in the manner of Llama 2: control tokens, bytes, then pieces with falling scores.
-fn spaces(pieces: &[(&str, f32, i32)]) -> GgufWriter {
+pub(super) fn spaces(pieces: &[(&str, f32, i32)]) -> GgufWriter {
     let control = ["<unk>", "<s>", "</s>"].map(|name| (name.to_owned(), 0.0, CONTROL));
     let bytes = (0..=u8::MAX).map(|byte| (format!("<0x{byte:02X}>"), 0.0, BYTE));
     let pieces = pieces.iter().map(|&(piece, score, ty)| (piece.to_owned(), score, ty));
@@ -64,7 +64,7 @@ fn spaces(pieces: &[(&str, f32, i32)]) -> GgufWriter {
     writer
 }
 
-const PIECES: [(&str, f32, i32); 14] = [
+pub(super) const PIECES: [(&str, f32, i32); 14] = [
     ("▁", -20.0, NORMAL),
     ("h", -21.0, NORMAL),
     ("e", -22.0, NORMAL),
