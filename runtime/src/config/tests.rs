@@ -70,6 +70,7 @@ fn how_models_share_the_memory_can_be_chosen() {
         busy_turn_max: Duration::from_secs(10),
         residency_min: Duration::from_millis(500),
         pinned_percent_max: 50,
+        prices: config.pool.prices,
         ..PoolOptions::default()
     };
     assert_eq!(config.pool, expected);
