@@ -1,7 +1,7 @@
-//! What the pool itself costs: leases of a model in memory a second, and snapshots of ten thousand models.
+//! What the pool itself costs: leases of a model in memory a second, also while somebody waits for room, and snapshots of
+//! ten thousand models.
 //!
-//! The loader is a table and models are empty, so nothing but the pool's task and its messages is measured. Several
-//! tasks lease at once, each waiting for its lease before it asks for the next; so do requests.
+//! The loader does nothing and models are empty, so that the pool's task and its messages alone are measured.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -14,9 +14,11 @@ use scheduler::{
 
 const MODELS: usize = 10_000;
 /// Of them, those that are in memory.
-const RESIDENT: u64 = 1_000;
+const RESIDENT: usize = 1_000;
 const LEASES: usize = 400_000;
 const TASKS: [usize; 4] = [1, 4, 16, 64];
+/// Nobody gives way meanwhile.
+const A_DAY: Duration = Duration::from_secs(86_400);
 const SNAPSHOTS: usize = 201;
 
 struct Empty;
@@ -49,13 +51,37 @@ impl ModelLoader for Empty {
 }
 
 fn options() -> LeaseOptions {
-    LeaseOptions { keep_alive: None, deadline: scheduler::Instant::now() + Duration::from_secs(60) }
+    LeaseOptions { keep_alive: None, deadline: scheduler::Instant::now() + A_DAY }
+}
+
+/// Several tasks, each waiting for its lease and letting it go before it asks for the next.
+async fn leases_per_second(pool: &Pool<Empty>, name: &Arc<str>, tasks: usize) -> Result<f64, Box<dyn Error>> {
+    let start = Instant::now();
+    let leasing: Vec<_> = (0..tasks)
+        .map(|_| {
+            let (pool, name) = (pool.clone(), Arc::clone(name));
+            tokio::spawn(async move {
+                for _ in 0..LEASES / tasks {
+                    drop(pool.lease(&name, options()).await.expect("it is in memory"));
+                }
+            })
+        })
+        .collect();
+    for task in leasing {
+        task.await?;
+    }
+    Ok((LEASES / tasks * tasks) as f64 / start.elapsed().as_secs_f64())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let pool_options = PoolOptions { keep_alive_default: KeepAlive::Forever, ..PoolOptions::default() };
-    let (pool, task) = Pool::spawn(Arc::new(Empty), Budget::new(RESIDENT), pool_options, Arc::new(()));
+    let pool_options = PoolOptions {
+        keep_alive_default: KeepAlive::Forever,
+        busy_turn_max: A_DAY,
+        load_wait_max: A_DAY,
+        ..PoolOptions::default()
+    };
+    let (pool, task) = Pool::spawn(Arc::new(Empty), Budget::new(RESIDENT as u64), pool_options, Arc::new(()));
     for number in 0..MODELS {
         drop(pool.lease(&format!("model-{number:05}"), options()).await?);
     }
@@ -64,23 +90,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("{:<44} {:>14}", "leases of a model in memory, by tasks", "per second");
     for tasks in TASKS {
-        let start = Instant::now();
-        let leasing: Vec<_> = (0..tasks)
-            .map(|_| {
-                let (pool, name) = (pool.clone(), Arc::clone(&name));
-                tokio::spawn(async move {
-                    for _ in 0..LEASES / tasks {
-                        drop(pool.lease(&name, options()).await.expect("it is in memory"));
-                    }
-                })
-            })
-            .collect();
-        for task in leasing {
-            task.await?;
-        }
-        let per_second = (LEASES / tasks * tasks) as f64 / start.elapsed().as_secs_f64();
-        println!("{tasks:>44} {per_second:>14.0}");
+        println!("{tasks:>44} {:>14.0}", leases_per_second(&pool, &name, tasks).await?);
     }
+
+    let mut held = Vec::new();
+    for number in MODELS - RESIDENT..MODELS {
+        held.push(pool.lease(&format!("model-{number:05}"), options()).await?);
+    }
+    let waiting = {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.lease("model-00000", options()).await.map(drop) })
+    };
+    while pool.snapshot().await.waiters == 0 {
+        tokio::task::yield_now().await;
+    }
+    println!("\n{:<44} {:>14}", "while one waits for room and all are in use", "per second");
+    for tasks in TASKS {
+        println!("{tasks:>44} {:>14.0}", leases_per_second(&pool, &name, tasks).await?);
+    }
+    drop(held);
+    waiting.await??;
 
     let mut times = Vec::with_capacity(SNAPSHOTS);
     for _ in 0..SNAPSHOTS {

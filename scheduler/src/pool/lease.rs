@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::loader::Identity;
-use super::owner::Signal;
+use super::message::Signal;
 use crate::budget::Reservation;
 
 /// A loaded model and the bytes that it holds: they come back when, and only when, the model itself is dropped.

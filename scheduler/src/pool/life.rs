@@ -10,7 +10,8 @@ use super::error::LeaseError;
 use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEventKind};
 use super::lease::{Lease, Resident, Start};
 use super::loader::{FaultKind, Identity, Inspection, LoadFault, Loaded, ModelLoader};
-use super::owner::{Arrival, Coldness, LoadResult, Owner, Signal};
+use super::message::{Arrival, Coldness, Effect, LoadResult, Signal};
+use super::owner::Owner;
 use super::progress::{LoadProgress, Progress};
 use super::quarantine::Quarantine;
 use super::slot::{Idle, Pin, State, Unload, Waiter};
@@ -182,16 +183,18 @@ impl<L: ModelLoader> Owner<L> {
         }
     }
 
-    pub(super) fn on_released(&mut self, name: &Arc<str>) {
+    pub(super) fn on_released(&mut self, name: &Arc<str>) -> Effect {
         let State::Resident { leases, .. } = &mut self.slot(name).state else {
             unreachable!("a model that is held stays in memory")
         };
         *leases -= 1;
         let leases = *leases;
         self.tell(name, PoolEventKind::Released { leases });
-        if leases == 0 {
-            self.on_unheld(name);
+        if leases > 0 {
+            return Effect::None;
         }
+        self.on_unheld(name);
+        Effect::OnLine
     }
 
     /// Nobody holds it: it goes now, or stays for as long as its keep-alive says.

@@ -33,6 +33,7 @@ mod history;
 mod lease;
 mod life;
 mod loader;
+mod message;
 mod options;
 mod owner;
 mod pin;
@@ -59,7 +60,7 @@ pub use event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, 
 pub use handle::{LoadOutcome, Pool, UnloadOutcome, UnpinOutcome};
 pub use lease::Lease;
 pub use loader::{FaultKind, Identity, Inspection, LoadFault, LoadSource, Loaded, ModelLoader, SourceLabel};
+pub use message::LeaseResult;
 pub use options::{KeepAlive, LeaseOptions, Oversize, PoolOptions};
-pub use owner::LeaseResult;
 pub use progress::{LoadProgress, LoadStage, Progress};
 pub use snapshot::{ModelSnapshot, ModelState, PoolSnapshot};

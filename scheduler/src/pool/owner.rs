@@ -1,75 +1,23 @@
-//! The one task that owns every state of the pool: what reaches it, and in which order it looks.
+//! The one task that owns every state of the pool: what it does about each message, and in which order it looks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::error::{BudgetRefused, LeaseError, NoRoom, ShuttingDown};
+use super::error::{LeaseError, NoRoom, ShuttingDown};
 use super::event::{Dismissal, EvictionCause, EvictionRecord, LoadCause, PoolEvent, PoolEventKind, PoolObserver};
-use super::handle::{Parts, RetryAfter, UnloadOutcome, UnpinOutcome};
-use super::lease::{Lease, Resident};
-use super::loader::{Inspection, Loaded, ModelLoader};
+use super::handle::{Parts, UnloadOutcome};
+use super::loader::ModelLoader;
+use super::message::{Arrival, Coldness, Effect, Incoming, Outgoing, Request, Signal, WaiterId};
 use super::options::{KeepAlive, PoolOptions};
-use super::progress::LoadProgress;
-use super::room::{RoomQueue, RoomWaiter};
+use super::room::RoomQueue;
 use super::slot::{Pin, Slot, State, Turn, Unload, Waiter};
 use super::snapshot::PoolSnapshot;
-use super::workers::Workers;
 use crate::budget::Budget;
 use crate::limits::{ABSENT_REMEMBERED_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
-
-/// What a request for a model gets.
-pub type LeaseResult<L> = Result<Lease<<L as ModelLoader>::Model>, LeaseError<<L as ModelLoader>::Error>>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct WaiterId(pub(super) u64);
-
-/// What callers ask. Bounded: a caller waits until there is space.
-pub(super) enum Request<L: ModelLoader> {
-    Lease { model: Arc<str>, waiter: Waiter<L> },
-    Room(RoomWaiter),
-    Unload { model: Arc<str>, reply: oneshot::Sender<Result<UnloadOutcome, ShuttingDown>> },
-    Unpin { model: Arc<str>, reply: oneshot::Sender<Result<UnpinOutcome, ShuttingDown>> },
-    Budget { limit_bytes: u64, reply: oneshot::Sender<Result<(), BudgetRefused>> },
-    Snapshot { reply: oneshot::Sender<PoolSnapshot> },
-}
-
-/// What must never wait, since destructors send it. As many as there are leases, waiters and disposals.
-pub(super) enum Signal {
-    Released { model: Arc<str> },
-    Disposed { model: Arc<str>, bytes: u64 },
-    // A caller drops its end of the answer before it sends one of these two.
-    LeaseUnwanted { model: Arc<str>, id: WaiterId },
-    RoomUnwanted { id: WaiterId },
-    Shutdown,
-}
-
-/// What a load ends in.
-pub(super) type LoadResult<L> = Result<Loaded<Resident<<L as ModelLoader>::Model>>, <L as ModelLoader>::Error>;
-
-/// What inspections and loads report. A bounded number for each of them.
-pub(super) enum Arrival<L: ModelLoader> {
-    Inspected { model: Arc<str>, result: Result<Inspection, L::Error> },
-    Progress { model: Arc<str>, progress: LoadProgress },
-    Loaded { model: Arc<str>, result: LoadResult<L>, wall: Duration },
-}
-
-pub(super) struct Incoming<L: ModelLoader> {
-    pub(super) requests: mpsc::Receiver<Request<L>>,
-    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
-    pub(super) arrivals: mpsc::UnboundedReceiver<Arrival<L>>,
-}
-
-pub(super) struct Outgoing<L: ModelLoader> {
-    pub(super) workers: Arc<dyn Workers>,
-    pub(super) signals: mpsc::UnboundedSender<Signal>,
-    pub(super) arrivals: mpsc::UnboundedSender<Arrival<L>>,
-    pub(super) retry_after: Arc<RetryAfter>,
-}
 
 pub(super) struct Owner<L: ModelLoader> {
     pub(super) loader: Arc<L>,
@@ -136,31 +84,42 @@ impl<L: ModelLoader> Owner<L> {
     /// holds them up.
     pub(super) async fn run(mut self, mut incoming: Incoming<L>) {
         let mut freed = self.budget.freed();
+        let mut effect = Effect::OnLine;
         loop {
-            self.expire(Instant::now());
-            self.serve_room();
+            let now = Instant::now();
+            let expired = self.expire(now);
+            let is_due = self.look_again.is_some_and(|at| at <= now);
+            if is_due || [effect, expired].contains(&Effect::OnLine) {
+                self.serve_room();
+            }
             if self.is_over() {
                 return;
             }
             let expiry = self.expiries.first().map(|&(at, _)| at).into_iter().chain(self.look_again).min();
-            tokio::select! {
+            effect = tokio::select! {
                 biased;
                 Some(signal) = incoming.signals.recv() => self.on_signal(signal),
-                Some(arrival) = incoming.arrivals.recv() => self.on_arrival(arrival),
+                Some(arrival) = incoming.arrivals.recv() => {
+                    self.on_arrival(arrival);
+                    Effect::OnLine
+                }
                 // Never closed: the budget lives as long as its receiver's owner here.
-                Ok(()) = freed.changed() => {}
+                Ok(()) = freed.changed() => Effect::OnLine,
                 request = incoming.requests.recv(), if !incoming.requests.is_closed() || !self.closing => match request {
                     Some(request) => self.on_request(request),
-                    None => self.shut_down(),
+                    None => {
+                        self.shut_down();
+                        Effect::OnLine
+                    }
                 },
-                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => {}
-            }
+                () = sleep_until(expiry.unwrap_or_else(Instant::now)), if expiry.is_some() => Effect::None,
+            };
         }
     }
 
-    fn on_request(&mut self, request: Request<L>) {
+    fn on_request(&mut self, request: Request<L>) -> Effect {
         match request {
-            Request::Lease { model, waiter } => self.on_lease(model, waiter),
+            Request::Lease { model, waiter } => return self.on_lease(model, waiter),
             Request::Room(waiter) => self.on_room(waiter),
             Request::Unload { model, reply } => {
                 let _ = reply.send(self.on_unload(&model));
@@ -173,18 +132,21 @@ impl<L: ModelLoader> Owner<L> {
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(Instant::now()));
+                return Effect::None;
             }
         }
+        Effect::OnLine
     }
 
-    fn on_signal(&mut self, signal: Signal) {
+    fn on_signal(&mut self, signal: Signal) -> Effect {
         match signal {
-            Signal::Released { model } => self.on_released(&model),
+            Signal::Released { model } => return self.on_released(&model),
             Signal::Disposed { model, bytes } => self.on_disposed(&model, bytes),
             Signal::LeaseUnwanted { model, id } => self.on_lease_unwanted(&model, id),
             Signal::RoomUnwanted { id } => self.room.sequences.retain(|waiter| waiter.id != id),
             Signal::Shutdown => self.shut_down(),
         }
+        Effect::OnLine
     }
 
     fn on_arrival(&mut self, arrival: Arrival<L>) {
@@ -195,10 +157,10 @@ impl<L: ModelLoader> Owner<L> {
         }
     }
 
-    fn on_lease(&mut self, model: Arc<str>, waiter: Waiter<L>) {
+    fn on_lease(&mut self, model: Arc<str>, waiter: Waiter<L>) -> Effect {
         // One who left before its request came is not taken in; one who leaves later tells.
         if waiter.reply.is_closed() {
-            return;
+            return Effect::None;
         }
         let now = Instant::now();
         let slot = self.slots.get(&model);
@@ -215,7 +177,7 @@ impl<L: ModelLoader> Owner<L> {
         };
         if let Some(refusal) = refusal {
             let _ = waiter.reply.send(Err(refusal));
-            return;
+            return Effect::None;
         }
         if !self.slots.contains_key(&model) {
             self.forget_oldest_absent();
@@ -233,7 +195,13 @@ impl<L: ModelLoader> Owner<L> {
             slot.keep_alive = keep_alive;
         }
         match slot.state {
-            State::Resident { .. } if is_at_hand => self.grant(&model, waiter, Coldness::Warm),
+            State::Resident { idle, .. } if is_at_hand => {
+                let is_of_no_effect = idle.is_none() && waiter.cause != LoadCause::Pin;
+                self.grant(&model, waiter, Coldness::Warm);
+                if is_of_no_effect {
+                    return Effect::None;
+                }
+            }
             State::Resident { .. } | State::Inspecting | State::AwaitingRoom { .. } | State::Loading(..) => {
                 self.join(&model, waiter)
             }
@@ -242,6 +210,7 @@ impl<L: ModelLoader> Owner<L> {
                 self.start_inspection(&model);
             }
         }
+        Effect::OnLine
     }
 
     fn join(&mut self, model: &Arc<str>, waiter: Waiter<L>) {
@@ -315,13 +284,16 @@ impl<L: ModelLoader> Owner<L> {
         self.closing && self.slots.values().all(Slot::is_absent)
     }
 
-    fn expire(&mut self, now: Instant) {
+    fn expire(&mut self, now: Instant) -> Effect {
+        let mut effect = Effect::None;
         while let Some((at, model)) = self.expiries.first()
             && *at <= now
         {
             let model = Arc::clone(model);
             self.evict(&model, EvictionCause::IdleTimeout);
+            effect = Effect::OnLine;
         }
+        effect
     }
 
     pub(super) fn waiters_in_all(&self) -> usize {
@@ -382,11 +354,4 @@ impl<L: ModelLoader> Owner<L> {
             tracing::error!(model = &*event.model, "the pool's observer panicked");
         }
     }
-}
-
-/// Whether a request found its model in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coldness {
-    Warm,
-    WaitedForLoad,
 }

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::error::NoRoom;
 use super::event::EvictionCause;
 use super::loader::{Inspection, ModelLoader};
-use super::owner::{Owner, WaiterId};
+use super::message::{Effect, WaiterId};
+use super::owner::Owner;
 use super::slot::{Pin, Slot, State};
 use super::victim::{Candidate, Choice, Room, Standing, choose};
 use crate::budget::Reservation;
@@ -67,10 +68,14 @@ impl<L: ModelLoader> Owner<L> {
     /// Gives room to those in line, until one must wait; makes room for that one.
     pub(super) fn serve_room(&mut self) {
         self.shrink_to_budget();
-        if !self.closing {
-            self.serve_lines();
+        loop {
+            if !self.closing {
+                self.serve_lines();
+            }
+            if self.take_turns(&self.needs(), Instant::now()) == Effect::None {
+                return;
+            }
         }
-        self.take_turns(&self.needs(), Instant::now());
     }
 
     fn serve_lines(&mut self) {

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::event::{EvictionCause, PoolEventKind};
+use super::event::{EvictionCause, LoadCause, PoolEventKind};
 use super::loader::ModelLoader;
-use super::owner::{Coldness, Owner};
+use super::message::{Coldness, Effect};
+use super::owner::Owner;
 use super::room::Need;
 use super::slot::{Pin, Slot, State, Turn};
 use super::victim::{Room, Standing, give_way};
@@ -23,10 +24,13 @@ use super::victim::{Room, Standing, give_way};
 impl<L: ModelLoader> Owner<L> {
     /// Chooses who gives way to those of `needs` that have waited long enough, and ends the turns of those who need not
     /// any more. What stands before a need is given first, so it counts with it.
-    pub(super) fn take_turns(&mut self, needs: &[Need], now: Instant) {
+    ///
+    /// Tells whether the line is another one now, since a turn that ended let a model be pinned.
+    pub(super) fn take_turns(&mut self, needs: &[Need], now: Instant) -> Effect {
+        let mut effect = Effect::None;
         self.look_again = self.next_change(needs, now);
         if needs.is_empty() && self.giving_way.is_empty() {
-            return;
+            return effect;
         }
         let mut chosen = BTreeMap::new();
         let mut bytes: u64 = 0;
@@ -39,8 +43,8 @@ impl<L: ModelLoader> Owner<L> {
             }
         }
         for name in self.giving_way.clone() {
-            if !chosen.contains_key(&name) {
-                self.end_turn(&name);
+            if !chosen.contains_key(&name) && self.end_turn(&name) == Effect::OnLine {
+                effect = Effect::OnLine;
             }
         }
         for (name, cause) in chosen {
@@ -51,6 +55,7 @@ impl<L: ModelLoader> Owner<L> {
                 self.giving_way.insert(name);
             }
         }
+        effect
     }
 
     /// When time alone changes what can be done about `needs`.
@@ -84,15 +89,17 @@ impl<L: ModelLoader> Owner<L> {
     }
 
     /// The model stays: whoever waited for it has it now.
-    fn end_turn(&mut self, name: &Arc<str>) {
+    fn end_turn(&mut self, name: &Arc<str>) -> Effect {
         self.giving_way.remove(name);
         let slot = self.slot(name);
         slot.turn = Turn::Keeps;
         let waiters = std::mem::take(&mut slot.waiters);
         self.lease_waiters -= waiters.len();
         self.tell(name, PoolEventKind::KeepsOn);
+        let is_pinned = waiters.iter().any(|waiter| waiter.cause == LoadCause::Pin);
         for waiter in waiters {
             self.grant(name, waiter, Coldness::Warm);
         }
+        if is_pinned { Effect::OnLine } else { Effect::None }
     }
 }
