@@ -5,27 +5,29 @@
 //!
 //! | bring in | cached: load, first reading | on the disk: load, first reading |
 //! |---|---|---|
-//! | populate | 4.2, 1.8 and 3.9, 0.8 | 161, 5 and 148, 1 |
-//! | will need | 2.0, 5.2 and 2.4, 11.3 | 32, 237 and 32, 143 |
-//! | lazy | 1.2, 14.5 and 1.2, 12.9 | 0.1, 170 and 0.1, 87 |
+//! | populate | 2.2, 1.6 and 2.9, 0.9 | 104, 1.5 and 41, 1.7 |
+//! | will need | 2.0, 5.2 and 2.4, 11.3 | 28, 179 and 29, 127 |
+//! | lazy | 1.1, 11.3 and 1.0, 10.3 | 0.1, 123 and 0.1, 55 |
 //!
-//! Populating is never much slower in sum, the load tells how it went, and the first step is as fast as any. A file that
-//! is in the page cache in single pages, because it was just written or came by `MADV_WILLNEED`, takes 35 and 15 ms to
-//! populate; what was read by faults lies there in larger pieces. That is why nothing is asked ahead of populating.
+//! Populating is the fastest in sum, the load tells how it went, and the first step is as fast as any. It asks for huge
+//! pages first: without, the same loads from the disk took 161 and 148. How a file lies in the page cache decides what a
+//! load of a cached file costs, and it lies there as it came: of gemma3-270m 0.3 ms in huge pages, 4 in larger pieces, as
+//! reading ahead leaves them, and 35 in single pages, as a file that was just written may be. Reading ahead before
+//! populating would forgo the huge pages.
 //!
 //! | let go | drop | next load | cached then |
 //! |---|---|---|---|
-//! | keep | 1.2, 1.0 | 4.2, 3.9 | all |
-//! | cold | 1.9, 1.7 | 4.1, 4.0 | all, until memory is short |
-//! | don't need | 12, 22 | 182, 134 | nothing |
+//! | keep | 1.0, 0.6 | 3.8, 2.9 | all |
+//! | cold | 1.6, 1.0 | 3.9, 3.0 | all, until memory is short |
+//! | don't need | 1.1, 0.6 | 102, 43 | nothing |
 //!
 //! In every row the process's proportional set size came back to what it was before the load.
 
 /// How the pages of a file that was mapped come into memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BringIn {
-    /// They are read and put into the page table before the load is done: `MADV_POPULATE_READ`. The first step then waits
-    /// for nothing, and a file that is cut or cannot be read is noticed by the load.
+    /// They are read, in huge pages where the system has them for files (`MADV_HUGEPAGE`), and put into the page table
+    /// before the load is done (`MADV_POPULATE_READ`). The first step then waits for nothing, and a file that is cut or cannot be read is noticed by the load.
     #[default]
     Populate,
     /// The kernel is asked to read ahead, and the load does not wait: `MADV_WILLNEED`. The first step waits for what has
