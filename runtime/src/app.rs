@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
+use meter::residency::Pin;
 use meter::{CpuDescription, EnergyModel};
 use models::{Descriptor, Executor as ModelExecutor, Model};
 use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool};
@@ -19,7 +20,7 @@ use crate::config::{Config, PullPolicy};
 use crate::engine::KernelEngine;
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
-use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, QUEUE_MAX, REQUEST_MAX, STALL_MAX};
+use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, QUEUE_MAX, REQUEST_MAX, STALL_MAX};
 use crate::loading::{LoadError, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
@@ -102,7 +103,8 @@ pub(crate) struct Server {
     stopping: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     accounts: JoinHandle<()>,
-    following: JoinHandle<()>,
+    /// Follows the memory that there is, and pins what is configured.
+    following: JoinHandle<((), ())>,
     pool: JoinHandle<()>,
 }
 
@@ -144,23 +146,31 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
-    tokio::spawn(pin_configured(Arc::clone(&app)));
-    let following = tokio::spawn(async move { memory_budget.follow().await });
+    let pinning = pin_configured(Arc::clone(&app));
+    let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
     Ok(Server { app, address, stopping, accepting, accounts, following, pool: pool_task })
 }
 
-/// Pins what the configuration says, one after another. Nobody's: the operator carries it.
+/// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
+/// tried again until it is done.
 async fn pin_configured(app: Arc<App>) {
     for name in &app.config.models.pinned {
-        let deadline = Instant::now() + REQUEST_MAX;
-        let pinned = match app.true_name(name, deadline).await {
-            Ok(model) => app.pool.pin(&model, deadline).await.map_err(|error| lease_error(&model, error)),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = pinned {
-            tracing::error!(model = name, error = &error as &dyn std::error::Error, "it cannot be pinned");
+        while let Err(error) = pin_one(&app, name).await {
+            tracing::error!(model = name, error = &error as &dyn std::error::Error, "it is not pinned");
+            if !error.is_retryable() {
+                break;
+            }
+            tokio::time::sleep(PIN_AGAIN_AFTER).await;
         }
     }
+}
+
+async fn pin_one(app: &Arc<App>, name: &str) -> Result<(), ApiError> {
+    let deadline = Instant::now() + REQUEST_MAX;
+    let model = app.true_name(name, deadline).await?;
+    let _wish = app.metering.pins(&model, Pin::Operator);
+    let pinned = app.pool.pin(&model, deadline).await;
+    pinned.map(|_| ()).map_err(|error| lease_error(&model, error))
 }
 
 impl Server {

@@ -81,3 +81,9 @@ pub(crate) const POOL_LISTENERS_MAX: usize = 64;
 pub(crate) const LISTENER_SIGN_EVERY: Duration = Duration::from_secs(15);
 /// How often the memory that there is is looked at again: a container's limit may change.
 pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
+/// The least memory that a server may be asked to work in.
+pub(crate) const MEMORY_BUDGET_BYTES_MIN: u64 = 1 << 20;
+/// Loads at once that may be configured: each takes a thread.
+pub(crate) const LOADS_PARALLEL_MAX: usize = 64;
+/// Between two tries to pin what the configuration says.
+pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);

@@ -4,10 +4,12 @@
 //! looked at every [`MEMORY_LOOKED_AT_EVERY`]. What counts is the limit and not what is free at the moment: pages of
 //! mapped files that the system keeps in its cache are given back when they are needed, and would otherwise make the
 //! second load of a model look as if it had no room.
-
-use std::sync::{Mutex, PoisonError};
+//!
+//! Invariant: what was asked for last is what is followed; both change in one step. A change that the pool refuses,
+//! because of what is pinned, is tried again at every look.
 
 use scheduler::{BudgetRefused, Pool};
+use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::memory_budget_now;
@@ -31,9 +33,10 @@ impl MemoryBudget {
     /// # Errors
     /// Those of [`Pool::set_budget`]; nothing changed then.
     pub(crate) async fn ask(&self, asked_bytes: u64) -> Result<u64, BudgetRefused> {
+        let mut asked = self.asked_bytes.lock().await;
         let limit_bytes = memory_budget_now(Some(asked_bytes));
         self.pool.set_budget(limit_bytes).await?;
-        *self.asked_bytes.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked_bytes);
+        *asked = Some(asked_bytes);
         tracing::info!(asked_bytes, limit_bytes, "the memory budget was changed");
         Ok(limit_bytes)
     }
@@ -42,20 +45,24 @@ impl MemoryBudget {
     pub(crate) async fn follow(&self) {
         let mut looks = tokio::time::interval(MEMORY_LOOKED_AT_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut refused_bytes = None;
+        let mut warned_of = None;
         loop {
             looks.tick().await;
-            let asked_bytes = *self.asked_bytes.lock().unwrap_or_else(PoisonError::into_inner);
-            let limit_bytes = memory_budget_now(asked_bytes);
-            if limit_bytes == self.pool.budget().limit_bytes() || refused_bytes == Some(limit_bytes) {
+            let asked = self.asked_bytes.lock().await;
+            let limit_bytes = memory_budget_now(*asked);
+            if limit_bytes == self.pool.budget().limit_bytes() {
                 continue;
             }
             match self.pool.set_budget(limit_bytes).await {
-                Ok(()) => tracing::info!(limit_bytes, "the memory that there is has changed, and the budget with it"),
-                Err(refused) => {
-                    tracing::warn!(limit_bytes, error = &refused as &dyn std::error::Error, "the budget cannot follow");
-                    refused_bytes = Some(limit_bytes);
+                Ok(()) => {
+                    tracing::info!(limit_bytes, "the memory that there is has changed, and the budget with it");
+                    warned_of = None;
                 }
+                Err(refused) if warned_of != Some(limit_bytes) => {
+                    tracing::warn!(limit_bytes, error = &refused as &dyn std::error::Error, "the budget cannot follow");
+                    warned_of = Some(limit_bytes);
+                }
+                Err(_) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use meter::carbon::CarbonFactors;
 use meter::energy::EnergyModel;
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
-use meter::residency::{AccountInterval, Load, Request, RequestCharge, Residency};
+use meter::residency::{AccountInterval, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
 use meter::{Moment, Nanos};
 use scheduler::{PoolEvent, PoolEventKind, PoolObserver};
@@ -64,8 +64,8 @@ struct Book {
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
     computed: HashMap<String, Duration>,
-    /// Who wanted a model to stay last, by model: as many as there are models.
-    pinners: HashMap<String, Arc<str>>,
+    /// Who waits for a model that is to stay, by model, in the order in which they asked.
+    pin_wishes: HashMap<String, Vec<Pin>>,
     /// Copies of each model that are in memory: a new one may be there before the old one is gone.
     copies: HashMap<Arc<str>, usize>,
     /// Intervals and settlements that the ledger has not taken yet.
@@ -101,7 +101,7 @@ impl Metering {
             residency: Residency::new(Duration::ZERO),
             stays: HashMap::new(),
             computed: HashMap::new(),
-            pinners: HashMap::new(),
+            pin_wishes: HashMap::new(),
             copies: HashMap::new(),
             waiting: Vec::new(),
             unsettled: Vec::new(),
@@ -149,9 +149,11 @@ impl Metering {
         self.book().computed.insert(model.to_owned(), cpu);
     }
 
-    /// `tenant` wants `model` to stay: it carries the model from the pool's event about that on.
-    pub(crate) fn pins(&self, model: &str, tenant: &Arc<str>) {
-        self.book().pinners.insert(model.to_owned(), Arc::clone(tenant));
+    /// `pin` asks the pool to keep `model`: whoever asked first is the one for whom the pool's event about it is. The wish
+    /// ends when the guard drops, which is after the pool's answer.
+    pub(crate) fn pins(self: &Arc<Self>, model: &str, pin: Pin) -> PinWish {
+        self.book().pin_wishes.entry(model.to_owned()).or_default().push(pin.clone());
+        PinWish { metering: Arc::clone(self), model: model.to_owned(), pin }
     }
 
     /// Writes down that work is about to be done. The answer comes when that is durable.
@@ -261,6 +263,26 @@ impl Drop for Stay {
     }
 }
 
+/// A wish that a model stays, on its way through the pool.
+pub(crate) struct PinWish {
+    metering: Arc<Metering>,
+    model: String,
+    pin: Pin,
+}
+
+impl Drop for PinWish {
+    fn drop(&mut self) {
+        let mut book = self.metering.book();
+        let Some(wishes) = book.pin_wishes.get_mut(&self.model) else { return };
+        if let Some(place) = wishes.iter().position(|pin| *pin == self.pin) {
+            wishes.remove(place);
+        }
+        if wishes.is_empty() {
+            book.pin_wishes.remove(&self.model);
+        }
+    }
+}
+
 impl Book {
     /// A load ended: those who waited for it share its memory and its processor time.
     fn loaded(&mut self, model: &Arc<str>, bytes: u64, wall: Duration, at: Moment) {
@@ -308,13 +330,18 @@ impl PoolObserver for Metering {
             }
             PoolEventKind::Pinned => {
                 let book = &mut *self.book();
-                book.residency.pinned(&event.model, book.pinners.get(&*event.model).map(AsRef::as_ref), at);
+                let wishes = book.pin_wishes.get(&*event.model);
+                let pin = wishes.and_then(|wishes| wishes.first()).cloned().unwrap_or(Pin::Operator);
+                book.residency.pinned(&event.model, pin, at);
             }
-            PoolEventKind::Unpinned => self.book().residency.pinned(&event.model, None, at),
+            PoolEventKind::Unpinned => self.book().residency.pinned(&event.model, Pin::NotPinned, at),
             // The pool knows what request, model and configuration say, and what was chosen automatically.
             PoolEventKind::Idle { expires_in, .. } => {
-                self.book().residency.keep_alive_changed(&event.model, expires_in.unwrap_or(FOREVER), at);
+                let until = self.clock.at(event.at.into_std() + expires_in.unwrap_or(FOREVER).min(FOREVER));
+                self.book().residency.kept_until(&event.model, until, at);
             }
+            // From here on it is kept for nobody: what is left is the time that letting go takes.
+            PoolEventKind::Evicted { .. } => self.book().residency.kept_until(&event.model, at, at),
             PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
             _ => {}
         }

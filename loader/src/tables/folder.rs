@@ -1,8 +1,8 @@
 //! The folder of tables: names, one rename for each file, and who has to go.
 
-use std::fs::{self, DirBuilder, DirEntry, File, FileTimes, OpenOptions};
+use std::fs::{self, DirBuilder, DirEntry, File, FileTimes, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use crate::limits::{TABLES_ABANDONED, TABLES_BYTES_MAX, TABLES_FILES_MAX};
 
 const EXTENSION: &str = "tables";
 
-/// The file that `key` leads to, if there is one in a folder that only its owner writes to.
+/// The file that `key` leads to, if there is one in a folder that only this user writes to.
 pub(super) fn open(folder: &Path, key: &TablesKey) -> Option<File> {
     if !is_private(folder).ok()? {
         return None;
@@ -35,8 +35,10 @@ pub(super) fn write(folder: &Path, key: &TablesKey, fill: impl FnOnce(&mut File)
         let reason = format!("{}: others can write to the folder", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
+    // Processes of two containers may have one id: the time tells them apart.
     let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let temporary = folder.join(format!(".{}-{number}.part", std::process::id()));
+    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    let temporary = folder.join(format!(".{}-{number}-{nanos:x}.part", std::process::id()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     // Not synchronized: what a crash tears is noticed when it is read.
     let written = fill(&mut file).and_then(|()| fs::rename(&temporary, path(folder, key)));
@@ -51,10 +53,13 @@ fn path(folder: &Path, key: &TablesKey) -> PathBuf {
     folder.join(format!("{name:032x}.{EXTENSION}"))
 }
 
-/// Whether nobody but the folder's owner (and root) can put files into it.
+/// Whether nobody but this user (and root) can put files into the folder.
 fn is_private(folder: &Path) -> io::Result<bool> {
-    let metadata = fs::metadata(folder)?;
-    Ok(metadata.is_dir() && metadata.permissions().mode() & 0o022 == 0)
+    Ok(is_private_to(&fs::metadata(folder)?, rustix::process::geteuid().as_raw()))
+}
+
+fn is_private_to(folder: &Metadata, user: u32) -> bool {
+    folder.is_dir() && folder.permissions().mode() & 0o022 == 0 && folder.uid() == user
 }
 
 /// Removes what is beyond the limits, the longest unused first, and what writers that died have left.
@@ -87,4 +92,20 @@ fn make_room(folder: &Path) -> io::Result<()> {
         files -= 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_someone_else_is_not_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let metadata = fs::metadata(folder.path()).unwrap();
+        assert!(is_private_to(&metadata, metadata.uid()));
+        assert!(!is_private_to(&metadata, metadata.uid() + 1));
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(!is_private_to(&fs::metadata(folder.path()).unwrap(), metadata.uid()));
+    }
 }

@@ -63,6 +63,18 @@ pub enum Account {
     Unmeasured,
 }
 
+/// Whose wish it is that a model stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// Nobody's.
+    #[default]
+    NotPinned,
+    /// The operator's: [`Account::Idle`] carries it.
+    Operator,
+    /// This tenant's, who carries it.
+    Tenant(Arc<str>),
+}
+
 /// What an account carries of a model over a span, for the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountInterval {
@@ -169,11 +181,18 @@ impl Residency {
         resident.set_keep_alive(keep_alive);
     }
 
-    /// From `at` on `tenant` has `model` kept, over any number of loads, or with `None` nobody does.
-    pub fn pinned(&mut self, model: &str, tenant: Option<&str>, at: Moment) {
+    /// From `at` on the last tenants carry `model` until `until`, until it is evicted or this is said anew.
+    pub fn kept_until(&mut self, model: &str, until: Moment, at: Moment) {
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
-        resident.set_pinned_by(tenant.map(Into::into));
+        resident.set_kept_until(until);
+    }
+
+    /// From `at` on `model` is kept for `pin`, over any number of loads, or for nobody. Who used it last carries it no more.
+    pub fn pinned(&mut self, model: &str, pin: Pin, at: Moment) {
+        let (resident, charges) = self.resident(model);
+        resident.advance(at, charges);
+        resident.set_pin(pin);
     }
 
     /// A request of `model` is over that gets no receipt: refused or left before its first step. What it was charged

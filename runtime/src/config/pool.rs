@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use super::quantity::{Choice, Span, Stay};
+use crate::limits::LOADS_PARALLEL_MAX;
 
 /// `[pool]`: who goes when, for whom.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -83,7 +84,10 @@ impl PoolTable {
         }
         let loads_parallel_max = self.loads_parallel_max.unwrap_or(default.loads_parallel_max);
         if !(1..=LOADS_PARALLEL_MAX).contains(&loads_parallel_max) {
-            return Err(ConfigError::Pool { reason: "loads_parallel_max is from 1 to 64" });
+            return Err(ConfigError::Pool { reason: "loads_parallel_max is at least 1, and a number of threads" });
+        }
+        if self.load_wait_max.is_some_and(|Span(wait)| wait.is_zero()) {
+            return Err(ConfigError::Pool { reason: "load_wait_max = 0 would refuse every request" });
         }
         let oversize = self.oversize.map_or(default.oversize, |Choice(oversize)| oversize);
         if oversize == Oversize::Page && self.lock == Some(true) {
@@ -109,9 +113,6 @@ impl PoolTable {
 fn prices(rates: &RateCard) -> Option<Prices> {
     Some(Prices::hourly(rates.cpu_hour?.get(), rates.memory_gb_hour?.get()))
 }
-
-/// Each load takes a thread.
-const LOADS_PARALLEL_MAX: usize = 64;
 
 /// The choices of all tables, by true names.
 pub(super) fn choices(

@@ -82,6 +82,7 @@ fn how_models_share_the_memory_can_be_chosen() {
     for (text, word) in [
         ("[pool]\npinned_percent_max = 101", "pinned_percent_max"),
         ("[pool]\nloads_parallel_max = 0", "loads_parallel_max"),
+        ("[pool]\nload_wait_max = '0s'", "load_wait_max"),
         ("[pool]\nlock = true\noversize = 'page'", "lock or oversize"),
         ("[aliases]\na = 'm'\n[models.a]\n[models.m]", "already"),
     ] {

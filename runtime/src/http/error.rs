@@ -264,6 +264,11 @@ impl ApiError {
         self.code
     }
 
+    /// Whether the same may go well later.
+    pub(crate) fn is_retryable(&self) -> bool {
+        self.retry_after.is_some() || self.status == StatusCode::GATEWAY_TIMEOUT
+    }
+
     /// The error as OpenAI's envelope: a response's body, or the data of an event once a stream has begun.
     pub(crate) fn envelope(&self) -> Value {
         json!({ "error": {

@@ -11,6 +11,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use meter::residency::Pin;
 use scheduler::limits::RETRY_AFTER_MIN;
 use scheduler::{
     BudgetRefused, FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, LoadOutcome, ModelState,
@@ -19,6 +20,7 @@ use scheduler::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::body::JsonBody;
 use super::error::ApiError;
@@ -29,33 +31,61 @@ use super::stream::{event_stream, push_event};
 use super::wire::{LoadRequest, parse_object};
 use crate::app::App;
 use crate::generate::{lease_error, reasons};
-use crate::limits::REQUEST_MAX;
+use crate::limits::{MEMORY_BUDGET_BYTES_MIN, REQUEST_MAX};
 use crate::loading::LoadError;
 use crate::pool_events::{Heard, Listener};
 
 /// `POST /models/load`: `{"model", "keep_alive"?, "stream"?}`.
-pub(super) async fn load(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, ApiError> {
+pub(super) async fn load(
+    State(app): State<Arc<App>>,
+    Extension(tenant): Extension<Tenant>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let LoadRequest { model, keep_alive, is_streamed } = LoadRequest::parse(&body.bytes)?;
     let model = app.true_name(&model, Instant::now() + REQUEST_MAX).await?;
+    let wanted = Wanted { model: Arc::clone(&model), keep_alive, tenant };
     if is_streamed {
         let listener = app.pool_events.listen().ok_or_else(|| ApiError::overloaded(RETRY_AFTER_MIN))?;
         let (events, body) = mpsc::channel(1);
-        tokio::spawn(tell_load(app, (model, keep_alive), listener, events));
+        tokio::spawn(tell_load(app, wanted, listener, events));
         return Ok(event_stream(body));
     }
-    let was_loaded = bring_in(&app, &model, keep_alive).await.map_err(ApiError::internal)??;
+    let was_loaded = bring_in(&app, wanted).await.map_err(ApiError::internal)??;
     let status = state_of(&app, &model).await;
     Ok(Json(json!({ "success": true, "was_loaded": was_loaded, "model": &*model, "state": status })).into_response())
 }
 
-/// Loads the model, if it is not in memory; whether it was. The load goes on if nobody waits for this any more.
-fn bring_in(app: &Arc<App>, model: &Arc<str>, keep_alive: Option<KeepAlive>) -> JoinHandle<Result<bool, ApiError>> {
-    let (app, model) = (Arc::clone(app), Arc::clone(model));
+/// Loads the model, if it is not in memory; whether it was. The load goes on if nobody waits for this any more, and ends
+/// with the server. From then on the asker is the last to have used the model, and carries it for its keep-alive.
+fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>> {
+    let app = Arc::clone(app);
     app.requests.clone().spawn(async move {
+        let Wanted { model, keep_alive, tenant } = wanted;
+        let stay = app.metering.arrives(&Uuid::now_v7().to_string(), &tenant.0, &model);
         let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
-        let loaded = app.pool.load(&model, options).await.map_err(|error| explicit_load_error(&model, error))?;
+        let loaded = unless_stopping(&app, app.pool.load(&model, options)).await?;
+        let loaded = loaded.map_err(|error| explicit_load_error(&model, error))?;
+        stay.begins();
+        // It ends at once, without a receipt: what the load took goes to the accounts.
+        drop(stay);
         Ok(loaded == LoadOutcome::Present)
     })
+}
+
+/// What someone wants in memory.
+struct Wanted {
+    model: Arc<str>,
+    keep_alive: Option<KeepAlive>,
+    tenant: Tenant,
+}
+
+/// A server that stops answers those who wait for the pool at once.
+async fn unless_stopping<T>(app: &App, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    let mut stopping = app.stopping.clone();
+    tokio::select! {
+        done = work => Ok(done),
+        _ = stopping.wait_for(|&stopping| stopping) => Err(ApiError::shutting_down()),
+    }
 }
 
 /// What fails here was asked for by name, so the file's fault is told as that.
@@ -70,14 +100,10 @@ fn explicit_load_error(model: &str, error: LeaseError<LoadError>) -> ApiError {
 }
 
 /// Tells what becomes of the model until it is in memory, or why it will not be.
-async fn tell_load(
-    app: Arc<App>,
-    (model, keep_alive): (Arc<str>, Option<KeepAlive>),
-    mut listener: Listener,
-    events: mpsc::Sender<Bytes>,
-) {
+async fn tell_load(app: Arc<App>, wanted: Wanted, mut listener: Listener, events: mpsc::Sender<Bytes>) {
+    let model = Arc::clone(&wanted.model);
     let mut statuses = Statuses::default();
-    let mut loading = bring_in(&app, &model, keep_alive);
+    let mut loading = bring_in(&app, wanted);
     let done = loop {
         let heard = tokio::select! {
             biased;
@@ -151,8 +177,9 @@ pub(super) async fn pin(
         let (app, model) = (Arc::clone(&app), Arc::clone(&model));
         app.requests.clone().spawn(async move {
             // Before the pool tells of the pin: whose it is must be known then.
-            app.metering.pins(&model, &tenant.0);
-            app.pool.pin(&model, deadline).await.map_err(|error| explicit_load_error(&model, error))
+            let _wish = app.metering.pins(&model, Pin::Tenant(tenant.0));
+            let pinned = unless_stopping(&app, app.pool.pin(&model, deadline)).await?;
+            pinned.map_err(|error| explicit_load_error(&model, error))
         })
     };
     let was_loaded = pinning.await.map_err(ApiError::internal)?? == LoadOutcome::Present;
@@ -190,6 +217,9 @@ fn budget_request(body: &[u8]) -> Result<u64, ApiError> {
     let mut fields = parse_object(body)?;
     let bytes = fields.bytes(NAME)?.ok_or_else(|| ApiError::missing_field(NAME))?;
     fields.finish()?;
+    if bytes < MEMORY_BUDGET_BYTES_MIN {
+        return Err(ApiError::invalid_value(NAME, format_args!("must be at least {MEMORY_BUDGET_BYTES_MIN} bytes")));
+    }
     Ok(bytes)
 }
 

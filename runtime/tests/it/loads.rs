@@ -266,6 +266,7 @@ fn the_budget_can_change_under_way() {
     assert_eq!(server.status("c"), "loaded", "the one used last");
     server.post("/models/pin", &named("c")).ok();
     ask(json!("9MiB")).refused_about(409, "budget_too_small", "memory_budget");
+    ask(json!(0)).refused_about(400, "invalid_value", "memory_budget");
     ask(json!("nine")).refused_about(400, "invalid_value", "memory_budget");
     server.post("/models/budget", &json!({})).refused_about(400, "missing_required_parameter", "memory_budget");
     assert_eq!(server.pool()["memory"]["limit_bytes"], 10 * mib);

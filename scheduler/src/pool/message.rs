@@ -31,7 +31,8 @@ pub(super) enum Request<L: ModelLoader> {
     Snapshot { reply: oneshot::Sender<PoolSnapshot> },
 }
 
-/// What must never wait, since destructors send it. As many as there are leases, waiters and disposals.
+/// What must never wait, since destructors send it. As many as there are leases, waiters,
+/// disposals and shutdowns.
 pub(super) enum Signal {
     Released { model: Arc<str> },
     Disposed { model: Arc<str>, bytes: u64 },

@@ -75,10 +75,13 @@ impl<L: ModelLoader> Owner<L> {
         self.expiries.extend(expires.map(|expires| (expires, Arc::clone(name))));
         self.pinned_bytes -= bytes;
         self.tell(name, PoolEventKind::Unpinned);
-        self.admit_again();
         if is_idle && keep_alive.is_after_use() {
             self.evict(name, EvictionCause::KeepAliveZero);
+        } else if let Some(idle) = after {
+            let expires_in = idle.expires.map(|expires| expires.saturating_duration_since(now));
+            self.tell(name, PoolEventKind::Idle { expires_in, break_even: idle.break_even });
         }
+        self.admit_again();
     }
 
     /// Refuses those who want to pin `model`, which needs `bytes`, when it cannot be.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Account;
 use super::charges::{Charges, Span};
+use super::{Account, Pin};
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::units::{Moment, split_equally};
 
@@ -22,9 +22,17 @@ pub(super) struct Resident {
     /// Whose requests ended last, all at [`Resident::last_end`].
     last_tenants: BTreeSet<Arc<str>>,
     last_end: Moment,
-    keep_alive_millis: u64,
-    /// Who has the model kept for as long as it is loaded.
-    pinned_by: Option<Arc<str>>,
+    kept: Kept,
+    pin: Pin,
+}
+
+/// How long its last tenants carry a model.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    /// For so many milliseconds from their end.
+    For(u64),
+    /// Until then.
+    Until(Moment),
 }
 
 impl Resident {
@@ -37,8 +45,8 @@ impl Resident {
             tenants: BTreeMap::new(),
             last_tenants: BTreeSet::new(),
             last_end: Moment::ZERO,
-            keep_alive_millis: 0,
-            pinned_by: None,
+            kept: Kept::For(0),
+            pin: Pin::NotPinned,
         };
         resident.set_keep_alive(keep_alive);
         resident
@@ -110,11 +118,17 @@ impl Resident {
     }
 
     pub(super) fn set_keep_alive(&mut self, keep_alive: Duration) {
-        self.keep_alive_millis = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
+        self.kept = Kept::For(u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX));
     }
 
-    pub(super) fn set_pinned_by(&mut self, tenant: Option<Arc<str>>) {
-        self.pinned_by = tenant;
+    pub(super) fn set_kept_until(&mut self, until: Moment) {
+        self.kept = Kept::Until(until);
+    }
+
+    /// A pin, and its end, leave nobody of before to carry the model.
+    pub(super) fn set_pin(&mut self, pin: Pin) {
+        self.pin = pin;
+        self.last_tenants.clear();
     }
 
     /// Charges the time up to `at`; none if the model is not loaded or `at` is in the past.
@@ -126,13 +140,20 @@ impl Resident {
             let span = self.span_until(at, charges);
             return self.charge_active(span, charges);
         }
-        if let Some(tenant) = &self.pinned_by {
-            let account = Account::Keepalive(tenant.as_ref().to_owned());
+        let pinned = match &self.pin {
+            Pin::NotPinned => None,
+            Pin::Operator => Some(Account::Idle),
+            Pin::Tenant(tenant) => Some(Account::Keepalive(tenant.as_ref().to_owned())),
+        };
+        if let Some(account) = pinned {
             let span = self.span_until(at, charges);
             return charges.charge_account(&self.name, account, span);
         }
         if !self.last_tenants.is_empty() {
-            let kept_until = Moment::new(self.last_end.get().saturating_add(self.keep_alive_millis));
+            let kept_until = match self.kept {
+                Kept::For(millis) => Moment::new(self.last_end.get().saturating_add(millis)),
+                Kept::Until(until) => until,
+            };
             let span = self.span_until(at.min(kept_until), charges);
             let parts = split_equally(span.kib_ms, self.last_tenants.len());
             for (tenant, kib_ms) in self.last_tenants.iter().zip(parts) {

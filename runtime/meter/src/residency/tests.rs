@@ -95,7 +95,7 @@ fn the_keep_alive_of_one_model_can_differ_until_it_is_evicted() {
 #[test]
 fn who_pinned_a_model_carries_it_while_no_request_does() {
     let mut residency = Residency::new(Duration::from_millis(10));
-    residency.pinned("m", Some("p"), at(0));
+    residency.pinned("m", Pin::Tenant("p".into()), at(0));
     residency.model_loaded("m", at(0), loaded(1, 0));
     residency.request_begins("m", by("r", "a"), at(20));
     assert_eq!(residency.request_ends("r", at(30)), active(10), "a request pays for what it uses");
@@ -107,8 +107,25 @@ fn who_pinned_a_model_carries_it_while_no_request_does() {
         [("m".into(), Account::Keepalive("p".into()), 10)],
         "over an eviction too"
     );
-    residency.pinned("m", None, at(210));
+    residency.pinned("m", Pin::NotPinned, at(210));
     assert_eq!(charged(&mut residency, 220), [("m".into(), Account::Idle, 10)]);
+}
+
+#[test]
+fn a_model_is_kept_until_a_moment_whenever_its_use_ended() {
+    let mut residency = Residency::new(Duration::ZERO);
+    residency.model_loaded("m", at(0), loaded(1, 0));
+    residency.request_begins("m", by("r", "a"), at(0));
+    residency.request_ends("r", at(10));
+    residency.kept_until("m", at(50), at(10));
+    // Said anew, for longer, some time after the last use.
+    residency.kept_until("m", at(80), at(30));
+    let expected = [("m".into(), Account::Keepalive("a".into()), 70), ("m".into(), Account::Idle, 20)];
+    assert_eq!(charged(&mut residency, 100), expected);
+    residency.pinned("m", Pin::Operator, at(100));
+    residency.request_begins("m", by("r", "a"), at(110));
+    residency.request_ends("r", at(120));
+    assert_eq!(charged(&mut residency, 150), [("m".into(), Account::Idle, 40)], "nobody's pin is nobody's to carry");
 }
 
 #[test]
@@ -261,7 +278,7 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
     let model = ["m", "n", "o"][arbitrary.index(3)];
     let request = by(IDS[arbitrary.index(6)], ["a", "b", "c", "d"][arbitrary.index(4)]);
     let bytes = arbitrary.below(100_000);
-    match arbitrary.below(10) {
+    match arbitrary.below(11) {
         0 | 1 => {
             let waiters = [request, by("r5", "b")];
             let waiters = &waiters[..arbitrary.index(3)];
@@ -273,7 +290,11 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
         5 => residency.model_evicted(model, when),
         6 => residency.resident_bytes_changed(model, bytes, when),
         7 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
-        8 => residency.pinned(model, [None, Some("a"), Some("e")][arbitrary.index(3)], when),
+        8 => {
+            let pins = [Pin::NotPinned, Pin::Operator, Pin::Tenant("e".into())];
+            residency.pinned(model, pins[arbitrary.index(3)].clone(), when);
+        }
+        9 => residency.kept_until(model, at(when.get().saturating_add(arbitrary.below(50))), when),
         _ => return (sum(&residency.take_intervals(when)), 0),
     }
     (0, 0)
