@@ -160,9 +160,11 @@ fn watch(client: &Client, done: &AtomicBool, violations: &Mutex<Vec<String>>) {
         }
         if let (Some(model), Some(status)) = (event["model"].as_str(), event["data"]["status"].as_str()) {
             let begins = status == "loading" && event["data"].get("waited_seconds").is_some();
+            // A load that had begun by the first look may still be told as beginning.
+            let is_first_look = event["event"] == "model_status" && status == "loaded";
             if status.starts_with("unload") {
                 there.remove(model);
-            } else if (begins || event["event"] == "model_status") && !there.insert(model.to_owned()) {
+            } else if (begins || is_first_look) && !there.insert(model.to_owned()) {
                 note(format!("{model} was loaded while it was there"));
             }
         }
