@@ -13,9 +13,9 @@
 //!   [`Catalog::shadowed`].
 //! - A scan is repeated when a directory's modification time moved, or was too fresh to tell. Whether one did is looked at
 //!   for every question, unless that takes more than a millisecond (some hundred folders do): then a name that is known
-//!   is believed to mean the same files for up to [`CATALOG_STALE_MAX`]. All that can be
-//!   missed so long is that another file has come to win over them; new names and files that are gone are seen at once,
-//!   and [`Catalog::list`] always looks.
+//!   is believed to mean the same files for up to [`CATALOG_STALE_MAX`]. All that can be missed so long is that another
+//!   file has come to win over them; new names and files that are gone are seen at once, and [`Catalog::list`] always
+//!   looks.
 //! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
 //!   where pulls in progress live.
 //!
