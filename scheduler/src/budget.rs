@@ -105,6 +105,15 @@ impl Reservation {
         assert!(Arc::ptr_eq(&self.budget, &other.budget), "reservations of different budgets cannot be merged");
         self.bytes += std::mem::take(&mut other.bytes);
     }
+
+    /// Takes `bytes` of this reservation into one of their own.
+    ///
+    /// # Panics
+    /// When it holds fewer.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        self.bytes = self.bytes.checked_sub(bytes).expect("no more is split off than is held");
+        Self { budget: Arc::clone(&self.budget), bytes }
+    }
 }
 
 impl Drop for Reservation {
@@ -131,6 +140,24 @@ mod tests {
         assert_eq!(budget.free_bytes(), 0);
         drop(first);
         assert_eq!(budget.used_bytes(), second.bytes());
+    }
+
+    #[test]
+    fn what_is_split_off_comes_back_by_itself() {
+        let budget = Budget::new(100);
+        let mut whole = budget.try_reserve(60).unwrap();
+        let part = whole.split(20);
+        assert_eq!((whole.bytes(), part.bytes(), budget.used_bytes()), (40, 20, 60));
+        drop(part);
+        assert_eq!(budget.used_bytes(), 40);
+        drop(whole);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "no more is split off")]
+    fn no_more_can_be_split_off_than_there_is() {
+        let _ = Budget::new(100).try_reserve(10).unwrap().split(11);
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Policy: which models are in memory, and which sequence computes next.
 //!
-//! Two parts, in the order in which a request meets them:
+//! Three parts, in the order in which a request meets them:
 //!
 //! 1. [`pool`]: models come into a byte [`budget`] when a request needs them and leave when idle. One task owns
 //!    every state; a request holds a [`Lease`] for as long as it uses a model.
-//! 2. [`executor`]: one thread per device runs one step at a time, models taking turns, through the [`engine`] seam.
+//! 2. [`prefix`]: what was computed for one sequence serves others that begin alike.
+//! 3. [`executor`]: one thread per device runs one step at a time, models taking turns, through the [`engine`] seam.
 //!
 //! Both are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
 //! [`ModelLoader`], what a step does from an [`Engine`], and both have fakes that run the tests in paused time.
@@ -21,6 +22,7 @@ pub mod executor;
 pub mod limits;
 mod panic;
 pub mod pool;
+pub mod prefix;
 #[cfg(test)]
 mod testing;
 
@@ -36,5 +38,6 @@ pub use pool::{
     LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Oversize, Pool, PoolEvent, PoolEventKind,
     PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
 };
+pub use prefix::{Beginning, ModelInstance, Page, Place, PrefixCache, PrefixStatus, Scope};
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

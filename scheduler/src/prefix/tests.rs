@@ -1,0 +1,176 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::*;
+use crate::testing::Random;
+
+const BYTES: u64 = 10;
+
+#[derive(Clone, Debug)]
+struct FakePage(Arc<u32>);
+
+impl Page for FakePage {
+    fn bytes(&self) -> u64 {
+        BYTES
+    }
+
+    fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+fn page(number: u32) -> FakePage {
+    FakePage(Arc::new(number))
+}
+
+const MODEL: ModelInstance = ModelInstance(7);
+
+fn tenant(name: &str) -> Scope {
+    Scope::Tenant(name.into())
+}
+
+/// Inserts blocks of one token each; the cache alone holds them. Returns how many were taken.
+fn insert(cache: &mut PrefixCache<FakePage>, scope: &Scope, tokens: &[u32]) -> usize {
+    let mut place = Place::start(MODEL);
+    for (index, token) in tokens.iter().enumerate() {
+        match cache.insert(place, scope, &[*token], &page(*token)) {
+            Some(next) => place = next,
+            None => return index,
+        }
+    }
+    tokens.len()
+}
+
+fn numbers(cache: &mut PrefixCache<FakePage>, scope: &Scope, tokens: &[u32]) -> Vec<u32> {
+    let beginning = cache.beginning(MODEL, scope, tokens.chunks(1));
+    beginning.pages.iter().map(|page| *page.0).collect()
+}
+
+#[test]
+fn a_beginning_is_found_as_far_as_it_agrees() {
+    let mut cache = PrefixCache::new(1000);
+    let a = tenant("a");
+    insert(&mut cache, &a, &[1, 2, 3]);
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 9, 3]), [1, 2]);
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 3, 4]), [1, 2, 3]);
+    assert_eq!(numbers(&mut cache, &a, &[2, 3]), [0; 0], "a block counts behind what it was computed behind alone");
+    assert_eq!(cache.covers(MODEL, &a, [[1], [2]].iter().map(|block| &block[..])), 2);
+    assert_eq!(cache.covers(ModelInstance(8), &a, [[1], [2]].iter().map(|block| &block[..])), 0);
+}
+
+#[test]
+fn a_tenant_finds_its_own_and_what_is_everyones() {
+    let mut cache = PrefixCache::new(1000);
+    let (a, b) = (tenant("a"), tenant("b"));
+    insert(&mut cache, &Scope::Everyone, &[1, 2]);
+    let place = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..])).place;
+    cache.insert(place, &a, &[3], &page(3)).expect("there is room");
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 3]), [1, 2, 3]);
+    assert_eq!(numbers(&mut cache, &b, &[1, 2, 3]), [1, 2]);
+}
+
+#[test]
+fn the_least_recently_used_leaf_goes_first_and_none_that_is_held() {
+    let mut cache = PrefixCache::new(4 * BYTES);
+    let a = tenant("a");
+    insert(&mut cache, &a, &[1, 2]);
+    insert(&mut cache, &a, &[5, 6]);
+    assert_eq!(numbers(&mut cache, &a, &[1]), [1], "which makes 5 and 6 the older ones");
+    let held = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..]));
+    assert_eq!(insert(&mut cache, &a, &[7]), 1);
+    assert_eq!(numbers(&mut cache, &a, &[5, 6]), [5], "6 is below 5");
+    assert_eq!(cache.reclaim(1000), 2 * BYTES, "5 and 7: the others are held");
+    drop(held);
+    assert_eq!(cache.reclaim(1000), 2 * BYTES);
+    assert_eq!(cache.status().bytes, 0);
+}
+
+#[test]
+fn what_has_no_room_is_not_kept_and_costs_nobody_else() {
+    let mut cache = PrefixCache::new(2 * BYTES);
+    let a = tenant("a");
+    insert(&mut cache, &a, &[1, 2]);
+    let held = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..]));
+    assert_eq!(cache.insert(held.place, &a, &[3], &page(3)), None);
+    assert_eq!(insert(&mut cache, &a, &[9]), 0);
+    drop(held);
+    assert_eq!(insert(&mut cache, &a, &[9]), 1);
+    assert_eq!(numbers(&mut cache, &a, &[1, 2]), [1]);
+}
+
+#[test]
+fn a_chain_longer_than_the_cache_keeps_its_beginning() {
+    let mut cache = PrefixCache::new(2 * BYTES);
+    let a = tenant("a");
+    assert_eq!(insert(&mut cache, &a, &[1, 2, 3]), 2, "nothing above a block is given up for it");
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 3]), [1, 2]);
+}
+
+#[test]
+fn nothing_of_a_forgotten_model_is_found_or_gone_on_from() {
+    let mut cache = PrefixCache::new(1000);
+    let a = tenant("a");
+    insert(&mut cache, &a, &[1, 2]);
+    let held = cache.beginning(MODEL, &a, [[1]].iter().map(|block| &block[..]));
+    assert_eq!(cache.forget(MODEL), BYTES, "the other one is held");
+    assert_eq!((cache.status().bytes, cache.status().pages), (0, 0));
+    assert_eq!(numbers(&mut cache, &a, &[1, 2]), [0; 0]);
+    assert_eq!(cache.insert(held.place, &a, &[2], &page(2)), None, "its place went with the model");
+}
+
+#[test]
+fn bytes_stay_within_bounds_and_what_is_found_is_what_was_inserted() {
+    for seed in 0..300 {
+        random_acts(&mut Random::new(seed));
+    }
+}
+
+fn random_acts(random: &mut Random) {
+    let bytes_max = random.below(120);
+    let mut cache = PrefixCache::new(bytes_max);
+    // The pages that were inserted, by all that a block is found by.
+    let mut inserted: HashMap<(u64, Vec<u32>), Vec<u32>> = HashMap::new();
+    let mut held = Vec::new();
+    let mut next = 0;
+    for _ in 0..60 {
+        let owner = random.below(3);
+        let scope = if owner == 0 { Scope::Everyone } else { tenant(&owner.to_string()) };
+        let tokens: Vec<u32> = (0..=random.below(5)).map(|_| u32::try_from(random.below(3)).unwrap()).collect();
+        match random.below(9) {
+            0..4 => {
+                let mut place = Place::start(MODEL);
+                for (index, token) in tokens.iter().enumerate() {
+                    next += 1;
+                    let Some(behind) = cache.insert(place, &scope, &[*token], &page(next)) else { break };
+                    inserted.entry((owner, tokens[..=index].to_vec())).or_default().push(next);
+                    place = behind;
+                }
+            }
+            4..6 => {
+                let beginning = cache.beginning(MODEL, &scope, tokens.chunks(1));
+                for (index, page) in beginning.pages.iter().enumerate() {
+                    let key = &tokens[..=index];
+                    let of = |owner: u64| inserted.get(&(owner, key.to_vec())).is_some_and(|all| all.contains(&page.0));
+                    assert!(of(owner) || of(0), "page {} of {key:?} for {owner}", page.0);
+                }
+                held.push(beginning);
+            }
+            6 => drop(held.pop()),
+            7 => {
+                let before = cache.status().bytes;
+                let freed = cache.reclaim(random.below(100));
+                assert_eq!(before - cache.status().bytes, freed);
+            }
+            _ => {
+                cache.forget(MODEL);
+                assert_eq!(cache.status().bytes, 0);
+                inserted.clear();
+            }
+        }
+        assert!(cache.status().bytes <= bytes_max);
+        assert_eq!(cache.status().bytes, cache.status().pages * BYTES);
+    }
+    drop(held);
+    cache.reclaim(u64::MAX);
+    assert_eq!(cache.status().pages, 0, "every node can be reached from its leaves");
+}
