@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::handle::Parts;
 use super::workers::{Job, Work, Workers};
 use super::*;
-use crate::budget::Budget;
+use crate::budget::{Budget, Reservation};
 
 /// Where the fake models' bytes come from.
 pub(super) const SOURCE: LoadSource =
@@ -65,6 +65,8 @@ pub(super) struct Records {
     /// Which must cover them.
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) violations: Vec<String>,
+    /// Memory of the budget that is kept for a chance alone.
+    pub(super) kept: Vec<Reservation>,
 }
 
 #[derive(Default)]
@@ -126,6 +128,16 @@ impl ModelLoader for FakeLoader {
             return Err(Fault { kind: FaultKind::Invalid, message: "bad header".to_owned() });
         }
         Ok(Inspection::new(Identity([artifact.version, 0, 0, 0]), artifact.bytes))
+    }
+
+    fn reclaim(&self, bytes: u64) -> u64 {
+        let mut freed = Vec::new();
+        let mut records = self.records.lock().unwrap();
+        while freed.iter().map(Reservation::bytes).sum::<u64>() < bytes {
+            let Some(kept) = records.kept.pop() else { break };
+            freed.push(kept);
+        }
+        freed.iter().map(Reservation::bytes).sum()
     }
 
     fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<FakeModel>, Fault> {

@@ -25,6 +25,14 @@ pub trait ModelLoader: Send + Sync + 'static {
         None
     }
 
+    /// Gives back memory of the budget that is kept for a chance alone, such as keys and values that no sequence uses: at
+    /// least `bytes`, if there is as much. Returns what came free. Called on the pool's task when no idle model can make
+    /// the room that is needed: must not block.
+    fn reclaim(&self, bytes: u64) -> u64 {
+        let _ = bytes;
+        0
+    }
+
     /// Loads what `inspection` described; its `resident_bytes` are reserved already, and no more of the weights may be
     /// brought in than that.
     ///

@@ -1,7 +1,7 @@
 //! The budget while it changes.
 //!
 //! A larger one serves those who wait, at once. A smaller one grants nothing beyond it from that moment on; idle models
-//! go until it holds, the least recently used first, busy ones as their leases end, taking turns as
+//! go until it holds, the least recently used first, what is kept for a chance alone goes where they do not suffice, busy ones as their leases end, taking turns as
 //! for any other need (`turns`). Pinned models stay, so a budget
 //! that leaves too little beside them is refused.
 
@@ -45,6 +45,7 @@ impl<L: ModelLoader> Owner<L> {
         let victims = match choose(excess_bytes, room, &candidates) {
             Choice::Evict(victims) => victims,
             Choice::Wait => {
+                self.loader.reclaim(excess_bytes);
                 let idle = candidates.iter().filter(|candidate| candidate.standing != Standing::Busy);
                 idle.map(|candidate| Arc::clone(&candidate.key)).collect()
             }

@@ -124,15 +124,33 @@ impl<L: ModelLoader> Owner<L> {
         if let Some(reservation) = self.budget.try_reserve(need.bytes) {
             return Some(reservation);
         }
-        let needed = need.bytes.saturating_add(self.budget.excess_bytes());
-        let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
-        let candidates = self.candidates(Instant::now(), self.options.residency_min);
-        if let Choice::Evict(victims) = choose(needed, room, &candidates) {
-            for victim in victims {
-                self.evict(&victim, need.cause.clone());
-            }
+        let victims = match self.choose_for(need) {
+            Choice::Evict(victims) => victims,
+            Choice::Wait if self.reclaim_for(need) == 0 => return None,
+            Choice::Wait => match (self.budget.try_reserve(need.bytes), self.choose_for(need)) {
+                (Some(reservation), _) => return Some(reservation),
+                (None, Choice::Evict(victims)) => victims,
+                (None, Choice::Wait) => return None,
+            },
+        };
+        for victim in victims {
+            self.evict(&victim, need.cause.clone());
         }
         None
+    }
+
+    fn choose_for(&self, need: &Need) -> Choice<Arc<str>> {
+        let needed = need.bytes.saturating_add(self.budget.excess_bytes());
+        let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
+        choose(needed, room, &self.candidates(Instant::now(), self.options.residency_min))
+    }
+
+    /// Takes back what is kept for a chance alone, as far as it is missing: idle models go first, since a byte of them
+    /// comes back sooner than a byte of what was computed. Returns what came free.
+    fn reclaim_for(&self, need: &Need) -> u64 {
+        let needed = need.bytes.saturating_add(self.budget.excess_bytes());
+        let missing = needed.saturating_sub(self.budget.free_bytes().saturating_add(self.leaving_bytes));
+        if missing > 0 { self.loader.reclaim(missing) } else { 0 }
     }
 
     /// Models in memory that may have to go: those that are not pinned, and were there for `residency_min` by `now`.

@@ -28,6 +28,47 @@ async fn the_least_recently_used_idle_model_goes() {
     assert_eq!(bench.heard.evictions(), [("b".into(), for_model("d"))]);
 }
 
+/// Lets the fake loader keep `parts` of the budget.
+fn keep(bench: &Bench, parts: &[u64]) {
+    let kept = parts.iter().map(|&bytes| bench.pool.budget().try_reserve(bytes).unwrap());
+    bench.loader.records.lock().unwrap().kept.extend(kept);
+}
+
+fn kept_bytes(bench: &Bench) -> u64 {
+    bench.loader.records.lock().unwrap().kept.iter().map(crate::Reservation::bytes).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_for_a_chance_alone_goes_before_anyone_waits() {
+    let bench = Bench::new(30);
+    let _busy = bench.lease("a").await.unwrap();
+    keep(&bench, &[4, 4, 4, 4]);
+    let asked = Instant::now();
+    let _second = bench.lease("b").await.unwrap();
+    assert_eq!(asked.elapsed(), INSPECT + LOAD);
+    assert_eq!(kept_bytes(&bench), 8, "no more than was missing");
+    assert!(bench.heard.evictions().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_model_goes_before_what_is_kept() {
+    let bench = Bench::new(20);
+    drop(bench.lease("a").await.unwrap());
+    keep(&bench, &[5, 5]);
+    let _second = bench.lease("b").await.unwrap();
+    assert_eq!(bench.heard.evictions(), [("a".into(), for_model("b"))]);
+    assert_eq!(kept_bytes(&bench), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_smaller_budget_takes_what_is_kept() {
+    let bench = Bench::new(20);
+    let _busy = bench.lease("a").await.unwrap();
+    keep(&bench, &[5, 5]);
+    bench.pool.set_budget(15).await.unwrap();
+    assert_eq!((kept_bytes(&bench), bench.pool.budget().used_bytes()), (5, 15));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_model_is_never_evicted() {
     let bench = Bench::new(10);
