@@ -3,11 +3,14 @@
 //! A sequence that goes on with texts owns its key-value blocks and the room that was reserved for them; both go when it
 //! is dropped. One that encodes texts holds no memory between its steps but what comes out.
 //!
+//! Deliberately absent: one pass over the weights for several sequences (a batch is computed one by one), predictions,
+//! chunks smaller than the generation's own, and preemption.
+//!
 //! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
 //! computed is shown.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kernels::KvCache;
 use meter::{KibMillis, KvIntegral};
@@ -16,7 +19,9 @@ use models::executor::Run;
 use models::generation::{Generation, Input, Output, TokenCounts, Wanted};
 use models::sampling::NonFiniteLogits;
 use models::{Executor, Model};
-use scheduler::{Budget, Engine, Phase, Reservation, SequenceState, StepCost, StepOutcome};
+use scheduler::{
+    Batching, Budget, Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork,
+};
 
 use crate::metering::Clock;
 
@@ -119,6 +124,24 @@ impl Generating {
         Ok(())
     }
 
+    fn demand(&self) -> Demand {
+        let prompt_tokens = self.generation.prompt_tokens();
+        let (phase, tokens, positions) = match self.generation.input() {
+            Input::Run { position, .. } if position < prompt_tokens => {
+                (Phase::Prefill, prompt_tokens - position, prompt_tokens)
+            }
+            Input::Run { position, .. } => (Phase::Decode, 1, position + 1),
+            Input::Reuse | Input::Done => (Phase::Decode, 1, 0),
+        };
+        Demand {
+            phase,
+            tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+            kv_positions: u32::try_from(positions).unwrap_or(u32::MAX),
+            room_bytes: self.room.as_ref().map_or(0, Reservation::bytes),
+            batching: Batching::Together,
+        }
+    }
+
     fn keep(&mut self, more: Reservation) {
         match &mut self.room {
             Some(room) => room.merge(more),
@@ -132,11 +155,15 @@ impl KernelEngine {
         Self { executor, tokens: Vec::new(), outputs: Vec::new() }
     }
 
+    /// One sequence's part of a step; its share is what it costs.
     fn advance(&mut self, model: &Model, sequence: &mut Sequence) -> StepOutcome<Output, StepFault> {
-        match sequence {
+        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
+        let outcome = match sequence {
             Sequence::Generating(generating) => self.generate(model, generating),
             Sequence::Encoding(encoding) => self.encode(model, encoding),
-        }
+        };
+        let share = StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) };
+        StepOutcome { share, ..outcome }
     }
 
     fn generate(&mut self, model: &Model, sequence: &mut Generating) -> StepOutcome<Output, StepFault> {
@@ -200,7 +227,7 @@ impl KernelEngine {
 }
 
 fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> StepOutcome<Output, StepFault> {
-    StepOutcome { output: None, phase, tokens, state }
+    StepOutcome { output: None, phase, tokens, share: StepCost::default(), state }
 }
 
 impl Engine for KernelEngine {
@@ -209,17 +236,33 @@ impl Engine for KernelEngine {
     type Output = Output;
     type Fault = StepFault;
 
+    fn demand(&self, sequence: &Sequence) -> Demand {
+        match sequence {
+            Sequence::Generating(generating) => generating.demand(),
+            Sequence::Encoding(_) => {
+                Demand { phase: Phase::Prefill, tokens: 1, kv_positions: 0, room_bytes: 0, batching: Batching::Alone }
+            }
+        }
+    }
+
+    fn predict(&self, _model: &Model, _work: StepWork) -> Option<Duration> {
+        None
+    }
+
     fn step(
         &mut self,
         model: &Model,
-        batch: &mut [&mut Sequence],
+        batch: &mut [Member<'_, Sequence>],
         outcomes: &mut Vec<StepOutcome<Output, StepFault>>,
     ) -> StepCost {
-        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
-        for sequence in batch {
-            outcomes.push(self.advance(model, sequence));
+        let mut whole = StepCost::default();
+        for member in batch {
+            let outcome = self.advance(model, member.sequence);
+            whole.wall += outcome.share.wall;
+            whole.cpu += outcome.share.cpu;
+            outcomes.push(outcome);
         }
-        StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) }
+        whole
     }
 
     fn grant(&mut self, sequence: &mut Sequence, room: Reservation) {
@@ -228,5 +271,13 @@ impl Engine for KernelEngine {
             // It never asks for room.
             Sequence::Encoding(_) => drop(room),
         }
+    }
+
+    fn preempt(&mut self, _sequence: &mut Sequence) -> u64 {
+        0
+    }
+
+    fn reclaim(&mut self, _bytes: u64) -> u64 {
+        0
     }
 }

@@ -10,6 +10,7 @@
 mod drive;
 mod prompt;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use meter::Receipt;
@@ -17,7 +18,8 @@ use models::Descriptor;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
 use scheduler::{
-    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, PoolOptions, Submission, SubmitError,
+    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Priority, Submission,
+    SubmitError,
 };
 use tokio::sync::mpsc;
 
@@ -96,6 +98,7 @@ pub(crate) async fn start(
     let arrived = std::time::Instant::now();
     let deadline = Instant::now() + REQUEST_MAX;
     let Caller { id, tenant, model, keep_alive } = caller;
+    let place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
     let stay = app.metering.arrives(&id, &tenant, &model);
     let lease = lease(app, &model, keep_alive, deadline).await?;
@@ -109,9 +112,9 @@ pub(crate) async fn start(
     };
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
     let sequence = sequence(app, work, &lease);
-    let submission = Submission { lease, sequence, deadline: Some(deadline) };
+    let owner = Owner { tenant: Arc::clone(&tenant), weight: NonZeroU32::MIN, priority: Priority::Normal };
+    let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
     let ticket = app.executor.submit(submission).map_err(|error| match error {
-        SubmitError::QueueFull { retry_after, .. } => ApiError::overloaded(retry_after),
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.

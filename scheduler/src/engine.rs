@@ -12,29 +12,88 @@ use crate::budget::Reservation;
 pub trait Engine: Send + 'static {
     /// Weights that every sequence of a model shares.
     type Model: Send + Sync + 'static;
-    /// One request's state: tokens, KV cache, sampler, detokenizer.
+    /// One request's state: tokens, KV cache, sampler, detokenizer. Small to move: it is lent to each of its steps.
     type Sequence: Send + 'static;
     /// What a step shows the client.
     type Output: Send + 'static;
     /// Why a sequence cannot go on.
     type Fault: Error + Send + Sync + 'static;
 
-    /// One step of one model: every sequence of `batch` advances by one prefill chunk or one token.
+    /// What `sequence` would do with its next step. Cheap: it is asked of every sequence of a model before each step.
+    fn demand(&self, sequence: &Self::Sequence) -> Demand;
+
+    /// How long a step of `model` with this work would take, where that is known. More work never takes less time.
+    fn predict(&self, model: &Self::Model, work: StepWork) -> Option<Duration>;
+
+    /// One step of one model. Each sequence advances by one token, or by at most `tokens_max` tokens of what it has to
+    /// compute before its next.
     ///
-    /// Pushes exactly one outcome per sequence, in the order of `batch`, onto `outcomes`, which arrives empty.
-    /// Returns what the whole step cost. A panic ends the sequences of this batch and nothing else.
+    /// Pushes exactly one outcome per member, in the order of `batch`, onto `outcomes`, which arrives empty. Returns what
+    /// the whole step cost. A panic ends the sequences of this batch and nothing else.
     fn step(
         &mut self,
         model: &Self::Model,
-        batch: &mut [&mut Self::Sequence],
+        batch: &mut [Member<'_, Self::Sequence>],
         outcomes: &mut Vec<StepOutcome<Self::Output, Self::Fault>>,
     ) -> StepCost;
 
-    /// The memory that [`SequenceState::NeedsRoom`] asked for; the sequence keeps it until it is dropped.
+    /// The memory that [`SequenceState::NeedsRoom`] asked for; the sequence keeps it until it is dropped or preempted.
     fn grant(&mut self, sequence: &mut Self::Sequence, room: Reservation);
+
+    /// Takes back all memory that the sequence's history holds; it will compute that again. Returns the bytes that came
+    /// free: none where the engine cannot do this, and then nothing changed.
+    fn preempt(&mut self, sequence: &mut Self::Sequence) -> u64;
+
+    /// A chance to give back memory that no sequence needs (cached prefixes), at least `bytes` if there is as much.
+    /// Returns what came free.
+    fn reclaim(&mut self, bytes: u64) -> u64;
 }
 
-/// What a step cost, measured around its whole batch.
+/// A sequence in a step.
+#[derive(Debug)]
+pub struct Member<'a, S> {
+    /// The sequence.
+    pub sequence: &'a mut S,
+    /// Tokens that the step may compute for it; at least 1.
+    pub tokens_max: u32,
+}
+
+/// What a sequence would do with its next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// What the step would be charged to.
+    pub phase: Phase,
+    /// Tokens left before its next token: the rest of its prompt (or of what it computes again), or 1; at least 1.
+    pub tokens: u32,
+    /// Positions that its next token reads, those of `tokens` included.
+    pub kv_positions: u32,
+    /// Memory that it holds, as [`Engine::preempt`] would free it.
+    pub room_bytes: u64,
+    /// Whether it can share a step.
+    pub batching: Batching,
+}
+
+/// Whether a sequence can share a step with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Batching {
+    /// With every other one of its model that says so.
+    Together,
+    /// It is a step's only member.
+    Alone,
+}
+
+/// The size of a step, or of a part of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepWork {
+    /// Prompt tokens to compute.
+    pub prefill_tokens: u32,
+    /// Sequences that get their next token.
+    pub decode_tokens: u32,
+    /// Σ over all these tokens of the positions that each reads.
+    pub kv_positions: u64,
+}
+
+/// What a step cost, measured around its whole batch, or one sequence's share of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepCost {
     /// Time from the step's begin to its end.
@@ -43,7 +102,7 @@ pub struct StepCost {
     pub cpu: Duration,
 }
 
-/// What a step did for one sequence.
+/// What a step did for one member.
 #[derive(Debug)]
 pub struct StepOutcome<O, F> {
     /// What the client is shown, if anything.
@@ -52,6 +111,8 @@ pub struct StepOutcome<O, F> {
     pub phase: Phase,
     /// Tokens that the step computed for this sequence.
     pub tokens: u32,
+    /// This sequence's part of the step's cost; the parts of a step sum to the whole, exactly.
+    pub share: StepCost,
     /// Whether, and how, the sequence goes on.
     pub state: SequenceState<F>,
 }

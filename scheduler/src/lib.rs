@@ -13,8 +13,8 @@
 //! Invariants: nothing is granted beyond the budget; a leased model is never evicted; bytes are given back when the model is
 //! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion.
 //!
-//! Deliberately absent: batching and weighted turns (the seam is the slice that a step receives), admission by
-//! tenant, a watchdog over a step that never returns.
+//! Deliberately absent: batches of more than one sequence and weighted turns (the seam carries them: see [`engine`]), a
+//! watchdog over a step that never returns.
 
 pub mod budget;
 pub mod engine;
@@ -27,10 +27,10 @@ pub mod prefix;
 mod testing;
 
 pub use budget::{Budget, Reservation};
-pub use engine::{Engine, Phase, SequenceState, StepCost, StepOutcome};
+pub use engine::{Batching, Demand, Engine, Member, Phase, SequenceState, StepCost, StepOutcome, StepWork};
 pub use executor::{
-    Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, RequestTiming, RoomAnswer, RoomSource,
-    SpawnError, Submission, SubmitError, Ticket, Wanted,
+    Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, Owner, Place, Priority, QueueFull,
+    RequestTiming, RoomAnswer, RoomSource, SpawnError, Standing, Submission, SubmitError, Ticket, Wanted, Whose,
 };
 pub use pool::{
     BreakEven, BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive,

@@ -66,7 +66,7 @@ impl Drive {
                     }
                 }
                 Some(Event::Output(_)) => {}
-                Some(Event::Done(completion)) => break Some(completion),
+                Some(Event::Done(completion)) => break Some(*completion),
                 None => break None,
             }
         };
@@ -121,8 +121,8 @@ impl Drive {
             times: MeasuredTimes {
                 queue: (timing.queue + timing.turn_wait + timing.room_wait).into(),
                 load_wait: self.load_wait.into(),
-                prefill: timing.prefill.wall.into(),
-                decode: timing.decode.wall.into(),
+                prefill: timing.prefill.elapsed.into(),
+                decode: timing.decode.elapsed.into(),
                 stall: timing.stall.into(),
                 wall: self.arrived.elapsed().into(),
             },

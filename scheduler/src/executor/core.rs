@@ -1,8 +1,11 @@
-//! The executor's thread: hears, decides by [`Turns`], steps; parks when there is nothing to do.
+//! What the executor's thread thinks: hears, decides by [`Turns`], makes steps and books what they did.
+//!
+//! It runs no step itself: whoever drives it does, between [`Core::next`] and [`Core::book`].
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,24 +13,41 @@ use super::feed::{Completion, Outcome, Space};
 use super::handle::{ExecutorOptions, Shared};
 use super::inbox::{Entry, SequenceId, Signal};
 use super::room::{RoomAnswer, RoomSource};
+use super::step::{Did, Lent, Ran, Step};
 use super::timing::Doing;
 use super::turns::{Aside, Overrun, Turn, Turns, after};
 use crate::budget::Reservation;
-use crate::engine::{Engine, SequenceState, StepCost, StepOutcome};
+use crate::engine::{Engine, SequenceState, StepOutcome};
 use crate::panic;
 use crate::pool::NoRoom;
 
+/// Tokens that a step computes at most.
+const STEP_TOKENS_MAX: u32 = 256;
+
 pub(super) struct Core<E: Engine> {
-    engine: E,
     room: Box<dyn RoomSource>,
     options: ExecutorOptions,
     shared: Arc<Shared<E>>,
     turns: Turns,
     entries: HashMap<SequenceId, Entry<E>>,
     signals: VecDeque<Signal<E>>,
-    outcomes: Vec<StepOutcome<E::Output, E::Fault>>,
+    /// Wall time of steps since a sequence was completed last.
+    busy: Duration,
     ending: Ending,
 }
+
+/// What is to be done.
+pub(super) enum Next<E: Engine> {
+    /// Run it, then book it.
+    Step(Step<E>),
+    /// Nothing, until something comes, or until then.
+    Park(Option<Instant>),
+    /// It is over.
+    End,
+}
+
+/// Entries are only looked at between steps.
+const AT_HOME: &str = "a sequence is lent to a step only while that runs";
 
 /// How far the end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,39 +58,41 @@ enum Ending {
 }
 
 impl<E: Engine> Core<E> {
-    pub(super) fn new(engine: E, room: Box<dyn RoomSource>, options: ExecutorOptions, shared: Arc<Shared<E>>) -> Self {
+    pub(super) fn new(room: Box<dyn RoomSource>, options: ExecutorOptions, shared: Arc<Shared<E>>) -> Self {
         Self {
-            engine,
             room,
             options,
             shared,
             turns: Turns::new(options.started_per_model_max),
             entries: HashMap::new(),
             signals: VecDeque::new(),
-            outcomes: Vec::new(),
+            busy: Duration::ZERO,
             ending: Ending::NotAsked,
         }
     }
 
-    /// Runs until it is told to end. Dropping `self`, by return or by panic, ends every stream that is left.
-    pub(super) fn run(mut self) {
-        loop {
-            self.hear();
-            if self.ending == Ending::Now {
-                self.end_all();
-            }
-            self.end_overrun();
-            if self.ending != Ending::NotAsked && self.entries.is_empty() {
-                return;
-            }
-            match self.turns.next() {
-                Some(turn) => self.step(turn),
-                None => self.shared.inbox.park(self.turns.next_timer()),
-            }
+    /// Hears what came, ends what must end, and says what is next.
+    pub(super) fn next(&mut self, engine: &mut E) -> Next<E> {
+        self.hear(engine);
+        if self.ending == Ending::Now {
+            self.end_all();
+        }
+        self.end_overrun();
+        if self.ending != Ending::NotAsked && self.entries.is_empty() {
+            return Next::End;
+        }
+        match self.turns.next() {
+            Some(turn) => Next::Step(self.step(turn)),
+            None => Next::Park(self.turns.next_timer()),
         }
     }
 
-    fn hear(&mut self) {
+    /// Waits until something comes, or until `until`.
+    pub(super) fn park(&self, until: Option<Instant>) {
+        self.shared.inbox.park(until);
+    }
+
+    fn hear(&mut self, engine: &mut E) {
         let mut signals = std::mem::take(&mut self.signals);
         self.shared.inbox.take(&mut signals);
         for signal in signals.drain(..) {
@@ -81,7 +103,7 @@ impl<E: Engine> Core<E> {
                 }
                 Signal::Cancel(id) => self.end(id, Outcome::Cancelled),
                 Signal::Drained(id) => self.on_drained(id),
-                Signal::Room(id, Ok(room)) => self.on_room(id, room),
+                Signal::Room(id, Ok(room)) => self.on_room(engine, id, room),
                 Signal::Room(id, Err(refusal)) => {
                     if self.turns.is_aside(id, Aside::AwaitingRoom) {
                         self.end(id, Outcome::NoRoom(refusal));
@@ -102,13 +124,14 @@ impl<E: Engine> Core<E> {
     }
 
     /// Room that nobody awaits any more goes back by being dropped.
-    fn on_room(&mut self, id: SequenceId, room: Reservation) {
+    fn on_room(&mut self, engine: &mut E, id: SequenceId, room: Reservation) {
         if !self.turns.is_aside(id, Aside::AwaitingRoom) {
             return;
         }
         let entry = self.entries.get_mut(&id).expect("a sequence that was set aside has an entry");
         entry.wanted = None;
-        let granted = catch_unwind(AssertUnwindSafe(|| self.engine.grant(&mut entry.sequence, room)));
+        let sequence = entry.sequence.as_mut().expect(AT_HOME);
+        let granted = catch_unwind(AssertUnwindSafe(|| engine.grant(sequence, room)));
         if let Err(payload) = granted {
             return self.end(id, Outcome::EnginePanicked { message: panic::message(&*payload) });
         }
@@ -139,36 +162,47 @@ impl<E: Engine> Core<E> {
         }
     }
 
-    fn step(&mut self, turn: Turn) {
-        let id = match turn {
-            Turn::First(id) => {
-                self.shared.leave_queue();
-                id
-            }
-            Turn::Further(id) => id,
-        };
-        let entry = self.entries.get_mut(&id).expect("a sequence that has a turn has an entry");
+    fn step(&mut self, turn: Turn) -> Step<E> {
+        let (Turn::First(id) | Turn::Further(id)) = turn;
+        let entry = self.entry(id);
+        if matches!(turn, Turn::First(_)) {
+            entry.feed.begin();
+            entry.place = None;
+        }
         entry.watch.turn_to(Doing::Stepping, Instant::now());
-        self.outcomes.clear();
-        let (engine, outcomes) = (&mut self.engine, &mut self.outcomes);
-        let Entry { lease, sequence, .. } = entry;
-        let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(lease.model(), &mut [sequence], outcomes)));
-        let broken = match (stepped, self.outcomes.len()) {
-            (Ok(cost), 1) => {
-                let outcome = self.outcomes.pop().expect("its length was looked at");
-                return self.book(id, cost, outcome);
-            }
-            (Ok(_), count) => format!("{count} outcomes for a batch of one sequence"),
-            (Err(payload), _) => panic::message(&*payload),
-        };
-        entry.watch.charge_broken(Instant::now());
-        self.end(id, Outcome::EnginePanicked { message: broken });
+        let sequence = entry.sequence.take().expect(AT_HOME);
+        Step { lease: entry.lease.clone(), members: vec![Lent { id, sequence, tokens_max: STEP_TOKENS_MAX }] }
     }
 
-    /// Books a step on its sequence, shows its output, and sees how it goes on.
-    fn book(&mut self, id: SequenceId, cost: StepCost, outcome: StepOutcome<E::Output, E::Fault>) {
+    /// Takes back what a step was lent, and books what it did.
+    pub(super) fn book(&mut self, ran: Ran<E>) {
+        let Ran { members, did } = ran;
+        let count = members.len();
+        let ids: Vec<_> = members.iter().map(|lent| lent.id).collect();
+        for Lent { id, sequence, .. } in members {
+            self.entry(id).sequence = Some(sequence);
+        }
+        match did {
+            Ok(Did { cost, outcomes }) => {
+                self.busy += cost.wall;
+                for (id, outcome) in ids.into_iter().zip(outcomes) {
+                    self.book_one(id, outcome);
+                }
+            }
+            Err(message) => {
+                let now = Instant::now();
+                for id in ids {
+                    self.entry(id).watch.charge_broken(count, now);
+                    self.end(id, Outcome::EnginePanicked { message: message.clone() });
+                }
+            }
+        }
+    }
+
+    /// Books a step on one of its members, shows its output, and sees how it goes on.
+    fn book_one(&mut self, id: SequenceId, outcome: StepOutcome<E::Output, E::Fault>) {
         let entry = self.entry(id);
-        entry.watch.charge(outcome.phase, cost, outcome.tokens);
+        entry.watch.charge(outcome.phase, outcome.share, outcome.tokens);
         let space = outcome.output.map_or(Space::Free, |output| entry.feed.push(output));
         match outcome.state {
             SequenceState::Continue => self.go_on(id, space),
@@ -206,16 +240,15 @@ impl<E: Engine> Core<E> {
 
     /// The one way in which a sequence ends. One that has ended already stays as it was.
     fn end(&mut self, id: SequenceId, outcome: Outcome<E::Fault>) {
-        if self.turns.is_queued(id) {
-            self.shared.leave_queue();
-        }
         self.turns.leave(id);
         let Some(entry) = self.entries.remove(&id) else { return };
         let timing = entry.watch.finish(Instant::now());
         if matches!(outcome, Outcome::Completed) {
-            self.shared.note_computed(timing.computed());
+            self.shared.note_completed(std::mem::take(&mut self.busy));
         }
-        let Entry { lease, sequence, feed, .. } = entry;
+        let Entry { lease, sequence, feed, place, .. } = entry;
+        drop(place);
+        let sequence = sequence.expect(AT_HOME);
         feed.finish(Completion { outcome, lease, sequence, timing });
     }
 

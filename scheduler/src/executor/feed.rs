@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::inbox::{Inbox, SequenceId, Signal};
+use super::queue::Queue;
 use super::timing::RequestTiming;
 use crate::engine::Engine;
 use crate::pool::{Lease, NoRoom};
@@ -19,7 +20,7 @@ pub enum Event<E: Engine> {
     /// A step showed something.
     Output(E::Output),
     /// It is over. Always the last.
-    Done(Completion<E>),
+    Done(Box<Completion<E>>),
 }
 
 /// The end of a sequence. Dropping it gives back what the request held: meter first.
@@ -58,9 +59,24 @@ pub enum Outcome<F> {
     ShuttingDown,
 }
 
+/// How far a submitted sequence is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has not stepped yet.
+    Queued {
+        /// Sequences that would step before it if nobody else came.
+        ahead: usize,
+    },
+    /// It has stepped.
+    Running,
+    /// It is over, though not all may have been read.
+    Ended,
+}
+
 /// The caller's end of a submitted sequence. Dropping it cancels the sequence.
 pub struct Ticket<E: Engine> {
     stream: Arc<Stream<E>>,
+    queue: Arc<Queue>,
     inbox: Arc<Inbox<E>>,
     id: SequenceId,
 }
@@ -86,8 +102,16 @@ struct Stream<E: Engine> {
 
 struct State<E: Engine> {
     outputs: VecDeque<E::Output>,
+    begun: Begun,
     end: End<E>,
     reader: Reader,
+}
+
+/// Whether a sequence has stepped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    No,
+    Yes,
 }
 
 enum End<E: Engine> {
@@ -113,11 +137,17 @@ enum Reader {
     Gone,
 }
 
-pub(super) fn stream<E: Engine>(outputs_max: usize, inbox: &Arc<Inbox<E>>, id: SequenceId) -> (Feed<E>, Ticket<E>) {
-    let state = State { outputs: VecDeque::new(), end: End::Open, reader: Reader::Keeping };
+pub(super) fn stream<E: Engine>(
+    outputs_max: usize,
+    inbox: &Arc<Inbox<E>>,
+    queue: &Arc<Queue>,
+    id: SequenceId,
+) -> (Feed<E>, Ticket<E>) {
+    let state = State { outputs: VecDeque::new(), begun: Begun::No, end: End::Open, reader: Reader::Keeping };
     let stream =
         Arc::new(Stream { state: Mutex::new(state), readable: Notify::new(), outputs_max: outputs_max.max(1) });
-    (Feed { stream: Arc::clone(&stream) }, Ticket { stream, inbox: Arc::clone(inbox), id })
+    let ticket = Ticket { stream: Arc::clone(&stream), queue: Arc::clone(queue), inbox: Arc::clone(inbox), id };
+    (Feed { stream }, ticket)
 }
 
 impl<E: Engine> Stream<E> {
@@ -128,6 +158,11 @@ impl<E: Engine> Stream<E> {
 }
 
 impl<E: Engine> Feed<E> {
+    /// It steps for the first time.
+    pub(super) fn begin(&self) {
+        self.stream.lock().begun = Begun::Yes;
+    }
+
     /// Adds an output; the stream had space before. Says whether it has still.
     pub(super) fn push(&self, output: E::Output) -> Space {
         let mut state = self.stream.lock();
@@ -187,7 +222,7 @@ impl<E: Engine> Ticket<E> {
         loop {
             match self.take() {
                 Taken::Output(output) => return Some(Event::Output(output)),
-                Taken::Done(completion) => return Some(Event::Done(*completion)),
+                Taken::Done(completion) => return Some(Event::Done(completion)),
                 Taken::Over => return None,
                 // A notification since the look above left a permit, so none is missed.
                 Taken::Nothing => self.stream.readable.notified().await,
@@ -212,6 +247,19 @@ impl<E: Engine> Ticket<E> {
             }
             End::Done(completion) => Taken::Done(completion),
             End::Over => Taken::Over,
+        }
+    }
+
+    /// How far it is. Cheap, at any time.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let state = self.stream.lock();
+        let (is_open, begun) = (matches!(state.end, End::Open), state.begun);
+        drop(state);
+        match begun {
+            _ if !is_open => Standing::Ended,
+            Begun::Yes => Standing::Running,
+            Begun::No => Standing::Queued { ahead: self.queue.ahead(self.id) },
         }
     }
 

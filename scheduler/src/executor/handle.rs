@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::core::Core;
 use super::feed::{Ticket, stream};
 use super::inbox::{Entry, Inbox, SequenceId, Signal};
+use super::queue::{Bounds, Place, Queue, QueueFull};
 use super::room::RoomSource;
+use super::thread;
 use super::timing::Stopwatch;
 use crate::engine::Engine;
 use crate::limits::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
@@ -21,8 +23,10 @@ use crate::pool::Lease;
 /// The operator's choices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecutorOptions {
-    /// Sequences that wait for their first step, over all models; at least 1.
+    /// Places for those who wait for their first step, over all models; at least 1.
     pub queue_max: usize,
+    /// Those of them that one tenant may take; at least 1.
+    pub queue_per_tenant_max: usize,
     /// Outputs that a sequence may be ahead of its reader; at least 1.
     pub outputs_max: usize,
     /// Sequences of one model that have begun and not ended: more than one only when a reader is slow; at least 1.
@@ -37,6 +41,7 @@ impl Default for ExecutorOptions {
     fn default() -> Self {
         Self {
             queue_max: 256,
+            queue_per_tenant_max: 128,
             outputs_max: 64,
             started_per_model_max: 4,
             stall_max: Duration::from_secs(30),
@@ -57,13 +62,11 @@ struct StopOnDrop<E: Engine> {
 pub(super) struct Shared<E: Engine> {
     pub(super) inbox: Arc<Inbox<E>>,
     ended: watch::Sender<Ended>,
-    queue_max: usize,
+    pub(super) queue: Arc<Queue>,
     outputs_max: usize,
-    /// Sequences that wait for their first step.
-    queued: AtomicUsize,
     next_id: AtomicU64,
-    /// Mean of what whole sequences cost in wall time, in nanoseconds; 0 before the first.
-    sequence_nanos: AtomicU64,
+    /// Mean wall time of steps from one completed sequence to the next, in nanoseconds; 0 before the first.
+    completion_nanos: AtomicU64,
 }
 
 /// Whether the executor's thread has ended.
@@ -79,21 +82,40 @@ pub struct Submission<E: Engine> {
     pub lease: Lease<E::Model>,
     /// A new sequence of that model.
     pub sequence: E::Sequence,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its place, taken when its request arrived.
+    pub place: Place,
     /// When the caller gives up, running or not.
     pub deadline: Option<Instant>,
+}
+
+/// Whose a sequence is, and what that means for its turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Who is charged.
+    pub tenant: Arc<str>,
+    /// The tenant's share against others', as its latest submission says.
+    pub weight: NonZeroU32,
+    /// How urgent this sequence is.
+    pub priority: Priority,
+}
+
+/// How urgent a sequence is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// It can wait.
+    Low,
+    /// As most.
+    #[default]
+    Normal,
+    /// Somebody sits before it.
+    High,
 }
 
 /// Why a submission was not taken. It is given back whole.
 #[derive(thiserror::Error)]
 pub enum SubmitError<E: Engine> {
-    /// Too many wait. Retry later.
-    #[error("the queue is full")]
-    QueueFull {
-        /// An estimate from what sequences cost so far.
-        retry_after: Duration,
-        /// What was submitted.
-        submission: Box<Submission<E>>,
-    },
     /// The executor is ending.
     #[error("the executor is shutting down")]
     ShuttingDown {
@@ -125,21 +147,23 @@ impl<E: Engine> Executor<E> {
         let shared = Arc::new(Shared {
             inbox: Arc::new(Inbox::new()),
             ended: watch::Sender::new(Ended::No),
-            queue_max: options.queue_max.max(1),
+            queue: Queue::new(Bounds { whole: options.queue_max.max(1), tenant: options.queue_per_tenant_max.max(1) }),
             outputs_max: options.outputs_max,
-            queued: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
-            sequence_nanos: AtomicU64::new(0),
+            completion_nanos: AtomicU64::new(0),
         });
-        let core = Core::new(engine, Box::new(room), options, Arc::clone(&shared));
-        let end = EndOnDrop(Arc::clone(&shared));
-        let thread = std::thread::Builder::new().name("executor".to_owned()).spawn(move || {
-            // Outlives the core, and with it the engine, even if that panics.
-            let _end = end;
-            core.run();
-        });
-        thread.map_err(SpawnError)?;
+        thread::spawn(engine, Box::new(room), options, &shared).map_err(SpawnError)?;
         Ok(Self { handle: Arc::new(StopOnDrop { shared }) })
+    }
+
+    /// Takes a place in the queue, at a request's arrival, before anything is done for it. It is given back when the
+    /// sequence that is submitted with it steps first, or when it is dropped.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when all places are taken, or all that `tenant` may take.
+    pub fn enter(&self, tenant: &Arc<str>) -> Result<Place, QueueFull> {
+        let shared = &self.handle.shared;
+        shared.queue.enter(tenant).map_err(|whose| QueueFull { whose, retry_after: shared.retry_after() })
     }
 
     /// Queues a sequence behind those of its model.
@@ -148,32 +172,25 @@ impl<E: Engine> Executor<E> {
     /// [`SubmitError`], with the submission in it.
     pub fn submit(&self, submission: Submission<E>) -> Result<Ticket<E>, SubmitError<E>> {
         let shared = &self.handle.shared;
-        let entered = shared.queued.try_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
-            (queued < shared.queue_max).then_some(queued + 1)
-        });
-        if entered.is_err() {
-            let retry_after = shared.retry_after();
-            return Err(SubmitError::QueueFull { retry_after, submission: Box::new(submission) });
-        }
         let id = SequenceId(shared.next_id.fetch_add(1, Ordering::Relaxed));
-        let (feed, ticket) = stream(shared.outputs_max, &shared.inbox, id);
-        let Submission { lease, sequence, deadline } = submission;
+        let (feed, ticket) = stream(shared.outputs_max, &shared.inbox, &shared.queue, id);
+        let Submission { lease, sequence, owner, mut place, deadline } = submission;
+        place.assign(id, lease.name());
         let watch = Stopwatch::start(Instant::now());
-        let entry = Box::new(Entry { id, lease, sequence, feed, watch, deadline, wanted: None });
-        match shared.inbox.submit(entry) {
-            Ok(()) => Ok(ticket),
-            Err(entry) => {
-                shared.leave_queue();
-                let Entry { lease, sequence, deadline, .. } = *entry;
-                Err(SubmitError::ShuttingDown { submission: Box::new(Submission { lease, sequence, deadline }) })
-            }
-        }
+        let (sequence, place) = (Some(sequence), Some(place));
+        let entry = Box::new(Entry { id, lease, sequence, owner, place, feed, watch, deadline, wanted: None });
+        shared.inbox.submit(entry).map(|()| ticket).map_err(|entry| {
+            let Entry { lease, sequence, owner, place, deadline, .. } = *entry;
+            let sequence = sequence.expect("no step had it");
+            let place = place.expect("it has not stepped");
+            SubmitError::ShuttingDown { submission: Box::new(Submission { lease, sequence, owner, place, deadline }) }
+        })
     }
 
-    /// Sequences that wait for their first step.
+    /// Places taken by those who wait for their first step.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.handle.shared.queued.load(Ordering::Acquire)
+        self.handle.shared.queue.taken()
     }
 
     /// How long a client that is refused for load should wait.
@@ -205,28 +222,23 @@ impl<E: Engine> Executor<E> {
 }
 
 impl<E: Engine> Shared<E> {
-    /// A sequence steps for the first time, or never will.
-    pub(super) fn leave_queue(&self) {
-        self.queued.fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// A sequence was completed with `wall` of steps. Only the executor's thread calls this.
-    pub(super) fn note_computed(&self, wall: Duration) {
-        let nanos = u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX);
-        let mean = self.sequence_nanos.load(Ordering::Relaxed);
+    /// A sequence was completed, after `busy` of steps since the one before. Only the executor's thread calls this.
+    pub(super) fn note_completed(&self, busy: Duration) {
+        let nanos = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        let mean = self.completion_nanos.load(Ordering::Relaxed);
         let mean = if mean == 0 { nanos } else { mean - mean / 8 + nanos / 8 };
-        self.sequence_nanos.store(mean, Ordering::Relaxed);
+        self.completion_nanos.store(mean, Ordering::Relaxed);
     }
 
     fn retry_after(&self) -> Duration {
-        let mean = Duration::from_nanos(self.sequence_nanos.load(Ordering::Relaxed));
-        let queued = u32::try_from(self.queued.load(Ordering::Acquire)).unwrap_or(u32::MAX);
+        let mean = Duration::from_nanos(self.completion_nanos.load(Ordering::Relaxed));
+        let queued = u32::try_from(self.queue.taken()).unwrap_or(u32::MAX);
         mean.saturating_mul(queued).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }
 
 /// Held by the executor's thread, and dropped last of all that it holds.
-struct EndOnDrop<E: Engine>(Arc<Shared<E>>);
+pub(super) struct EndOnDrop<E: Engine>(pub(super) Arc<Shared<E>>);
 
 impl<E: Engine> Drop for EndOnDrop<E> {
     fn drop(&mut self) {
@@ -255,9 +267,6 @@ impl<E: Engine> fmt::Debug for Executor<E> {
 impl<E: Engine> fmt::Debug for SubmitError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::QueueFull { retry_after, .. } => {
-                f.debug_struct("QueueFull").field("retry_after", retry_after).finish_non_exhaustive()
-            }
             Self::ShuttingDown { .. } => f.debug_struct("ShuttingDown").finish_non_exhaustive(),
         }
     }

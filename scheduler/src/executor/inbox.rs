@@ -9,6 +9,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::feed::Feed;
+use super::handle::Owner;
+use super::queue::Place;
 use super::room::Wanted;
 use super::timing::Stopwatch;
 use crate::budget::Reservation;
@@ -35,7 +37,11 @@ pub(super) enum Signal<E: Engine> {
 pub(super) struct Entry<E: Engine> {
     pub(super) id: SequenceId,
     pub(super) lease: Lease<E::Model>,
-    pub(super) sequence: E::Sequence,
+    /// None while it is lent to a step.
+    pub(super) sequence: Option<E::Sequence>,
+    pub(super) owner: Owner,
+    /// Until it steps for the first time.
+    pub(super) place: Option<Place>,
     pub(super) feed: Feed<E>,
     pub(super) watch: Stopwatch,
     pub(super) deadline: Option<Instant>,

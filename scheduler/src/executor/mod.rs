@@ -6,8 +6,8 @@
 //!              stalled (slow reader), awaiting room (KV growth)
 //! ```
 //!
-//! A pure policy (`turns`) says which sequence steps next and which are overdue; a thin thread (`core`) does it,
-//! and parks when there is nothing to do. Requests of one model run one after another in the order in which they came;
+//! A pure policy (`turns`) says which sequence steps next and which are overdue; `core` makes steps of it and books what
+//! they did; a thin `thread` runs them, and parks when there is nothing to do. Requests of one model run one after another in the order in which they came;
 //! models take turns step by step.
 //!
 //! What happens to a sequence that cannot step:
@@ -28,14 +28,18 @@ mod core;
 mod feed;
 mod handle;
 mod inbox;
+mod queue;
 mod room;
+mod step;
+mod thread;
 mod timing;
 mod turns;
 
 #[cfg(test)]
 mod tests;
 
-pub use feed::{Completion, Event, Outcome, Ticket};
-pub use handle::{DrainOutcome, Executor, ExecutorOptions, SpawnError, Submission, SubmitError};
+pub use feed::{Completion, Event, Outcome, Standing, Ticket};
+pub use handle::{DrainOutcome, Executor, ExecutorOptions, Owner, Priority, SpawnError, Submission, SubmitError};
+pub use queue::{Place, QueueFull, Whose};
 pub use room::{RoomAnswer, RoomSource, Wanted};
 pub use timing::{Cost, RequestTiming};

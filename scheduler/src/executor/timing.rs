@@ -1,4 +1,7 @@
-//! Where a request's time went: every moment from submission to completion counts once.
+//! Where a request's time went, and what it cost: two different things once steps are shared.
+//!
+//! Time: every moment from submission to completion counts once, a moment in a step as that step's. Cost: a step's cost is
+//! split among its members, so that the costs of all requests sum to what all steps cost.
 
 use std::time::Duration;
 
@@ -8,13 +11,14 @@ use crate::engine::{Phase, StepCost};
 
 /// Where the time of one sequence went, and what it computed.
 ///
-/// Wall time from submission to completion ≈ `queue + turn_wait + prefill.wall + decode.wall + stall + room_wait`; the
-/// small rest is the executor's own.
+/// From submission to completion = `queue + turn_wait + prefill.elapsed + decode.elapsed + stall + room_wait`, exactly.
+/// A sequence alone in its steps costs what elapses in them, but for the executor's own small part; in company it costs
+/// less than that: its shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestTiming {
     /// From submission to its first step.
     pub queue: Duration,
-    /// Ready to step while other sequences stepped.
+    /// Ready to step while others stepped without it.
     pub turn_wait: Duration,
     /// Steps that computed prompt tokens.
     pub prefill: Cost,
@@ -27,7 +31,7 @@ pub struct RequestTiming {
 }
 
 impl RequestTiming {
-    /// What its steps of both phases cost in wall time.
+    /// The wall time that its steps of both phases cost: its shares.
     #[must_use]
     pub fn computed(&self) -> Duration {
         self.prefill.wall + self.decode.wall
@@ -37,9 +41,11 @@ impl RequestTiming {
 /// What the steps of one phase cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Σ of the steps' wall time.
+    /// Time spent in the steps, whoever else was in them.
+    pub elapsed: Duration,
+    /// Σ of its shares of the steps' wall time.
     pub wall: Duration,
-    /// Σ of their processor time.
+    /// Σ of its shares of their processor time.
     pub cpu: Duration,
     /// Tokens computed.
     pub tokens: u64,
@@ -52,7 +58,7 @@ pub struct Cost {
 pub(super) enum Doing {
     Queued,
     AwaitingTurn,
-    /// Its time is told by the engine.
+    /// Booked on the phase that the step turns out to be.
     Stepping,
     Stalled,
     AwaitingRoom,
@@ -78,35 +84,41 @@ impl Stopwatch {
         match self.doing {
             Doing::Queued => self.timing.queue += spent,
             Doing::AwaitingTurn => self.timing.turn_wait += spent,
-            Doing::Stepping => {}
+            Doing::Stepping => self.booked(self.phase).elapsed += spent,
             Doing::Stalled => self.timing.stall += spent,
             Doing::AwaitingRoom => self.timing.room_wait += spent,
         }
         (self.doing, self.since) = (next, now);
     }
 
-    /// Books a step.
-    pub(super) fn charge(&mut self, phase: Phase, cost: StepCost, tokens: u32) {
+    /// Books what the step that it is in did for it.
+    pub(super) fn charge(&mut self, phase: Phase, share: StepCost, tokens: u32) {
         self.phase = phase;
-        let booked = match phase {
-            Phase::Prefill => &mut self.timing.prefill,
-            Phase::Decode => &mut self.timing.decode,
-        };
-        booked.wall += cost.wall;
-        booked.cpu += cost.cpu;
+        let booked = self.booked(phase);
+        booked.wall += share.wall;
+        booked.cpu += share.cpu;
         booked.tokens += u64::from(tokens);
         booked.steps += 1;
     }
 
-    /// Books a step that ended in a panic: on the phase before it, by wall time alone, for nothing else is known.
-    pub(super) fn charge_broken(&mut self, now: Instant) {
-        let wall = now.saturating_duration_since(self.since);
+    /// Books a step of so many members that broke: on the phase before it, its time in equal parts and nothing else, for
+    /// nothing else is known.
+    pub(super) fn charge_broken(&mut self, members: usize, now: Instant) {
+        let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
+        let wall = now.saturating_duration_since(self.since) / members;
         self.charge(self.phase, StepCost { wall, cpu: Duration::ZERO }, 0);
+    }
+
+    fn booked(&mut self, phase: Phase) -> &mut Cost {
+        match phase {
+            Phase::Prefill => &mut self.timing.prefill,
+            Phase::Decode => &mut self.timing.decode,
+        }
     }
 
     /// Closes the books.
     pub(super) fn finish(mut self, now: Instant) -> RequestTiming {
-        self.turn_to(Doing::Stepping, now);
+        self.turn_to(self.doing, now);
         self.timing
     }
 }
@@ -121,33 +133,36 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut watch = Stopwatch::start(start);
         watch.turn_to(Doing::Stepping, at(3));
-        watch.charge(Phase::Prefill, StepCost { wall: Duration::from_millis(4), cpu: Duration::from_millis(8) }, 16);
+        watch.charge(Phase::Prefill, StepCost { wall: Duration::from_millis(2), cpu: Duration::from_millis(8) }, 16);
         watch.turn_to(Doing::AwaitingTurn, at(7));
         watch.turn_to(Doing::Stepping, at(12));
         watch.charge(Phase::Decode, StepCost { wall: Duration::from_millis(1), cpu: Duration::from_millis(2) }, 1);
         watch.turn_to(Doing::Stalled, at(13));
         watch.turn_to(Doing::AwaitingRoom, at(33));
         let timing = watch.finish(at(63));
-        let sum = timing.queue + timing.turn_wait + timing.computed() + timing.stall + timing.room_wait;
+        let in_steps = timing.prefill.elapsed + timing.decode.elapsed;
+        let sum = timing.queue + timing.turn_wait + in_steps + timing.stall + timing.room_wait;
         assert_eq!(sum, Duration::from_millis(63));
         assert_eq!(timing.queue, Duration::from_millis(3));
         assert_eq!(timing.turn_wait, Duration::from_millis(5));
         assert_eq!(timing.stall, Duration::from_millis(20));
         assert_eq!(timing.room_wait, Duration::from_millis(30));
         assert_eq!((timing.prefill.tokens, timing.decode.tokens), (16, 1));
+        assert_eq!(timing.prefill.elapsed, Duration::from_millis(4), "it was there for the whole step");
+        assert_eq!(timing.prefill.wall, Duration::from_millis(2), "and pays its share");
         assert_eq!(timing.prefill.cpu, Duration::from_millis(8));
     }
 
     #[test]
-    fn a_broken_step_is_charged_by_wall_to_the_phase_before_it() {
+    fn a_broken_step_is_charged_in_equal_parts_to_the_phase_before_it() {
         let start = Instant::now();
         let mut watch = Stopwatch::start(start);
         watch.turn_to(Doing::Stepping, start);
         watch.charge(Phase::Decode, StepCost::default(), 1);
         watch.turn_to(Doing::Stepping, start);
-        watch.charge_broken(start + Duration::from_millis(5));
+        watch.charge_broken(5, start + Duration::from_millis(5));
         let timing = watch.finish(start + Duration::from_millis(5));
-        assert_eq!(timing.decode.wall, Duration::from_millis(5));
+        assert_eq!((timing.decode.elapsed, timing.decode.wall), (Duration::from_millis(5), Duration::from_millis(1)));
         assert_eq!(timing.decode.steps, 2);
     }
 }

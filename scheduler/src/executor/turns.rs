@@ -144,11 +144,6 @@ impl Turns {
         matches!(self.places.get(&id), Some(Place { standing: Standing::Aside(reason, _), .. }) if *reason == why)
     }
 
-    /// Whether `id` has not stepped yet.
-    pub(super) fn is_queued(&self, id: SequenceId) -> bool {
-        matches!(self.places.get(&id), Some(Place { standing: Standing::Queued, .. }))
-    }
-
     /// A sequence is over.
     pub(super) fn leave(&mut self, id: SequenceId) {
         let Some(place) = self.places.remove(&id) else { return };
@@ -232,10 +227,8 @@ mod tests {
     #[test]
     fn a_first_turn_is_told_from_further_ones() {
         let mut turns = turns(&[(1, A)]);
-        assert!(turns.is_queued(SequenceId(1)));
         assert_eq!(turns.next(), Some(Turn::First(SequenceId(1))));
         assert_eq!(turns.next(), Some(Turn::Further(SequenceId(1))));
-        assert!(!turns.is_queued(SequenceId(1)));
     }
 
     #[test]

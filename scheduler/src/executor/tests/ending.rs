@@ -19,13 +19,13 @@ async fn a_drain_finishes_what_was_let_in_and_refuses_the_rest() {
     // The drain takes effect at some moment: every submission is either taken and finished, or refused.
     let mut taken = Vec::new();
     let refusal = loop {
-        match bench.executor.submit(submission("n", "late", &[Finish])) {
+        match bench.executor.submit(bench.submission("n", "late", &[Finish])) {
             Ok(ticket) => taken.push(ticket),
             Err(refusal) => break refusal,
         }
         tokio::task::yield_now().await;
     };
-    let SubmitError::ShuttingDown { submission } = refusal else { panic!("{refusal:?}") };
+    let SubmitError::ShuttingDown { submission } = refusal;
     assert_eq!(submission.sequence.name, "late");
     assert!(!drain.is_finished());
     bench.run_free();
@@ -56,7 +56,7 @@ async fn a_drain_that_is_not_done_in_time_says_so_and_a_stop_cuts_off() {
         assert_eq!(completion.timing.decode.steps, steps);
     }
     assert!(matches!(
-        bench.executor.submit(submission("m", "late", &[])).unwrap_err(),
+        bench.executor.submit(bench.submission("m", "late", &[])).unwrap_err(),
         SubmitError::ShuttingDown { .. }
     ));
     assert_eq!(bench.executor.drain(Instant::now() + PATIENCE).await, DrainOutcome::Drained);
@@ -83,7 +83,8 @@ async fn an_executor_without_handles_stops() {
 async fn every_ticket_gets_its_completion_whatever_happens() {
     use crate::testing::Random;
 
-    let options = ExecutorOptions { outputs_max: 2, queue_max: 10_000, ..ExecutorOptions::default() };
+    let (queue_max, queue_per_tenant_max) = (10_000, 10_000);
+    let options = ExecutorOptions { outputs_max: 2, queue_max, queue_per_tenant_max, ..ExecutorOptions::default() };
     let bench = Bench::with(options);
     bench.run_free();
     let mut random = Random::new(11);

@@ -1,6 +1,7 @@
 //! An engine that does what each sequence's script says, one act per step, when the test lets it.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::pool::Lease;
 
 /// No test waits longer for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-/// What every step says it costs.
+/// What every step says it costs for each of its members.
 pub(super) const STEP: StepCost = StepCost { wall: Duration::from_millis(3), cpu: Duration::from_millis(5) };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,14 +59,28 @@ impl Engine for FakeEngine {
     type Output = (&'static str, u32);
     type Fault = FakeFault;
 
+    fn demand(&self, sequence: &FakeSequence) -> Demand {
+        let (phase, tokens) = match sequence.script.front() {
+            Some(Act::Prefill(tokens)) => (Phase::Prefill, *tokens),
+            _ => (Phase::Decode, 1),
+        };
+        let room_bytes = sequence.room.as_ref().map_or(0, Reservation::bytes);
+        Demand { phase, tokens, kv_positions: tokens, room_bytes, batching: Batching::Together }
+    }
+
+    fn predict(&self, _model: &FakeModel, _work: StepWork) -> Option<Duration> {
+        None
+    }
+
     fn step(
         &mut self,
         _model: &FakeModel,
-        batch: &mut [&mut FakeSequence],
+        batch: &mut [Member<'_, FakeSequence>],
         outcomes: &mut Vec<StepOutcome<Self::Output, FakeFault>>,
     ) -> StepCost {
         assert!(outcomes.is_empty(), "outcomes arrive empty");
-        for sequence in batch {
+        let mut cost = StepCost::default();
+        for Member { sequence, .. } in batch {
             self.steps.send(sequence.name).expect("the test listens");
             // An error means that the test is over: whatever is left runs free.
             let _ = self.permits.recv();
@@ -90,9 +105,18 @@ impl Engine for FakeEngine {
                 Act::Panic => panic!("the script panics"),
                 Act::Forget => continue,
             };
-            outcomes.push(StepOutcome { output, phase, tokens, state });
+            outcomes.push(StepOutcome { output, phase, tokens, share: STEP, state });
+            cost = StepCost { wall: cost.wall + STEP.wall, cpu: cost.cpu + STEP.cpu };
         }
-        STEP
+        cost
+    }
+
+    fn preempt(&mut self, _sequence: &mut FakeSequence) -> u64 {
+        0
+    }
+
+    fn reclaim(&mut self, _bytes: u64) -> u64 {
+        0
     }
 
     fn grant(&mut self, sequence: &mut FakeSequence, room: Reservation) {
@@ -147,7 +171,15 @@ impl Bench {
 
     /// Submits a sequence of `model`, which tells its steps as `name`.
     pub(super) fn submit(&self, model: &str, name: &'static str, script: &[Act]) -> FakeTicket {
-        self.executor.submit(submission(model, name, script)).unwrap()
+        self.executor.submit(self.submission(model, name, script)).unwrap()
+    }
+
+    /// With a place in the queue.
+    pub(super) fn submission(&self, model: &str, name: &'static str, script: &[Act]) -> Submission<FakeEngine> {
+        let sequence = FakeSequence { name, script: script.iter().copied().collect(), shown: 0, room: None };
+        let owner = Owner { tenant: "tenant".into(), weight: NonZeroU32::MIN, priority: Priority::Normal };
+        let place = self.executor.enter(&owner.tenant).unwrap();
+        Submission { lease: Lease::unpooled(model, FakeModel), sequence, owner, place, deadline: None }
     }
 
     /// Waits until the engine is inside a step; returns whose.
@@ -200,11 +232,6 @@ impl Bench {
     }
 }
 
-pub(super) fn submission(model: &str, name: &'static str, script: &[Act]) -> Submission<FakeEngine> {
-    let sequence = FakeSequence { name, script: script.iter().copied().collect(), shown: 0, room: None };
-    Submission { lease: Lease::unpooled(model, FakeModel), sequence, deadline: None }
-}
-
 pub(super) async fn next(ticket: &mut FakeTicket) -> Option<Event<FakeEngine>> {
     timeout(PATIENCE, ticket.recv()).await.expect("no event comes")
 }
@@ -224,7 +251,7 @@ pub(super) async fn finish(ticket: &mut FakeTicket) -> (u32, FakeCompletion) {
             Event::Output(_) => outputs += 1,
             Event::Done(completion) => {
                 assert!(next(ticket).await.is_none(), "nothing comes after the completion");
-                return (outputs, completion);
+                return (outputs, *completion);
             }
         }
     }

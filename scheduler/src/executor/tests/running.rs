@@ -81,7 +81,7 @@ async fn a_sequence_cancelled_while_queued_never_steps() {
 #[tokio::test]
 async fn a_dropped_ticket_cancels_and_frees() {
     let mut bench = Bench::new();
-    let mut submission = submission("m", "one", &[Token, Token, Token]);
+    let mut submission = bench.submission("m", "one", &[Token, Token, Token]);
     submission.sequence.room = bench.budget.try_reserve(100);
     let one = bench.executor.submit(submission).unwrap();
     let _two = bench.submit("m", "two", &[Finish]);
@@ -96,7 +96,7 @@ async fn a_dropped_ticket_cancels_and_frees() {
 #[tokio::test]
 async fn a_deadline_ends_a_running_sequence() {
     let bench = Bench::new();
-    let mut endless = submission("m", "endless", &[Spin]);
+    let mut endless = bench.submission("m", "endless", &[Spin]);
     let deadline = Instant::now() + Duration::from_millis(20);
     endless.deadline = Some(deadline);
     let mut endless = bench.executor.submit(endless).unwrap();
@@ -111,7 +111,7 @@ async fn a_deadline_that_passes_in_the_queue_is_never_computed() {
     let mut bench = Bench::new();
     let _running = bench.submit("m", "running", &[Finish]);
     assert_eq!(bench.stepping().await, "running");
-    let mut queued = submission("m", "queued", &[Token]);
+    let mut queued = bench.submission("m", "queued", &[Token]);
     queued.deadline = Some(Instant::now());
     let mut queued = bench.executor.submit(queued).unwrap();
     let _last = bench.submit("m", "last", &[Finish]);
@@ -153,7 +153,7 @@ async fn an_engine_that_breaks_its_contract_ends_the_sequence() {
     bench.run_free();
     let (_, completion) = finish(&mut ticket).await;
     let Outcome::EnginePanicked { message } = completion.outcome else { panic!("{:?}", completion.outcome) };
-    assert_eq!(message, "0 outcomes for a batch of one sequence");
+    assert_eq!(message, "0 outcomes for a batch of 1");
 }
 
 #[tokio::test]

@@ -169,24 +169,51 @@ async fn a_panic_while_room_is_granted_ends_its_sequence_alone() {
 }
 
 #[tokio::test]
-async fn a_full_queue_refuses_and_gives_the_submission_back() {
+async fn a_full_queue_refuses_until_one_has_stepped() {
     let mut bench = Bench::with(ExecutorOptions { queue_max: 2, ..ExecutorOptions::default() });
     let _running = bench.submit("m", "running", &[Finish]);
     assert_eq!(bench.stepping().await, "running");
     let _queued = [bench.submit("m", "1", &[Finish]), bench.submit("n", "2", &[Finish])];
-    let refusal = bench.executor.submit(submission("m", "3", &[])).unwrap_err();
-    let SubmitError::QueueFull { retry_after, submission } = refusal else { panic!("{refusal:?}") };
-    assert!(retry_after >= crate::limits::RETRY_AFTER_MIN);
+    let refusal = bench.executor.enter(&"tenant".into()).unwrap_err();
+    assert_eq!(refusal, QueueFull { whose: Whose::Whole, retry_after: crate::limits::RETRY_AFTER_MIN });
     bench.permit();
     assert_eq!(bench.stepping().await, "1");
-    let _taken = bench.executor.submit(*submission).unwrap();
+    let _taken = bench.submit("m", "3", &[Finish]);
     bench.permit();
     assert_eq!(bench.steps(2).await, ["2", "3"]);
 }
 
 #[tokio::test]
-async fn the_retry_delay_follows_what_sequences_cost() {
-    let options = ExecutorOptions { queue_max: 1_000, ..ExecutorOptions::default() };
+async fn a_tenant_takes_no_more_places_than_its_own() {
+    let mut bench = Bench::with(ExecutorOptions { queue_per_tenant_max: 1, ..ExecutorOptions::default() });
+    let _running = bench.submit("m", "running", &[Finish]);
+    assert_eq!(bench.stepping().await, "running");
+    let place = bench.executor.enter(&"tenant".into()).unwrap();
+    assert_eq!(bench.executor.enter(&"tenant".into()).unwrap_err().whose, Whose::Tenant);
+    let _other = bench.executor.enter(&"other".into()).unwrap();
+    assert_eq!(bench.executor.queued(), 2);
+    drop(place);
+    let _again = bench.executor.enter(&"tenant".into()).unwrap();
+}
+
+#[tokio::test]
+async fn a_ticket_tells_how_far_its_sequence_is() {
+    let mut bench = Bench::new();
+    let mut running = bench.submit("m", "running", &[Finish]);
+    assert_eq!(bench.stepping().await, "running");
+    let (next, last) = (bench.submit("m", "next", &[Finish]), bench.submit("m", "last", &[Finish]));
+    assert_eq!(running.standing(), Standing::Running);
+    assert_eq!(next.standing(), Standing::Queued { ahead: 0 });
+    assert_eq!(last.standing(), Standing::Queued { ahead: 1 });
+    bench.run_free();
+    finish(&mut running).await;
+    assert_eq!(running.standing(), Standing::Ended);
+}
+
+#[tokio::test]
+async fn the_retry_delay_follows_what_was_completed_lately() {
+    let (queue_max, queue_per_tenant_max) = (1_000, 1_000);
+    let options = ExecutorOptions { queue_max, queue_per_tenant_max, ..ExecutorOptions::default() };
     let mut bench = Bench::with(options);
     let mut first = bench.submit("m", "first", &[Finish]);
     bench.permit();
