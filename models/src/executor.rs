@@ -1,7 +1,12 @@
 //! The executor that runs requests: our kernels over mapped weights, one arena, nothing allocated once it is warm.
 //!
-//! A step reads each weight once, whatever the number of its tokens. Of a prompt only the positions that are asked for
-//! are multiplied with the head.
+//! A step takes tokens of any number of sequences, prompts and single tokens alike, and reads each weight once for all of
+//! them; attention alone goes from sequence to sequence. Only the positions whose logits are asked for are multiplied with
+//! the head, all at once.
+//!
+//! Invariant: on one instruction set a sequence's logits are the same, bit for bit, whatever it shares its steps with and
+//! however its tokens are cut into steps: the kernels compute each column of a product and each token's attention as if
+//! it were alone.
 
 mod encoder;
 
@@ -23,7 +28,7 @@ pub struct Executor {
     kernels: Arc<Kernels>,
     arena: Arena,
     encoder: EncoderArena,
-    logits: Vec<f32>,
+    logits: Logits,
 }
 
 impl std::fmt::Debug for Executor {
@@ -43,18 +48,40 @@ struct Arena {
     gate: Vec<f32>,
     up: Vec<f32>,
     projected: Vec<f32>,
+    /// Hidden states that meet the head.
+    last: Vec<f32>,
     input: Activations,
 }
 
-/// The tokens of a step and where they stand.
+/// What a step leaves behind.
+#[derive(Default)]
+struct Logits {
+    /// Those of last tokens: \[runs that want any, vocabulary\].
+    last: Vec<f32>,
+    /// Which row each run's are, if any.
+    rows: Vec<Option<usize>>,
+    width: usize,
+    /// Those of a few tokens before the last.
+    scored: Vec<f32>,
+}
+
+/// The tokens of a sequence in a step, and where they stand.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// Token ids, below the vocabulary's length.
+    /// Token ids, below the vocabulary's length; at least one.
     pub tokens: &'a [u32],
     /// Position of the first.
     pub position: usize,
     /// Which logits to compute.
     pub wanted: Wanted,
+}
+
+/// What one sequence has in a step.
+pub struct SequenceRun<'a> {
+    /// Where its keys and values are.
+    pub cache: &'a mut KvCache,
+    /// The tokens.
+    pub run: Run<'a>,
 }
 
 impl Executor {
@@ -65,7 +92,7 @@ impl Executor {
             kernels: Arc::new(Kernels::new(threads, isa)),
             arena: Arena::default(),
             encoder: EncoderArena::default(),
-            logits: Vec::new(),
+            logits: Logits::default(),
         }
     }
 
@@ -87,35 +114,54 @@ impl Executor {
         self.kernels.cpu_time()
     }
 
-    /// The logits of the last step's last token (\[vocabulary\]): empty when none were wanted.
-    pub fn logits(&mut self) -> &mut Vec<f32> {
-        &mut self.logits
+    /// The logits of the last token of the last step's run number `run` (\[vocabulary\]), for whoever draws from them to
+    /// change; empty when none were wanted.
+    pub fn logits_of(&mut self, run: usize) -> &mut [f32] {
+        let Logits { last, rows, width, .. } = &mut self.logits;
+        match rows.get(run).copied().flatten() {
+            Some(row) => &mut last[row * *width..(row + 1) * *width],
+            None => &mut [],
+        }
     }
 
-    /// Computes `run` and puts its keys and values into `cache`, which afterwards ends with the run's last position.
-    /// `each` gets the logits of every token, in order, where [`Wanted::Each`] asks for them.
+    /// A step of one sequence: [`Executor::step`] with one run.
     ///
     /// # Panics
-    /// When a token is past the vocabulary, the positions before the run are not in the cache, or the cache has no room.
+    /// As [`Executor::step`].
     pub fn run(&mut self, model: &Model, cache: &mut KvCache, run: Run<'_>, each: &mut dyn FnMut(usize, &[f32])) {
+        self.step(model, &mut [SequenceRun { cache, run }], &mut |_, token, logits| each(token, logits));
+    }
+
+    /// Computes `runs` and puts the keys and values of each into its cache, which afterwards ends with the run's last
+    /// position. `each` gets the logits of every token, in order, of the runs that ask for [`Wanted::Each`], given the
+    /// run's number and the token's; those of last tokens are kept ([`Executor::logits_of`]).
+    ///
+    /// # Panics
+    /// When a run has no token or one past the vocabulary, the positions before it are not in its cache, the cache has no
+    /// room, or a block that it would write is shared.
+    pub fn step(&mut self, model: &Model, runs: &mut [SequenceRun<'_>], each: &mut dyn FnMut(usize, usize, &[f32])) {
         let plan = model.plan();
-        let end = run.position + run.tokens.len();
-        assert!(run.position <= cache.len() && end <= cache.capacity(), "the cache holds what precedes the run");
-        cache.set_len(end);
-        self.arena.resize(model, run.tokens.len());
+        for SequenceRun { cache, run } in &mut *runs {
+            let end = run.position + run.tokens.len();
+            assert!(!run.tokens.is_empty(), "a run has tokens");
+            assert!(run.position <= cache.len() && end <= cache.capacity(), "the cache holds what precedes the run");
+            cache.set_len(end);
+        }
+        self.arena.resize(model, runs.iter().map(|of| of.run.tokens.len()).sum());
         let embedding = plan.token_embedding.matrix(model.artifact());
-        for (token, row) in run.tokens.iter().zip(self.arena.hidden.chunks_exact_mut(plan.hidden)) {
+        let tokens = runs.iter().flat_map(|of| of.run.tokens);
+        for (token, row) in tokens.zip(self.arena.hidden.chunks_exact_mut(plan.hidden)) {
             embedding.dequantize_row(*token as usize, row);
             row.iter_mut().for_each(|x| *x *= plan.embedding_scale);
         }
         for (index, layer) in plan.layers.iter().enumerate() {
-            self.attention(model, &layer.attention, (index, run.position), cache);
+            self.attention(model, &layer.attention, index, runs);
             self.feed_forward(model, &layer.feed_forward);
         }
-        self.head(model, run, each);
+        self.head(model, runs, each);
     }
 
-    fn attention(&mut self, model: &Model, layer: &Attention, (index, position): (usize, usize), cache: &mut KvCache) {
+    fn attention(&mut self, model: &Model, layer: &Attention, index: usize, runs: &mut [SequenceRun<'_>]) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
         let Arena { hidden, query, key, value, attended, input, .. } = &mut self.arena;
         kernels.activate_normed(input, hidden, norm(plan, artifact, &layer.norm));
@@ -125,21 +171,28 @@ impl Executor {
             kernels.normalize(query, norm(plan, artifact, &norms.query));
             kernels.normalize(key, norm(plan, artifact, &norms.key));
         }
-        if let Some(rope) = layer.rope {
-            kernels.rope(query, &model.ropes()[rope], plan.heads, position);
-            kernels.rope(key, &model.ropes()[rope], plan.kv_heads, position);
+        let (width, kv_width) = (plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
+        let mut begin = 0;
+        for SequenceRun { cache, run } in runs {
+            let (position, end) = (run.position, begin + run.tokens.len());
+            let (rows, kv_rows) = (begin * width..end * width, begin * kv_width..end * kv_width);
+            if let Some(rope) = layer.rope {
+                kernels.rope(&mut query[rows.clone()], &model.ropes()[rope], plan.heads, position);
+                kernels.rope(&mut key[kv_rows.clone()], &model.ropes()[rope], plan.kv_heads, position);
+            }
+            kernels.kv_write(cache, index, position, &key[kv_rows.clone()], &value[kv_rows]);
+            kernels.attention(AttentionCall {
+                q: &query[rows.clone()],
+                kv: cache,
+                layer: index,
+                heads: plan.heads,
+                sight: Sight::Causal { first_position: position, window: layer.window },
+                scale: layer.scale,
+                out: &mut attended[rows],
+            });
+            begin = end;
         }
-        kernels.kv_write(cache, index, position, key, value);
-        kernels.attention(AttentionCall {
-            q: query,
-            kv: cache,
-            layer: index,
-            heads: plan.heads,
-            sight: Sight::Causal { first_position: position, window: layer.window },
-            scale: layer.scale,
-            out: attended,
-        });
-        kernels.activate(input, attended, plan.heads * plan.head_dim);
+        kernels.activate(input, attended, width);
         self.add(model, &layer.output, layer.post_norm.as_ref());
     }
 
@@ -168,33 +221,58 @@ impl Executor {
         kernels.add(hidden, projected);
     }
 
-    fn head(&mut self, model: &Model, run: Run<'_>, each: &mut dyn FnMut(usize, &[f32])) {
-        let (plan, tokens) = (model.plan(), run.tokens.len());
-        match run.wanted {
-            Wanted::Nothing => self.logits.clear(),
-            Wanted::Last => self.project(model, tokens - 1..tokens),
-            Wanted::Each => {
-                for begin in (0..tokens).step_by(SCORED_POSITIONS_AT_ONCE) {
-                    let end = tokens.min(begin + SCORED_POSITIONS_AT_ONCE);
-                    self.project(model, begin..end);
-                    for (index, logits) in self.logits.chunks_exact(plan.vocabulary).enumerate() {
-                        each(begin + index, logits);
-                    }
-                }
-                let last = self.logits.len() - plan.vocabulary;
-                self.logits.drain(..last);
+    fn head(&mut self, model: &Model, runs: &[SequenceRun<'_>], each: &mut dyn FnMut(usize, usize, &[f32])) {
+        let (hidden, vocabulary) = (model.plan().hidden, model.plan().vocabulary);
+        self.logits.rows.clear();
+        self.arena.last.clear();
+        let (mut begin, mut wanted) = (0, 0);
+        for (number, SequenceRun { run, .. }) in runs.iter().enumerate() {
+            let last = begin + run.tokens.len() - 1;
+            if run.wanted == Wanted::Each {
+                self.score(model, begin..last, &mut |token, logits| each(number, token, logits));
+            }
+            let row = (run.wanted != Wanted::Nothing).then_some(wanted);
+            if row.is_some() {
+                self.arena.last.extend_from_slice(&self.arena.hidden[last * hidden..(last + 1) * hidden]);
+                wanted += 1;
+            }
+            self.logits.rows.push(row);
+            begin = last + 1;
+        }
+        let Logits { last, width, .. } = &mut self.logits;
+        *width = vocabulary;
+        project(&self.kernels, model, (&self.arena.last, &mut self.arena.input), last);
+        for (number, SequenceRun { run, .. }) in runs.iter().enumerate() {
+            if run.wanted == Wanted::Each {
+                each(number, run.tokens.len() - 1, self.logits_of(number));
             }
         }
     }
 
-    /// Logits of some positions of the step: \[positions, vocabulary\].
-    fn project(&mut self, model: &Model, positions: std::ops::Range<usize>) {
-        let (plan, artifact, arena) = (model.plan(), model.artifact(), &mut self.arena);
-        let hidden = &arena.hidden[positions.start * plan.hidden..positions.end * plan.hidden];
-        self.kernels.activate_normed(&mut arena.input, hidden, norm(plan, artifact, &plan.output_norm));
-        self.logits.resize(positions.len() * plan.vocabulary, 0.0);
-        linear(&self.kernels, artifact, &arena.input, [(&plan.output, &mut self.logits)]);
+    /// Logits of the step's tokens `range`, a few at a time; `each` gets a token's number in the range.
+    fn score(&mut self, model: &Model, range: std::ops::Range<usize>, each: &mut dyn FnMut(usize, &[f32])) {
+        let (hidden, vocabulary) = (model.plan().hidden, model.plan().vocabulary);
+        for begin in range.clone().step_by(SCORED_POSITIONS_AT_ONCE) {
+            let end = range.end.min(begin + SCORED_POSITIONS_AT_ONCE);
+            let states = &self.arena.hidden[begin * hidden..end * hidden];
+            let scored = &mut self.logits.scored;
+            project(&self.kernels, model, (states, &mut self.arena.input), scored);
+            for (index, logits) in scored.chunks_exact(vocabulary).enumerate() {
+                each(begin - range.start + index, logits);
+            }
+        }
     }
+}
+
+/// Logits of some hidden states: \[states, vocabulary\].
+fn project(kernels: &Kernels, model: &Model, (states, input): (&[f32], &mut Activations), logits: &mut Vec<f32>) {
+    let (plan, artifact) = (model.plan(), model.artifact());
+    logits.resize(states.len() / plan.hidden * plan.vocabulary, 0.0);
+    if states.is_empty() {
+        return;
+    }
+    kernels.activate_normed(input, states, norm(plan, artifact, &plan.output_norm));
+    linear(kernels, artifact, input, [(&plan.output, logits)]);
 }
 
 /// The norm with `gain` that `plan` asks for.

@@ -47,7 +47,7 @@ fn decoding_allocates_nothing_once_it_is_warm() {
         let mut step = |position: usize| {
             let run = Run { tokens: &[40], position, wanted: Wanted::Last };
             executor.run(&model, &mut cache, run, &mut |_, _| {});
-            assert_eq!(executor.logits().len(), model.plan().vocabulary);
+            assert_eq!(executor.logits_of(0).len(), model.plan().vocabulary);
         };
         (0..WARM).for_each(&mut step);
         let region = Region::new(COUNTING);

@@ -17,6 +17,7 @@ use meter::{KibMillis, KvIntegral};
 use models::encoding::{Encoding, NonFiniteVector};
 use models::executor::Run;
 use models::generation::{Generation, Input, Output, TokenCounts, Wanted};
+use models::limits::PREFILL_CHUNK_TOKENS;
 use models::sampling::NonFiniteLogits;
 use models::{Executor, Model};
 use scheduler::{
@@ -77,7 +78,7 @@ impl Sequence {
     pub(crate) fn counts(&self) -> TokenCounts {
         match self {
             Self::Generating(generating) => generating.generation.counts(),
-            Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), completion: 0 },
+            Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), ..TokenCounts::default() },
         }
     }
 
@@ -167,9 +168,9 @@ impl KernelEngine {
     }
 
     fn generate(&mut self, model: &Model, sequence: &mut Generating) -> StepOutcome<Output, StepFault> {
-        let run = match sequence.generation.input() {
+        self.tokens.clear();
+        let run = match sequence.generation.input(PREFILL_CHUNK_TOKENS) {
             Input::Run { position, tokens, wanted } => {
-                self.tokens.clear();
                 self.tokens.extend_from_slice(tokens);
                 Some((position, wanted))
             }
@@ -192,10 +193,11 @@ impl KernelEngine {
             return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
         }
         self.outputs.clear();
-        if let Err(fault) = sequence.generation.absorb(self.executor.logits(), &mut self.outputs) {
+        let logits = self.executor.logits_of(0);
+        if let Err(fault) = sequence.generation.absorb(self.tokens.len(), logits, &mut self.outputs) {
             return outcome(phase, tokens, SequenceState::Failed(fault.into()));
         }
-        let state = match sequence.generation.input() {
+        let state = match sequence.generation.input(PREFILL_CHUNK_TOKENS) {
             Input::Done => SequenceState::Finished,
             _ => SequenceState::Continue,
         };

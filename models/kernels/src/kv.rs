@@ -1,11 +1,18 @@
 //! The keys and values of one sequence, in blocks of positions, as IEEE halves.
 //!
+//! A block may be shared by the caches of several sequences that begin alike, and by whoever keeps it for sequences to
+//! come: [`KvCache::block`] and [`KvCache::adopt`]. Its memory is given back when the last holder lets go.
+//!
+//! Invariant: a shared block is never written.
+//!
 //! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
 //! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
 //! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
 //! what llama.cpp keeps too. Numbers from 65,520 on become infinite.
+
+use std::sync::Arc;
 
 use crate::aligned::{AlignedBuffer, Shared};
 use crate::entry::Kernels;
@@ -52,10 +59,43 @@ impl KvShape {
     }
 }
 
+/// One block of a cache, shared by whoever holds a clone; immutable once it is shared.
+#[derive(Clone)]
+pub struct KvBlock(Arc<Block>);
+
+struct Block {
+    shape: KvShape,
+    halves: AlignedBuffer<u16>,
+}
+
+impl KvBlock {
+    fn zeroed(shape: KvShape) -> Self {
+        Self(Arc::new(Block { shape, halves: AlignedBuffer::zeroed(shape.block_bytes() / size_of::<u16>()) }))
+    }
+
+    /// Memory that it takes, however many hold it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.halves.capacity_bytes()
+    }
+
+    /// How many hold it, this one included.
+    #[must_use]
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+}
+
+impl std::fmt::Debug for KvBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KvBlock").field("shape", &self.0.shape).field("holders", &self.holders()).finish()
+    }
+}
+
 /// The keys and values of one sequence; grows by whole blocks.
 pub struct KvCache {
     shape: KvShape,
-    blocks: Vec<AlignedBuffer<u16>>,
+    blocks: Vec<KvBlock>,
     len: usize,
 }
 
@@ -78,7 +118,28 @@ impl KvCache {
 
     /// Adds a block of zeros.
     pub fn push_block(&mut self) {
-        self.blocks.push(AlignedBuffer::zeroed(self.shape.block_bytes() / size_of::<u16>()));
+        self.blocks.push(KvBlock::zeroed(self.shape));
+    }
+
+    /// A share of a block whose positions are all written. While anyone else holds it, none of them can be written again.
+    ///
+    /// # Panics
+    /// When there is no such block, or it is not full.
+    #[must_use]
+    pub fn block(&self, index: usize) -> KvBlock {
+        assert!((index + 1) * self.shape.block_positions <= self.len, "block {index} is full");
+        self.blocks[index].clone()
+    }
+
+    /// Appends a block that another cache wrote for the same tokens at the same positions; they count as written.
+    ///
+    /// # Panics
+    /// When the block has another shape, or a position before it is not written.
+    pub fn adopt(&mut self, block: KvBlock) {
+        assert_eq!(block.0.shape, self.shape, "a block of this cache's shape");
+        assert_eq!(self.len, self.capacity(), "what precedes a shared block is written");
+        self.blocks.push(block);
+        self.len = self.capacity();
     }
 
     /// Blocks held.
@@ -114,16 +175,21 @@ impl KvCache {
         self.len = positions;
     }
 
-    /// Forgets all but the first `positions`, and gives back the blocks that hold none of them.
+    /// Forgets all but the first `positions`, and lets go of the blocks that hold none of them.
     pub fn truncate(&mut self, positions: usize) {
         self.len = self.len.min(positions);
         self.blocks.truncate(positions.div_ceil(self.shape.block_positions));
     }
 
-    /// Memory that the blocks take.
+    /// Forgets all positions and lets go of all blocks.
+    pub fn clear(&mut self) {
+        self.truncate(0);
+    }
+
+    /// Memory that the blocks take, shared ones included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().map(AlignedBuffer::capacity_bytes).sum()
+        self.blocks.iter().map(KvBlock::bytes).sum()
     }
 
     fn head_start(&self, layer: usize, kv_head: usize) -> usize {
@@ -133,19 +199,20 @@ impl KvCache {
 
     /// A head's keys in one block: \[head_dim\]\[key_stride\].
     pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
-        &self.blocks[block].as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_len()]
+        &self.blocks[block].0.halves.as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_len()]
     }
 
     /// A head's values in one block: \[positions\]\[value_stride\].
     pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
         let start = self.head_start(layer, kv_head);
-        &self.blocks[block].as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
+        &self.blocks[block].0.halves.as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
     }
 
     /// All heads of a layer in one block, to be written.
     fn heads_mut(&mut self, block: usize, layer: usize) -> &mut [u16] {
         let (start, len) = (self.head_start(layer, 0), self.shape.kv_heads * self.shape.head_len());
-        &mut self.blocks[block].as_mut_slice()[start..start + len]
+        let block = Arc::get_mut(&mut self.blocks[block].0).expect("a shared block is never written");
+        &mut block.halves.as_mut_slice()[start..start + len]
     }
 }
 
@@ -155,8 +222,8 @@ impl Kernels {
     /// Shapes: `k` and `v` \[tokens, kv_heads × head_dim\]; token t goes to position `first_position` + t.
     ///
     /// # Panics
-    /// When `k` and `v` differ in length or are not whole tokens, when there is no such layer, or when the cache has
-    /// no room for the last position.
+    /// When `k` and `v` differ in length or are not whole tokens, when there is no such layer, when the cache has no room
+    /// for the last position, or when one of them lies in a block that is shared.
     pub fn kv_write(&self, cache: &mut KvCache, layer: usize, first_position: usize, k: &[f32], v: &[f32]) {
         let shape = cache.shape;
         let width = shape.kv_heads * shape.head_dim;
@@ -244,6 +311,51 @@ mod tests {
         assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (5, 2, false));
         cache.truncate(0);
         assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (0, 0, true));
+    }
+
+    fn small(blocks: usize) -> KvCache {
+        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        (0..blocks).for_each(|_| cache.push_block());
+        cache
+    }
+
+    #[test]
+    fn a_block_is_shared_and_outlives_the_cache_that_wrote_it() {
+        let kernels = Kernels::new(NonZeroUsize::MIN, Isa::Scalar);
+        let mut first = small(2);
+        kernels.kv_write(&mut first, 0, 0, &[1.0; 7 * 8], &[2.0; 7 * 8]);
+        first.set_len(7);
+        let block = first.block(0);
+        assert_eq!((block.holders(), block.bytes()), (2, first.bytes() / 2));
+        let mut second = small(0);
+        second.adopt(block.clone());
+        second.push_block();
+        assert_eq!((second.len(), second.capacity(), block.holders()), (4, 8, 3));
+        kernels.kv_write(&mut second, 0, 4, &[3.0; 8], &[4.0; 8]);
+        assert_eq!((second.keys(0, 0, 0), second.values(0, 0, 0)), (first.keys(0, 0, 0), first.values(0, 0, 0)));
+        drop(first);
+        second.clear();
+        assert_eq!((second.len(), second.blocks(), block.holders()), (0, 0, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "a shared block is never written")]
+    fn a_shared_block_cannot_be_written() {
+        let mut cache = small(1);
+        cache.set_len(4);
+        let _shared = cache.block(0);
+        Kernels::new(NonZeroUsize::MIN, Isa::Scalar).kv_write(&mut cache, 0, 3, &[0.0; 8], &[0.0; 8]);
+    }
+
+    #[test]
+    fn only_full_blocks_are_shared_and_only_full_ones_precede_them() {
+        let mut cache = small(1);
+        cache.set_len(3);
+        assert!(std::panic::catch_unwind(|| cache.block(0)).is_err());
+        cache.set_len(4);
+        let block = cache.block(0);
+        cache.push_block();
+        assert!(std::panic::catch_unwind(move || cache.adopt(block)).is_err());
     }
 
     #[test]

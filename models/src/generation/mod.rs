@@ -3,71 +3,28 @@
 //! A request has one or more prompts and `choices` answers for each. Prompts run one after another; the answers of one
 //! prompt share its cache entries: the sequence returns to the prompt's end and goes on from the same logits.
 //!
-//! Invariants: [`Generation::input`] never asks for a position twice; text that might become a stop string is kept back;
-//! text and log-probabilities reach the client together, cut at the same place.
+//! What a step computes is whatever precedes the next token and is not in the cache. Whoever owns the cache may take it
+//! away at any time ([`Generation::preempted`]), or fill it by other means ([`Generation::reuse`]); neither changes a token.
+//!
+//! Invariants: [`Generation::input`] asks for a position again only after a preemption; a token is drawn, counted and shown
+//! once; text that might become a stop string is kept back; text and log-probabilities reach the client together, cut at
+//! the same place.
 //!
 //! Deliberately absent: the cache itself (whoever runs steps owns it) and batching.
 
 mod answer;
+mod progress;
+mod request;
 mod stop;
 
 use std::sync::Arc;
 
 use crate::Descriptor;
-use crate::limits::PREFILL_CHUNK_TOKENS;
-use crate::sampling::{NonFiniteLogits, Sampler, Sampling, TokenLogprobs};
+use crate::sampling::{NonFiniteLogits, Sampler, TokenLogprobs};
 use answer::Answer;
 pub use answer::{ScoredToken, Span};
-
-/// What a request wants.
-#[derive(Clone, Debug)]
-pub struct GenerationRequest {
-    /// Token ids of each prompt; none is empty.
-    pub prompts: Vec<Vec<u32>>,
-    /// Answers for each prompt.
-    pub choices: usize,
-    /// Tokens of an answer at most.
-    pub tokens_max: Tokens,
-    /// How tokens are drawn.
-    pub sampling: Sampling,
-    /// Texts that end an answer and are not shown.
-    pub stop: Vec<String>,
-    /// What a token that ends a text does.
-    pub end: End,
-    /// Whether the prompt is part of the answer.
-    pub echo: Echo,
-    /// The alternatives to show for each token; `None` shows no log-probabilities.
-    pub logprobs: Option<usize>,
-    /// Positions that a sequence may have.
-    pub context: usize,
-}
-
-/// A bound on an answer's length.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Tokens {
-    /// As many tokens.
-    AtMost(usize),
-    /// What is left of the context.
-    RestOfContext,
-}
-
-/// What a token that ends a text does.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum End {
-    /// It ends the answer.
-    Honoured,
-    /// It is a token like any other.
-    Ignored,
-}
-
-/// Whether the prompt is part of the answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Echo {
-    /// It comes first.
-    Prompt,
-    /// Only what was generated.
-    Nothing,
-}
+use progress::Progress;
+pub use request::{Echo, End, GenerationRequest, Tokens};
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -123,8 +80,12 @@ pub struct Output {
 pub struct TokenCounts {
     /// Tokens of all prompts, each counted once.
     pub prompt: u64,
+    /// Those of them that were in the cache already ([`Generation::reuse`]).
+    pub cached: u64,
     /// Tokens generated, an ending one included.
     pub completion: u64,
+    /// Tokens of prompts and answers that were computed again ([`Generation::preempted`]), each time they were.
+    pub recomputed: u64,
 }
 
 /// The state of one request.
@@ -135,12 +96,8 @@ pub struct Generation {
     /// The prompt and the choice that are at work.
     prompt: usize,
     choice: usize,
-    /// Tokens of the prompt that are in the cache.
-    computed: usize,
-    /// Tokens of this answer so far.
-    generated: usize,
-    /// The last of them, not yet in the cache.
-    next: [u32; 1],
+    /// Their tokens.
+    progress: Progress,
     /// Logits after the prompt, kept while further choices need them.
     prompt_logits: Vec<f32>,
     sampler: Sampler,
@@ -156,27 +113,24 @@ impl Generation {
     /// # Panics
     /// When a prompt is empty or does not fit the context, or there is none: whoever accepts requests checks that.
     #[must_use]
-    pub fn new(request: GenerationRequest, descriptor: Arc<Descriptor>) -> Self {
+    pub fn new(mut request: GenerationRequest, descriptor: Arc<Descriptor>) -> Self {
         assert!(!request.prompts.is_empty() && request.choices > 0, "a request has at least one answer");
         let fits = |prompt: &Vec<u32>| !prompt.is_empty() && prompt.len() <= request.context;
         assert!(request.prompts.iter().all(fits), "each prompt has a token and fits the context");
-        let sampler = Sampler::new(request.sampling.clone(), 0, &request.prompts[0]);
-        let mut generation = Self {
+        let progress = Progress::of(std::mem::take(&mut request.prompts[0]));
+        let sampler = Sampler::new(request.sampling.clone(), 0, progress.prompt());
+        Self {
             answer: Answer::new(&request),
             sampler,
             request,
             descriptor,
             prompt: 0,
             choice: 0,
-            computed: 0,
-            generated: 0,
-            next: [0],
+            progress,
             prompt_logits: Vec::new(),
             counts: TokenCounts::default(),
             is_broken: false,
-        };
-        generation.begin_answer();
-        generation
+        }
     }
 
     /// Tokens counted so far; the prompt's as they are computed.
@@ -188,79 +142,143 @@ impl Generation {
     /// Tokens of the prompt at work; 0 after the last.
     #[must_use]
     pub fn prompt_tokens(&self) -> usize {
-        self.request.prompts.get(self.prompt).map_or(0, Vec::len)
+        self.progress.prompt().len()
     }
 
-    /// What the next step computes.
+    /// What the next step computes: at most `tokens_max` tokens.
+    ///
+    /// # Panics
+    /// When `tokens_max` is 0.
     #[must_use]
-    pub fn input(&self) -> Input<'_> {
-        let Some(prompt) = self.request.prompts.get(self.prompt) else { return Input::Done };
-        if self.computed < prompt.len() && (self.choice == 0) {
-            let end = prompt.len().min(self.computed + PREFILL_CHUNK_TOKENS);
-            let wanted = if self.scores_prompt() {
-                Wanted::Each
-            } else if end == prompt.len() && self.bound() > 0 {
-                Wanted::Last
-            } else {
-                Wanted::Nothing
-            };
-            return Input::Run { position: self.computed, tokens: &prompt[self.computed..end], wanted };
+    pub fn input(&self, tokens_max: usize) -> Input<'_> {
+        assert!(tokens_max > 0, "a step has tokens");
+        if self.is_done() {
+            return Input::Done;
         }
-        if self.generated == 0 {
+        if self.needs_no_step() {
             return Input::Reuse;
         }
-        Input::Run { position: prompt.len() + self.generated - 1, tokens: &self.next, wanted: Wanted::Last }
+        let (position, tokens) = self.progress.missing(tokens_max);
+        let end = position + tokens.len();
+        let wanted = if self.scores_prompt() && end > self.progress.reached() {
+            Wanted::Each
+        } else if end == self.progress.tokens().len() {
+            Wanted::Last
+        } else {
+            Wanted::Nothing
+        };
+        Input::Run { position, tokens, wanted }
+    }
+
+    /// Tokens that are left before the next one can be drawn: those of the prompt, and of the answer so far after a
+    /// preemption, that are not in the cache; 0 when everything is done or the logits of an earlier step serve again.
+    #[must_use]
+    pub fn tokens_wanted(&self) -> usize {
+        if self.is_done() || self.needs_no_step() { 0 } else { self.progress.missing(usize::MAX).1.len() }
+    }
+
+    /// The tokens that the cache must hold before the next one is drawn, from position 0 on: what it may be filled with
+    /// by other means, and what a full block of it is of. Empty when nothing is left to compute, and while the logits of
+    /// a prompt's own tokens are wanted.
+    ///
+    /// The cache goes back to the prompt's end for each further choice: of a request for several, no block that holds
+    /// more than prompt may be shared.
+    #[must_use]
+    pub fn reusable(&self) -> &[u32] {
+        if self.is_done() || self.asks_nothing() || self.scores_prompt() { &[] } else { self.progress.tokens() }
+    }
+
+    /// Takes the first `positions` of [`Self::reusable`] as being in the cache.
+    ///
+    /// # Panics
+    /// When they are all there are (the last is always computed), or fewer than the cache holds already.
+    pub fn reuse(&mut self, positions: usize) {
+        assert!(positions < self.reusable().len(), "of what may be reused, the last token is computed");
+        let new = self.progress.reuse(positions);
+        self.counts.prompt += new;
+        self.counts.cached += new;
+    }
+
+    /// The cache's entries are gone: everything before the next token will be computed again.
+    pub fn preempted(&mut self) {
+        self.progress.lose();
     }
 
     /// Takes the logits of one token of a [`Wanted::Each`] step, in order: `index` counts from the step's first token.
     pub fn score(&mut self, index: usize, logits: &[f32]) {
-        let prompt = &self.request.prompts[self.prompt];
-        if let (Some(&token), Some(top)) = (prompt.get(self.computed + index + 1), self.request.logprobs) {
+        let Some(top) = self.request.logprobs else { return };
+        if let Some(token) = self.progress.first_followed_by(index) {
             let scored = TokenLogprobs::of(logits, token, top);
             self.is_broken |= scored.token.logprob.is_nan();
             self.answer.score_prompt_token(scored);
         }
     }
 
-    /// Takes a step's result: the logits of its last token (\[vocabulary\]; empty where none were wanted). They are
-    /// changed on the way. Appends what can be shown to `outputs`.
+    /// Takes a step's result: how many tokens it computed, and the logits of the last of them (\[vocabulary\]; empty
+    /// where none were wanted), which are changed on the way. Appends what can be shown to `outputs`.
     ///
     /// # Errors
     /// [`NonFiniteLogits`] when no token can be drawn from them.
-    pub fn absorb(&mut self, logits: &mut Vec<f32>, outputs: &mut Vec<Output>) -> Result<(), NonFiniteLogits> {
+    ///
+    /// # Panics
+    /// When more was computed than [`Self::input`] asked for.
+    pub fn absorb(
+        &mut self,
+        computed: usize,
+        logits: &mut [f32],
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), NonFiniteLogits> {
         if self.is_broken {
             return Err(NonFiniteLogits);
         }
-        let prompt_tokens = self.request.prompts[self.prompt].len();
-        if self.computed < prompt_tokens {
-            let computed = prompt_tokens.min(self.computed + PREFILL_CHUNK_TOKENS);
-            self.counts.prompt += (computed - self.computed) as u64;
-            self.computed = computed;
-            if computed < prompt_tokens {
+        if self.is_done() {
+            return Ok(());
+        }
+        let finish = if self.asks_nothing() {
+            self.begin_text();
+            Some(FinishReason::Length)
+        } else if self.needs_no_step() {
+            self.begin_text();
+            let is_last = self.choice + 1 == self.request.choices;
+            let mut kept = if is_last { std::mem::take(&mut self.prompt_logits) } else { self.prompt_logits.clone() };
+            self.take_token(&mut kept)?
+        } else {
+            let done = self.progress.compute(computed);
+            self.counts.prompt += done.prompt;
+            self.counts.recomputed += done.again;
+            if !self.progress.is_complete() {
                 return Ok(());
             }
-            if self.request.choices > 1 && self.bound() > 0 {
-                self.prompt_logits.clone_from(logits);
+            if self.progress.generated() == 0 {
+                self.begin_text();
+                if self.request.choices > 1 && self.bound() > 0 {
+                    self.prompt_logits.extend_from_slice(logits);
+                }
             }
-        } else if self.generated == 0 {
-            logits.clone_from(&self.prompt_logits);
-        }
-        if self.generated == 0 && self.request.echo == Echo::Prompt {
-            self.answer.echo(&self.request.prompts[self.prompt], &self.descriptor.tokenizer);
-        }
-        let finish = if self.bound() == 0 { Some(FinishReason::Length) } else { self.take_token(logits)? };
-        let span = match finish {
-            Some(_) => self.answer.finish(),
-            None => self.answer.ready(),
+            if self.bound() == 0 { Some(FinishReason::Length) } else { self.take_token(logits)? }
         };
-        let choice = self.prompt * self.request.choices + self.choice;
-        if finish.is_some() || !span.is_empty() {
-            outputs.push(Output { choice, span, finish });
-        }
+        self.show(finish, outputs);
         if finish.is_some() {
             self.next_answer();
         }
         Ok(())
+    }
+
+    /// What comes before the first token of an answer.
+    fn begin_text(&mut self) {
+        if self.request.echo == Echo::Prompt {
+            self.answer.echo(self.progress.prompt(), &self.descriptor.tokenizer);
+        }
+    }
+
+    fn show(&mut self, finish: Option<FinishReason>, outputs: &mut Vec<Output>) {
+        let span = match finish {
+            Some(_) => self.answer.finish(),
+            None => self.answer.ready(),
+        };
+        if finish.is_some() || !span.is_empty() {
+            outputs.push(Output { choice: self.number(), span, finish });
+        }
     }
 
     fn take_token(&mut self, logits: &mut [f32]) -> Result<Option<FinishReason>, NonFiniteLogits> {
@@ -268,8 +286,7 @@ impl Generation {
         let before = self.request.logprobs.map(|_| logits.to_vec());
         let id = self.sampler.sample(logits)?;
         let logprobs = self.request.logprobs.zip(before).map(|(top, before)| TokenLogprobs::of(&before, id, top));
-        self.next = [id];
-        self.generated += 1;
+        self.progress.push(id);
         self.counts.completion += 1;
         let tokenizer = &self.descriptor.tokenizer;
         if self.request.end == End::Honoured && tokenizer.is_end(id) {
@@ -279,44 +296,57 @@ impl Generation {
         if self.answer.push(id, bytes, logprobs) {
             return Ok(Some(FinishReason::Stop));
         }
-        Ok((self.generated >= self.bound()).then_some(FinishReason::Length))
+        Ok((self.progress.generated() >= self.bound()).then_some(FinishReason::Length))
+    }
+
+    fn is_done(&self) -> bool {
+        self.prompt == self.request.prompts.len()
+    }
+
+    /// Whether the prompt's logits, which an earlier choice left, serve for the next token, or nothing is asked.
+    fn needs_no_step(&self) -> bool {
+        self.progress.generated() == 0 && (self.choice > 0 || self.asks_nothing())
+    }
+
+    /// Nothing of a prompt is computed where nothing of it is asked: no token to draw, none to score.
+    fn asks_nothing(&self) -> bool {
+        self.bound() == 0 && (self.choice > 0 || !self.scores_prompt())
     }
 
     /// Tokens that this answer may have.
     fn bound(&self) -> usize {
-        let left = self.request.context - self.request.prompts[self.prompt].len();
+        let left = self.request.context - self.progress.prompt().len();
         match self.request.tokens_max {
             Tokens::AtMost(tokens) => tokens.min(left),
             Tokens::RestOfContext => left,
         }
     }
 
+    /// Whether logits of the prompt's own tokens are still wanted.
     fn scores_prompt(&self) -> bool {
-        self.request.echo == Echo::Prompt && self.request.logprobs.is_some()
+        let is_asked = self.request.echo == Echo::Prompt && self.request.logprobs.is_some();
+        is_asked && self.progress.reached() < self.progress.prompt().len()
+    }
+
+    /// The answer's number among all of the request.
+    fn number(&self) -> usize {
+        self.prompt * self.request.choices + self.choice
     }
 
     fn next_answer(&mut self) {
         self.choice += 1;
-        if self.choice == self.request.choices {
-            self.choice = 0;
-            self.prompt += 1;
-            self.computed = 0;
+        if self.choice < self.request.choices {
+            self.progress.return_to_prompt();
+        } else {
+            (self.choice, self.prompt) = (0, self.prompt + 1);
             self.prompt_logits = Vec::new();
+            let prompt = self.request.prompts.get_mut(self.prompt).map(std::mem::take);
+            self.progress = Progress::of(prompt.unwrap_or_default());
         }
-        if self.prompt < self.request.prompts.len() {
-            self.begin_answer();
-        }
-    }
-
-    fn begin_answer(&mut self) {
-        self.generated = 0;
-        let number = (self.prompt * self.request.choices + self.choice) as u64;
-        self.sampler = Sampler::new(self.request.sampling.clone(), number, &self.request.prompts[self.prompt]);
-        self.answer.begin(self.choice);
-        // Nothing of a prompt is computed where nothing of it is asked: no token to draw, none to score.
-        if self.bound() == 0 && !self.scores_prompt() && self.choice == 0 {
-            let prompt = &self.request.prompts[self.prompt];
-            self.computed = prompt.len();
+        if !self.is_done() {
+            let number = self.number() as u64;
+            self.sampler = Sampler::new(self.request.sampling.clone(), number, self.progress.prompt());
+            self.answer.begin(self.choice);
         }
     }
 }

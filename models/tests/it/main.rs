@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
+mod batches;
 mod encoders;
 mod formats;
+mod generations;
 mod goldens;
 mod minilm;
 mod peer;

@@ -8,6 +8,7 @@ use models::executor::Run;
 use models::generation::{
     Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
 };
+use models::limits::PREFILL_CHUNK_TOKENS;
 use models::sampling::Sampling;
 use models::template::Message;
 use models::tokenizer::{Special, Start};
@@ -31,17 +32,19 @@ fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
 
 fn step(executor: &mut Executor, model: &Model, cache: &mut KvCache, generation: &mut Generation) -> Vec<Output> {
     let mut outputs = Vec::new();
-    let run = match generation.input() {
+    let run = match generation.input(PREFILL_CHUNK_TOKENS) {
         Input::Run { position, tokens, wanted } => Some((position, tokens.to_vec(), wanted)),
         Input::Reuse => None,
         Input::Done => panic!("no step after the end"),
     };
+    let mut computed = 0;
     if let Some((position, tokens, wanted)) = run {
         cache.set_len(position);
         let run = Run { tokens: &tokens, position, wanted };
         executor.run(model, cache, run, &mut |index, logits| generation.score(index, logits));
+        computed = tokens.len();
     }
-    generation.absorb(executor.logits(), &mut outputs).unwrap();
+    generation.absorb(computed, executor.logits_of(0), &mut outputs).unwrap();
     outputs
 }
 
@@ -58,7 +61,7 @@ fn run(model: &Model, request: GenerationRequest) -> (Vec<Seen>, TokenCounts, us
     let (mut executor, mut cache) = (executor(), cache(model, request.context));
     let mut generation = Generation::new(request, Arc::clone(model.descriptor()));
     let mut steps = 0;
-    while generation.input() != Input::Done {
+    while generation.input(1) != Input::Done {
         for output in step(&mut executor, model, &mut cache, &mut generation) {
             let answer = &mut seen[output.choice];
             assert_eq!(answer.finish, None, "nothing comes after an answer's end");
@@ -87,7 +90,7 @@ fn choices_share_the_prompt_and_greedy_ones_are_equal() {
     let (seen, counts, steps) = run(&model, GenerationRequest { choices: 3, ..request(vec![prompt]) });
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[1], seen[2]);
-    assert_eq!(counts, TokenCounts { prompt: tokens, completion: 36 });
+    assert_eq!(counts, TokenCounts { prompt: tokens, completion: 36, ..TokenCounts::default() });
     assert_eq!(steps, 36, "one prefill for all three: its logits serve each first token");
 }
 
@@ -138,7 +141,7 @@ fn echo_with_log_probabilities_scores_the_prompt_as_the_logits_say() {
     let (seen, counts, _) = run(&model, scoring);
     assert_eq!(seen[0].text, "score this prompt, please");
     assert_eq!(seen[0].finish, Some(FinishReason::Length));
-    assert_eq!(counts, TokenCounts { prompt: prompt.len() as u64, completion: 0 });
+    assert_eq!(counts, TokenCounts { prompt: prompt.len() as u64, ..TokenCounts::default() });
     assert_eq!(seen[0].tokens.len(), prompt.len());
     assert!(seen[0].tokens[0].logprobs.is_none(), "nothing predicts the first token");
     for (index, token) in seen[0].tokens.iter().enumerate().skip(1) {
@@ -185,7 +188,7 @@ fn a_long_prompt_is_cut_into_chunks_and_only_its_last_token_meets_the_head() {
     };
     let (mut generation, mut cache, mut executor) = (generation(2048), cache(&model, 700), executor());
     let mut chunks = Vec::new();
-    while let Input::Run { tokens, wanted, .. } = generation.input()
+    while let Input::Run { tokens, wanted, .. } = generation.input(PREFILL_CHUNK_TOKENS)
         && tokens.len() > 1
     {
         chunks.push((tokens.len(), wanted));

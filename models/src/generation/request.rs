@@ -1,0 +1,53 @@
+//! What a request asks of a generation.
+
+use crate::sampling::Sampling;
+
+/// What a request wants.
+#[derive(Clone, Debug)]
+pub struct GenerationRequest {
+    /// Token ids of each prompt; none is empty.
+    pub prompts: Vec<Vec<u32>>,
+    /// Answers for each prompt.
+    pub choices: usize,
+    /// Tokens of an answer at most.
+    pub tokens_max: Tokens,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Texts that end an answer and are not shown.
+    pub stop: Vec<String>,
+    /// What a token that ends a text does.
+    pub end: End,
+    /// Whether the prompt is part of the answer.
+    pub echo: Echo,
+    /// The alternatives to show for each token; `None` shows no log-probabilities.
+    pub logprobs: Option<usize>,
+    /// Positions that a sequence may have.
+    pub context: usize,
+}
+
+/// A bound on an answer's length.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tokens {
+    /// As many tokens.
+    AtMost(usize),
+    /// What is left of the context.
+    RestOfContext,
+}
+
+/// What a token that ends a text does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum End {
+    /// It ends the answer.
+    Honoured,
+    /// It is a token like any other.
+    Ignored,
+}
+
+/// Whether the prompt is part of the answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Echo {
+    /// It comes first.
+    Prompt,
+    /// Only what was generated.
+    Nothing,
+}

@@ -1,0 +1,185 @@
+//! What a sequence gets does not depend on what it shares its steps with, how its tokens are cut into steps, or who wrote
+//! its cache.
+//!
+//! On one instruction set this holds bit for bit: each column of a product has its integer sums and its order of scales,
+//! each token's attention its segments, alone or not; so these tests ask for equal bits.
+
+use std::num::NonZeroUsize;
+
+use kernels::{Isa, KvCache};
+use loader::fixture::Random;
+use models::executor::{Run, SequenceRun};
+use models::generation::Wanted;
+use models::{Executor, Model};
+
+use crate::peer_models::peer_models;
+use crate::support::{cache, executor, gemma3, smollm2, written};
+
+const BATCHES: [usize; 4] = [2, 3, 8, 17];
+/// Tokens of the sequence that is looked at, and those of them that come one by one.
+const TOKENS: usize = 75;
+const DECODED: usize = 3;
+/// Tokens of the others, which do not end before it does.
+const LONGER: usize = 120;
+
+fn ids(model: &Model, random: &mut Random, count: usize) -> Vec<u32> {
+    (0..count).map(|_| 3 + u32::try_from(random.below(model.plan().vocabulary - 3)).unwrap()).collect()
+}
+
+/// A sequence that is computed, and how far it is.
+struct Neighbour {
+    tokens: Vec<u32>,
+    cache: KvCache,
+    done: usize,
+}
+
+impl Neighbour {
+    fn new(model: &Model, tokens: Vec<u32>) -> Self {
+        Self { cache: cache(model, tokens.len()), tokens, done: 0 }
+    }
+
+    fn next(&mut self, count: usize, wanted: Wanted) -> SequenceRun<'_> {
+        let begin = self.done;
+        self.done = self.tokens.len().min(begin + count);
+        let run = Run { tokens: &self.tokens[begin..self.done], position: begin, wanted };
+        SequenceRun { cache: &mut self.cache, run }
+    }
+}
+
+/// Logits after each of the last tokens of `tokens`, which alone make the steps.
+fn alone(executor: &mut Executor, model: &Model, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+    let mut sequence = Neighbour::new(model, tokens.to_vec());
+    while sequence.done < TOKENS - DECODED {
+        let count = step.min(TOKENS - DECODED - sequence.done);
+        executor.step(model, &mut [sequence.next(count, Wanted::Nothing)], &mut |_, _, _| {});
+        assert!(executor.logits_of(0).is_empty() && executor.logits_of(1).is_empty());
+    }
+    decode(executor, model, &mut sequence)
+}
+
+fn decode(executor: &mut Executor, model: &Model, sequence: &mut Neighbour) -> Vec<Vec<f32>> {
+    let mut logits = Vec::new();
+    while sequence.done < TOKENS {
+        executor.step(model, &mut [sequence.next(1, Wanted::Last)], &mut |_, _, _| {});
+        logits.push(executor.logits_of(0).to_vec());
+    }
+    logits
+}
+
+/// The same in steps with others that are at other positions, in prompts and behind them, the sequence among them.
+fn among_others(executor: &mut Executor, model: &Model, tokens: &[u32], batch: usize) -> Vec<Vec<f32>> {
+    let mut random = Random::new(batch as u64);
+    let place = random.below(batch);
+    let mut all: Vec<Neighbour> = (0..batch).map(|_| Neighbour::new(model, ids(model, &mut random, LONGER))).collect();
+    all[place] = Neighbour::new(model, tokens.to_vec());
+    let mut logits = Vec::new();
+    while all[place].done < TOKENS {
+        let left = (TOKENS - DECODED).saturating_sub(all[place].done);
+        let of_run = |index: usize| match index {
+            _ if index == place && left > 0 => (left.min(31), Wanted::Nothing),
+            _ if index == place => (1, Wanted::Last),
+            _ => (1 + index * (index % 2), [Wanted::Each, Wanted::Last, Wanted::Nothing][index % 3]),
+        };
+        let sequences = all.iter_mut().enumerate();
+        let mut runs: Vec<SequenceRun<'_>> =
+            sequences.map(|(index, sequence)| sequence.next(of_run(index).0, of_run(index).1)).collect();
+        let mut scored = Vec::new();
+        executor.step(model, &mut runs, &mut |run, token, _| scored.push((run, token)));
+        for index in 0..batch {
+            let (tokens, wanted) = of_run(index);
+            let seen: Vec<usize> = scored.iter().filter(|(run, _)| *run == index).map(|(_, token)| *token).collect();
+            let expected: Vec<usize> = (0..if wanted == Wanted::Each { tokens } else { 0 }).collect();
+            assert_eq!(seen, expected, "the tokens of a run that asks for each, in order");
+            assert_eq!(executor.logits_of(index).is_empty(), wanted == Wanted::Nothing);
+        }
+        if left == 0 {
+            logits.push(executor.logits_of(place).to_vec());
+        }
+    }
+    logits
+}
+
+fn assert_same(found: &[Vec<f32>], expected: &[Vec<f32>], context: &str) {
+    assert_eq!(found.len(), expected.len(), "{context}");
+    for (token, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let same = found.iter().zip(expected).all(|(found, expected)| found.to_bits() == expected.to_bits());
+        assert!(same && found.len() == expected.len(), "{context}: token {token}");
+    }
+}
+
+fn every_isa() -> impl Iterator<Item = Executor> {
+    let available = Isa::ALL.into_iter().filter(|isa| isa.is_available());
+    available.map(|isa| Executor::new(NonZeroUsize::new(2).unwrap(), isa))
+}
+
+fn is_the_same_in_any_batch(executor: &mut Executor, model: &Model, name: &str) {
+    let tokens = ids(model, &mut Random::new(1), TOKENS);
+    let expected = alone(executor, model, &tokens, 256);
+    assert!(expected[0] != expected[1], "logits follow the tokens");
+    // The portable kernels are slow, and have one way for all columns.
+    for batch in if executor.isa() == Isa::Scalar { vec![3] } else { BATCHES.to_vec() } {
+        let found = among_others(executor, model, &tokens, batch);
+        assert_same(&found, &expected, &format!("{name} on {}, one of {batch}", executor.isa()));
+    }
+}
+
+/// In pieces of other sizes, and behind blocks that another sequence with the same beginning wrote.
+fn is_the_same_however_it_came_about(executor: &mut Executor, model: &Model, name: &str) {
+    let tokens = ids(model, &mut Random::new(2), TOKENS);
+    let expected = alone(executor, model, &tokens, 256);
+    for step in [1, 7, 33] {
+        let found = alone(executor, model, &tokens, step);
+        assert_same(&found, &expected, &format!("{name} on {}, steps of {step}", executor.isa()));
+    }
+    let mut first = Neighbour::new(model, tokens.clone());
+    first.tokens[64] ^= 1;
+    executor.step(model, &mut [first.next(TOKENS, Wanted::Nothing)], &mut |_, _, _| {});
+    let blocks: Vec<_> = (0..2).map(|index| first.cache.block(index)).collect();
+    drop(first);
+    for shared in 1..=blocks.len() {
+        let mut cache = KvCache::new(model.kv_shape());
+        blocks[..shared].iter().for_each(|block| cache.adopt(block.clone()));
+        while cache.capacity() < TOKENS {
+            cache.push_block();
+        }
+        let mut second = Neighbour { tokens: tokens.clone(), done: cache.len(), cache };
+        executor.step(model, &mut [second.next(TOKENS - DECODED - 32 * shared, Wanted::Last)], &mut |_, _, _| {});
+        let found = decode(executor, model, &mut second);
+        assert_same(&found, &expected, &format!("{name} on {}, {shared} blocks adopted", executor.isa()));
+    }
+}
+
+#[test]
+fn a_tiny_sequence_is_the_same_in_any_batch() {
+    for tiny in peer_models() {
+        let (_folder, model) = written(&tiny.file);
+        every_isa().for_each(|mut executor| is_the_same_in_any_batch(&mut executor, &model, &tiny.name));
+    }
+}
+
+#[test]
+fn a_tiny_sequence_is_the_same_however_it_came_about() {
+    for tiny in peer_models() {
+        let (_folder, model) = written(&tiny.file);
+        every_isa().for_each(|mut executor| is_the_same_however_it_came_about(&mut executor, &model, &tiny.name));
+    }
+}
+
+#[test]
+fn a_real_sequence_is_the_same_in_any_batch_and_however_it_came_about() {
+    for (model, name) in [(smollm2(), "smollm2"), (gemma3(), "gemma3")] {
+        is_the_same_in_any_batch(&mut executor(), &model, name);
+        is_the_same_however_it_came_about(&mut executor(), &model, name);
+    }
+}
+
+#[test]
+fn a_step_of_nothing_leaves_no_logits() {
+    let (_folder, model) = written(&peer_models()[0].file);
+    let mut executor = executor();
+    let tokens = ids(&model, &mut Random::new(3), TOKENS);
+    executor.step(&model, &mut [Neighbour::new(&model, tokens).next(1, Wanted::Last)], &mut |_, _, _| {});
+    assert_eq!(executor.logits_of(0).len(), model.plan().vocabulary);
+    executor.step(&model, &mut [], &mut |_, _, _| {});
+    assert!(executor.logits_of(0).is_empty());
+}
