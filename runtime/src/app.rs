@@ -9,8 +9,8 @@ use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
 use meter::residency::Pin;
 use meter::{CpuDescription, EnergyModel};
-use models::{Descriptor, Executor as ModelExecutor, Model};
-use scheduler::{Budget, DrainOutcome, Executor, ExecutorOptions, Instant, Pool};
+use models::{Descriptor, Executor as ModelExecutor};
+use scheduler::{Budget, DrainOutcome, Executor, Instant, Pool};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,14 +20,15 @@ use crate::config::{Config, PullPolicy};
 use crate::engine::KernelEngine;
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
-use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, QUEUE_MAX, REQUEST_MAX, STALL_MAX};
-use crate::loading::{LoadError, Models};
+use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, STALL_MAX};
+use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
+use crate::prefixes::Prefixes;
 
 /// A hold on a loaded model.
-pub(crate) type Lease = scheduler::Lease<Model>;
+pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 
 /// What requests share.
 pub(crate) struct App {
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) metering: Arc<Metering>,
     pub(crate) pool_events: Arc<PoolEvents>,
     pub(crate) memory_budget: Arc<MemoryBudget>,
+    pub(crate) prefixes: Arc<Prefixes>,
     /// True once the server stops: whoever only listens leaves then.
     pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
@@ -120,14 +122,14 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     }
     let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
     let metering = Arc::new(Metering::new(ledger, prices));
-    let models = Arc::new(Models::new(&config, Arc::clone(&metering)));
+    let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
+    let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
     let budget = Budget::new(config.memory_budget_bytes);
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, config.pool, Arc::clone(&pool_events) as Arc<_>);
     let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
-    let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
-    let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
-    let executor = Executor::spawn(engine, pool.clone(), options)?;
+    let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa), Arc::clone(&prefixes));
+    let executor = Executor::spawn(engine, pool.clone(), config.scheduler.options)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;
@@ -140,6 +142,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         metering,
         pool_events,
         memory_budget: Arc::clone(&memory_budget),
+        prefixes,
         stopping: stop.clone(),
         requests: TaskTracker::new(),
         pulling: Arc::default(),

@@ -14,6 +14,7 @@ mod layer;
 mod machine;
 mod pool;
 mod quantity;
+mod scheduler;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -26,13 +27,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::scheduler::{KeepAlive, PoolOptions};
 use etcetera::BaseStrategy as _;
 use kernels::Isa;
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
-use scheduler::{KeepAlive, PoolOptions};
 
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
@@ -40,6 +41,7 @@ use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
+pub(crate) use self::scheduler::SchedulerChoices;
 
 /// Where a server listens, unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -71,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) isa: Isa,
     /// How models share the memory, and how long they stay where nobody says.
     pub(crate) pool: PoolOptions,
+    /// Who waits, who computes, and what is kept of what was computed.
+    pub(crate) scheduler: SchedulerChoices,
     /// How the pages of models' files come and go.
     pub(crate) pages: PagePolicy,
     /// What single models have of their own.
@@ -151,6 +155,9 @@ pub(crate) enum ConfigError {
     /// The pool's table has a value that it cannot have.
     #[error("[pool] is not valid: {reason}")]
     Pool { reason: &'static str },
+    /// The scheduler's table has a value that it cannot have.
+    #[error("[scheduler] is not valid: {reason}")]
+    Scheduler { reason: &'static str },
     /// Two tables are about one model.
     #[error("[models.{model:?}]: the model has a table already, under another of its names")]
     ModelTwice { model: String },
@@ -239,6 +246,10 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
+            scheduler: chosen
+                .scheduler
+                .unwrap_or_default()
+                .choices(memory_budget_bytes, chosen.tenants.unwrap_or_default())?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
             models: pool::choices(chosen.models.unwrap_or_default(), &aliases)?,

@@ -10,7 +10,6 @@
 mod drive;
 mod prompt;
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use meter::Receipt;
@@ -25,7 +24,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
-use crate::engine::{Generating, Sequence};
+use crate::engine::{Beginnings, Extent, Generating, Sequence};
 use crate::http::error::ApiError;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
@@ -111,8 +110,9 @@ pub(crate) async fn start(
         prepared.map_err(ApiError::internal)??
     };
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
-    let sequence = sequence(app, work, &lease);
-    let owner = Owner { tenant: Arc::clone(&tenant), weight: NonZeroU32::MIN, priority: Priority::Normal };
+    let sequence = sequence(app, work, &lease, &tenant);
+    let weight = app.config.scheduler.weight(&tenant);
+    let owner = Owner { tenant: Arc::clone(&tenant), weight, priority: Priority::Normal };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
     let ticket = app.executor.submit(submission).map_err(|error| match error {
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
@@ -137,12 +137,17 @@ pub(crate) async fn start(
     Ok(Answer { pieces, descriptor, is_cold })
 }
 
-fn sequence(app: &App, work: Work, lease: &Lease) -> Sequence {
+fn sequence(app: &App, work: Work, lease: &Lease, tenant: &Arc<str>) -> Sequence {
     match work {
         Work::Generate(request) => {
+            let beginnings = Beginnings {
+                prefixes: Arc::clone(lease.model().prefixes()),
+                scope: app.config.scheduler.scope(tenant),
+                extent: if request.choices > 1 { Extent::Prompt } else { Extent::Whole },
+            };
             let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
             let budget = Arc::clone(app.pool.budget());
-            let generating = Generating::new(generation, lease.model(), budget, app.metering.clock());
+            let generating = Generating::new(generation, lease.model(), budget, beginnings, app.metering.clock());
             Sequence::Generating(Box::new(generating))
         }
         Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),

@@ -8,6 +8,7 @@
 //! it was read from. Deliberately absent: who may stay (the pool decides).
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use scheduler::{
 use crate::config::{Config, PagePolicy};
 use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX};
 use crate::metering::Metering;
+use crate::prefixes::{InstancePrefixes, Prefixes};
 
 /// Models by name.
 pub(crate) struct Models {
@@ -39,7 +41,29 @@ pub(crate) struct Models {
     store: DescriptorStore,
     /// Descriptors that the store has not; it writes them when there is time.
     to_keep: SyncSender<Arc<Descriptor>>,
+    prefixes: Arc<Prefixes>,
     metering: Arc<Metering>,
+}
+
+/// A model in memory, and what was computed with it for whoever begins alike.
+pub(crate) struct LoadedModel {
+    model: Model,
+    prefixes: Arc<InstancePrefixes>,
+}
+
+impl LoadedModel {
+    /// What was computed with it.
+    pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
+        &self.prefixes
+    }
+}
+
+impl Deref for LoadedModel {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
 }
 
 /// Why a model cannot be had.
@@ -84,7 +108,7 @@ impl LoadFault for LoadError {
 }
 
 impl Models {
-    pub(crate) fn new(config: &Config, metering: Arc<Metering>) -> Self {
+    pub(crate) fn new(config: &Config, prefixes: Arc<Prefixes>, metering: Arc<Metering>) -> Self {
         let descriptors = moka::sync::Cache::builder()
             .max_capacity(DESCRIPTORS_KIB_MAX)
             .weigher(|_, descriptor: &Arc<Descriptor>| {
@@ -96,7 +120,17 @@ impl Models {
         let (to_keep, waiting) = sync_channel(DESCRIPTORS_WAITING_MAX);
         spawn_keeper(store.clone(), waiting);
         let keep_alives = config.models.keep_alives.clone();
-        Self { catalog, chat_templates, descriptors, store, to_keep, pages: config.pages, keep_alives, metering }
+        Self {
+            catalog,
+            chat_templates,
+            descriptors,
+            store,
+            to_keep,
+            pages: config.pages,
+            keep_alives,
+            prefixes,
+            metering,
+        }
     }
 
     /// All models that the directories hold. Blocks on the file system.
@@ -154,7 +188,7 @@ impl Models {
 }
 
 impl ModelLoader for Models {
-    type Model = Model;
+    type Model = LoadedModel;
     type Error = LoadError;
 
     fn inspect(&self, name: &str) -> Result<Inspection, LoadError> {
@@ -168,7 +202,11 @@ impl ModelLoader for Models {
         self.keep_alives.get(name).copied()
     }
 
-    fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<Model>, LoadError> {
+    fn reclaim(&self, bytes: u64) -> u64 {
+        self.prefixes.reclaim(bytes)
+    }
+
+    fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<LoadedModel>, LoadError> {
         let before = thread_cpu_time();
         let (artifact, descriptor, origin) = self.open(&self.entry(name)?)?;
         if artifact.identity().weights_bytes() > inspection.weights_bytes {
@@ -185,6 +223,7 @@ impl ModelLoader for Models {
         }
         self.keep(model.descriptor(), origin);
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
+        let model = LoadedModel { model, prefixes: Arc::new(self.prefixes.instance()) };
         Ok(Loaded { model, source: load_source(&brought_in) })
     }
 }

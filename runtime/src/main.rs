@@ -19,6 +19,7 @@ mod loading;
 mod memory_budget;
 mod metering;
 mod pool_events;
+mod prefixes;
 mod shutdown;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
+use super::scheduler::{SchedulerTable, TenantTable};
 use super::tables::{CarbonTable, KeyTable, RateTable};
 use super::{PullPolicy, chat_templates};
 
@@ -35,6 +36,8 @@ pub(crate) struct Layer {
     pub(crate) aliases: Option<BTreeMap<String, String>>,
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
     pub(crate) pool: Option<PoolTable>,
+    pub(crate) scheduler: Option<SchedulerTable>,
+    pub(crate) tenants: Option<BTreeMap<String, TenantTable>>,
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
     pub(crate) carbon: Option<CarbonTable>,
@@ -62,6 +65,8 @@ impl Layer {
             aliases: self.aliases.or(next.aliases),
             chat_templates: self.chat_templates.or(next.chat_templates),
             pool: self.pool.or(next.pool),
+            scheduler: self.scheduler.or(next.scheduler),
+            tenants: self.tenants.or(next.tenants),
             models: self.models.or(next.models),
             keys: self.keys.or(next.keys),
             carbon: self.carbon.or(next.carbon),

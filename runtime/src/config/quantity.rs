@@ -12,6 +12,7 @@ use scheduler::{KeepAlive, Oversize};
 use serde::Deserialize;
 
 use super::PullPolicy;
+use super::scheduler::PrefixScope;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -72,6 +73,10 @@ impl Named for LinkPolicy {
 
 impl Named for Oversize {
     const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("page", Self::Page)];
+}
+
+impl Named for PrefixScope {
+    const WORDS: &'static [(&'static str, Self)] = &[("tenant", Self::Tenant), ("everyone", Self::Everyone)];
 }
 
 impl Named for BringIn {

@@ -117,7 +117,7 @@ impl Drive {
             model: self.model.to_string(),
             cold: self.is_cold,
             outcome: ended,
-            tokens: MeasuredTokens { prompt: counts.prompt, cached: 0, completion: counts.completion },
+            tokens: MeasuredTokens { prompt: counts.prompt, cached: counts.cached, completion: counts.completion },
             times: MeasuredTimes {
                 queue: (timing.queue + timing.turn_wait + timing.room_wait).into(),
                 load_wait: self.load_wait.into(),

@@ -86,6 +86,10 @@ pub(crate) struct Metrics {
     limit: Gauge,
     waiting: Gauge,
     queued: Gauge,
+    prefix_bytes: Gauge,
+    prefix_lookups: Gauge,
+    prefix_hits: Gauge,
+    prefix_dropped: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
@@ -110,6 +114,10 @@ impl Metrics {
             limit: Gauge::default(),
             waiting: Gauge::default(),
             queued: Gauge::default(),
+            prefix_bytes: Gauge::default(),
+            prefix_lookups: Gauge::default(),
+            prefix_hits: Gauge::default(),
+            prefix_dropped: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
@@ -148,6 +156,12 @@ impl Metrics {
         registry.register_with_unit("pool_used", "Reserved bytes", Unit::Bytes, self.used.clone());
         registry.register_with_unit("pool_limit", "The budget", Unit::Bytes, self.limit.clone());
         registry.register("pool_waiting_requests", "Requests that wait for a model or for room", self.waiting.clone());
+        let text = "Memory of cached keys and values, in use or not";
+        registry.register_with_unit("prefix_cache", text, Unit::Bytes, self.prefix_bytes.clone());
+        let text = "Sequences whose beginning was looked for, since the start";
+        registry.register("prefix_cache_lookups", text, self.prefix_lookups.clone());
+        registry.register("prefix_cache_hits", "Pages that were found for them", self.prefix_hits.clone());
+        registry.register("prefix_cache_dropped", "Pages dropped for room", self.prefix_dropped.clone());
         registry.register("descriptors", "Headers, tokenizers and templates kept", self.descriptors.clone());
         let text = "Memory of the kept descriptors, estimated";
         registry.register_with_unit("descriptors", text, Unit::Bytes, self.descriptors_bytes.clone());
@@ -236,6 +250,11 @@ impl Metrics {
         self.limit.set(gauge(snapshot.limit_bytes));
         self.waiting.set(gauge((snapshot.waiters + snapshot.room_waiters) as u64));
         self.queued.set(gauge(app.executor.queued() as u64));
+        let prefixes = app.prefixes.status();
+        self.prefix_bytes.set(gauge(prefixes.bytes));
+        self.prefix_lookups.set(gauge(prefixes.lookups));
+        self.prefix_hits.set(gauge(prefixes.hits));
+        self.prefix_dropped.set(gauge(prefixes.dropped));
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));

@@ -43,7 +43,7 @@ pub(super) async fn openai_one(
 /// `GET /models`: every model with its state in the pool, the budget, and the latest evictions with their reasons.
 pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     let entries = entries(&app).await?;
-    let snapshot = app.pool.snapshot().await;
+    let (snapshot, prefixes) = (app.pool.snapshot().await, app.prefixes.status());
     let data: Vec<Value> = entries
         .iter()
         .map(|entry| {
@@ -58,6 +58,11 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
             "limit_bytes": snapshot.limit_bytes,
             "used_bytes": snapshot.used_bytes,
             "pinned_bytes": snapshot.pinned_bytes,
+            "prefix_cache": {
+                "bytes": prefixes.bytes,
+                "unused_bytes": prefixes.unused_bytes,
+                "pages": prefixes.pages,
+            },
             "waiting_requests": snapshot.waiters + snapshot.room_waiters,
         },
         "evictions": snapshot.evictions.iter().map(eviction).collect::<Vec<_>>(),

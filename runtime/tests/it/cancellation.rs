@@ -36,7 +36,7 @@ fn weights_bytes(server: &Server) -> u64 {
 #[track_caller]
 fn until_it_computes(server: &Server) {
     until("it computes", SOON, || {
-        (server.status("slow") == "loaded" && server.used_bytes() > weights_bytes(server)).then_some(())
+        (server.status("slow") == "loaded" && server.held_bytes() > weights_bytes(server)).then_some(())
     });
 }
 
@@ -45,7 +45,7 @@ fn until_it_computes(server: &Server) {
 fn freed(server: &Server) -> Duration {
     let began = Instant::now();
     until("keys and values are given back", SOON, || {
-        let is_free = server.model("slow")["leases"] == 0 && server.used_bytes() == weights_bytes(server);
+        let is_free = server.model("slow")["leases"] == 0 && server.held_bytes() == weights_bytes(server);
         is_free.then(|| began.elapsed())
     })
 }
@@ -62,7 +62,7 @@ fn row_24_client_leaves_in_decode() {
     for _ in 0..5 {
         stream.chunk();
     }
-    assert!(server.used_bytes() > weights_bytes(&server), "keys and values are counted while they are held");
+    assert!(server.held_bytes() > weights_bytes(&server), "keys and values are counted while they are held");
     assert_eq!(server.model("slow")["leases"], 1);
     drop(stream);
     let took = freed(&server);
@@ -146,7 +146,7 @@ fn row_24_client_leaves_while_the_model_loads() {
         let pool = server.pool();
         let is_idle =
             pool["memory"]["waiting_requests"] == 0 && server.model("slow")["leases"].as_u64().unwrap_or(0) == 0;
-        (is_idle && server.used_bytes() == weights_bytes(&server)).then_some(())
+        (is_idle && server.held_bytes() == weights_bytes(&server)).then_some(())
     });
     let began = Instant::now();
     server.answers("slow");

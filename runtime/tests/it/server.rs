@@ -226,6 +226,13 @@ impl Server {
         until(&format!("{name} {status}"), SOON, || (self.status(name) == status).then_some(()));
     }
 
+    /// Bytes of the budget that somebody holds: all but pages that are kept for a chance alone.
+    #[track_caller]
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let memory = &self.pool()["memory"];
+        memory["used_bytes"].as_u64().unwrap() - memory["prefix_cache"]["unused_bytes"].as_u64().unwrap()
+    }
+
     /// Bytes of weights and key-value caches.
     #[track_caller]
     pub(crate) fn used_bytes(&self) -> u64 {

@@ -43,7 +43,7 @@ pub struct ModelInstance(pub u64);
 
 /// How far a sequence's beginning is in the cache: where its next block is looked for, or inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(Parent);
+pub struct PrefixPlace(Parent);
 
 /// The beginning of a sequence, as far as it is in the cache.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Beginning<P> {
     /// The pages of its blocks, first to last.
     pub pages: Vec<P>,
     /// What comes behind them.
-    pub place: Place,
+    pub place: PrefixPlace,
 }
 
 /// What a cache holds, and how it served.
@@ -59,7 +59,9 @@ pub struct Beginning<P> {
 pub struct PrefixStatus {
     /// Memory of its pages.
     pub bytes: u64,
-    /// How many they are.
+    /// Those of it that no sequence holds: what [`PrefixCache::reclaim`] can give back.
+    pub unused_bytes: u64,
+    /// How many pages there are.
     pub pages: u64,
     /// Blocks that were found when they were looked up.
     pub hits: u64,
@@ -115,7 +117,7 @@ impl Parent {
     }
 }
 
-impl Place {
+impl PrefixPlace {
     /// Before the first block of a sequence of `model`.
     #[must_use]
     pub const fn start(model: ModelInstance) -> Self {
@@ -142,7 +144,8 @@ impl<P: Page> PrefixCache<P> {
     /// What it holds.
     #[must_use]
     pub fn status(&self) -> PrefixStatus {
-        self.status
+        let unused = self.nodes.values().filter(|node| node.page.holders() == 1);
+        PrefixStatus { unused_bytes: unused.map(|node| node.page.bytes()).sum(), ..self.status }
     }
 
     /// How many of `blocks` are there, from the first on, without counting as a use.
@@ -163,16 +166,16 @@ impl<P: Page> PrefixCache<P> {
         let place = found.last().map_or(Parent::Root(model), |&id| Parent::Node(id, model));
         found.iter().for_each(|&id| self.touch(id));
         let pages = found.iter().map(|id| self.nodes[id].page.clone()).collect();
-        Beginning { pages, place: Place(place) }
+        Beginning { pages, place: PrefixPlace(place) }
     }
 
     /// Puts `page` behind `place`, for those of `scope`; a page that is there already stays, and counts as used.
     /// Returns the place behind it; `None` when `place` is no longer there, or there is no room.
-    pub fn insert(&mut self, place: Place, scope: &Scope, tokens: &[u32], page: &P) -> Option<Place> {
+    pub fn insert(&mut self, place: PrefixPlace, scope: &Scope, tokens: &[u32], page: &P) -> Option<PrefixPlace> {
         let (parent, model) = (place.0, place.0.model());
         if let Some(id) = self.child(parent, scope, tokens) {
             self.touch(id);
-            return Some(Place(Parent::Node(id, model)));
+            return Some(PrefixPlace(Parent::Node(id, model)));
         }
         if let Parent::Node(above, _) = parent
             && !self.nodes.contains_key(&above)
@@ -205,7 +208,7 @@ impl<P: Page> PrefixCache<P> {
         self.leaves.insert((used, id));
         self.status.bytes += bytes;
         self.status.pages += 1;
-        Some(Place(Parent::Node(id, model)))
+        Some(PrefixPlace(Parent::Node(id, model)))
     }
 
     /// Drops pages that nobody else holds, the least recently used first, until `bytes` came free or none is left.

@@ -31,7 +31,7 @@ fn tenant(name: &str) -> Scope {
 
 /// Inserts blocks of one token each; the cache alone holds them. Returns how many were taken.
 fn insert(cache: &mut PrefixCache<FakePage>, scope: &Scope, tokens: &[u32]) -> usize {
-    let mut place = Place::start(MODEL);
+    let mut place = PrefixPlace::start(MODEL);
     for (index, token) in tokens.iter().enumerate() {
         match cache.insert(place, scope, &[*token], &page(*token)) {
             Some(next) => place = next,
@@ -77,6 +77,7 @@ fn the_least_recently_used_leaf_goes_first_and_none_that_is_held() {
     insert(&mut cache, &a, &[5, 6]);
     assert_eq!(numbers(&mut cache, &a, &[1]), [1], "which makes 5 and 6 the older ones");
     let held = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..]));
+    assert_eq!(cache.status().unused_bytes, 2 * BYTES);
     assert_eq!(insert(&mut cache, &a, &[7]), 1);
     assert_eq!(numbers(&mut cache, &a, &[5, 6]), [5], "6 is below 5");
     assert_eq!(cache.reclaim(1000), 2 * BYTES, "5 and 7: the others are held");
@@ -138,7 +139,7 @@ fn random_acts(random: &mut Random) {
         let tokens: Vec<u32> = (0..=random.below(5)).map(|_| u32::try_from(random.below(3)).unwrap()).collect();
         match random.below(9) {
             0..4 => {
-                let mut place = Place::start(MODEL);
+                let mut place = PrefixPlace::start(MODEL);
                 for (index, token) in tokens.iter().enumerate() {
                     next += 1;
                     let Some(behind) = cache.insert(place, &scope, &[*token], &page(next)) else { break };

@@ -1,0 +1,250 @@
+//! Steps of real models: `models` adapted to the scheduler's `Engine`.
+//!
+//! A sequence that goes on with texts owns the pages of its key-value cache and their memory; what it does not share goes
+//! when it is dropped. One that encodes texts holds no memory between its steps but what comes out.
+//!
+//! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
+//! computed is shown, or found by others.
+
+mod sequence;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use models::Executor;
+use models::encoding::{Encoding, NonFiniteVector};
+use models::executor::{Run, SequenceRun};
+use models::generation::{Input, Output, Wanted};
+use models::sampling::NonFiniteLogits;
+use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
+
+pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequence};
+use crate::loading::LoadedModel;
+use crate::prefixes::Prefixes;
+
+/// Runs steps on the kernels' threads.
+pub(crate) struct KernelEngine {
+    executor: Executor,
+    prefixes: Arc<Prefixes>,
+    /// Of the step at work: all members' tokens, one after another.
+    tokens: Vec<u32>,
+    parts: Vec<Part>,
+    outputs: Vec<Output>,
+}
+
+/// Why a sequence cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepFault {
+    /// The model's file was cut or written to while it was being read.
+    #[error("the model's file changed while it was in use")]
+    ModelFileChanged,
+    /// The model computes nothing that can be drawn from.
+    #[error(transparent)]
+    NonFiniteLogits(#[from] NonFiniteLogits),
+    /// The model computes vectors that are none.
+    #[error(transparent)]
+    NonFiniteVector(#[from] NonFiniteVector),
+}
+
+/// What one member has in a step.
+enum Part {
+    /// These of the step's tokens.
+    Run { position: usize, tokens: Range<usize>, wanted: Wanted, phase: Phase },
+    /// Nothing to compute: earlier logits serve again.
+    Reuse,
+    /// Nothing left at all.
+    Done,
+    /// Nothing, before it has as much memory.
+    NeedsRoom { bytes: u64, phase: Phase },
+}
+
+type Outcome = StepOutcome<Output, StepFault>;
+
+impl KernelEngine {
+    pub(crate) fn new(executor: Executor, prefixes: Arc<Prefixes>) -> Self {
+        Self { executor, prefixes, tokens: Vec::new(), parts: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// Decides what a member computes, and gets the room for it.
+    fn part(&mut self, sequence: &mut Generating, tokens_max: u32) -> Part {
+        if let Input::Run { position: 0, .. } = sequence.generation.input(1) {
+            sequence.begin();
+        }
+        let wanted_tokens = sequence.generation.tokens_wanted();
+        let tokens_max = usize::try_from(tokens_max).unwrap_or(usize::MAX);
+        let begin = self.tokens.len();
+        let (position, wanted) = match sequence.generation.input(tokens_max) {
+            Input::Run { position, tokens, wanted } => {
+                self.tokens.extend_from_slice(tokens);
+                (position, wanted)
+            }
+            Input::Reuse => return Part::Reuse,
+            Input::Done => return Part::Done,
+        };
+        let is_prompt = wanted_tokens > 1 || position < sequence.generation.prompt_tokens();
+        let phase = if is_prompt { Phase::Prefill } else { Phase::Decode };
+        // For all that precedes the next token at once, so that none begins what it cannot end.
+        if let Err(bytes) = sequence.make_room(position + wanted_tokens) {
+            self.tokens.truncate(begin);
+            return Part::NeedsRoom { bytes, phase };
+        }
+        Part::Run { position, tokens: begin..self.tokens.len(), wanted, phase }
+    }
+
+    fn generate(&mut self, model: &LoadedModel, batch: &mut [Member<'_, Sequence>], outcomes: &mut Vec<Outcome>) {
+        self.tokens.clear();
+        self.parts.clear();
+        let mut members: Vec<&mut Generating> = Vec::with_capacity(batch.len());
+        for member in batch {
+            let Sequence::Generating(sequence) = &mut *member.sequence else {
+                unreachable!("texts are encoded in steps of their own")
+            };
+            let part = self.part(sequence, member.tokens_max);
+            self.parts.push(part);
+            members.push(sequence);
+        }
+        self.compute(model, &mut members);
+        let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
+        let mut run = 0;
+        for (index, sequence) in members.into_iter().enumerate() {
+            let outcome = match &self.parts[index] {
+                Part::Done => outcome(Phase::Decode, 0, SequenceState::Finished),
+                Part::NeedsRoom { bytes, phase } => outcome(*phase, 0, SequenceState::NeedsRoom { bytes: *bytes }),
+                Part::Reuse => self.absorb(sequence, None, (Phase::Decode, 0), is_changed),
+                Part::Run { tokens, phase, .. } => {
+                    let (number, did) = (run, (*phase, tokens.len()));
+                    run += 1;
+                    self.absorb(sequence, Some(number), did, is_changed)
+                }
+            };
+            outcomes.push(outcome);
+        }
+    }
+
+    /// Runs the tokens of all members that have some through the model.
+    fn compute(&mut self, model: &LoadedModel, members: &mut [&mut Generating]) {
+        let (mut runs, mut generations) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
+        for (part, sequence) in self.parts.iter().zip(members) {
+            let Part::Run { position, tokens, wanted, .. } = part else { continue };
+            let Generating { cache, generation, .. } = &mut **sequence;
+            cache.set_len(*position);
+            let run = Run { tokens: &self.tokens[tokens.clone()], position: *position, wanted: *wanted };
+            runs.push(SequenceRun { cache, run });
+            generations.push(generation);
+        }
+        if !runs.is_empty() {
+            let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
+            self.executor.step(model, &mut runs, &mut score);
+        }
+    }
+
+    /// What became of one member, whose run in the step was number `run`, if it had one.
+    fn absorb(
+        &mut self,
+        sequence: &mut Generating,
+        run: Option<usize>,
+        (phase, computed): (Phase, usize),
+        is_changed: bool,
+    ) -> Outcome {
+        let tokens = u32::try_from(computed).unwrap_or(u32::MAX);
+        if is_changed {
+            return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
+        }
+        sequence.place_full_blocks();
+        self.outputs.clear();
+        let logits = run.map_or(&mut [][..], |run| self.executor.logits_of(run));
+        if let Err(fault) = sequence.generation.absorb(computed, logits, &mut self.outputs) {
+            return outcome(phase, tokens, SequenceState::Failed(fault.into()));
+        }
+        let state = match sequence.generation.input(1) {
+            Input::Done => SequenceState::Finished,
+            _ => SequenceState::Continue,
+        };
+        StepOutcome { output: self.outputs.pop(), ..outcome(phase, tokens, state) }
+    }
+
+    /// One batch of texts.
+    fn encode(&mut self, model: &LoadedModel, encoding: &mut Encoding) -> Outcome {
+        let before = encoding.computed_tokens();
+        let rows = self.executor.encode(model, &encoding.batch());
+        let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
+        let absorbed = encoding.absorb(rows);
+        let tokens = u32::try_from(encoding.computed_tokens() - before).unwrap_or(u32::MAX);
+        let state = match absorbed {
+            _ if is_changed => SequenceState::Failed(StepFault::ModelFileChanged),
+            Err(fault) => SequenceState::Failed(fault.into()),
+            Ok(()) if encoding.is_done() => SequenceState::Finished,
+            Ok(()) => SequenceState::Continue,
+        };
+        outcome(Phase::Prefill, tokens, state)
+    }
+}
+
+/// Gives each member that computed something an equal part of the step's cost; all of them, where none did.
+fn split_equally(cost: StepCost, outcomes: &mut [Outcome]) {
+    let computed = |outcome: &Outcome| outcome.tokens > 0;
+    let everyone = !outcomes.iter().any(computed);
+    let sharers = outcomes.iter_mut().filter(|outcome| everyone || computed(outcome)).collect::<Vec<_>>();
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let walls = meter::units::split_equally(nanos(cost.wall), sharers.len());
+    let cpus = meter::units::split_equally(nanos(cost.cpu), sharers.len());
+    for ((outcome, wall), cpu) in sharers.into_iter().zip(walls).zip(cpus) {
+        outcome.share = StepCost { wall: Duration::from_nanos(wall), cpu: Duration::from_nanos(cpu) };
+    }
+}
+
+fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> Outcome {
+    StepOutcome { output: None, phase, tokens, share: StepCost::default(), state }
+}
+
+impl Engine for KernelEngine {
+    type Model = LoadedModel;
+    type Sequence = Sequence;
+    type Output = Output;
+    type Fault = StepFault;
+
+    fn demand(&self, sequence: &Sequence) -> Demand {
+        sequence.demand()
+    }
+
+    fn predict(&self, model: &LoadedModel, work: StepWork) -> Option<Duration> {
+        let _ = (model, work);
+        None
+    }
+
+    fn step(
+        &mut self,
+        model: &LoadedModel,
+        batch: &mut [Member<'_, Sequence>],
+        outcomes: &mut Vec<Outcome>,
+    ) -> StepCost {
+        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
+        match batch {
+            [Member { sequence: Sequence::Encoding(encoding), .. }] => outcomes.push(self.encode(model, encoding)),
+            _ => self.generate(model, batch, outcomes),
+        }
+        let cost = StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) };
+        split_equally(cost, outcomes);
+        cost
+    }
+
+    fn grant(&mut self, sequence: &mut Sequence, room: Reservation) {
+        match sequence {
+            Sequence::Generating(generating) => generating.keep(room),
+            // It never asks for room.
+            Sequence::Encoding(_) => drop(room),
+        }
+    }
+
+    fn preempt(&mut self, sequence: &mut Sequence) -> u64 {
+        match sequence {
+            Sequence::Generating(generating) => generating.preempt(),
+            Sequence::Encoding(_) => 0,
+        }
+    }
+
+    fn reclaim(&mut self, bytes: u64) -> u64 {
+        self.prefixes.reclaim(bytes)
+    }
+}

@@ -1,0 +1,230 @@
+//! One request's state between steps: what it goes on with, its pages, and their memory.
+
+use std::sync::Arc;
+
+use kernels::KvCache;
+use meter::{KibMillis, KvIntegral};
+use models::encoding::Encoding;
+use models::generation::{Generation, Input, TokenCounts};
+use models::limits::KV_BLOCK_POSITIONS;
+use scheduler::{Batching, Budget, Demand, Phase, PrefixPlace, Reservation, Scope};
+
+use crate::loading::LoadedModel;
+use crate::metering::Clock;
+use crate::prefixes::{InstancePrefixes, KvPage};
+
+/// One request's state.
+pub(crate) enum Sequence {
+    /// It goes on with texts.
+    Generating(Box<Generating>),
+    /// It makes a vector, or a score, of each text.
+    Encoding(Box<Encoding>),
+}
+
+/// What a sequence leaves behind.
+pub(crate) struct Released {
+    /// What its cache held over time.
+    pub(crate) kv: KibMillis,
+    /// Vectors or scores, in the order of the texts; none of a sequence that generates.
+    pub(crate) rows: Vec<Vec<f32>>,
+}
+
+/// A request that goes on with texts.
+pub(crate) struct Generating {
+    pub(super) generation: Generation,
+    pub(super) cache: KvCache,
+    /// Of the cache's blocks, in order.
+    rooms: Vec<Arc<Reservation>>,
+    /// Reserved for it, and of no block yet.
+    granted: Option<Reservation>,
+    budget: Arc<Budget>,
+    beginnings: Beginnings,
+    /// Where its next full block is put; `None` once it cannot be.
+    place: Option<PrefixPlace>,
+    /// Blocks that were put there, or found.
+    placed: usize,
+    held: KvIntegral,
+    clock: Clock,
+}
+
+/// What a sequence shares with others that begin alike.
+pub(crate) struct Beginnings {
+    /// Of its model's load.
+    pub(crate) prefixes: Arc<InstancePrefixes>,
+    /// With whom.
+    pub(crate) scope: Scope,
+    /// How much of it.
+    pub(crate) extent: Extent,
+}
+
+/// How much of a sequence others may find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Its prompt: the cache returns to the prompt's end for each further answer.
+    Prompt,
+    /// Its prompt and its answer.
+    Whole,
+}
+
+impl Sequence {
+    /// Tokens so far.
+    pub(crate) fn counts(&self) -> TokenCounts {
+        match self {
+            Self::Generating(generating) => generating.generation.counts(),
+            Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), ..TokenCounts::default() },
+        }
+    }
+
+    /// Gives back what it holds.
+    pub(crate) fn release(self) -> Released {
+        match self {
+            Self::Generating(generating) => {
+                let now = generating.clock.now();
+                Released { kv: generating.held.finish(now), rows: Vec::new() }
+            }
+            Self::Encoding(encoding) => Released { kv: KibMillis::default(), rows: encoding.into_rows() },
+        }
+    }
+
+    /// What it would do with its next step.
+    pub(super) fn demand(&self) -> Demand {
+        match self {
+            Self::Generating(generating) => generating.demand(),
+            Self::Encoding(_) => {
+                Demand { phase: Phase::Prefill, tokens: 1, kv_positions: 0, room_bytes: 0, batching: Batching::Alone }
+            }
+        }
+    }
+}
+
+impl Generating {
+    pub(crate) fn new(
+        generation: Generation,
+        model: &LoadedModel,
+        budget: Arc<Budget>,
+        beginnings: Beginnings,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            generation,
+            cache: KvCache::new(model.kv_shape()),
+            rooms: Vec::new(),
+            granted: None,
+            budget,
+            beginnings,
+            place: None,
+            placed: 0,
+            held: KvIntegral::new(clock.now()),
+            clock,
+        }
+    }
+
+    fn demand(&self) -> Demand {
+        let wanted = self.generation.tokens_wanted();
+        let (phase, tokens, positions) = match self.generation.input(1) {
+            Input::Run { position, .. } => {
+                let end = position + wanted;
+                let is_prompt = wanted > 1 || position < self.generation.prompt_tokens();
+                let found = if position == 0 { self.covered() } else { 0 };
+                (if is_prompt { Phase::Prefill } else { Phase::Decode }, wanted - found, end)
+            }
+            Input::Reuse | Input::Done => (Phase::Decode, 1, 0),
+        };
+        Demand {
+            phase,
+            tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
+            kv_positions: u32::try_from(positions).unwrap_or(u32::MAX),
+            room_bytes: self.held.bytes(),
+            batching: Batching::Together,
+        }
+    }
+
+    /// Tokens that need not be computed.
+    fn covered(&self) -> usize {
+        self.beginnings.prefixes.covered(&self.beginnings.scope, self.generation.reusable())
+    }
+
+    /// A text begins, or begins again: what others computed of it is taken over.
+    pub(super) fn begin(&mut self) {
+        self.let_go();
+        let Beginnings { prefixes, scope, .. } = &self.beginnings;
+        let tokens = self.generation.reusable();
+        if tokens.is_empty() {
+            return;
+        }
+        let beginning = prefixes.beginning(scope, tokens);
+        self.place = Some(beginning.place);
+        self.placed = beginning.pages.len();
+        for KvPage { block, room } in beginning.pages {
+            self.held.grow(room.bytes(), self.clock.now());
+            self.cache.adopt(block);
+            self.rooms.push(room);
+        }
+        if self.placed > 0 {
+            self.generation.reuse(self.cache.len());
+        }
+    }
+
+    /// Takes blocks for `positions`, or tells how many bytes are missing.
+    pub(super) fn make_room(&mut self, positions: usize) -> Result<(), u64> {
+        let missing = positions.saturating_sub(self.cache.capacity()).div_ceil(KV_BLOCK_POSITIONS);
+        if missing == 0 {
+            return Ok(());
+        }
+        let block_bytes = self.cache.shape().block_bytes() as u64;
+        let bytes = missing as u64 * block_bytes;
+        let granted = self.granted.as_ref().map_or(0, Reservation::bytes);
+        if granted < bytes {
+            let more = self.budget.try_reserve(bytes - granted).ok_or(bytes - granted)?;
+            self.keep(more);
+        }
+        let granted = self.granted.as_mut().expect("bytes above zero were granted before, or now");
+        for _ in 0..missing {
+            self.rooms.push(Arc::new(granted.split(block_bytes)));
+            self.cache.push_block();
+        }
+        self.held.grow(bytes, self.clock.now());
+        Ok(())
+    }
+
+    pub(super) fn keep(&mut self, more: Reservation) {
+        match &mut self.granted {
+            Some(granted) => granted.merge(more),
+            None => self.granted = Some(more),
+        }
+    }
+
+    /// Lets others find the blocks that are full by now.
+    pub(super) fn place_full_blocks(&mut self) {
+        let Beginnings { prefixes, scope, extent } = &self.beginnings;
+        let tokens = self.generation.reusable();
+        let end = match extent {
+            Extent::Prompt => self.generation.prompt_tokens().min(self.cache.len()),
+            Extent::Whole => self.cache.len(),
+        };
+        while let Some(place) = self.place
+            && (self.placed + 1) * KV_BLOCK_POSITIONS <= end.min(tokens.len())
+        {
+            let block = &tokens[self.placed * KV_BLOCK_POSITIONS..][..KV_BLOCK_POSITIONS];
+            let page = KvPage { block: self.cache.block(self.placed), room: Arc::clone(&self.rooms[self.placed]) };
+            self.place = prefixes.insert(place, scope, block, &page);
+            self.placed += 1;
+        }
+    }
+
+    /// Gives back all that its text holds, which is then computed again. Returns the bytes.
+    pub(super) fn preempt(&mut self) -> u64 {
+        let bytes = self.held.bytes() + self.granted.as_ref().map_or(0, Reservation::bytes);
+        self.let_go();
+        self.granted = None;
+        self.generation.preempted();
+        bytes
+    }
+
+    fn let_go(&mut self) {
+        self.cache.clear();
+        self.rooms.clear();
+        self.held.shrink(self.held.bytes(), self.clock.now());
+        (self.place, self.placed) = (None, 0);
+    }
+}
