@@ -141,7 +141,7 @@ impl<L: ModelLoader> Owner<L> {
     fn on_signal(&mut self, signal: Signal) -> Effect {
         match signal {
             Signal::Released { model } => return self.on_released(&model),
-            Signal::Disposed { model, bytes } => self.on_disposed(&model, bytes),
+            Signal::Disposed { model, identity, bytes } => self.on_disposed(&model, identity, bytes),
             Signal::LeaseUnwanted { model, id } => self.on_lease_unwanted(&model, id),
             Signal::RoomUnwanted { id } => self.room.sequences.retain(|waiter| waiter.id != id),
             Signal::Shutdown => self.shut_down(),
