@@ -90,6 +90,7 @@ impl<L: ModelLoader> Owner<L> {
         let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
         let cause = slot.cause;
         self.loads_running += 1;
+        self.loading_bytes += inspection.resident_bytes;
         self.update_retry_after();
         let bytes = inspection.resident_bytes;
         self.tell(model, PoolEventKind::LoadStarted { bytes, waited: since.elapsed(), cause });
@@ -125,16 +126,15 @@ impl<L: ModelLoader> Owner<L> {
 
     pub(super) fn on_loaded(&mut self, model: &Arc<str>, result: LoadResult<L>, wall: Duration) {
         self.loads_running -= 1;
+        let State::Loading(inspection, _) = self.slot(model).state else {
+            unreachable!("a load ends in the state in which it ran")
+        };
+        self.loading_bytes -= inspection.resident_bytes;
         self.load_wall_mean = if self.load_wall_mean.is_zero() { wall } else { (self.load_wall_mean * 3 + wall) / 4 };
         self.update_retry_after();
         let Loaded { model: resident, source } = match result {
             Ok(loaded) => loaded,
-            Err(error) => {
-                let State::Loading(inspection, _) = self.slot(model).state else {
-                    unreachable!("a load ends in the state in which it ran")
-                };
-                return self.refuse_for_fault(model, error, Some(inspection.identity));
-            }
+            Err(error) => return self.refuse_for_fault(model, error, Some(inspection.identity)),
         };
         let (identity, bytes) = (resident.identity, resident.bytes);
         let slot = self.slot(model);

@@ -125,7 +125,7 @@ impl<L: ModelLoader> Owner<L> {
             return Some(reservation);
         }
         let needed = need.bytes.saturating_add(self.budget.excess_bytes());
-        let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
+        let room = self.room_now();
         let candidates = self.candidates(Instant::now(), self.options.residency_min);
         if let Choice::Evict(victims) = choose(needed, room, &candidates) {
             for victim in victims {
@@ -133,6 +133,17 @@ impl<L: ModelLoader> Owner<L> {
             }
         }
         None
+    }
+
+    /// The budget as it is. What is neither a model's, in memory or on its way in or out, is the sequences'.
+    pub(super) fn room_now(&self) -> Room {
+        let resident = self.resident.iter().map(|name| self.slots[name].resident_bytes());
+        let of_models = resident.fold(self.leaving_bytes + self.loading_bytes, u64::saturating_add);
+        Room {
+            free: self.budget.free_bytes(),
+            returning: self.leaving_bytes,
+            of_sequences: self.budget.used_bytes().saturating_sub(of_models),
+        }
     }
 
     /// Models in memory that may have to go: those that are not pinned, and were there for `residency_min` by `now`.
