@@ -34,14 +34,14 @@ impl MemoryBudget {
     /// Those of [`Pool::set_budget`]; nothing changed then.
     pub(crate) async fn ask(&self, asked_bytes: u64) -> Result<u64, BudgetRefused> {
         let mut asked = self.asked_bytes.lock().await;
-        let limit_bytes = memory_budget_now(Some(asked_bytes));
+        let limit_bytes = look(Some(asked_bytes)).await?;
         self.pool.set_budget(limit_bytes).await?;
         *asked = Some(asked_bytes);
         tracing::info!(asked_bytes, limit_bytes, "the memory budget was changed");
         Ok(limit_bytes)
     }
 
-    /// Follows the memory that there is, for ever.
+    /// Follows the memory that there is, until the server ends.
     pub(crate) async fn follow(&self) {
         let mut looks = tokio::time::interval(MEMORY_LOOKED_AT_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,7 +49,8 @@ impl MemoryBudget {
         loop {
             looks.tick().await;
             let asked = self.asked_bytes.lock().await;
-            let limit_bytes = memory_budget_now(*asked);
+            // The server ends.
+            let Ok(limit_bytes) = look(*asked).await else { return };
             if limit_bytes == self.pool.budget().limit_bytes() {
                 continue;
             }
@@ -66,4 +67,14 @@ impl MemoryBudget {
             }
         }
     }
+}
+
+/// The budget in the memory that there is now. The system's files are read where that holds nobody up: they are short, but
+/// a file of a control group waits for whoever changes the group.
+async fn look(asked_bytes: Option<u64>) -> Result<u64, BudgetRefused> {
+    let looked = tokio::task::spawn_blocking(move || memory_budget_now(asked_bytes)).await;
+    looked.map_err(|died| match died.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => BudgetRefused::ShuttingDown,
+    })
 }

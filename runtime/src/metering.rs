@@ -16,10 +16,10 @@ use meter::carbon::CarbonFactors;
 use meter::energy::EnergyModel;
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
-use meter::residency::{AccountInterval, Load, Pin, Request, RequestCharge, Residency};
+use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
 use meter::{Moment, Nanos};
-use scheduler::{PoolEvent, PoolEventKind, PoolObserver};
+use scheduler::{Identity, PoolEvent, PoolEventKind, PoolObserver};
 use tokio::sync::oneshot;
 
 use crate::http::metrics::Metrics;
@@ -66,8 +66,6 @@ struct Book {
     computed: HashMap<String, Duration>,
     /// Who waits for a model that is to stay, by model, in the order in which they asked.
     pin_wishes: HashMap<String, Vec<Pin>>,
-    /// Copies of each model that are in memory: a new one may be there before the old one is gone.
-    copies: HashMap<Arc<str>, usize>,
     /// Intervals and settlements that the ledger has not taken yet.
     waiting: Vec<AccountInterval>,
     unsettled: Vec<Settlement>,
@@ -102,7 +100,6 @@ impl Metering {
             stays: HashMap::new(),
             computed: HashMap::new(),
             pin_wishes: HashMap::new(),
-            copies: HashMap::new(),
             waiting: Vec::new(),
             unsettled: Vec::new(),
         };
@@ -284,9 +281,8 @@ impl Drop for PinWish {
 }
 
 impl Book {
-    /// A load ended: those who waited for it share its memory and its processor time.
-    fn loaded(&mut self, model: &Arc<str>, bytes: u64, wall: Duration, at: Moment) {
-        *self.copies.entry(Arc::clone(model)).or_default() += 1;
+    /// A load of `copy` (its artifact and bytes) ended: those who waited for it share its memory and its processor time.
+    fn loaded(&mut self, model: &Arc<str>, copy: (Identity, u64), wall: Duration, at: Moment) {
         let cpu = Nanos::from(self.computed.remove(&**model).unwrap_or_default());
         let waits = |stay: &StayState| stay.is_waiting && stay.model == *model;
         let mut waiters: Vec<_> = self.stays.iter_mut().filter(|(_, stay)| waits(stay)).collect();
@@ -297,17 +293,9 @@ impl Book {
         }
         let requests: Vec<Request<'_>> =
             waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
-        self.residency.model_loaded(model, at, Load { bytes, wall, waiters: &requests });
-    }
-
-    /// A copy is gone; the model is when its last one is.
-    fn freed(&mut self, model: &Arc<str>, at: Moment) {
-        let left = self.copies.remove(model).unwrap_or(1).saturating_sub(1);
-        if left == 0 {
-            self.residency.model_evicted(model, at);
-        } else {
-            self.copies.insert(Arc::clone(model), left);
-        }
+        let (Identity(artifact), bytes) = copy;
+        let load = Load { artifact: ArtifactId(artifact), bytes, wall, waiters: &requests };
+        self.residency.model_loaded(model, at, load);
     }
 }
 
@@ -316,7 +304,7 @@ impl PoolObserver for Metering {
         let at = self.clock.at(event.at.into_std());
         self.metrics.observe(event);
         match &event.kind {
-            PoolEventKind::Loaded { bytes, wall, waiters, source, cause } => {
+            PoolEventKind::Loaded { identity, bytes, wall, waiters, source, cause } => {
                 tracing::info!(
                     model = &*event.model,
                     bytes,
@@ -326,7 +314,7 @@ impl PoolObserver for Metering {
                     cause = cause.name(),
                     "loaded"
                 );
-                self.book().loaded(&event.model, *bytes, *wall, at);
+                self.book().loaded(&event.model, (*identity, *bytes), *wall, at);
             }
             PoolEventKind::Pinned => {
                 let book = &mut *self.book();
@@ -342,7 +330,9 @@ impl PoolObserver for Metering {
             }
             // From here on it is kept for nobody: what is left is the time that letting go takes.
             PoolEventKind::Evicted { .. } => self.book().residency.kept_until(&event.model, at, at),
-            PoolEventKind::Freed { .. } => self.book().freed(&event.model, at),
+            PoolEventKind::Freed { identity: Identity(artifact), .. } => {
+                self.book().residency.copy_freed(&event.model, ArtifactId(*artifact), at);
+            }
             _ => {}
         }
     }
@@ -356,3 +346,6 @@ fn bridge() -> (Completion, oneshot::Receiver<Result<(), LedgerError>>) {
     });
     (done, receiver)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -16,6 +16,8 @@
 //!   is believed to mean the same files for up to [`CATALOG_STALE_MAX`]. All that can be missed so long is that another
 //!   file has come to win over them; new names and files that are gone are seen at once, and [`Catalog::list`] always
 //!   looks.
+//! - There is one look at a time, and it answers everyone who asked before it began: however many ask for names that are
+//!   none, that is all that they cost, and a name that is known waits for none of it.
 //! - Folders and links are bounded by [`limits`](crate::limits); names that start with a dot are not looked at, which is
 //!   where pulls in progress live.
 //!
@@ -173,14 +175,18 @@ pub enum CatalogError {
 #[derive(Debug)]
 pub struct Catalog {
     options: CatalogOptions,
-    scan: Mutex<Option<Kept>>,
+    /// Taken for a moment at a time.
+    kept: Mutex<Option<Kept>>,
+    /// Held by who looks.
+    looking: Mutex<()>,
 }
 
 /// The last scan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
-    scan: Scan,
-    /// When it was found to hold, and how long that took to find out.
+    scan: Arc<Scan>,
+    /// When it was found to hold: when that look began, when it ended, and how long it took.
+    begun: Instant,
     checked: Instant,
     check: Duration,
 }
@@ -197,7 +203,7 @@ impl Catalog {
     /// Nothing is looked at before the first question.
     #[must_use]
     pub fn new(options: CatalogOptions) -> Self {
-        Self { options, scan: Mutex::new(None) }
+        Self { options, kept: Mutex::new(None), looking: Mutex::new(()) }
     }
 
     /// The configured aliases: name to stem. Nothing says that the stem exists.
@@ -214,14 +220,15 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::NotFound`], alike for every name that is none; [`CatalogError::Unreadable`].
     pub fn resolve(&self, name: &str) -> Result<Entry, CatalogError> {
+        let asked = Instant::now();
         let stem = self.options.aliases.get(name).map_or(name, String::as_str);
-        let mut guard = self.lock();
-        if let Some(kept) = guard.as_ref().filter(|kept| kept.is_fresh())
-            && let Some(entry) = kept.scan.found.get(stem).and_then(|found| self.look(stem, found))
+        let fresh = self.kept().as_ref().filter(|kept| kept.is_fresh()).map(|kept| Arc::clone(&kept.scan));
+        if let Some(scan) = fresh
+            && let Some(entry) = scan.found.get(stem).and_then(|found| self.look(stem, found))
         {
             return Ok(entry);
         }
-        let scan = self.current(&mut guard);
+        let scan = self.current(asked);
         if let Some(entry) = scan.found.get(stem).and_then(|found| self.look(stem, found)) {
             return Ok(entry);
         }
@@ -238,35 +245,40 @@ impl Catalog {
     /// All entries, sorted by name, those that cannot be served included.
     #[must_use]
     pub fn list(&self) -> Vec<Entry> {
-        let mut guard = self.lock();
-        let scan = self.current(&mut guard);
+        let scan = self.current(Instant::now());
         scan.found.iter().filter_map(|(name, found)| self.look(name, found)).collect()
     }
 
     /// Files that a scan passed over because their name was taken.
     #[must_use]
     pub fn shadowed(&self) -> Vec<Shadowed> {
-        let mut guard = self.lock();
-        self.current(&mut guard).shadowed.clone()
+        self.current(Instant::now()).shadowed.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
-        self.scan.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The last scan if it still holds, else a new one.
-    fn current<'a>(&self, kept: &'a mut Option<Kept>) -> &'a Scan {
-        let begin = Instant::now();
-        let previous = kept.take().map(|kept| kept.scan);
+    /// What was there at `asked` or later: the last scan if it still held then or holds now, else a new one.
+    fn current(&self, asked: Instant) -> Arc<Scan> {
+        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let previous = self.kept().clone();
+        if let Some(kept) = previous.as_ref().filter(|kept| kept.begun >= asked) {
+            return Arc::clone(&kept.scan);
+        }
+        let begun = Instant::now();
+        let previous = previous.map(|kept| kept.scan);
         let scan = match previous {
             Some(scan) if scan.is_current() => scan,
             previous => {
                 let scan = Scan::of(&self.options);
-                scan.warn_of_news(previous.as_ref());
-                scan
+                scan.warn_of_news(previous.as_deref());
+                Arc::new(scan)
             }
         };
-        &kept.insert(Kept { scan, checked: Instant::now(), check: begin.elapsed() }).scan
+        let checked = Instant::now();
+        *self.kept() = Some(Kept { scan: Arc::clone(&scan), begun, checked, check: checked - begun });
+        scan
     }
 
     /// What `found` is at this moment; `None` if it is gone.

@@ -29,6 +29,6 @@ pub use kv::KvIntegral;
 pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
-pub use residency::{Account, AccountInterval, Load, Request, RequestCharge, Residency};
+pub use residency::{Account, AccountInterval, ArtifactId, Load, Request, RequestCharge, Residency};
 pub use savings::SavingsInputs;
 pub use units::{KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};

@@ -8,6 +8,11 @@
 //! Between two reports of its size a model counts with the earlier one; while it loads, with the size it ends up
 //! with, since that is what the pool has reserved.
 //!
+//! A model may be loaded again while earlier copies are on their way out. Copies of one artifact, told apart by
+//! [`ArtifactId`], are mappings of the same pages and count once, so that such a load is charged only from the moment
+//! on at which the earlier copy went; a copy of another artifact (the file was replaced) counts beside them from its
+//! load's beginning until it is freed. What counts only because it is on its way out is [`Account::Idle`]'s.
+//!
 //! Invariants: the charges of requests and accounts sum to the integral of resident KiB over time exactly
 //! ([`Residency::imbalance`]); no sequence of events panics: repeated events are absorbed, a time before a model's
 //! latest one counts as that one, an eviction under an active request only stops the charging. Nothing grows without
@@ -16,6 +21,7 @@
 //! Deliberately absent: key-value blocks ([`crate::kv`]), clocks and sampling.
 
 mod charges;
+mod copies;
 mod resident;
 
 use std::collections::BTreeMap;
@@ -37,9 +43,16 @@ pub struct Request<'a> {
     pub tenant: &'a str,
 }
 
+/// What makes two artifacts the same, opaque: equal for copies that share their pages. The default is that of one artifact
+/// like any other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ArtifactId(pub [u64; 4]);
+
 /// A finished load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Load<'a> {
+    /// What was loaded.
+    pub artifact: ArtifactId,
     /// Resident bytes of the weights.
     pub bytes: u64,
     /// How long it took.
@@ -127,13 +140,15 @@ impl Residency {
         Self { keep_alive, ..Self::default() }
     }
 
-    /// `model` was loaded, ending at `at`. A model that is resident already only changes its size.
+    /// A copy of `model` was loaded, ending at `at`, and is the one in use from then on; earlier ones are on their way out.
     pub fn model_loaded(&mut self, model: &str, at: Moment, load: Load<'_>) {
+        let keep_alive = self.keep_alive;
         let (resident, charges) = self.resident(model);
-        if resident.is_loaded() {
-            return self.resident_bytes_changed(model, load.bytes, at);
+        resident.advance(at, charges);
+        if resident.is_in_use() {
+            resident.set_keep_alive(keep_alive);
         }
-        let span = resident.load(kib_of_bytes(load.bytes), at, load.wall);
+        let span = resident.load(load.artifact, kib_of_bytes(load.bytes), at, load.wall);
         charges.measure(span.kib_ms);
         if load.waiters.is_empty() {
             return charges.charge_account(resident.name(), Account::Load, span);
@@ -143,7 +158,7 @@ impl Residency {
         }
     }
 
-    /// The resident size of `model` is `bytes` from `at` on. A model that was not resident is from now on.
+    /// The resident size of `model`, of its copy in use, is `bytes` from `at` on. A model that was not resident is from now on.
     pub fn resident_bytes_changed(&mut self, model: &str, bytes: u64, at: Moment) {
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
@@ -174,14 +189,14 @@ impl Residency {
         self.charges.settle(request)
     }
 
-    /// From `at` on the last tenants carry `model` for `keep_alive` after its last request, until it is evicted.
+    /// From `at` on the last tenants carry `model` for `keep_alive` after its last request, until that copy is gone.
     pub fn keep_alive_changed(&mut self, model: &str, keep_alive: Duration, at: Moment) {
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
         resident.set_keep_alive(keep_alive);
     }
 
-    /// From `at` on the last tenants carry `model` until `until`, until it is evicted or this is said anew.
+    /// From `at` on the last tenants carry `model` until `until`, until that copy is gone or this is said anew.
     pub fn kept_until(&mut self, model: &str, until: Moment, at: Moment) {
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
@@ -206,13 +221,14 @@ impl Residency {
         self.charges.abandon(request, &model.into(), at);
     }
 
-    /// `model` was unloaded at `at`.
-    pub fn model_evicted(&mut self, model: &str, at: Moment) {
+    /// A copy of `model` from `artifact` is gone since `at`: one that was on its way out, if there is any.
+    pub fn copy_freed(&mut self, model: &str, artifact: ArtifactId, at: Moment) {
         let keep_alive = self.keep_alive;
         let (resident, charges) = self.resident(model);
         resident.advance(at, charges);
-        resident.evict();
-        resident.set_keep_alive(keep_alive);
+        if resident.free(artifact, at) {
+            resident.set_keep_alive(keep_alive);
+        }
     }
 
     /// Nothing happened until `at`: charges all models up to it.

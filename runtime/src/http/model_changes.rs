@@ -100,25 +100,10 @@ fn explicit_load_error(model: &str, error: LeaseError<LoadError>) -> ApiError {
 }
 
 /// Tells what becomes of the model until it is in memory, or why it will not be.
-async fn tell_load(app: Arc<App>, wanted: Wanted, mut listener: Listener, events: mpsc::Sender<Bytes>) {
+async fn tell_load(app: Arc<App>, wanted: Wanted, listener: Listener, events: mpsc::Sender<Bytes>) {
     let model = Arc::clone(&wanted.model);
-    let mut statuses = Statuses::default();
-    let mut loading = bring_in(&app, wanted);
-    let done = loop {
-        let heard = tokio::select! {
-            biased;
-            heard = listener.next() => heard,
-            done = &mut loading => break done.unwrap_or_else(|died| Err(ApiError::internal(died))),
-            () = events.closed() => return,
-        };
-        let Heard::Event(event) = heard else { continue };
-        if event.model == model
-            && let Some(event) = statuses.of_change(&event)
-            && send(&events, &event).await.is_err()
-        {
-            return;
-        }
-    };
+    let loading = bring_in(&app, wanted);
+    let Some(done) = tell_changes(&model, loading, listener, &events).await else { return };
     let mut text = String::new();
     match done {
         Ok(was_loaded) => {
@@ -136,6 +121,35 @@ async fn tell_load(app: Arc<App>, wanted: Wanted, mut listener: Listener, events
     }
     // Fails when the client has left, who then needs no end.
     let _ = events.send(text.into()).await;
+}
+
+/// Tells every change of `model` until `loading` ends, and what it ended in; `None` when the client has left.
+async fn tell_changes(
+    model: &str,
+    mut loading: JoinHandle<Result<bool, ApiError>>,
+    mut listener: Listener,
+    events: &mpsc::Sender<Bytes>,
+) -> Option<Result<bool, ApiError>> {
+    let mut statuses = Statuses::default();
+    let mut is_telling = true;
+    loop {
+        let heard = tokio::select! {
+            biased;
+            heard = listener.next(), if is_telling => heard,
+            done = &mut loading => return Some(done.unwrap_or_else(|died| Err(ApiError::internal(died)))),
+            () = events.closed() => return None,
+        };
+        match heard {
+            Heard::Event(event) if &*event.model == model => {
+                if let Some(event) = statuses.of_change(&event) {
+                    send(events, &event).await.ok()?;
+                }
+            }
+            // How it ended is told in any case.
+            Heard::Event(_) | Heard::Missed(_) => {}
+            Heard::End => is_telling = false,
+        }
+    }
 }
 
 async fn send(events: &mpsc::Sender<Bytes>, event: &Value) -> Result<(), mpsc::error::SendError<Bytes>> {
@@ -230,4 +244,33 @@ async fn known_name(app: &Arc<App>, name: String) -> Result<String, ApiError> {
     let asked = name.clone();
     let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await.map_err(ApiError::internal)?;
     Ok(entry.map_or(name, |entry| entry.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler::{LoadCause, PoolEvent, PoolEventKind, PoolObserver as _};
+
+    use super::*;
+    use crate::metering::tests::metering;
+    use crate::pool_events::PoolEvents;
+
+    #[tokio::test]
+    async fn a_load_that_outlives_the_pools_events_is_told_to_its_end() {
+        let pool_events = PoolEvents::new(metering());
+        let listener = pool_events.listen().unwrap();
+        let (events, mut told) = mpsc::channel(4);
+        let (ends, end) = tokio::sync::oneshot::channel();
+        let loading = tokio::spawn(async { end.await.unwrap() });
+        for model in ["other", "m"] {
+            let kind = PoolEventKind::Requested { cause: LoadCause::Explicit };
+            pool_events.observe(&PoolEvent { at: Instant::now(), model: model.into(), kind });
+        }
+        drop(pool_events);
+        let telling = tokio::spawn(async move { tell_changes("m", loading, listener, &events).await });
+        let first = told.recv().await.unwrap();
+        assert!(first.starts_with(b"data: {") && first.windows(11).any(|part| part == b"\"model\":\"m\""), "{first:?}");
+        assert!(ends.send(Ok(true)).is_ok());
+        assert!(telling.await.unwrap().unwrap().unwrap());
+        assert!(told.recv().await.is_none(), "the stream ends");
+    }
 }

@@ -189,7 +189,7 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
             "waited_seconds": seconds(*waited),
         }),
         PoolEventKind::Progress(at) => json!({ "status": "loading", "state": "loading", "progress": progress(*at) }),
-        PoolEventKind::Loaded { bytes, wall, waiters, source: from, cause } => json!({
+        PoolEventKind::Loaded { bytes, wall, waiters, source: from, cause, .. } => json!({
             "status": "loaded",
             "weights_bytes": bytes,
             "load_seconds": seconds(*wall),
@@ -222,14 +222,14 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
             "for_model": evicted_for(cause),
             "idle_seconds": seconds(*idle_for),
         }),
-        PoolEventKind::Freed { bytes } => json!({ "status": "unloaded", "weights_bytes": bytes }),
+        PoolEventKind::Freed { bytes, .. } => json!({ "status": "unloaded", "weights_bytes": bytes }),
         PoolEventKind::Leased { .. } | PoolEventKind::Released { .. } => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use scheduler::{Instant, LoadCause};
+    use scheduler::{Identity, Instant, LoadCause};
 
     use super::*;
 
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn memory_of_an_earlier_copy_says_nothing_of_the_model() {
         let mut statuses = Statuses::default();
-        let freed = || PoolEventKind::Freed { bytes: 1 };
+        let freed = || PoolEventKind::Freed { identity: Identity([0; 4]), bytes: 1 };
         let change = |status: &str| ("status_change".to_owned(), json!(status));
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
         assert_eq!(told(&mut statuses, freed()), change("unloaded"));

@@ -112,6 +112,33 @@ fn a_load_says_where_its_bytes_came_from_and_each_policy_serves() {
     }
 }
 
+/// Runs what follows it without the right to lock memory; none where this process cannot give the right up.
+fn without_right_to_lock() -> Option<&'static [&'static str]> {
+    const BOUND_BY_THE_LIMIT: [&str; 3] = ["sh", "-c", "ulimit -l 0 && exec \"$0\" \"$@\""];
+    const NO_LONGER_ABOVE_IT: [&str; 6] =
+        ["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock", "sh", "-c", BOUND_BY_THE_LIMIT[2]];
+    if !rustix::process::geteuid().is_root() {
+        return Some(&BOUND_BY_THE_LIMIT);
+    }
+    let tried = std::process::Command::new(NO_LONGER_ABOVE_IT[0]).args(&NO_LONGER_ABOVE_IT[1..]).arg("true").status();
+    tried.is_ok_and(|status| status.success()).then_some(&NO_LONGER_ABOVE_IT)
+}
+
+#[test]
+fn a_model_that_may_not_be_locked_is_refused_and_the_operator_told_why() {
+    let Some(launcher) = without_right_to_lock() else {
+        println!("skipped: root is above the limit, and setpriv (util-linux) cannot take that right away here");
+        return;
+    };
+    let server = two_models().config("[pool]\nlock = true").launched_by(launcher).start();
+    let refused = server.complete(&json!({ "model": "good", "prompt": "hello", "max_tokens": 2 }));
+    refused.refused(503, "service_unavailable_error", "model_load_failed");
+    let refused = server.post("/models/load", &json!({ "model": "good" }));
+    refused.refused(503, "service_unavailable_error", "model_load_failed");
+    assert!(server.said().contains("RLIMIT_MEMLOCK allows 0 for this process"));
+    assert_eq!((server.used_bytes(), server.status("good")), (0, "unloaded".to_owned()));
+}
+
 #[test]
 fn a_busy_model_takes_turns_with_who_waits() {
     let options = Options::with_models(|folder| {

@@ -26,6 +26,8 @@ pub(crate) struct Options {
     models_dir: PathBuf,
     flags: Vec<String>,
     config: String,
+    /// What starts the binary: a program and its arguments before the binary's path.
+    launcher: Vec<String>,
 }
 
 /// A server that runs. Killed when dropped.
@@ -44,7 +46,7 @@ impl Options {
         let models_dir = folder.path().join("models");
         fs::create_dir(&models_dir).unwrap();
         write(&models_dir);
-        Self { folder, models_dir, flags: Vec::new(), config: "threads = 1\n".to_owned() }
+        Self { folder, models_dir, flags: Vec::new(), config: "threads = 1\n".to_owned(), launcher: Vec::new() }
     }
 
     /// Serves the models of a folder that is not the test's.
@@ -63,11 +65,18 @@ impl Options {
         self
     }
 
+    /// Has the server started by a program that is given its path and arguments.
+    pub(crate) fn launched_by(self, launcher: &[&str]) -> Self {
+        Self { launcher: launcher.iter().map(|&part| part.to_owned()).collect(), ..self }
+    }
+
     pub(crate) fn start(self) -> Server {
         let folder = self.folder.path().to_owned();
         let config = folder.join("dayfly.toml");
         fs::write(&config, &self.config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_dayfly"))
+        let mut parts = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_dayfly")]);
+        let mut child = Command::new(parts.next().expect("the binary at least"))
+            .args(parts)
             .args(["serve", "--no-pull", "--listen", "127.0.0.1:0", "--config"])
             .arg(&config)
             .arg("--models-dir")

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::break_even::BreakEven;
-use super::loader::{FaultKind, LoadSource};
+use super::loader::{FaultKind, Identity, LoadSource};
 use super::progress::LoadProgress;
 
 /// Hears every change of the pool, in order, from the pool's own task: it must return at once.
@@ -63,6 +63,8 @@ pub enum PoolEventKind {
     Progress(LoadProgress),
     /// The model is in memory.
     Loaded {
+        /// Of which artifact, as it was inspected: copies of one share its pages.
+        identity: Identity,
         /// Bytes held.
         bytes: u64,
         /// From the reservation of its room to here.
@@ -120,8 +122,10 @@ pub enum PoolEventKind {
         /// How long nobody had held it.
         idle_for: Duration,
     },
-    /// It is really gone, and its bytes are back.
+    /// A copy is really gone, and its bytes are back. Another may have been loaded meanwhile.
     Freed {
+        /// Of which artifact it was.
+        identity: Identity,
         /// Bytes that came back.
         bytes: u64,
     },

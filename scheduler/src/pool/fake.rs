@@ -16,6 +16,8 @@ use crate::budget::{Budget, Reservation};
 /// Where the fake models' bytes come from.
 pub(super) const SOURCE: LoadSource =
     LoadSource { label: SourceLabel::PageCacheCold, cached_bytes: Some(3), major_faults: Some(2) };
+/// Of an artifact that was put once.
+pub(super) const FIRST: Identity = Identity([1, 0, 0, 0]);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const INSPECT: Duration = Duration::from_millis(1);
 pub(super) const LOAD: Duration = Duration::from_millis(100);

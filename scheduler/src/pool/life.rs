@@ -90,6 +90,7 @@ impl<L: ModelLoader> Owner<L> {
         let since = slot.waiters.first().map_or_else(Instant::now, |waiter| waiter.since);
         let cause = slot.cause;
         self.loads_running += 1;
+        self.loading_bytes += inspection.resident_bytes;
         self.update_retry_after();
         let bytes = inspection.resident_bytes;
         self.tell(model, PoolEventKind::LoadStarted { bytes, waited: since.elapsed(), cause });
@@ -125,18 +126,17 @@ impl<L: ModelLoader> Owner<L> {
 
     pub(super) fn on_loaded(&mut self, model: &Arc<str>, result: LoadResult<L>, wall: Duration) {
         self.loads_running -= 1;
+        let State::Loading(inspection, _) = self.slot(model).state else {
+            unreachable!("a load ends in the state in which it ran")
+        };
+        self.loading_bytes -= inspection.resident_bytes;
         self.load_wall_mean = if self.load_wall_mean.is_zero() { wall } else { (self.load_wall_mean * 3 + wall) / 4 };
         self.update_retry_after();
         let Loaded { model: resident, source } = match result {
             Ok(loaded) => loaded,
-            Err(error) => {
-                let State::Loading(inspection, _) = self.slot(model).state else {
-                    unreachable!("a load ends in the state in which it ran")
-                };
-                return self.refuse_for_fault(model, error, Some(inspection.identity));
-            }
+            Err(error) => return self.refuse_for_fault(model, error, Some(inspection.identity)),
         };
-        let bytes = resident.bytes;
+        let (identity, bytes) = (resident.identity, resident.bytes);
         let slot = self.slot(model);
         slot.quarantine = None;
         slot.history.loaded(wall, source);
@@ -146,7 +146,7 @@ impl<L: ModelLoader> Owner<L> {
         let cause = slot.cause;
         let waiters = std::mem::take(&mut slot.waiters);
         self.lease_waiters -= waiters.len();
-        self.tell(model, PoolEventKind::Loaded { bytes, wall, waiters: waiters.len(), source, cause });
+        self.tell(model, PoolEventKind::Loaded { identity, bytes, wall, waiters: waiters.len(), source, cause });
         for waiter in waiters {
             self.grant(model, waiter, Coldness::WaitedForLoad);
         }
@@ -228,7 +228,7 @@ impl<L: ModelLoader> Owner<L> {
         let State::Resident { model, idle: Some(idle), .. } = std::mem::replace(&mut slot.state, State::Absent) else {
             unreachable!("only idle models are evicted")
         };
-        let bytes = model.bytes;
+        let (identity, bytes) = (model.identity, model.bytes);
         let pinned_bytes = if slot.pin == Pin::Pinned { bytes } else { 0 };
         slot.leaving.copies += 1;
         slot.leaving.bytes += bytes;
@@ -254,7 +254,7 @@ impl<L: ModelLoader> Owner<L> {
             if catch_unwind(AssertUnwindSafe(|| drop(model))).is_err() {
                 tracing::error!(model = &*name, "dropping the model panicked");
             }
-            let _ = signals.send(Signal::Disposed { model: name, bytes });
+            let _ = signals.send(Signal::Disposed { model: name, identity, bytes });
         };
         self.outgoing.workers.run(Work::Dispose, Box::new(job));
         self.load_again(&evicted);
@@ -272,12 +272,12 @@ impl<L: ModelLoader> Owner<L> {
         self.start_inspection(model);
     }
 
-    pub(super) fn on_disposed(&mut self, name: &Arc<str>, bytes: u64) {
+    pub(super) fn on_disposed(&mut self, name: &Arc<str>, identity: Identity, bytes: u64) {
         self.leaving_bytes -= bytes;
         let slot = self.slot(name);
         slot.leaving.copies -= 1;
         slot.leaving.bytes -= bytes;
-        self.tell(name, PoolEventKind::Freed { bytes });
+        self.tell(name, PoolEventKind::Freed { identity, bytes });
         self.forget_if_blank(name);
     }
 

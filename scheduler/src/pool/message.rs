@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::{BudgetRefused, LeaseError, ShuttingDown};
 use super::handle::{RetryAfter, UnloadOutcome, UnpinOutcome};
 use super::lease::{Lease, Resident};
-use super::loader::{Inspection, Loaded, ModelLoader};
+use super::loader::{Identity, Inspection, Loaded, ModelLoader};
 use super::progress::LoadProgress;
 use super::room::RoomWaiter;
 use super::slot::Waiter;
@@ -35,7 +35,7 @@ pub(super) enum Request<L: ModelLoader> {
 /// disposals and shutdowns.
 pub(super) enum Signal {
     Released { model: Arc<str> },
-    Disposed { model: Arc<str>, bytes: u64 },
+    Disposed { model: Arc<str>, identity: Identity, bytes: u64 },
     // A caller drops its end of the answer before it sends one of these two.
     LeaseUnwanted { model: Arc<str>, id: WaiterId },
     RoomUnwanted { id: WaiterId },

@@ -42,6 +42,8 @@ pub(super) struct Owner<L: ModelLoader> {
     pub(super) expiries: BTreeSet<(Instant, Arc<str>)>,
     pub(super) evictions: VecDeque<EvictionRecord>,
     pub(super) loads_running: usize,
+    /// Reserved for loads that run.
+    pub(super) loading_bytes: u64,
     pub(super) load_wall_mean: Duration,
     /// Of models that were evicted and are not dropped yet.
     pub(super) leaving_bytes: u64,
@@ -70,6 +72,7 @@ impl<L: ModelLoader> Owner<L> {
             expiries: BTreeSet::new(),
             evictions: VecDeque::new(),
             loads_running: 0,
+            loading_bytes: 0,
             load_wall_mean: Duration::ZERO,
             leaving_bytes: 0,
             pinned_bytes: 0,
@@ -141,7 +144,7 @@ impl<L: ModelLoader> Owner<L> {
     fn on_signal(&mut self, signal: Signal) -> Effect {
         match signal {
             Signal::Released { model } => return self.on_released(&model),
-            Signal::Disposed { model, bytes } => self.on_disposed(&model, bytes),
+            Signal::Disposed { model, identity, bytes } => self.on_disposed(&model, identity, bytes),
             Signal::LeaseUnwanted { model, id } => self.on_lease_unwanted(&model, id),
             Signal::RoomUnwanted { id } => self.room.sequences.retain(|waiter| waiter.id != id),
             Signal::Shutdown => self.shut_down(),

@@ -41,7 +41,7 @@ impl<L: ModelLoader> Owner<L> {
             return;
         }
         let candidates = self.candidates(Instant::now(), Duration::ZERO);
-        let room = Room { free: 0, returning: self.leaving_bytes };
+        let room = Room { free: 0, ..self.room_now() };
         let victims = match choose(excess_bytes, room, &candidates) {
             Choice::Evict(victims) => victims,
             Choice::Wait => {

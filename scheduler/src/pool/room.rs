@@ -141,8 +141,7 @@ impl<L: ModelLoader> Owner<L> {
 
     fn choose_for(&self, need: &Need) -> Choice<Arc<str>> {
         let needed = need.bytes.saturating_add(self.budget.excess_bytes());
-        let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
-        choose(needed, room, &self.candidates(Instant::now(), self.options.residency_min))
+        choose(needed, self.room_now(), &self.candidates(Instant::now(), self.options.residency_min))
     }
 
     /// Takes back what is kept for a chance alone, as far as it is missing: idle models go first, since a byte of them
@@ -151,6 +150,17 @@ impl<L: ModelLoader> Owner<L> {
         let needed = need.bytes.saturating_add(self.budget.excess_bytes());
         let missing = needed.saturating_sub(self.budget.free_bytes().saturating_add(self.leaving_bytes));
         if missing > 0 { self.loader.reclaim(missing) } else { 0 }
+    }
+
+    /// The budget as it is. What is neither a model's, in memory or on its way in or out, is the sequences'.
+    pub(super) fn room_now(&self) -> Room {
+        let resident = self.resident.iter().map(|name| self.slots[name].resident_bytes());
+        let of_models = resident.fold(self.leaving_bytes + self.loading_bytes, u64::saturating_add);
+        Room {
+            free: self.budget.free_bytes(),
+            returning: self.leaving_bytes,
+            of_sequences: self.budget.used_bytes().saturating_sub(of_models),
+        }
     }
 
     /// Models in memory that may have to go: those that are not pinned, and were there for `residency_min` by `now`.

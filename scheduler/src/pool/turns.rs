@@ -1,10 +1,10 @@
 //! Busy models take turns when somebody has waited for room too long.
 //!
 //! Without this a model that is never idle would keep everyone else out until their deadlines. Once the first of a line has
-//! waited for `busy_turn_max`, the models that stand in its way, as [`give_way`] chooses them, give way: requests for
-//! them wait, until those who hold them have let go, they were evicted for the first in line, and were loaded again in
-//! their own turn at the line's end. No lease is cut. If room comes up otherwise, or the first in line leaves, they go on
-//! as if nothing had been.
+//! waited for `busy_turn_max`, the models that stand in its way, as [`give_way`] chooses them, give way, unless all of
+//! them together would not do: requests for them wait, until those who hold them have let go, they were evicted for the
+//! first in line, and were loaded again in their own turn at the line's end. No lease is cut. If room comes up
+//! otherwise, or the first in line leaves, they go on as if nothing had been.
 //!
 //! The choice is made anew after every message, from the state of that moment; none outlives its reason.
 
@@ -19,7 +19,7 @@ use super::message::{Coldness, Effect};
 use super::owner::Owner;
 use super::room::Need;
 use super::slot::{Pin, Slot, State, Turn};
-use super::victim::{Room, Standing, give_way};
+use super::victim::{Needed, Standing, give_way};
 
 impl<L: ModelLoader> Owner<L> {
     /// Chooses who gives way to those of `needs` that have waited long enough, and ends the turns of those who need not
@@ -37,7 +37,8 @@ impl<L: ModelLoader> Owner<L> {
         for need in needs {
             bytes = bytes.saturating_add(need.bytes);
             if now.saturating_duration_since(need.since) >= self.options.busy_turn_max {
-                for name in self.standing_in_the_way(bytes, &need.cause, now) {
+                let needed = Needed { alone: need.bytes, in_all: bytes };
+                for name in self.standing_in_the_way(needed, &need.cause, now) {
                     chosen.entry(name).or_insert_with(|| need.cause.clone());
                 }
             }
@@ -73,7 +74,7 @@ impl<L: ModelLoader> Owner<L> {
         aged.chain(grown).filter(|&at| at > now).min()
     }
 
-    fn standing_in_the_way(&self, bytes: u64, cause: &EvictionCause, now: Instant) -> Vec<Arc<str>> {
+    fn standing_in_the_way(&self, needed: Needed, cause: &EvictionCause, now: Instant) -> Vec<Arc<str>> {
         let mut candidates = self.candidates(now, self.options.residency_min);
         // A sequence does not wait for its own model to go.
         candidates.retain(|candidate| cause.for_model() != Some(&candidate.key));
@@ -83,9 +84,9 @@ impl<L: ModelLoader> Owner<L> {
                 candidate.standing = Standing::Busy;
             }
         }
-        let needed = bytes.saturating_add(self.budget.excess_bytes());
-        let room = Room { free: self.budget.free_bytes(), returning: self.leaving_bytes };
-        give_way(needed, room, &candidates)
+        let with_excess = |bytes: u64| bytes.saturating_add(self.budget.excess_bytes());
+        let needed = Needed { alone: with_excess(needed.alone), in_all: with_excess(needed.in_all) };
+        give_way(needed, self.room_now(), &candidates)
     }
 
     /// The model stays: whoever waited for it has it now.

@@ -2,7 +2,7 @@
 //!
 //! Guarantees of [`choose`]: a busy model is never chosen; nothing is chosen unless that suffices; nothing is chosen
 //! needlessly; of those that will do, the least recently used go. Of [`give_way`], which ends nobody's use: nothing is
-//! chosen needlessly; of those that will do, the ones that were in memory longest.
+//! chosen needlessly, or in vain; of those that will do, the ones that were in memory longest.
 
 /// The budget at one moment, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) struct Room {
     pub(super) free: u64,
     /// On the way back from models that were chosen earlier.
     pub(super) returning: u64,
+    /// Held by sequences, which give it back when they end, whether their models go or not.
+    pub(super) of_sequences: u64,
 }
 
 /// A model in memory, at one moment.
@@ -62,11 +64,21 @@ where
     }
 }
 
-/// Chooses busy models among `candidates` so that `needed` bytes will fit once those were let go and evicted, idle ones
-/// too; all of them when even that does not suffice.
+/// Bytes for somebody in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needed {
+    /// Of this one alone.
+    pub(super) alone: u64,
+    /// And of those who stand before it.
+    pub(super) in_all: u64,
+}
+
+/// Chooses busy models among `candidates` so that what is `needed` in all will fit once those were let go and evicted, idle
+/// ones too. When all together do not suffice, all of them are chosen; but none if not even one that stood alone would
+/// fit after all sequences ended, since those who stand before it may leave, and no more than that can come back.
 ///
 /// They are taken in the order of `(resident_since, key)` and spared as [`choose`] does.
-pub(super) fn give_way<K, T>(needed: u64, room: Room, candidates: &[Candidate<K, T>]) -> Vec<K>
+pub(super) fn give_way<K, T>(needed: Needed, room: Room, candidates: &[Candidate<K, T>]) -> Vec<K>
 where
     K: Ord + Clone,
     T: Ord + Copy,
@@ -74,10 +86,15 @@ where
     let (mut busy, idle): (Vec<_>, Vec<_>) =
         candidates.iter().partition(|candidate| candidate.standing == Standing::Busy);
     let idle_bytes = idle.iter().fold(0, |sum: u64, candidate| sum.saturating_add(candidate.bytes));
-    let missing = needed.saturating_sub(room.free.saturating_add(room.returning).saturating_add(idle_bytes));
+    let there = room.free.saturating_add(room.returning).saturating_add(idle_bytes);
     busy.sort_unstable_by_key(|candidate| (candidate.resident_since, &candidate.key));
-    let chosen = fewest(missing, busy.iter().copied());
-    chosen.unwrap_or_else(|| busy.iter().map(|candidate| candidate.key.clone()).collect())
+    let all = || busy.iter().map(|candidate| candidate.key.clone()).collect();
+    let at_most = busy.iter().fold(there, |sum, candidate| sum.saturating_add(candidate.bytes));
+    match fewest(needed.in_all.saturating_sub(there), busy.iter().copied()) {
+        Some(chosen) => chosen,
+        None if needed.alone <= at_most.saturating_add(room.of_sequences) => all(),
+        None => Vec::new(),
+    }
 }
 
 /// The first of `ordered` that make up for `missing` bytes, less those without which the others still do, the last of
@@ -117,7 +134,7 @@ where
 mod tests {
     use super::*;
 
-    const FULL: Room = Room { free: 0, returning: 0 };
+    const FULL: Room = Room { free: 0, returning: 0, of_sequences: 0 };
 
     fn idle(key: u32, bytes: u64, since: u64) -> Candidate<u32, u64> {
         Candidate { key, bytes, resident_since: 0, standing: Standing::IdleSince(since) }
@@ -127,11 +144,15 @@ mod tests {
         Candidate { key, bytes, resident_since: u64::from(key), standing: Standing::Busy }
     }
 
+    fn alone(bytes: u64) -> Needed {
+        Needed { alone: bytes, in_all: bytes }
+    }
+
     #[test]
     fn nothing_goes_when_enough_is_free_or_returning() {
         let models = [idle(1, 10, 1)];
-        assert_eq!(choose(5, Room { free: 5, returning: 0 }, &models), Choice::Evict(vec![]));
-        assert_eq!(choose(5, Room { free: 2, returning: 3 }, &models), Choice::Evict(vec![]));
+        assert_eq!(choose(5, Room { free: 5, ..FULL }, &models), Choice::Evict(vec![]));
+        assert_eq!(choose(5, Room { free: 2, returning: 3, of_sequences: 9 }, &models), Choice::Evict(vec![]));
     }
 
     #[test]
@@ -156,24 +177,30 @@ mod tests {
     #[test]
     fn sums_past_the_largest_number_are_no_wrap() {
         let models = [idle(1, u64::MAX, 1), idle(2, u64::MAX, 2)];
-        assert_eq!(choose(u64::MAX, Room { free: 1, returning: 0 }, &models), Choice::Evict(vec![1]));
+        assert_eq!(choose(u64::MAX, Room { free: 1, ..FULL }, &models), Choice::Evict(vec![1]));
     }
 
     #[test]
     fn the_longest_resident_of_the_busy_gives_way_and_idle_models_count_as_gone() {
         let models = [busy(3, 10), busy(1, 10), busy(2, 10), idle(4, 5, 1)];
-        assert_eq!(give_way(5, FULL, &models), [0; 0]);
-        assert_eq!(give_way(6, FULL, &models), [1]);
-        assert_eq!(give_way(25, FULL, &models), [1, 2]);
-        assert_eq!(give_way(25, Room { free: 5, returning: 5 }, &models), [1]);
-        assert_eq!(give_way(36, FULL, &models), [1, 2, 3], "it does not suffice: all of them");
-        assert_eq!(give_way(600, FULL, &[busy(1, 10), busy(2, 600)]), [2], "the small one would be needless");
+        assert_eq!(give_way(alone(5), FULL, &models), [0; 0]);
+        assert_eq!(give_way(alone(6), FULL, &models), [1]);
+        assert_eq!(give_way(alone(25), FULL, &models), [1, 2]);
+        assert_eq!(give_way(alone(25), Room { free: 5, returning: 5, of_sequences: 9 }, &models), [1]);
+        assert_eq!(give_way(alone(36), FULL, &models), [0; 0], "all of them would not suffice");
+        let sequences = Room { of_sequences: 1, ..FULL };
+        assert_eq!(give_way(alone(36), sequences, &models), [1, 2, 3], "with what their sequences hold it does");
+        assert_eq!(give_way(alone(37), sequences, &models), [0; 0]);
+        let behind = |in_all| Needed { alone: 30, in_all };
+        assert_eq!(give_way(behind(40), FULL, &models), [1, 2, 3], "those before it may leave");
+        assert_eq!(give_way(behind(34), FULL, &models), [1, 2, 3]);
+        assert_eq!(give_way(alone(600), FULL, &[busy(1, 10), busy(2, 600)]), [2], "the small one would be needless");
     }
 
     #[test]
     fn whoever_gives_way_is_busy_needed_and_enough_if_anything_is() {
         let mut random = crate::testing::Random::new(11);
-        let mut partly = 0;
+        let (mut partly, mut in_vain) = (0, 0);
         for _ in 0..20_000 {
             let models: Vec<_> = (0..random.below(7))
                 .map(|key| {
@@ -183,8 +210,10 @@ mod tests {
                     Candidate { key, bytes, resident_since: random.below(5), standing }
                 })
                 .collect();
-            let (needed, room) = (random.below(90), Room { free: random.below(10), returning: random.below(10) });
-            let chosen = give_way(needed, room, &models);
+            let needed = random.below(90);
+            let room = Room { free: random.below(10), returning: random.below(10), of_sequences: random.below(3) * 5 };
+            let own = random.below(needed + 1);
+            let chosen = give_way(Needed { alone: own, in_all: needed }, room, &models);
             let is_chosen = |model: &&Candidate<u64, u64>| chosen.contains(&model.key);
             let bytes =
                 |some: &mut dyn Iterator<Item = &Candidate<u64, u64>>| some.map(|model| model.bytes).sum::<u64>();
@@ -192,7 +221,11 @@ mod tests {
             let there = room.free + room.returning + bytes(&mut models.iter()) - bytes(&mut busy());
             let gain = bytes(&mut busy().filter(is_chosen));
             assert_eq!(busy().filter(is_chosen).count(), chosen.len(), "an idle model was chosen");
-            if there + bytes(&mut busy()) < needed {
+            let all = there + bytes(&mut busy());
+            if all < needed && all + room.of_sequences < own {
+                assert!(chosen.is_empty(), "some give way in vain");
+                in_vain += 1;
+            } else if all < needed {
                 assert_eq!(chosen.len(), busy().count(), "not all give way although all are needed");
             } else {
                 assert!(there + gain >= needed, "the choice does not suffice");
@@ -200,7 +233,7 @@ mod tests {
                 partly += usize::from(!chosen.is_empty() && chosen.len() < busy().count());
             }
         }
-        assert!(partly > 1_000, "the cases leave something to choose");
+        assert!(partly > 1_000 && in_vain > 1_000, "the cases leave something to choose: {partly}, {in_vain}");
     }
 
     /// The guarantees, against every subset as oracle.
@@ -221,7 +254,7 @@ mod tests {
                     },
                 })
                 .collect();
-            let room = Room { free: random.below(10), returning: random.below(10) };
+            let room = Room { free: random.below(10), returning: random.below(10), of_sequences: 0 };
             let needed = random.below(80);
             let there = room.free + room.returning;
             let bytes_of = |keys: &[u64]| keys.iter().map(|&key| models[usize::try_from(key).unwrap()].bytes).sum();

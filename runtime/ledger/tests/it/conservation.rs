@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ledger::{Ledger, LedgerOptions, Reservation, SavingsQuery, Settlement, wait};
-use meter::residency::{Load, Request};
+use meter::residency::{ArtifactId, Load, Request};
 use meter::{
     CpuDescription, EnergyModel, KibMillis, KvIntegral, Moment, Nanojoules, Outcome, PicoUnits, RateCard, Receipt,
     Residency,
@@ -79,7 +79,8 @@ impl Life {
             let wall = self.below(80);
             self.now += wall;
             let bytes = self.below(1 << 28);
-            let load = Load { bytes, wall: Duration::from_millis(wall), waiters: &[request] };
+            let load =
+                Load { artifact: ArtifactId::default(), bytes, wall: Duration::from_millis(wall), waiters: &[request] };
             self.residency.model_loaded(model, self.at(), load);
             self.loaded.insert(model, bytes);
         }
@@ -107,7 +108,7 @@ impl Life {
 
     fn evict(&mut self) {
         let model = self.pick(MODELS);
-        self.residency.model_evicted(model, self.at());
+        self.residency.copy_freed(model, ArtifactId::default(), self.at());
         self.loaded.remove(model);
     }
 

@@ -1,22 +1,21 @@
-//! One model: its size, its clock, who is active on it and who was last.
+//! One model: its copies, its clock, who is active on it and who was last.
 //!
-//! Invariants: the clock never runs backwards and stands still while the model is not loaded, so that a load may
-//! begin anywhere after the eviction before it; what [`Resident::advance`] measures it charges in full.
+//! Invariants: the clock never runs backwards and stands still while no copy is in memory; what [`Resident::advance`]
+//! measures it charges in full.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::charges::{Charges, Span};
-use super::{Account, Pin};
-use crate::limits::RESIDENT_KIB_MAX;
+use super::copies::Copies;
+use super::{Account, ArtifactId, Pin};
 use crate::units::{Moment, split_equally};
 
 #[derive(Debug)]
 pub(super) struct Resident {
     name: Arc<str>,
-    kib: u64,
-    loaded: bool,
+    copies: Copies,
     clock: Moment,
     tenants: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Whose requests ended last, all at [`Resident::last_end`].
@@ -39,8 +38,7 @@ impl Resident {
     pub(super) fn new(name: Arc<str>, keep_alive: Duration) -> Self {
         let mut resident = Self {
             name,
-            kib: 0,
-            loaded: false,
+            copies: Copies::default(),
             clock: Moment::ZERO,
             tenants: BTreeMap::new(),
             last_tenants: BTreeSet::new(),
@@ -56,38 +54,38 @@ impl Resident {
         &self.name
     }
 
-    pub(super) const fn is_loaded(&self) -> bool {
-        self.loaded
+    pub(super) const fn is_in_use(&self) -> bool {
+        self.copies.is_in_use()
     }
 
-    /// The model is resident; the span that its load took, at most back to its last eviction.
-    pub(super) fn load(&mut self, kib: u64, at: Moment, wall: Duration) -> Span {
+    /// A copy is in memory, and in use from now on: the span that its load took, with what it added.
+    pub(super) fn load(&mut self, artifact: ArtifactId, kib: u64, at: Moment, wall: Duration) -> Span {
         let to = at.max(self.clock);
         let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
-        let from = Moment::new(to.get().saturating_sub(wall)).max(self.clock);
-        self.become_resident(kib, to);
-        Span { kib_ms: self.kib.saturating_mul(to.millis_since(from)), from, to }
+        let from = Moment::new(to.get().saturating_sub(wall));
+        let kib_ms = self.copies.load(artifact, kib, from, to);
+        self.clock = to;
+        self.last_tenants.clear();
+        Span { kib_ms, from, to }
     }
 
     pub(super) fn resize(&mut self, kib: u64, at: Moment) {
-        if self.loaded {
-            self.kib = kib.min(RESIDENT_KIB_MAX);
-        } else {
-            self.become_resident(kib, at.max(self.clock));
+        if !self.copies.is_in_use() {
+            self.clock = at.max(self.clock);
+            self.last_tenants.clear();
         }
+        self.copies.resize(kib);
     }
 
-    fn become_resident(&mut self, kib: u64, at: Moment) {
-        self.kib = kib.min(RESIDENT_KIB_MAX);
-        self.loaded = true;
-        self.clock = at;
-        self.last_tenants.clear();
-    }
-
-    pub(super) fn evict(&mut self) {
-        self.kib = 0;
-        self.loaded = false;
-        self.last_tenants.clear();
+    /// A copy of `artifact` is gone. Tells whether none is in use from now on.
+    pub(super) fn free(&mut self, artifact: ArtifactId, at: Moment) -> bool {
+        let was_in_use = self.copies.is_in_use();
+        self.copies.free(artifact, at.max(self.clock));
+        let is_unused = was_in_use && !self.copies.is_in_use();
+        if is_unused {
+            self.last_tenants.clear();
+        }
+        is_unused
     }
 
     pub(super) fn begin(&mut self, tenant: &str, request: Arc<str>) {
@@ -131,9 +129,15 @@ impl Resident {
         self.last_tenants.clear();
     }
 
-    /// Charges the time up to `at`; none if the model is not loaded or `at` is in the past.
+    /// Charges the time up to `at`; none if no copy is in memory or `at` is in the past.
     pub(super) fn advance(&mut self, at: Moment, charges: &mut Charges) {
-        if !self.loaded {
+        if self.copies.is_empty() {
+            return;
+        }
+        let leaving = self.measured_until(at, self.copies.leaving_kib(), charges);
+        charges.charge_account(&self.name, Account::Idle, leaving);
+        if !self.copies.is_in_use() {
+            self.clock = leaving.to;
             return;
         }
         if !self.tenants.is_empty() {
@@ -165,11 +169,17 @@ impl Resident {
         charges.charge_account(&self.name, Account::Idle, span);
     }
 
-    /// Moves the clock to `at` and measures what was held until then.
+    /// Moves the clock to `at` and measures what was in use until then.
     fn span_until(&mut self, at: Moment, charges: &mut Charges) -> Span {
-        let from = self.clock;
-        self.clock = at.max(from);
-        let span = Span { kib_ms: self.kib.saturating_mul(self.clock.millis_since(from)), from, to: self.clock };
+        let span = self.measured_until(at, self.copies.in_use_kib(), charges);
+        self.clock = span.to;
+        span
+    }
+
+    /// Measures `kib` from the clock to `at`.
+    fn measured_until(&self, at: Moment, kib: u64, charges: &mut Charges) -> Span {
+        let (from, to) = (self.clock, at.max(self.clock));
+        let span = Span { kib_ms: kib.saturating_mul(to.millis_since(from)), from, to };
         charges.measure(span.kib_ms);
         span
     }

@@ -1,7 +1,11 @@
 use super::*;
 use crate::arbitrary::Arbitrary;
 
+mod copies;
+
 const KIB: u64 = 1024;
+const ONE: ArtifactId = ArtifactId([0; 4]);
+const OTHER: ArtifactId = ArtifactId([1; 4]);
 
 fn at(millis: u64) -> Moment {
     Moment::new(millis)
@@ -12,7 +16,7 @@ fn by<'a>(id: &'a str, tenant: &'a str) -> Request<'a> {
 }
 
 fn loaded(kib: u64, wall_millis: u64) -> Load<'static> {
-    Load { bytes: kib * KIB, wall: Duration::from_millis(wall_millis), waiters: &[] }
+    Load { artifact: ONE, bytes: kib * KIB, wall: Duration::from_millis(wall_millis), waiters: &[] }
 }
 
 fn minute() -> Residency {
@@ -87,7 +91,7 @@ fn the_keep_alive_of_one_model_can_differ_until_it_is_evicted() {
     serve_once(&mut residency, 0);
     residency.keep_alive_changed("m", Duration::ZERO, at(0));
     assert_eq!(charged(&mut residency, 40), [("m".into(), Account::Idle, 40)]);
-    residency.model_evicted("m", at(40));
+    residency.copy_freed("m", ONE, at(40));
     serve_once(&mut residency, 50);
     assert_eq!(charged(&mut residency, 70), [("m".into(), Account::Keepalive("a".into()), 20)]);
 }
@@ -100,7 +104,7 @@ fn who_pinned_a_model_carries_it_while_no_request_does() {
     residency.request_begins("m", by("r", "a"), at(20));
     assert_eq!(residency.request_ends("r", at(30)), active(10), "a request pays for what it uses");
     assert_eq!(charged(&mut residency, 100), [("m".into(), Account::Keepalive("p".into()), 20 + 70)]);
-    residency.model_evicted("m", at(100));
+    residency.copy_freed("m", ONE, at(100));
     residency.model_loaded("m", at(200), loaded(1, 0));
     assert_eq!(
         charged(&mut residency, 210),
@@ -132,7 +136,7 @@ fn a_model_is_kept_until_a_moment_whenever_its_use_ended() {
 fn a_load_is_split_over_those_who_wait_or_goes_to_its_account() {
     let mut residency = minute();
     let waiters = [by("r1", "a"), by("r2", "b"), by("r3", "b")];
-    let load = Load { bytes: 10 * KIB, wall: Duration::from_millis(10), waiters: &waiters };
+    let load = Load { waiters: &waiters, ..loaded(10, 10) };
     residency.model_loaded("m", at(110), load);
     residency.request_begins("m", by("r1", "a"), at(110));
     let charge = residency.request_ends("r1", at(112));
@@ -140,7 +144,7 @@ fn a_load_is_split_over_those_who_wait_or_goes_to_its_account() {
     assert_eq!(charge.total(), KibMillis::new(54));
     assert_eq!(residency.request_ends("r2", at(112)).load, KibMillis::new(33), "one that never began pays too");
     assert_eq!(residency.request_ends("r3", at(112)).load, KibMillis::new(33));
-    residency.model_evicted("m", at(112));
+    residency.copy_freed("m", ONE, at(112));
     residency.model_loaded("m", at(200), loaded(10, 30));
     assert_eq!(charged(&mut residency, 200), [("m".into(), Account::Load, 300)]);
 }
@@ -149,11 +153,11 @@ fn a_load_is_split_over_those_who_wait_or_goes_to_its_account() {
 fn a_load_spans_back_over_advances_but_not_over_the_eviction_before_it() {
     let mut residency = minute();
     residency.model_loaded("m", at(0), loaded(1, 0));
-    residency.model_evicted("m", at(100));
+    residency.copy_freed("m", ONE, at(100));
     residency.advance(at(150));
     residency.model_loaded("m", at(200), loaded(1, 60));
     assert_eq!(charged(&mut residency, 200), [("m".into(), Account::Load, 60), ("m".into(), Account::Idle, 100)]);
-    residency.model_evicted("m", at(210));
+    residency.copy_freed("m", ONE, at(210));
     residency.model_loaded("m", at(220), loaded(1, 1000));
     assert_eq!(charged(&mut residency, 220), [("m".into(), Account::Load, 10), ("m".into(), Account::Idle, 10)]);
 }
@@ -183,9 +187,9 @@ fn repeated_and_unknown_events_change_nothing() {
     assert_eq!(residency.request_ends("r", at(10)), active(100));
     assert_eq!(residency.request_ends("r", at(20)), RequestCharge::default());
     assert_eq!(residency.request_ends("never", at(20)), RequestCharge::default());
-    residency.model_evicted("m", at(20));
-    residency.model_evicted("m", at(30));
-    residency.model_evicted("never", at(30));
+    residency.copy_freed("m", ONE, at(20));
+    residency.copy_freed("m", ONE, at(30));
+    residency.copy_freed("never", ONE, at(30));
     assert_eq!(charged(&mut residency, 40), [("m".into(), Account::Keepalive("a".into()), 100)]);
 }
 
@@ -194,7 +198,7 @@ fn an_eviction_under_an_active_request_only_stops_the_charging() {
     let mut residency = minute();
     residency.model_loaded("m", at(0), loaded(10, 0));
     residency.request_begins("m", by("r", "a"), at(0));
-    residency.model_evicted("m", at(10));
+    residency.copy_freed("m", ONE, at(10));
     residency.advance(at(50));
     residency.model_loaded("m", at(60), loaded(10, 0));
     assert_eq!(residency.request_ends("r", at(70)), active(200));
@@ -277,24 +281,24 @@ const IDS: [&str; 6] = ["r0", "r1", "r2", "r3", "r4", "r5"];
 fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: Moment) -> (u128, u128) {
     let model = ["m", "n", "o"][arbitrary.index(3)];
     let request = by(IDS[arbitrary.index(6)], ["a", "b", "c", "d"][arbitrary.index(4)]);
-    let bytes = arbitrary.below(100_000);
-    match arbitrary.below(11) {
+    let (artifact, bytes) = ([ONE, OTHER][arbitrary.index(2)], arbitrary.below(100_000));
+    match arbitrary.below(12) {
         0 | 1 => {
             let waiters = [request, by("r5", "b")];
             let waiters = &waiters[..arbitrary.index(3)];
             let wall = Duration::from_millis(arbitrary.below(60));
-            residency.model_loaded(model, when, Load { bytes, wall, waiters });
+            residency.model_loaded(model, when, Load { artifact, bytes, wall, waiters });
         }
         2 | 3 => residency.request_begins(model, request, when),
         4 => return (0, u128::from(residency.request_ends(request.id, when).total().get())),
-        5 => residency.model_evicted(model, when),
-        6 => residency.resident_bytes_changed(model, bytes, when),
-        7 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
-        8 => {
+        5 | 6 => residency.copy_freed(model, artifact, when),
+        7 => residency.resident_bytes_changed(model, bytes, when),
+        8 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
+        9 => {
             let pins = [Pin::NotPinned, Pin::Operator, Pin::Tenant("e".into())];
             residency.pinned(model, pins[arbitrary.index(3)].clone(), when);
         }
-        9 => residency.kept_until(model, at(when.get().saturating_add(arbitrary.below(50))), when),
+        10 => residency.kept_until(model, at(when.get().saturating_add(arbitrary.below(50))), when),
         _ => return (sum(&residency.take_intervals(when)), 0),
     }
     (0, 0)

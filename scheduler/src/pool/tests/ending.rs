@@ -105,12 +105,19 @@ async fn an_observer_hears_a_life_in_order() {
             PoolEventKind::Requested { cause: LoadCause::Demand },
             PoolEventKind::AwaitingRoom { bytes: 10 },
             PoolEventKind::LoadStarted { bytes: 10, waited: waited.unwrap(), cause: LoadCause::Demand },
-            PoolEventKind::Loaded { bytes: 10, wall: LOAD, waiters: 1, source: SOURCE, cause: LoadCause::Demand },
+            PoolEventKind::Loaded {
+                identity: FIRST,
+                bytes: 10,
+                wall: LOAD,
+                waiters: 1,
+                source: SOURCE,
+                cause: LoadCause::Demand
+            },
             PoolEventKind::Leased { leases: 1 },
             PoolEventKind::Released { leases: 0 },
             PoolEventKind::Idle { expires_in: Some(SECOND), break_even: None },
             PoolEventKind::Evicted { bytes: 10, cause: EvictionCause::IdleTimeout, idle_for: idle_for.unwrap() },
-            PoolEventKind::Freed { bytes: 10 },
+            PoolEventKind::Freed { identity: FIRST, bytes: 10 },
         ]
     );
     assert!(events.is_sorted_by_key(|event| event.at));

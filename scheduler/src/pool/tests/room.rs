@@ -126,7 +126,8 @@ async fn bytes_return_when_the_model_is_dropped_not_when_it_is_evicted() {
     sleep(DISPOSE).await;
     assert_eq!(bench.state("a").await, ModelState::Absent);
     assert_eq!(bench.budget.used_bytes(), 0);
-    let freed = bench.heard.events().into_iter().filter(|event| event.kind == PoolEventKind::Freed { bytes: 10 });
+    let freed = PoolEventKind::Freed { identity: FIRST, bytes: 10 };
+    let freed = bench.heard.events().into_iter().filter(|event| event.kind == freed);
     assert_eq!(freed.count(), 1);
 }
 

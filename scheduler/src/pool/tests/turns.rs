@@ -228,3 +228,36 @@ async fn a_young_model_in_use_gives_way_only_from_its_time_on() {
     sleep(2 * SECOND).await;
     assert_eq!(bench.heard.events().last().unwrap().kind, PoolEventKind::GivesWay { cause: for_model("b") });
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_way_in_vain() {
+    let options = PoolOptions { residency_min: 10 * SECOND, busy_turn_max: TURN, ..PoolOptions::default() };
+    let bench = Bench::with(20, options);
+    bench.loader.put("big", 20, Behaviour::Good);
+    let old = bench.lease("a").await.unwrap();
+    sleep(6 * SECOND).await;
+    let young = bench.lease("b").await.unwrap();
+    let rival = bench.lease_meanwhile("big").await;
+    sleep(6 * SECOND).await;
+    assert_eq!(bench.model("a").await.gives_way_for, None, "without b's room a's would not do");
+    assert!(bench.lease("a").await.is_ok());
+    sleep(6 * SECOND).await;
+    for name in ["a", "b"] {
+        assert_eq!(bench.model(name).await.gives_way_for, Some(for_model("big")), "both are old enough");
+    }
+    drop((old, young));
+    assert!(rival.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_that_sequences_hold_counts_as_what_comes_back_with_their_models() {
+    let bench = bench(20);
+    bench.loader.put("big", 18, Behaviour::Good);
+    let held = bench.lease("a").await.unwrap();
+    let room = bench.pool.make_room("a", 10, Instant::now() + SECOND).await.unwrap();
+    let rival = bench.lease_meanwhile("big").await;
+    sleep(2 * TURN).await;
+    assert_eq!(bench.model("a").await.gives_way_for, Some(for_model("big")));
+    drop((held, room));
+    assert!(rival.await.unwrap().is_ok());
+}

@@ -1,0 +1,59 @@
+use ledger::LedgerOptions;
+use meter::CpuDescription;
+use scheduler::{EvictionCause, LoadCause, LoadSource};
+
+use super::*;
+
+const KIB: u64 = 1024;
+const LOAD: Duration = Duration::from_secs(10);
+const OLD: Identity = Identity([1; 4]);
+const NEW: Identity = Identity([2; 4]);
+
+/// With a ledger in memory.
+pub(crate) fn metering() -> Arc<Metering> {
+    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
+    let prices = Prices { energy, carbon: CarbonFactors::default(), rates: RateCard::default() };
+    Arc::new(Metering::new(Ledger::in_memory(LedgerOptions::default()).unwrap(), prices))
+}
+
+/// As if the server had run for longer than a load takes.
+fn tell(metering: &Metering, kind: PoolEventKind) {
+    metering.observe(&PoolEvent { at: scheduler::Instant::now() + 2 * LOAD, model: "m".into(), kind });
+}
+
+fn loaded(identity: Identity) -> PoolEventKind {
+    let source = LoadSource::UNKNOWN;
+    PoolEventKind::Loaded { identity, bytes: 100 * KIB, wall: LOAD, waiters: 1, source, cause: LoadCause::Demand }
+}
+
+fn evicted() -> PoolEventKind {
+    PoolEventKind::Evicted { bytes: 100 * KIB, cause: EvictionCause::Requested, idle_for: Duration::ZERO }
+}
+
+/// What a request is charged that waits for a second copy while one of `first` is on its way out.
+fn charge_beside(first: Identity, second: Identity) -> StayCharge {
+    let metering = metering();
+    tell(&metering, loaded(first));
+    tell(&metering, evicted());
+    let stay = metering.arrives("r", "a", "m");
+    metering.load_computed("m", Duration::from_nanos(7));
+    tell(&metering, loaded(second));
+    stay.begins();
+    tell(&metering, PoolEventKind::Freed { identity: first, bytes: 100 * KIB });
+    let charge = stay.ends();
+    assert_eq!(metering.imbalance(), 0);
+    charge
+}
+
+#[test]
+fn a_load_beside_a_copy_of_a_replaced_file_is_charged_to_those_who_waited() {
+    let charge = charge_beside(OLD, NEW);
+    let wall_millis = u64::try_from(LOAD.as_millis()).unwrap();
+    assert_eq!((charge.weights.load.get(), charge.load_cpu.get()), (100 * wall_millis, 7));
+}
+
+#[test]
+fn a_load_of_pages_that_are_there_costs_its_processor_time_alone() {
+    let charge = charge_beside(OLD, OLD);
+    assert_eq!((charge.weights.load.get(), charge.load_cpu.get()), (0, 7));
+}
