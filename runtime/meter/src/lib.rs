@@ -21,6 +21,7 @@ pub mod rate;
 pub mod receipt;
 pub mod residency;
 pub mod savings;
+pub mod step_costs;
 pub mod units;
 
 pub use carbon::CarbonFactors;
@@ -31,4 +32,5 @@ pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
 pub use residency::{Account, AccountInterval, ArtifactId, Load, Request, RequestCharge, Residency};
 pub use savings::SavingsInputs;
+pub use step_costs::{SplitMethod, StepCosts, StepWork};
 pub use units::{KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
