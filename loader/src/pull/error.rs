@@ -123,8 +123,9 @@ pub enum PullError {
         /// Where the model would have gone.
         path: PathBuf,
     },
-    /// The folder came whole, but is no model that can be served. Nothing of it is kept if that is for good.
-    #[error("the folder is not a valid model")]
+    /// The folder, or the shards, came whole, but are no model that can be served. Nothing of them is kept if that is for
+    /// good.
+    #[error("the files together are not a valid model")]
     NotAFolder {
         /// What is wrong with it.
         source: Box<OpenError>,

@@ -5,6 +5,7 @@
 //! and not fetched again. A model that is served from the older version keeps its files until it is dropped.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,9 @@ impl Puller {
         for file in &wanted {
             self.pull_listed(&commit, file, (&place.staging, &place.target), progress)?;
         }
-        remove_others(&place.staging, &wanted)?;
+        let first = |file: &Listed| file.path.split('/').next().unwrap_or_default().to_owned();
+        let names: BTreeSet<String> = wanted.iter().map(first).collect();
+        remove_others(&place.staging, |found| found.to_str().is_some_and(|found| names.contains(found)))?;
         install(&place)?;
         tracing::info!(path = %place.target.display(), files = wanted.len(), "pulled");
         Ok(place.target)
@@ -142,13 +145,12 @@ fn wanted(commit: &Commit<'_>, repository: &Repository) -> Result<Vec<Listed>, P
     Ok(listed)
 }
 
-/// Leaves nothing of an earlier try in `staging` that this commit does not have.
-fn remove_others(staging: &Path, wanted: &[Listed]) -> Result<(), PullError> {
+/// Leaves nothing of an earlier try in `staging` that is not wanted, by its name in there.
+pub(super) fn remove_others(staging: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> Result<(), PullError> {
     for entry in fs::read_dir(staging).map_err(PullError::at(staging))? {
         let entry = entry.map_err(PullError::at(staging))?;
         let (path, name) = (entry.path(), entry.file_name());
-        let first = |file: &Listed| file.path.split('/').next().is_some_and(|first| *first == *name);
-        if !wanted.iter().any(first) {
+        if !is_wanted(&name) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             removed.map_err(PullError::at(&path))?;
         }
@@ -168,7 +170,6 @@ fn install(place: &Place) -> Result<(), PullError> {
     }
     check_replaceable(&place.target)?;
     // Before a crash can show the new name: what was linked into the folder.
-    let sync = |path: &Path| fs::File::open(path).and_then(|folder| folder.sync_all()).map_err(PullError::at(path));
     sync(&place.staging)?;
     let aside = place.part.with_extension("old");
     let _ = fs::remove_dir_all(&aside);
@@ -187,6 +188,11 @@ fn install(place: &Place) -> Result<(), PullError> {
     // What cannot be removed is hidden from every catalog.
     let _ = fs::remove_dir_all(&aside);
     Ok(())
+}
+
+/// Writes a folder's names through to the disk.
+pub(super) fn sync(folder: &Path) -> Result<(), PullError> {
+    fs::File::open(folder).and_then(|opened| opened.sync_all()).map_err(PullError::at(folder))
 }
 
 /// Refuses to replace what is no folder, or holds more than the files of one model: it is not a pull's to remove.

@@ -4,7 +4,8 @@
 //! its mirrors, proxies and credentials), repositories of the Hugging Face Hub, https addresses, and local files.
 //!
 //! Invariants:
-//! - A folder appears as a file does, with all that it needs. Shards of a split file appear one after another.
+//! - A folder appears as a file does, with all that it needs. Shards of a split file appear together, and never beside those
+//!   of another version.
 //! - A file appears under its name by one rename, after its digest (where one is known) and its header were verified and it
 //!   was written through to the disk. A file that fails either leaves nothing behind.
 //! - Two pulls of one file into one folder go one after the other, across processes; the second finds the first's file.
@@ -23,6 +24,7 @@ mod hub;
 mod known;
 mod place;
 mod pypi;
+mod shards;
 mod source;
 
 #[cfg(test)]
@@ -40,8 +42,9 @@ pub use pypi::PipCommand;
 pub use source::{Repository, Source, SourceError, Url};
 
 use self::flow::{Flow, Stopped};
-use self::hub::Commit;
+use self::hub::{Commit, Listed};
 use self::place::{Expected, Kind, Place};
+use self::shards::Shards;
 use crate::artifact::ShardName;
 use crate::limits::PULL_BYTES_MAX;
 
@@ -147,26 +150,28 @@ impl Puller {
         let parent = path.parent().and_then(Path::to_str).unwrap_or_default();
         let listed = commit.files(parent)?;
         let shards = ShardName::of(path).map(|shard| shard.paths(path)).filter(|shards| shards.len() > 1);
-        let wanted = shards.clone().unwrap_or_else(|| vec![path.to_owned()]);
-        let mut first = None;
-        for path in wanted {
+        let find = |path: &PathBuf| {
             let found = listed.iter().find(|listed| Path::new(&listed.path) == path);
             let found = found.ok_or_else(|| PullError::NoFile {
                 repository: repository.name.clone(),
                 file: path.display().to_string(),
             })?;
-            let place = Place::new(models_dir, &path.file_name().unwrap_or_default().to_string_lossy());
             // A digest that the user knows is of the one file that they name.
             let stated = sha256.filter(|_| path == Path::new(file));
-            let expected =
-                Expected { sha256: stated.or(found.sha256), size_bytes: Some(found.size_bytes), kind: Kind::Gguf };
-            let url = commit.url(&found.path)?;
-            self.bring(&place, expected, progress, &|place| {
-                self.fetch_url(&url, self.hub.token.as_ref(), place, progress)
-            })?;
-            first.get_or_insert(place.target);
+            Ok::<_, PullError>(Listed { sha256: stated.or(found.sha256), ..found.clone() })
+        };
+        if let Some(shards) = shards {
+            let listed = shards.iter().map(find).collect::<Result<_, _>>()?;
+            return self.pull_shards(&Shards { commit: &commit, listed }, models_dir, progress);
         }
-        Ok(first.expect("at least the file itself"))
+        let found = find(&path.to_owned())?;
+        let place = Place::new(models_dir, &path.file_name().unwrap_or_default().to_string_lossy());
+        let expected = Expected { sha256: found.sha256, size_bytes: Some(found.size_bytes), kind: Kind::Gguf };
+        let url = commit.url(&found.path)?;
+        self.bring(&place, expected, progress, &|place| {
+            self.fetch_url(&url, self.hub.token.as_ref(), place, progress)
+        })?;
+        Ok(place.target)
     }
 
     /// Makes `place` hold what is expected: as it is, or by `fetch`, which brings the whole to `place.part`.

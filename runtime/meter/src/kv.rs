@@ -1,9 +1,12 @@
-//! The byte-time of a request's key-value blocks.
+//! The byte-time of key-value blocks: a request's own ([`KvIntegral`]), and those that several hold ([`SharedBlocks`]).
 //!
 //! Invariants: the integral never decreases; time that runs backwards counts as standing still; shrinking below
-//! nothing leaves nothing. Deliberately absent: shared blocks. Who divides a block by its reference count passes
-//! the divided bytes.
+//! nothing leaves nothing. A request holds a block in one of the two ways at a time: one that it publishes leaves its
+//! integral.
 
+mod shared;
+
+pub use self::shared::{BlockId, PublishedBlock, SharedBlocks};
 use crate::units::{KibMillis, Moment};
 
 const BYTES_PER_KIB: u128 = 1024;

@@ -5,7 +5,8 @@
 //! them by a rate card, and compares what happened with servers that never unload anything.
 //!
 //! Invariants: every quantity is an integer ([`units`]); a split loses nothing ([`units::split_largest_remainder`]);
-//! the accounts of [`residency::Residency`] sum to the integral of what was resident; a figure that is modelled
+//! the accounts of [`residency::Residency`] and [`kv::SharedBlocks`] sum to the integral of what was resident; a
+//! figure that is modelled
 //! says so wherever it is shown ([`energy::Quality`]).
 //!
 //! Deliberately absent: clocks, files, sensors and the store. All of them belong to the callers.
@@ -21,14 +22,16 @@ pub mod rate;
 pub mod receipt;
 pub mod residency;
 pub mod savings;
+pub mod step_costs;
 pub mod units;
 
 pub use carbon::CarbonFactors;
 pub use energy::{EnergyEstimate, EnergyModel, EnergyUse, Quality};
-pub use kv::KvIntegral;
+pub use kv::{KvIntegral, SharedBlocks};
 pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
 pub use residency::{Account, AccountInterval, ArtifactId, Load, Request, RequestCharge, Residency};
 pub use savings::SavingsInputs;
+pub use step_costs::{SplitMethod, StepCosts, StepWork};
 pub use units::{KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};

@@ -1,5 +1,23 @@
 //! The bounds of this crate, in one place.
 
+use std::time::Duration;
+
+/// Steps that a fit of their costs forgets over: each counts this much less one, in parts of this, with every later one.
+pub(crate) const STEPS_WINDOW: f64 = 512.0;
+
+/// Fewer steps than this make no fit.
+pub(crate) const STEPS_MIN: u64 = 50;
+
+/// A step that took less was not measured.
+pub(crate) const STEP_WALL_MIN: Duration = Duration::from_micros(1);
+
+/// What a column must have to itself of its square: with less, 5 % of noise in 512 steps would be 7 % of a step or more in
+/// what it is said to cost.
+pub(crate) const COLLINEARITY_MIN: f64 = 1e-3;
+
+/// A fit that is further off than this on average splits nothing.
+pub(crate) const FIT_ERROR_RATIO_MAX: f64 = 0.15;
+
 /// The most resident memory that one model is believed to have: 1 PiB, in KiB.
 pub(crate) const RESIDENT_KIB_MAX: u64 = 1 << 40;
 

@@ -180,9 +180,9 @@ pub struct ReceiptCost {
 }
 
 /// How a receipt's figures were attributed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReceiptMethod {
-    /// How step costs were shared.
+    /// How step costs were shared: by what method most of this request's cost was, and how good the fit was where it was one.
     pub steps: StepSharing,
     /// Sentences for people.
     pub notes: Vec<String>,
@@ -317,7 +317,7 @@ fn cost_section(rates: &RateCard, billed: &BilledUse) -> ReceiptCost {
 
 fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
     let mut notes = vec![
-        measured.sharing.explanation().to_owned(),
+        measured::explanation(measured.sharing),
         "weights: split equally over active tenants, then over each tenant's requests".to_owned(),
     ];
     if measured.outcome == Outcome::Cancelled {

@@ -20,7 +20,7 @@
 //!
 //! Deliberately absent: key-value blocks ([`crate::kv`]), clocks and sampling.
 
-mod charges;
+pub(crate) mod charges;
 mod copies;
 mod resident;
 
@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::charges::IntervalNumbers;
 use self::charges::{Charges, Span};
 use self::resident::Resident;
 use crate::units::{KibMillis, Moment, kib_of_bytes, split_equally};
@@ -129,6 +130,7 @@ pub struct Residency {
     /// Which model a request is active on.
     active: BTreeMap<Arc<str>, Arc<str>>,
     charges: Charges,
+    numbers: IntervalNumbers,
     keep_alive: Duration,
 }
 
@@ -241,7 +243,12 @@ impl Residency {
     /// What the accounts carried since the last call, up to `at`. The caller stores every interval.
     pub fn take_intervals(&mut self, at: Moment) -> Vec<AccountInterval> {
         self.advance(at);
-        self.charges.take_intervals()
+        self.charges.take_intervals(&mut self.numbers)
+    }
+
+    /// The numbers of intervals: whatever else gives out intervals in this process takes theirs from here.
+    pub fn numbers(&mut self) -> &mut IntervalNumbers {
+        &mut self.numbers
     }
 
     /// The integral of resident KiB over time until the latest event, in KiB · ms.

@@ -186,6 +186,77 @@ fn files_of_a_repository_come_with_all_their_shards() {
     assert!(matches!(error, PullError::NoFolder { .. }), "{error}");
 }
 
+/// The shards called Split in two versions, and who looks at them whenever a pull says something.
+struct Watched<'a> {
+    models: &'a Folder,
+    versions: [Files; 2],
+    /// How many shards were there of each version.
+    seen: Mutex<Vec<[usize; 2]>>,
+}
+
+impl Watched<'_> {
+    fn look(&self) -> [usize; 2] {
+        let there =
+            |(name, bytes): (&String, &Vec<u8>)| fs::read(self.models.path(name)).is_ok_and(|read| read == *bytes);
+        self.versions.each_ref().map(|files| files.iter().filter(|file| there(*file)).count())
+    }
+}
+
+impl Progress for Watched<'_> {
+    fn update(&self, _: Stage<'_>, _: u64, _: Option<u64>) {
+        self.seen.lock().unwrap().push(self.look());
+    }
+}
+
+#[test]
+fn shards_of_two_versions_never_lie_beside_each_other() {
+    let shards = |seed| {
+        let scratch = tempfile::tempdir().unwrap();
+        let shape = TinyModel { seed, ..TinyModel::default() };
+        write_shards(&tiny_model(&shape).split(3), scratch.path(), "Split").unwrap();
+        let mut files = Files::new();
+        files_of(scratch.path(), "", &mut files);
+        files
+    };
+    let (models, versions) = (Folder::new(), [shards(1), shards(2)]);
+    let files = Arc::new(Mutex::new(versions[0].clone()));
+    let server = hub(Arc::clone(&files));
+    let request = models.request("hf:org/tiny/Split-00001-of-00003.gguf");
+    let path = puller(&server).pull(&request, &Silent).unwrap();
+    let old = Artifact::open(&path).unwrap();
+    *files.lock().unwrap() = versions[1].clone();
+    let watched = Watched { models: &models, versions, seen: Mutex::default() };
+    // Broken off in the second of the new shards.
+    let first_bytes = watched.versions[1].values().next().unwrap().len() as u64;
+    let fetched = || server.seen().iter().filter(|head| head.starts_with("get /cdn/")).count();
+    let before = fetched();
+    let error = puller(&server).pull(&request, &CancelAt::new(first_bytes + 1)).unwrap_err();
+    assert!(matches!(error, PullError::Cancelled), "{error}");
+    assert_eq!(watched.look(), [3, 0], "the old ones serve on");
+    puller(&server).pull(&request, &watched).unwrap();
+    assert_eq!(watched.look(), [0, 3]);
+    assert!(fetched() > before);
+    let seen = watched.seen.lock().unwrap();
+    assert!(seen.contains(&[3, 0]) && seen.iter().all(|there| there.contains(&0)), "{seen:?}");
+    old.verify_unchanged().unwrap();
+    assert_eq!(models.names().len(), 3, "nothing else is left: {:?}", models.names());
+}
+
+#[test]
+fn a_folder_is_not_replaced_by_a_shard() {
+    let mut files = Files::new();
+    let scratch = tempfile::tempdir().unwrap();
+    write_shards(&tiny_model(&TinyModel::default()).split(2), scratch.path(), "Split").unwrap();
+    files_of(scratch.path(), "", &mut files);
+    let server = hub(Arc::new(Mutex::new(files)));
+    let models = Folder::new();
+    fs::create_dir(models.path("Split-00002-of-00002.gguf")).unwrap();
+    let request = models.request("hf:org/tiny/Split-00001-of-00002.gguf");
+    let error = puller(&server).pull(&request, &Silent).unwrap_err();
+    assert!(matches!(&error, PullError::InTheWay { path } if path.ends_with("Split-00002-of-00002.gguf")), "{error}");
+    assert_eq!(models.names(), ["Split-00002-of-00002.gguf"]);
+}
+
 #[test]
 fn what_is_not_as_the_hub_says_is_not_kept() {
     // A listing of other bytes than come.

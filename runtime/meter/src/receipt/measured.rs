@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::energy::Quality;
 use crate::residency::RequestCharge;
+use crate::step_costs::{EqualReason, SplitMethod};
 use crate::units::{KibMillis, Nanos};
 
 /// How a request ended.
@@ -39,27 +40,35 @@ impl Outcome {
     }
 }
 
-/// How the cost of a compute step was given to the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepSharing {
-    /// The step worked for this request alone.
-    WholeStep,
-    /// The step's cost was split equally over the requests in its batch.
-    EqualShare,
-}
+/// How the cost of compute steps was given to the request: the method that most of its cost was split by, as
+/// [`SplitTally`](crate::step_costs::SplitTally) finds it. In JSON `"whole_step"`, `{"affine": {"fit_error_ratio": 0.04}}`
+/// or `{"equal": {"reason": "few_steps" | "collinear" | "poor_fit"}}`.
+pub type StepSharing = SplitMethod;
 
-impl StepSharing {
-    pub(super) const fn explanation(self) -> &'static str {
-        match self {
-            Self::WholeStep => "whole step: one sequence per batch",
-            Self::EqualShare => "equal share of each step over the sequences in its batch",
+/// The same in a sentence.
+pub(super) fn explanation(sharing: StepSharing) -> String {
+    let equally = "most of its cost is an equal share of each step over the sequences in its batch:";
+    match sharing {
+        SplitMethod::WholeStep => "whole step: one sequence per batch".to_owned(),
+        SplitMethod::Affine { fit_error_ratio } => format!(
+            "most of its cost is its share of each step by a fit of what steps cost: the fixed part divided by the \
+             sequences in the batch, and what its own tokens and positions add; the fit was {:.1} % off on average",
+            fit_error_ratio * 100.0
+        ),
+        SplitMethod::Equal { reason: EqualReason::FewSteps } => {
+            format!("{equally} too few were measured to say what they cost")
+        }
+        SplitMethod::Equal { reason: EqualReason::Collinear } => {
+            format!("{equally} those measured do not tell what of them costs what")
+        }
+        SplitMethod::Equal { reason: EqualReason::PoorFit } => {
+            format!("{equally} no fit was close to what was measured")
         }
     }
 }
 
 /// What was measured of one request, as the runtime hands it in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
     /// The response's id.
     pub id: String,

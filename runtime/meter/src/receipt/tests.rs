@@ -124,3 +124,26 @@ fn outcomes_are_named_alike_everywhere() {
     }
     assert_eq!(Outcome::from_name("done"), None);
 }
+
+#[test]
+fn how_steps_were_shared_is_said_in_json_and_in_a_sentence() {
+    use crate::step_costs::EqualReason;
+    let said = |sharing: StepSharing| {
+        let method = assemble(Measured { sharing, ..measured() }, &RateCard::default()).method;
+        let json = serde_json::to_value(&method).unwrap();
+        assert_eq!(serde_json::from_value::<ReceiptMethod>(json.clone()).unwrap(), method);
+        (json["steps"].clone(), method.notes[0].clone())
+    };
+    let (steps, note) = said(StepSharing::Affine { fit_error_ratio: 0.0312 });
+    assert_eq!(steps, json!({"affine": {"fit_error_ratio": 0.0312}}));
+    assert!(note.ends_with("the fit was 3.1 % off on average"), "{note}");
+    for (reason, name, why) in [
+        (EqualReason::FewSteps, "few_steps", "too few"),
+        (EqualReason::Collinear, "collinear", "do not tell"),
+        (EqualReason::PoorFit, "poor_fit", "close to"),
+    ] {
+        let (steps, note) = said(StepSharing::Equal { reason });
+        assert_eq!(steps, json!({"equal": {"reason": name}}));
+        assert!(note.contains("equal share") && note.contains(why), "{note}");
+    }
+}

@@ -10,14 +10,14 @@ use crate::units::{KibMillis, Moment};
 
 /// Memory held over a span of time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Span {
-    pub(super) kib_ms: u64,
-    pub(super) from: Moment,
-    pub(super) to: Moment,
+pub(crate) struct Span {
+    pub(crate) kib_ms: u64,
+    pub(crate) from: Moment,
+    pub(crate) to: Moment,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Charges {
+pub(crate) struct Charges {
     measured: u128,
     open: BTreeMap<Arc<str>, RequestCharge>,
     /// What ended requests were charged in all.
@@ -27,28 +27,41 @@ pub(super) struct Charges {
     full: Vec<(Arc<str>, Account, Span)>,
     /// What taken intervals carried in all.
     taken: u128,
-    next_sequence: u64,
+}
+
+/// Numbers for intervals, each given once.
+#[derive(Debug, Default)]
+pub struct IntervalNumbers {
+    next: u64,
+}
+
+impl IntervalNumbers {
+    fn take(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
 }
 
 impl Charges {
     /// Memory was held: it is the caller's duty to charge exactly this.
-    pub(super) fn measure(&mut self, kib_ms: u64) {
+    pub(crate) fn measure(&mut self, kib_ms: u64) {
         self.measured += u128::from(kib_ms);
     }
 
-    pub(super) fn charge_active(&mut self, model: &Arc<str>, request: &Arc<str>, span: Span) {
+    pub(crate) fn charge_active(&mut self, model: &Arc<str>, request: &Arc<str>, span: Span) {
         let charge = self.open.entry(Arc::clone(request)).or_default();
         let surplus = add_up_to_max(&mut charge.active, span.kib_ms);
         self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
     }
 
-    pub(super) fn charge_load(&mut self, model: &Arc<str>, request: &str, span: Span) {
+    pub(crate) fn charge_load(&mut self, model: &Arc<str>, request: &str, span: Span) {
         let charge = self.open.entry(request.into()).or_default();
         let surplus = add_up_to_max(&mut charge.load, span.kib_ms);
         self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
     }
 
-    pub(super) fn charge_account(&mut self, model: &Arc<str>, account: Account, span: Span) {
+    pub(crate) fn charge_account(&mut self, model: &Arc<str>, account: Account, span: Span) {
         if span.kib_ms == 0 {
             return;
         }
@@ -70,31 +83,30 @@ impl Charges {
         self.charge_account(model, Account::Unmeasured, span);
     }
 
-    pub(super) fn settle(&mut self, request: &str) -> RequestCharge {
+    pub(crate) fn settle(&mut self, request: &str) -> RequestCharge {
         let charge = self.open.remove(request).unwrap_or_default();
         self.ended += sum(charge);
         charge
     }
 
     /// Moves what a request was charged to accounts: it gets no receipt.
-    pub(super) fn abandon(&mut self, request: &str, model: &Arc<str>, at: Moment) {
+    pub(crate) fn abandon(&mut self, request: &str, model: &Arc<str>, at: Moment) {
         let charge = self.open.remove(request).unwrap_or_default();
         let span = |kib_ms: KibMillis| Span { kib_ms: kib_ms.get(), from: at, to: at };
         self.charge_account(model, Account::Idle, span(charge.active));
         self.charge_account(model, Account::Load, span(charge.load));
     }
 
-    pub(super) fn take_intervals(&mut self) -> Vec<AccountInterval> {
+    pub(crate) fn take_intervals(&mut self, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
         let pending =
             std::mem::take(&mut self.pending).into_iter().map(|((model, account), span)| (model, account, span));
         let all = std::mem::take(&mut self.full).into_iter().chain(pending);
-        let (mut taken, mut sequence) = (self.taken, self.next_sequence);
+        let mut taken = self.taken;
         let intervals = all
             .map(|(model, account, span)| {
                 taken += u128::from(span.kib_ms);
-                sequence += 1;
                 AccountInterval {
-                    sequence: sequence - 1,
+                    sequence: numbers.take(),
                     model: model.as_ref().to_owned(),
                     account,
                     kib_ms: KibMillis::new(span.kib_ms),
@@ -103,15 +115,15 @@ impl Charges {
                 }
             })
             .collect();
-        (self.taken, self.next_sequence) = (taken, sequence);
+        self.taken = taken;
         intervals
     }
 
-    pub(super) const fn measured(&self) -> u128 {
+    pub(crate) const fn measured(&self) -> u128 {
         self.measured
     }
 
-    pub(super) fn imbalance(&self) -> u128 {
+    pub(crate) fn imbalance(&self) -> u128 {
         let open: u128 = self.open.values().copied().map(sum).sum();
         let full = self.full.iter().map(|(_, _, span)| span);
         let pending: u128 = self.pending.values().chain(full).map(|span| u128::from(span.kib_ms)).sum();
