@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
-use crate::engine::{Beginnings, Extent, Generating, Sequence};
+use crate::engine::{Beginnings, Extent, Generating, Holder, Sequence};
 use crate::http::error::ApiError;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
@@ -110,7 +110,7 @@ pub(crate) async fn start(
         prepared.map_err(ApiError::internal)??
     };
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
-    let sequence = sequence(app, work, &lease, &tenant);
+    let sequence = sequence(app, work, &lease, (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority: Priority::Normal };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
@@ -137,7 +137,7 @@ pub(crate) async fn start(
     Ok(Answer { pieces, descriptor, is_cold })
 }
 
-fn sequence(app: &App, work: Work, lease: &Lease, tenant: &Arc<str>) -> Sequence {
+fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>)) -> Sequence {
     match work {
         Work::Generate(request) => {
             let beginnings = Beginnings {
@@ -145,9 +145,11 @@ fn sequence(app: &App, work: Work, lease: &Lease, tenant: &Arc<str>) -> Sequence
                 scope: app.config.scheduler.scope(tenant),
                 extent: if request.choices > 1 { Extent::Prompt } else { Extent::Whole },
             };
+            let holder =
+                Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
             let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
             let budget = Arc::clone(app.pool.budget());
-            let generating = Generating::new(generation, lease.model(), budget, beginnings, app.metering.clock());
+            let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
             Sequence::Generating(Box::new(generating))
         }
         Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),

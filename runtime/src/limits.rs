@@ -47,6 +47,8 @@ pub(crate) const INTERVALS_WAITING_MAX: usize = 4096;
 pub(crate) const QUEUE_MAX: usize = 256;
 /// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.
 pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
+/// Models whose steps' costs are remembered; each takes about 1 KiB.
+pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
 /// Descriptors that wait to be written to their folder; those beyond are built again by the next process.
 pub(crate) const DESCRIPTORS_WAITING_MAX: usize = 64;
 /// How often the accounts of held memory go to the ledger.

@@ -23,7 +23,8 @@ use scheduler::{
 };
 
 use crate::config::{Config, PagePolicy};
-use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX};
+use crate::engine::ModelCosts;
+use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
 use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, Prefixes};
 
@@ -42,6 +43,8 @@ pub(crate) struct Models {
     /// Descriptors that the store has not; it writes them when there is time.
     to_keep: SyncSender<Arc<Descriptor>>,
     prefixes: Arc<Prefixes>,
+    /// What steps cost, by the files' version: known again when a model comes back.
+    costs: moka::sync::Cache<ArtifactIdentity, ModelCosts>,
     metering: Arc<Metering>,
 }
 
@@ -49,12 +52,18 @@ pub(crate) struct Models {
 pub(crate) struct LoadedModel {
     model: Model,
     prefixes: Arc<InstancePrefixes>,
+    costs: ModelCosts,
 }
 
 impl LoadedModel {
     /// What was computed with it.
     pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
         &self.prefixes
+    }
+
+    /// What its steps cost.
+    pub(crate) fn costs(&self) -> &ModelCosts {
+        &self.costs
     }
 }
 
@@ -119,6 +128,7 @@ impl Models {
         let store = DescriptorStore::at(config.descriptors_dir.clone());
         let (to_keep, waiting) = sync_channel(DESCRIPTORS_WAITING_MAX);
         spawn_keeper(store.clone(), waiting);
+        let costs = moka::sync::Cache::new(MODEL_COSTS_MAX);
         let keep_alives = config.models.keep_alives.clone();
         Self {
             catalog,
@@ -129,6 +139,7 @@ impl Models {
             pages: config.pages,
             keep_alives,
             prefixes,
+            costs,
             metering,
         }
     }
@@ -223,7 +234,11 @@ impl ModelLoader for Models {
         }
         self.keep(model.descriptor(), origin);
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
-        let model = LoadedModel { model, prefixes: Arc::new(self.prefixes.instance()) };
+        let model = LoadedModel {
+            costs: self.costs.get_with(model.artifact().identity().clone(), ModelCosts::default),
+            prefixes: Arc::new(self.prefixes.instance()),
+            model,
+        };
         Ok(Loaded { model, source: load_source(&brought_in) })
     }
 }

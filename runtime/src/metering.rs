@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use ledger::{Completion, Ledger, LedgerError, Reservation, Settlement};
 use meter::carbon::CarbonFactors;
 use meter::energy::EnergyModel;
+use meter::kv::{BlockId, PublishedBlock, SharedBlocks};
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
-use meter::{Moment, Nanos};
+use meter::{Account, KibMillis, Moment, Nanos};
 use scheduler::{Identity, PoolEvent, PoolEventKind, PoolObserver};
 use tokio::sync::oneshot;
 
@@ -60,6 +61,9 @@ pub(crate) struct Metering {
 
 struct Book {
     residency: Residency,
+    /// Pages of keys and values that more than one request can find.
+    pages: SharedBlocks,
+    next_page: u64,
     /// Who waits for or uses a model, by request.
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
@@ -97,6 +101,8 @@ impl Metering {
         let book = Book {
             // How long each model is kept is told when nobody holds it any more.
             residency: Residency::new(Duration::ZERO),
+            pages: SharedBlocks::new(),
+            next_page: 0,
             stays: HashMap::new(),
             computed: HashMap::new(),
             pin_wishes: HashMap::new(),
@@ -125,7 +131,8 @@ impl Metering {
 
     /// Counter that must stay 0: measured memory that no account carries.
     pub(crate) fn imbalance(&self) -> u128 {
-        self.book().residency.imbalance()
+        let book = self.book();
+        book.residency.imbalance().saturating_add(book.pages.imbalance())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -162,6 +169,46 @@ impl Metering {
         answer
     }
 
+    /// A page of `model` can be found from now on; `kept_for` carries it while nobody holds it.
+    pub(crate) fn page_shared(&self, model: &str, bytes: u64, kept_for: Account) -> BlockId {
+        let now = self.clock.now();
+        let mut book = self.book();
+        let id = BlockId(book.next_page);
+        book.next_page += 1;
+        book.pages.published(PublishedBlock { id, model, bytes, kept_for }, now);
+        id
+    }
+
+    /// `request` holds a page that can be found.
+    pub(crate) fn page_held(&self, page: BlockId, request: &str) {
+        let now = self.clock.now();
+        self.book().pages.held(page, request, now);
+    }
+
+    /// `request` holds it no more.
+    pub(crate) fn page_released(&self, page: BlockId, request: &str) {
+        let now = self.clock.now();
+        self.book().pages.released(page, request, now);
+    }
+
+    /// A page's memory is given back.
+    pub(crate) fn page_freed(&self, page: BlockId) {
+        let now = self.clock.now();
+        self.book().pages.freed(page, now);
+    }
+
+    /// `request` holds no page any more: what it is charged of those that can be found.
+    pub(crate) fn pages_settled(&self, request: &str) -> KibMillis {
+        let now = self.clock.now();
+        self.book().pages.request_ends(request, now)
+    }
+
+    /// `request` of `model` ends without a receipt.
+    pub(crate) fn pages_abandoned(&self, request: &str, model: &str) {
+        let now = self.clock.now();
+        self.book().pages.request_abandoned(request, model, now);
+    }
+
     /// Makes the receipt and writes it down; returns when it is durable.
     pub(crate) async fn settle(&self, measured: Measured) -> Result<Receipt, LedgerError> {
         let receipt = Receipt::assemble(measured, &self.prices.energy, &self.prices.carbon, &self.prices.rates);
@@ -191,8 +238,9 @@ impl Metering {
         let now = self.clock.now();
         let intervals = {
             let mut book = self.book();
-            let taken = book.residency.take_intervals(now);
-            book.waiting.extend(taken);
+            let Book { residency, pages, waiting, .. } = &mut *book;
+            waiting.extend(residency.take_intervals(now));
+            waiting.extend(pages.take_intervals(now, residency.numbers()));
             std::mem::take(&mut book.waiting)
         };
         let answers: Vec<_> = intervals

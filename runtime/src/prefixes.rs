@@ -11,13 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernels::KvBlock;
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Beginning, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Reservation, Scope};
+use scheduler::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Scope};
+
+use crate::engine::PageRoom;
 
 /// A full block of keys and values, and its memory.
 #[derive(Clone)]
 pub(crate) struct KvPage {
     pub(crate) block: KvBlock,
-    pub(crate) room: Arc<Reservation>,
+    pub(crate) room: Arc<PageRoom>,
 }
 
 impl Page for KvPage {
@@ -82,13 +84,7 @@ impl InstancePrefixes {
     }
 
     /// Puts the page of `block`, a full block of tokens, behind `place`.
-    pub(crate) fn insert(
-        &self,
-        place: PrefixPlace,
-        scope: &Scope,
-        block: &[u32],
-        page: &KvPage,
-    ) -> Option<PrefixPlace> {
+    pub(crate) fn insert(&self, place: PrefixPlace, scope: &Scope, block: &[u32], page: &KvPage) -> Insertion {
         self.prefixes.cache().insert(place, scope, block, page)
     }
 }

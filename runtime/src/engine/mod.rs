@@ -6,6 +6,8 @@
 //! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
 //! computed is shown, or found by others.
 
+mod costs;
+mod memory;
 mod sequence;
 
 use std::ops::Range;
@@ -19,6 +21,9 @@ use models::generation::{Input, Output, Wanted};
 use models::sampling::NonFiniteLogits;
 use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
 
+pub(crate) use self::costs::ModelCosts;
+use self::costs::StepShares;
+pub(crate) use self::memory::{Holder, PageRoom};
 pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequence};
 use crate::loading::LoadedModel;
 use crate::prefixes::Prefixes;
@@ -30,6 +35,7 @@ pub(crate) struct KernelEngine {
     /// Of the step at work: all members' tokens, one after another.
     tokens: Vec<u32>,
     parts: Vec<Part>,
+    shares: StepShares,
     outputs: Vec<Output>,
 }
 
@@ -63,7 +69,14 @@ type Outcome = StepOutcome<Output, StepFault>;
 
 impl KernelEngine {
     pub(crate) fn new(executor: Executor, prefixes: Arc<Prefixes>) -> Self {
-        Self { executor, prefixes, tokens: Vec::new(), parts: Vec::new(), outputs: Vec::new() }
+        Self {
+            executor,
+            prefixes,
+            tokens: Vec::new(),
+            parts: Vec::new(),
+            shares: StepShares::default(),
+            outputs: Vec::new(),
+        }
     }
 
     /// Decides what a member computes, and gets the room for it.
@@ -89,12 +102,14 @@ impl KernelEngine {
             self.tokens.truncate(begin);
             return Part::NeedsRoom { bytes, phase };
         }
+        self.shares.push(phase, position, self.tokens.len() - begin);
         Part::Run { position, tokens: begin..self.tokens.len(), wanted, phase }
     }
 
     fn generate(&mut self, model: &LoadedModel, batch: &mut [Member<'_, Sequence>], outcomes: &mut Vec<Outcome>) {
         self.tokens.clear();
         self.parts.clear();
+        self.shares.clear();
         let mut members: Vec<&mut Generating> = Vec::with_capacity(batch.len());
         for member in batch {
             let Sequence::Generating(sequence) = &mut *member.sequence else {
@@ -164,6 +179,28 @@ impl KernelEngine {
         StepOutcome { output: self.outputs.pop(), ..outcome(phase, tokens, state) }
     }
 
+    /// Gives each member its part of what the step cost.
+    fn share(
+        &mut self,
+        cost: StepCost,
+        model: &LoadedModel,
+        batch: &mut [Member<'_, Sequence>],
+        outcomes: &mut [Outcome],
+    ) {
+        if self.shares.is_empty() {
+            // Texts that were encoded; or looks at what there is to do, which cost next to nothing.
+            return split_equally(cost, outcomes);
+        }
+        let method = self.shares.split(cost, model.costs());
+        let mut member = 0;
+        for ((part, outcome), Member { sequence, .. }) in self.parts.iter().zip(outcomes).zip(batch) {
+            if let (Part::Run { .. }, Sequence::Generating(sequence)) = (part, &mut **sequence) {
+                outcome.share = self.shares.part(member, method, &mut sequence.tally);
+                member += 1;
+            }
+        }
+    }
+
     /// One batch of texts.
     fn encode(&mut self, model: &LoadedModel, encoding: &mut Encoding) -> Outcome {
         let before = encoding.computed_tokens();
@@ -181,15 +218,12 @@ impl KernelEngine {
     }
 }
 
-/// Gives each member that computed something an equal part of the step's cost; all of them, where none did.
+/// Gives each member an equal part of the step's cost.
 fn split_equally(cost: StepCost, outcomes: &mut [Outcome]) {
-    let computed = |outcome: &Outcome| outcome.tokens > 0;
-    let everyone = !outcomes.iter().any(computed);
-    let sharers = outcomes.iter_mut().filter(|outcome| everyone || computed(outcome)).collect::<Vec<_>>();
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    let walls = meter::units::split_equally(nanos(cost.wall), sharers.len());
-    let cpus = meter::units::split_equally(nanos(cost.cpu), sharers.len());
-    for ((outcome, wall), cpu) in sharers.into_iter().zip(walls).zip(cpus) {
+    let walls = meter::units::split_equally(nanos(cost.wall), outcomes.len());
+    let cpus = meter::units::split_equally(nanos(cost.cpu), outcomes.len());
+    for ((outcome, wall), cpu) in outcomes.iter_mut().zip(walls).zip(cpus) {
         outcome.share = StepCost { wall: Duration::from_nanos(wall), cpu: Duration::from_nanos(cpu) };
     }
 }
@@ -209,8 +243,7 @@ impl Engine for KernelEngine {
     }
 
     fn predict(&self, model: &LoadedModel, work: StepWork) -> Option<Duration> {
-        let _ = (model, work);
-        None
+        model.costs().predict(work)
     }
 
     fn step(
@@ -221,17 +254,20 @@ impl Engine for KernelEngine {
     ) -> StepCost {
         let (began, cpu) = (Instant::now(), self.executor.cpu_time());
         match batch {
-            [Member { sequence: Sequence::Encoding(encoding), .. }] => outcomes.push(self.encode(model, encoding)),
+            [Member { sequence: Sequence::Encoding(encoding), .. }] => {
+                self.shares.clear();
+                outcomes.push(self.encode(model, encoding));
+            }
             _ => self.generate(model, batch, outcomes),
         }
         let cost = StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) };
-        split_equally(cost, outcomes);
+        self.share(cost, model, batch, outcomes);
         cost
     }
 
     fn grant(&mut self, sequence: &mut Sequence, room: Reservation) {
         match sequence {
-            Sequence::Generating(generating) => generating.keep(room),
+            Sequence::Generating(generating) => generating.grant(room),
             // It never asks for room.
             Sequence::Encoding(_) => drop(room),
         }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use kernels::KvCache;
-use meter::{KibMillis, KvIntegral};
+use meter::step_costs::SplitTally;
+use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Phase, PrefixPlace, Reservation, Scope};
+use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
 
+use super::memory::{Holder, KvMemory};
 use crate::loading::LoadedModel;
-use crate::metering::Clock;
 use crate::prefixes::{InstancePrefixes, KvPage};
 
 /// One request's state.
@@ -25,6 +26,8 @@ pub(crate) enum Sequence {
 pub(crate) struct Released {
     /// What its cache held over time.
     pub(crate) kv: KibMillis,
+    /// How its part of the steps' cost was found.
+    pub(crate) sharing: SplitMethod,
     /// Vectors or scores, in the order of the texts; none of a sequence that generates.
     pub(crate) rows: Vec<Vec<f32>>,
 }
@@ -33,18 +36,13 @@ pub(crate) struct Released {
 pub(crate) struct Generating {
     pub(super) generation: Generation,
     pub(super) cache: KvCache,
-    /// Of the cache's blocks, in order.
-    rooms: Vec<Arc<Reservation>>,
-    /// Reserved for it, and of no block yet.
-    granted: Option<Reservation>,
-    budget: Arc<Budget>,
+    memory: KvMemory,
+    pub(super) tally: SplitTally,
     beginnings: Beginnings,
     /// Where its next full block is put; `None` once it cannot be.
     place: Option<PrefixPlace>,
     /// Blocks that were put there, or found.
     placed: usize,
-    held: KvIntegral,
-    clock: Clock,
 }
 
 /// What a sequence shares with others that begin alike.
@@ -79,10 +77,12 @@ impl Sequence {
     pub(crate) fn release(self) -> Released {
         match self {
             Self::Generating(generating) => {
-                let now = generating.clock.now();
-                Released { kv: generating.held.finish(now), rows: Vec::new() }
+                let Generating { memory, tally, .. } = *generating;
+                Released { kv: memory.settle(), sharing: tally.method(), rows: Vec::new() }
             }
-            Self::Encoding(encoding) => Released { kv: KibMillis::default(), rows: encoding.into_rows() },
+            Self::Encoding(encoding) => {
+                Released { kv: KibMillis::default(), sharing: SplitMethod::WholeStep, rows: encoding.into_rows() }
+            }
         }
     }
 
@@ -103,19 +103,16 @@ impl Generating {
         model: &LoadedModel,
         budget: Arc<Budget>,
         beginnings: Beginnings,
-        clock: Clock,
+        holder: Holder,
     ) -> Self {
         Self {
             generation,
             cache: KvCache::new(model.kv_shape()),
-            rooms: Vec::new(),
-            granted: None,
-            budget,
+            memory: KvMemory::new(holder, budget),
+            tally: SplitTally::default(),
             beginnings,
             place: None,
             placed: 0,
-            held: KvIntegral::new(clock.now()),
-            clock,
         }
     }
 
@@ -134,7 +131,7 @@ impl Generating {
             phase,
             tokens: u32::try_from(tokens).unwrap_or(u32::MAX),
             kv_positions: u32::try_from(positions).unwrap_or(u32::MAX),
-            room_bytes: self.held.bytes(),
+            room_bytes: self.memory.bytes(),
             batching: Batching::Together,
         }
     }
@@ -156,9 +153,8 @@ impl Generating {
         self.place = Some(beginning.place);
         self.placed = beginning.pages.len();
         for KvPage { block, room } in beginning.pages {
-            self.held.grow(room.bytes(), self.clock.now());
             self.cache.adopt(block);
-            self.rooms.push(room);
+            self.memory.adopt(room);
         }
         if self.placed > 0 {
             self.generation.reuse(self.cache.len());
@@ -171,27 +167,13 @@ impl Generating {
         if missing == 0 {
             return Ok(());
         }
-        let block_bytes = self.cache.shape().block_bytes() as u64;
-        let bytes = missing as u64 * block_bytes;
-        let granted = self.granted.as_ref().map_or(0, Reservation::bytes);
-        if granted < bytes {
-            let more = self.budget.try_reserve(bytes - granted).ok_or(bytes - granted)?;
-            self.keep(more);
-        }
-        let granted = self.granted.as_mut().expect("bytes above zero were granted before, or now");
-        for _ in 0..missing {
-            self.rooms.push(Arc::new(granted.split(block_bytes)));
-            self.cache.push_block();
-        }
-        self.held.grow(bytes, self.clock.now());
+        self.memory.grow(missing, self.cache.shape().block_bytes() as u64)?;
+        (0..missing).for_each(|_| self.cache.push_block());
         Ok(())
     }
 
-    pub(super) fn keep(&mut self, more: Reservation) {
-        match &mut self.granted {
-            Some(granted) => granted.merge(more),
-            None => self.granted = Some(more),
-        }
+    pub(super) fn grant(&mut self, more: Reservation) {
+        self.memory.grant(more);
     }
 
     /// Lets others find the blocks that are full by now.
@@ -206,25 +188,31 @@ impl Generating {
             && (self.placed + 1) * KV_BLOCK_POSITIONS <= end.min(tokens.len())
         {
             let block = &tokens[self.placed * KV_BLOCK_POSITIONS..][..KV_BLOCK_POSITIONS];
-            let page = KvPage { block: self.cache.block(self.placed), room: Arc::clone(&self.rooms[self.placed]) };
-            self.place = prefixes.insert(place, scope, block, &page);
+            let page = KvPage { block: self.cache.block(self.placed), room: Arc::clone(self.memory.room(self.placed)) };
+            self.place = match prefixes.insert(place, scope, block, &page) {
+                Insertion::Taken(behind) => {
+                    self.memory.share(self.placed, scope);
+                    Some(behind)
+                }
+                Insertion::Known(behind) => Some(behind),
+                Insertion::Refused => None,
+            };
             self.placed += 1;
         }
     }
 
     /// Gives back all that its text holds, which is then computed again. Returns the bytes.
     pub(super) fn preempt(&mut self) -> u64 {
-        let bytes = self.held.bytes() + self.granted.as_ref().map_or(0, Reservation::bytes);
+        let bytes = self.memory.bytes();
         self.let_go();
-        self.granted = None;
+        self.memory.give_back();
         self.generation.preempted();
         bytes
     }
 
     fn let_go(&mut self) {
         self.cache.clear();
-        self.rooms.clear();
-        self.held.shrink(self.held.bytes(), self.clock.now());
+        self.memory.clear();
         (self.place, self.placed) = (None, 0);
     }
 }

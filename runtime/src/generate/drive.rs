@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger::LedgerError;
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
 use meter::{Measured, Outcome as Ended, Quality};
 use scheduler::{Event, NoRoom, Outcome, Ticket};
 use tokio::sync::{mpsc, oneshot};
@@ -101,7 +101,7 @@ impl Drive {
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
-        let Released { kv, rows } = sequence.release();
+        let Released { kv, sharing, rows } = sequence.release();
         if let Client::Refused(error) = client {
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
@@ -132,7 +132,7 @@ impl Drive {
                 load: charge.load_cpu,
             },
             memory: MeasuredMemory { weights: charge.weights, kv, weights_bytes, quality: Quality::Derived },
-            sharing: StepSharing::WholeStep,
+            sharing,
         };
         let end = match (self.app.metering.settle(measured).await, failure) {
             (Err(error), _) => Err(ledger_error(error)),

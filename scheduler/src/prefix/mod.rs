@@ -54,6 +54,17 @@ pub struct Beginning<P> {
     pub place: PrefixPlace,
 }
 
+/// What became of a page that was to be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Insertion {
+    /// It is there now; this is the place behind it.
+    Taken(PrefixPlace),
+    /// Another one of the same tokens is, and stays; this is the place behind that.
+    Known(PrefixPlace),
+    /// The place before it is no longer there, or there is no room.
+    Refused,
+}
+
 /// What a cache holds, and how it served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefixStatus {
@@ -169,24 +180,23 @@ impl<P: Page> PrefixCache<P> {
         Beginning { pages, place: PrefixPlace(place) }
     }
 
-    /// Puts `page` behind `place`, for those of `scope`; a page that is there already stays, and counts as used.
-    /// Returns the place behind it; `None` when `place` is no longer there, or there is no room.
-    pub fn insert(&mut self, place: PrefixPlace, scope: &Scope, tokens: &[u32], page: &P) -> Option<PrefixPlace> {
+    /// Puts `page` behind `place`, for those of `scope`. A page that is there already counts as used.
+    pub fn insert(&mut self, place: PrefixPlace, scope: &Scope, tokens: &[u32], page: &P) -> Insertion {
         let (parent, model) = (place.0, place.0.model());
         if let Some(id) = self.child(parent, scope, tokens) {
             self.touch(id);
-            return Some(PrefixPlace(Parent::Node(id, model)));
+            return Insertion::Known(PrefixPlace(Parent::Node(id, model)));
         }
         if let Parent::Node(above, _) = parent
             && !self.nodes.contains_key(&above)
         {
-            return None;
+            return Insertion::Refused;
         }
         let hash = self.hash(parent, scope, tokens);
         let bytes = page.bytes();
         // Another key of the same hash: a block that is not kept, once in 2^64.
         if bytes > self.bytes_max || self.index.contains_key(&hash) {
-            return None;
+            return Insertion::Refused;
         }
         // The node above may be the one that would have to go.
         if let Parent::Node(above, _) = parent {
@@ -197,7 +207,7 @@ impl<P: Page> PrefixCache<P> {
             if let Parent::Node(above, _) = parent {
                 self.remove_child(above);
             }
-            return None;
+            return Insertion::Refused;
         }
         let id = NodeId(self.next_id);
         self.next_id += 1;
@@ -208,7 +218,7 @@ impl<P: Page> PrefixCache<P> {
         self.leaves.insert((used, id));
         self.status.bytes += bytes;
         self.status.pages += 1;
-        Some(PrefixPlace(Parent::Node(id, model)))
+        Insertion::Taken(PrefixPlace(Parent::Node(id, model)))
     }
 
     /// Drops pages that nobody else holds, the least recently used first, until `bytes` came free or none is left.

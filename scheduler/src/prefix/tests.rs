@@ -34,8 +34,8 @@ fn insert(cache: &mut PrefixCache<FakePage>, scope: &Scope, tokens: &[u32]) -> u
     let mut place = PrefixPlace::start(MODEL);
     for (index, token) in tokens.iter().enumerate() {
         match cache.insert(place, scope, &[*token], &page(*token)) {
-            Some(next) => place = next,
-            None => return index,
+            Insertion::Taken(next) | Insertion::Known(next) => place = next,
+            Insertion::Refused => return index,
         }
     }
     tokens.len()
@@ -64,7 +64,8 @@ fn a_tenant_finds_its_own_and_what_is_everyones() {
     let (a, b) = (tenant("a"), tenant("b"));
     insert(&mut cache, &Scope::Everyone, &[1, 2]);
     let place = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..])).place;
-    cache.insert(place, &a, &[3], &page(3)).expect("there is room");
+    assert!(matches!(cache.insert(place, &a, &[3], &page(3)), Insertion::Taken(_)));
+    assert!(matches!(cache.insert(place, &a, &[3], &page(4)), Insertion::Known(_)));
     assert_eq!(numbers(&mut cache, &a, &[1, 2, 3]), [1, 2, 3]);
     assert_eq!(numbers(&mut cache, &b, &[1, 2, 3]), [1, 2]);
 }
@@ -92,7 +93,7 @@ fn what_has_no_room_is_not_kept_and_costs_nobody_else() {
     let a = tenant("a");
     insert(&mut cache, &a, &[1, 2]);
     let held = cache.beginning(MODEL, &a, [[1], [2]].iter().map(|block| &block[..]));
-    assert_eq!(cache.insert(held.place, &a, &[3], &page(3)), None);
+    assert_eq!(cache.insert(held.place, &a, &[3], &page(3)), Insertion::Refused);
     assert_eq!(insert(&mut cache, &a, &[9]), 0);
     drop(held);
     assert_eq!(insert(&mut cache, &a, &[9]), 1);
@@ -116,7 +117,7 @@ fn nothing_of_a_forgotten_model_is_found_or_gone_on_from() {
     assert_eq!(cache.forget(MODEL), BYTES, "the other one is held");
     assert_eq!((cache.status().bytes, cache.status().pages), (0, 0));
     assert_eq!(numbers(&mut cache, &a, &[1, 2]), [0; 0]);
-    assert_eq!(cache.insert(held.place, &a, &[2], &page(2)), None, "its place went with the model");
+    assert_eq!(cache.insert(held.place, &a, &[2], &page(2)), Insertion::Refused, "its place went with the model");
 }
 
 #[test]
@@ -142,9 +143,14 @@ fn random_acts(random: &mut Random) {
                 let mut place = PrefixPlace::start(MODEL);
                 for (index, token) in tokens.iter().enumerate() {
                     next += 1;
-                    let Some(behind) = cache.insert(place, &scope, &[*token], &page(next)) else { break };
-                    inserted.entry((owner, tokens[..=index].to_vec())).or_default().push(next);
-                    place = behind;
+                    match cache.insert(place, &scope, &[*token], &page(next)) {
+                        Insertion::Taken(behind) => {
+                            inserted.entry((owner, tokens[..=index].to_vec())).or_default().push(next);
+                            place = behind;
+                        }
+                        Insertion::Known(behind) => place = behind,
+                        Insertion::Refused => break,
+                    }
                 }
             }
             4..6 => {
