@@ -235,6 +235,7 @@ impl Config {
         if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
             tracing::warn!(asked, has = memory_budget_bytes, "the memory budget is cut to the memory that there is");
         }
+        let models = pool::choices(chosen.models.unwrap_or_default(), &aliases)?;
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen,
@@ -246,13 +247,14 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            scheduler: chosen
-                .scheduler
-                .unwrap_or_default()
-                .choices(memory_budget_bytes, chosen.tenants.unwrap_or_default())?,
+            scheduler: chosen.scheduler.unwrap_or_default().choices(
+                memory_budget_bytes,
+                chosen.tenants.unwrap_or_default(),
+                &models,
+            )?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
-            models: pool::choices(chosen.models.unwrap_or_default(), &aliases)?,
+            models,
             links: chosen.links.map_or(LinkPolicy::default(), |Choice(links)| links),
             aliases,
             chat_templates,

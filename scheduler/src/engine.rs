@@ -4,6 +4,8 @@
 //! it; the engine only ever advances it.
 
 use std::error::Error;
+use std::iter::Sum;
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use crate::budget::Reservation;
@@ -71,6 +73,37 @@ pub struct Demand {
     pub room_bytes: u64,
     /// Whether it can share a step.
     pub batching: Batching,
+}
+
+impl Demand {
+    /// The work of computing `tokens` of it: of a prompt its next ones, each of which reads all before it and itself.
+    #[must_use]
+    pub fn work(&self, tokens: u32) -> StepWork {
+        let before = u64::from(self.kv_positions.saturating_sub(self.tokens));
+        let count = u64::from(tokens);
+        let kv_positions = count * before + count * (count + 1) / 2;
+        match self.phase {
+            Phase::Prefill => StepWork { prefill_tokens: tokens, decode_tokens: 0, kv_positions },
+            Phase::Decode => StepWork { prefill_tokens: 0, decode_tokens: tokens, kv_positions },
+        }
+    }
+}
+
+impl AddAssign for StepWork {
+    fn add_assign(&mut self, other: Self) {
+        self.prefill_tokens = self.prefill_tokens.saturating_add(other.prefill_tokens);
+        self.decode_tokens = self.decode_tokens.saturating_add(other.decode_tokens);
+        self.kv_positions = self.kv_positions.saturating_add(other.kv_positions);
+    }
+}
+
+impl Sum for StepWork {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |mut sum, part| {
+            sum += part;
+            sum
+        })
+    }
 }
 
 /// Whether a sequence can share a step with others.
@@ -141,4 +174,35 @@ pub enum SequenceState<F> {
     },
     /// It cannot go on.
     Failed(F),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_work_of_chunks_sums_to_that_of_the_prompt() {
+        let mut demand = Demand {
+            phase: Phase::Prefill,
+            tokens: 100,
+            kv_positions: 130,
+            room_bytes: 0,
+            batching: Batching::Together,
+        };
+        let whole = demand.work(100);
+        assert_eq!(whole.kv_positions, (31..=130).sum::<u64>());
+        let mut parts = Vec::new();
+        for chunk in [64, 1, 35] {
+            parts.push(demand.work(chunk));
+            demand.tokens -= chunk;
+        }
+        assert_eq!(parts.into_iter().sum::<StepWork>(), whole);
+    }
+
+    #[test]
+    fn a_decode_reads_all_positions_once() {
+        let demand =
+            Demand { phase: Phase::Decode, tokens: 1, kv_positions: 77, room_bytes: 0, batching: Batching::Together };
+        assert_eq!(demand.work(1), StepWork { prefill_tokens: 0, decode_tokens: 1, kv_positions: 77 });
+    }
 }

@@ -5,16 +5,16 @@
 //! 1. [`pool`]: models come into a byte [`budget`] when a request needs them and leave when idle. One task owns
 //!    every state; a request holds a [`Lease`] for as long as it uses a model.
 //! 2. [`prefix`]: what was computed for one sequence serves others that begin alike.
-//! 3. [`executor`]: one thread per device runs one step at a time, models taking turns, through the [`engine`] seam.
+//! 3. [`executor`]: one thread per device runs one step at a time, a batch of one model, through the [`engine`] seam; models
+//!    and tenants get fair shares of it.
 //!
-//! Both are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
+//! All are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
 //! [`ModelLoader`], what a step does from an [`Engine`], and both have fakes that run the tests in paused time.
 //!
 //! Invariants: nothing is granted beyond the budget; a leased model is never evicted; bytes are given back when the model is
 //! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion.
 //!
-//! Deliberately absent: batches of more than one sequence and weighted turns (the seam carries them: see [`engine`]), a
-//! watchdog over a step that never returns.
+//! Deliberately absent: a watchdog over a step that never returns.
 
 pub mod budget;
 pub mod engine;

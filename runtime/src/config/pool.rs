@@ -1,6 +1,7 @@
 //! `[pool]` and `[models.NAME]`: how models share the memory.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use loader::{BringIn, LetGo, Lock};
@@ -53,6 +54,8 @@ pub(crate) struct PagePolicy {
 pub(crate) struct ModelTable {
     keep_alive: Option<Stay>,
     pinned: Option<bool>,
+    /// Its share of the device's time against others'.
+    weight: Option<NonZeroU32>,
 }
 
 /// What was chosen for single models, by their true names.
@@ -62,6 +65,8 @@ pub(crate) struct ModelChoices {
     pub(crate) keep_alives: BTreeMap<String, KeepAlive>,
     /// Those that are loaded at the start and stay, in order.
     pub(crate) pinned: Vec<String>,
+    /// Shares of the device's time of those that have one of their own.
+    pub(crate) weights: BTreeMap<String, NonZeroU32>,
 }
 
 impl PoolTable {
@@ -121,13 +126,16 @@ pub(super) fn choices(
 ) -> Result<ModelChoices, ConfigError> {
     let mut choices = ModelChoices::default();
     let mut seen = std::collections::BTreeSet::new();
-    for (name, ModelTable { keep_alive, pinned }) in tables {
+    for (name, ModelTable { keep_alive, pinned, weight }) in tables {
         let model = aliases.get(&name).unwrap_or(&name).clone();
         if !seen.insert(model.clone()) {
             return Err(ConfigError::ModelTwice { model: name });
         }
         if let Some(Stay(keep_alive)) = keep_alive {
             choices.keep_alives.insert(model.clone(), keep_alive);
+        }
+        if let Some(weight) = weight {
+            choices.weights.insert(model.clone(), weight);
         }
         if pinned == Some(true) {
             choices.pinned.push(model);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use scheduler::{ExecutorOptions, Scope};
 use serde::Deserialize;
 
-use super::ConfigError;
-use super::quantity::{ByteSize, Choice};
+use super::quantity::{ByteSize, Choice, Span};
+use super::{ConfigError, ModelChoices};
 use crate::limits::{QUEUE_MAX, STALL_MAX};
 
 /// One part in so many of the budget is for pages that no sequence uses, unless told otherwise.
@@ -26,6 +26,10 @@ pub(crate) struct SchedulerTable {
     queue_per_tenant_max: Option<usize>,
     /// Sequences of a model that compute in turn or together.
     sequences_per_model_max: Option<usize>,
+    /// Tokens that a step computes.
+    step_tokens_max: Option<NonZeroU32>,
+    /// How long a step may take that others wait for.
+    step_wall_max: Option<Span>,
     /// Memory of pages that are kept for those who begin alike.
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
@@ -84,6 +88,7 @@ impl SchedulerTable {
         self,
         memory_budget_bytes: u64,
         tenants: BTreeMap<String, TenantTable>,
+        models: &ModelChoices,
     ) -> Result<SchedulerChoices, ConfigError> {
         let default = ExecutorOptions::default();
         let count = |chosen: Option<usize>, default: usize, reason: &'static str| match chosen.unwrap_or(default) {
@@ -105,6 +110,9 @@ impl SchedulerTable {
                 queue_max,
                 queue_per_tenant_max,
                 started_per_model_max,
+                step_tokens_max: self.step_tokens_max.map_or(default.step_tokens_max, NonZeroU32::get),
+                step_wall_max: self.step_wall_max.map_or(default.step_wall_max, |Span(wall)| wall),
+                model_weights: models.weights.iter().map(|(name, weight)| (name.as_str().into(), *weight)).collect(),
                 stall_max: STALL_MAX,
                 ..default
             },

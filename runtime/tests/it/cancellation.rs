@@ -115,8 +115,7 @@ fn row_24_client_leaves_in_prefill() {
 #[test]
 fn row_24_client_leaves_while_queued() {
     let server = serving();
-    let mut running = server.stream(&endless("slow"));
-    running.chunk();
+    let mut running = server.crowd("slow");
     let mut queued = server.connect();
     queued.send(post("/v1/completions", &json!({ "model": "slow", "prompt": "hello", "max_tokens": 4 })));
     until("one waits", SOON, || (server.metric("dayfly_queued_requests") > 0.0).then_some(()));
@@ -124,12 +123,13 @@ fn row_24_client_leaves_while_queued() {
     until("none waits", SOON, || (server.metric("dayfly_queued_requests") == 0.0).then_some(()));
     let cancelled = "dayfly_requests_total{tenant=\"anonymous\",model=\"slow\",outcome=\"cancelled\"}";
     until("it is settled", SOON, || (server.metric(cancelled) > 0.0).then_some(()));
-    let before = running.chunk();
-    assert_eq!(before["model"], "slow", "the other goes on");
+    let before = running[0].chunk();
+    assert_eq!(before["model"], "slow", "the others go on");
+    let count = running.len() + 1;
     drop(running);
     freed(&server);
-    let rows = server.settled_rows(2);
-    assert_eq!(outcomes(&rows), [Outcome::Cancelled, Outcome::Cancelled]);
+    let rows = server.settled_rows(count);
+    assert_eq!(outcomes(&rows), vec![Outcome::Cancelled; count]);
     let tokens = rows[0].receipt.as_ref().unwrap().tokens;
     assert_eq!((tokens.prompt, tokens.completion), (0, 0), "never computed");
 }

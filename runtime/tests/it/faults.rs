@@ -104,13 +104,13 @@ fn row_23_a_client_that_stops_reading() {
 
 #[test]
 fn row_35_the_queue_is_full() {
-    const QUEUE_MAX: usize = 256;
+    /// Places of one tenant.
+    const QUEUE_MAX: usize = 128;
     let server = Server::serving(|folder| {
         good(folder);
         write(folder, "slow", &slow());
     });
-    let mut running = server.stream(&endless("slow"));
-    running.chunk();
+    let running = server.crowd("slow");
     let body = json!({ "model": "slow", "prompt": "hello", "max_tokens": 1 });
     let request = post("/v1/completions", &body);
     let queued: Vec<_> = (0..QUEUE_MAX)
@@ -120,20 +120,18 @@ fn row_35_the_queue_is_full() {
             connection
         })
         .collect();
-    until("the queue is full", SOON, || {
-        running.chunk();
-        (server.metric("dayfly_queued_requests") >= QUEUE_MAX as f64).then_some(())
-    });
+    until("the queue is full", SOON, || (server.metric("dayfly_queued_requests") >= QUEUE_MAX as f64).then_some(()));
     let refused = server.complete(&body);
     refused.refused(503, "service_unavailable_error", "server_is_overloaded");
     assert!((1..=60).contains(&refused.retry_after()));
+    let begun = running.len();
     drop(running);
     for mut connection in queued {
         let answer: Value = connection.response().ok();
         assert_eq!(answer["usage"]["prompt_tokens"], 1);
     }
     // Those that were admitted, each once; the refused one never was.
-    let rows = server.settled_rows(QUEUE_MAX + 1);
+    let rows = server.settled_rows(QUEUE_MAX + begun);
     assert!(rows.iter().all(|row| row.outcome != Some(meter::Outcome::Failed)));
 }
 

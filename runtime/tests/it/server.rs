@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::client::{Connection, Events, Response, post, request, until};
+use crate::models::endless;
 
 /// For what happens at once on an idle machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -208,6 +209,16 @@ impl Server {
         let mut connection = self.connect();
         connection.send(post("/v1/completions", &body));
         connection.events()
+    }
+
+    /// As many endless streams of `model` as one tenant may have begun at once: whoever comes next waits.
+    pub(crate) fn crowd(&self, model: &str) -> Vec<Events> {
+        const STARTED_MAX: usize = 64;
+        let mut streams: Vec<_> = (0..STARTED_MAX).map(|_| self.stream(&endless(model))).collect();
+        for stream in &mut streams {
+            stream.chunk();
+        }
+        streams
     }
 
     /// `GET /models`.

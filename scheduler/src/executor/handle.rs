@@ -1,5 +1,6 @@
 //! The handle: how sequences get in, and how the executor ends.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
@@ -21,7 +22,7 @@ use crate::limits::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 use crate::pool::Lease;
 
 /// The operator's choices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecutorOptions {
     /// Places for those who wait for their first step, over all models; at least 1.
     pub queue_max: usize,
@@ -29,12 +30,23 @@ pub struct ExecutorOptions {
     pub queue_per_tenant_max: usize,
     /// Outputs that a sequence may be ahead of its reader; at least 1.
     pub outputs_max: usize,
-    /// Sequences of one model that have begun and not ended: more than one only when a reader is slow; at least 1.
+    /// Sequences of one model that have begun and not ended; at least 1. Tenants that have less than their equal share of
+    /// them may begin more, up to twice as many in all.
     pub started_per_model_max: usize,
+    /// Sequences of a step that decode; at least 1.
+    pub step_sequences_max: usize,
+    /// Tokens that a step computes, but for a few of a prompt that always go in; at least 1.
+    pub step_tokens_max: u32,
+    /// How long a step with prompt tokens may be predicted to take while others wait for it.
+    pub step_wall_max: Duration,
+    /// Shares of the device's time, by the model's name; 1 for all others.
+    pub model_weights: HashMap<Arc<str>, NonZeroU32>,
     /// How long a reader may be slow before its sequence is ended.
     pub stall_max: Duration,
     /// How long a sequence waits for memory before it is ended.
     pub room_wait_max: Duration,
+    /// How long it waits before others are preempted for it: what is idle goes first.
+    pub preempt_after: Duration,
 }
 
 impl Default for ExecutorOptions {
@@ -43,9 +55,14 @@ impl Default for ExecutorOptions {
             queue_max: 256,
             queue_per_tenant_max: 128,
             outputs_max: 64,
-            started_per_model_max: 4,
+            started_per_model_max: 64,
+            step_sequences_max: 64,
+            step_tokens_max: 256,
+            step_wall_max: Duration::from_millis(60),
+            model_weights: HashMap::new(),
             stall_max: Duration::from_secs(30),
             room_wait_max: Duration::from_secs(30),
+            preempt_after: Duration::from_millis(50),
         }
     }
 }
@@ -175,10 +192,10 @@ impl<E: Engine> Executor<E> {
         let id = SequenceId(shared.next_id.fetch_add(1, Ordering::Relaxed));
         let (feed, ticket) = stream(shared.outputs_max, &shared.inbox, &shared.queue, id);
         let Submission { lease, sequence, owner, mut place, deadline } = submission;
-        place.assign(id, lease.name());
+        place.assign(id, lease.name(), &owner);
         let watch = Stopwatch::start(Instant::now());
         let (sequence, place) = (Some(sequence), Some(place));
-        let entry = Box::new(Entry { id, lease, sequence, owner, place, feed, watch, deadline, wanted: None });
+        let entry = Box::new(Entry { id, lease, sequence, owner, place, feed, watch, deadline, asked: None });
         shared.inbox.submit(entry).map(|()| ticket).map_err(|entry| {
             let Entry { lease, sequence, owner, place, deadline, .. } = *entry;
             let sequence = sequence.expect("no step had it");

@@ -26,7 +26,7 @@ pub(super) enum Signal<E: Engine> {
     Cancel(SequenceId),
     /// The reader of a full stream took something.
     Drained(SequenceId),
-    Room(SequenceId, Result<Reservation, NoRoom>),
+    Room(SequenceId, RoomRequest, Result<Reservation, NoRoom>),
     /// End when the last sequence has ended.
     Drain,
     /// End now.
@@ -46,8 +46,21 @@ pub(super) struct Entry<E: Engine> {
     pub(super) watch: Stopwatch,
     pub(super) deadline: Option<Instant>,
     /// While it awaits room.
-    pub(super) wanted: Option<Wanted>,
+    pub(super) asked: Option<Asked>,
 }
+
+/// A request for room that waits for its answer.
+pub(super) struct Asked {
+    pub(super) request: RoomRequest,
+    pub(super) bytes: u64,
+    /// Dropped with this: the answer is not wanted any more.
+    pub(super) _wanted: Wanted,
+}
+
+/// Tells the answers to a sequence's requests apart: one that was preempted while it awaited room may ask again before the
+/// first answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RoomRequest(pub(super) u64);
 
 pub(super) struct Inbox<E: Engine> {
     state: Mutex<State<E>>,

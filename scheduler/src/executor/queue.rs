@@ -4,13 +4,15 @@
 //! given back when the sequence steps first, or when whoever holds it drops it. One lock guards all of it; it is held for a
 //! look or a change.
 //!
-//! Deliberately absent: the order in which sequences begin (`turns`).
+//! Deliberately absent: the order in which sequences begin (`admission`).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::handle::Owner;
 use super::inbox::SequenceId;
 
 /// A place in the queue. Dropping it gives it back.
@@ -58,8 +60,14 @@ pub(super) struct Bounds {
 struct State {
     taken: usize,
     by_tenant: HashMap<Arc<str>, usize>,
-    /// Submitted sequences that have not begun: the model of each.
-    waiting: BTreeMap<SequenceId, Arc<str>>,
+    /// Submitted sequences that have not begun.
+    waiting: BTreeMap<SequenceId, Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    model: Arc<str>,
+    owner: Owner,
 }
 
 impl Queue {
@@ -87,11 +95,22 @@ impl Queue {
         self.lock().taken
     }
 
-    /// Sequences of the same model that wait and were submitted before `id`.
+    /// Sequences that would begin before `id` if nobody else came, as far as can be told without knowing what they will
+    /// cost: those of its model that are more urgent, its tenant's older ones, and as many of each other tenant's.
     pub(super) fn ahead(&self, id: SequenceId) -> usize {
         let state = self.lock();
-        let Some(model) = state.waiting.get(&id) else { return 0 };
-        state.waiting.range(..id).filter(|(_, other)| *other == model).count()
+        let Some(mine) = state.waiting.get(&id) else { return 0 };
+        let mut urgent = 0;
+        let mut older: HashMap<&str, usize> = HashMap::new();
+        for (&other_id, other) in state.waiting.iter().filter(|(_, other)| other.model == mine.model) {
+            match other.owner.priority.cmp(&mine.owner.priority) {
+                Ordering::Greater => urgent += 1,
+                Ordering::Equal if other_id < id => *older.entry(&other.owner.tenant).or_default() += 1,
+                Ordering::Equal | Ordering::Less => {}
+            }
+        }
+        let own = older.remove(&*mine.owner.tenant).unwrap_or(0);
+        urgent + own + older.into_values().map(|theirs| theirs.min(own + 1)).sum::<usize>()
     }
 
     fn leave(&self, place: &Place) {
@@ -115,9 +134,10 @@ impl Queue {
 
 impl Place {
     /// From now on it is the place of the sequence `id`.
-    pub(super) fn assign(&mut self, id: SequenceId, model: &Arc<str>) {
+    pub(super) fn assign(&mut self, id: SequenceId, model: &Arc<str>, owner: &Owner) {
         self.id = Some(id);
-        self.queue.lock().waiting.insert(id, Arc::clone(model));
+        let waiting = Waiting { model: Arc::clone(model), owner: owner.clone() };
+        self.queue.lock().waiting.insert(id, waiting);
     }
 }
 
@@ -135,7 +155,14 @@ impl fmt::Debug for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use super::*;
+    use crate::executor::Priority;
+
+    fn owner(tenant: &str, priority: Priority) -> Owner {
+        Owner { tenant: tenant.into(), weight: NonZeroU32::MIN, priority }
+    }
 
     fn queue(whole: usize, tenant: usize) -> Arc<Queue> {
         Queue::new(Bounds { whole, tenant })
@@ -158,22 +185,28 @@ mod tests {
     fn nothing_is_left_of_those_who_left() {
         let queue = queue(4, 4);
         let mut place = queue.enter(&"a".into()).unwrap();
-        place.assign(SequenceId(1), &"m".into());
+        place.assign(SequenceId(1), &"m".into(), &owner("a", Priority::Normal));
         drop(place);
         let state = queue.lock();
         assert!(state.taken == 0 && state.by_tenant.is_empty() && state.waiting.is_empty());
     }
 
     #[test]
-    fn those_ahead_are_the_older_ones_of_the_same_model() {
-        let (queue, tenant) = (queue(9, 9), "a".into());
-        let models = ["m", "n", "m", "m"].map(Arc::from);
-        let mut places: Vec<_> = models.iter().map(|_| queue.enter(&tenant).unwrap()).collect();
-        for (number, (place, model)) in (0..).zip(places.iter_mut().zip(&models)) {
-            place.assign(SequenceId(number), model);
+    fn those_ahead_are_of_the_same_model_in_fair_order() {
+        use Priority::{High, Low, Normal};
+        let queue = queue(9, 9);
+        let waiting = [("m", "a", Normal), ("n", "a", Normal), ("m", "a", Normal), ("m", "a", Normal)];
+        let more = [("m", "b", Normal), ("m", "b", Low), ("n", "b", High)];
+        let mut places = Vec::new();
+        for (number, (model, tenant, priority)) in (0..).zip(waiting.into_iter().chain(more)) {
+            let mut place = queue.enter(&tenant.into()).unwrap();
+            place.assign(SequenceId(number), &model.into(), &owner(tenant, priority));
+            places.push(place);
         }
-        assert_eq!([0, 1, 2, 3].map(|id| queue.ahead(SequenceId(id))), [0, 0, 1, 2]);
+        let ahead = |ids: [u64; 7]| ids.map(|id| queue.ahead(SequenceId(id)));
+        // b's first waits for one of a's three; b's urgent one goes before a's in the other model.
+        assert_eq!(ahead([0, 1, 2, 3, 4, 5, 6]), [0, 1, 1, 2, 1, 4, 0]);
         drop(places.remove(0));
-        assert_eq!([0, 1, 2, 3].map(|id| queue.ahead(SequenceId(id))), [0, 0, 0, 1]);
+        assert_eq!(ahead([0, 1, 2, 3, 4, 5, 6]), [0, 1, 0, 1, 1, 3, 0]);
     }
 }

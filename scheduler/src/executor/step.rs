@@ -1,6 +1,9 @@
 //! One batch on its way through the engine. Its sequences are lent out of their entries, by value, and come back with it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::inbox::SequenceId;
 use crate::engine::{Engine, Member, StepCost, StepOutcome};
@@ -10,6 +13,7 @@ use crate::pool::Lease;
 /// A step to run.
 pub(super) struct Step<E: Engine> {
     pub(super) lease: Lease<E::Model>,
+    pub(super) began: Instant,
     pub(super) members: Vec<Lent<E>>,
 }
 
@@ -22,6 +26,8 @@ pub(super) struct Lent<E: Engine> {
 
 /// A step that has run.
 pub(super) struct Ran<E: Engine> {
+    pub(super) model: Arc<str>,
+    pub(super) began: Instant,
     pub(super) members: Vec<Lent<E>>,
     /// What it did, an outcome for each member; or why it broke.
     pub(super) did: Result<Did<E>, String>,
@@ -36,7 +42,7 @@ pub(super) struct Did<E: Engine> {
 impl<E: Engine> Step<E> {
     /// Runs it, whatever happens in it. The hold on its model ends with it: those of its sequences go on.
     pub(super) fn run(self, engine: &mut E) -> Ran<E> {
-        let Self { lease, mut members } = self;
+        let Self { lease, began, mut members } = self;
         let mut outcomes = Vec::with_capacity(members.len());
         let mut batch: Vec<_> = members
             .iter_mut()
@@ -48,6 +54,6 @@ impl<E: Engine> Step<E> {
             Ok(_) => Err(format!("{} outcomes for a batch of {}", outcomes.len(), members.len())),
             Err(payload) => Err(panic::message(&*payload)),
         };
-        Ran { members, did }
+        Ran { model: Arc::clone(lease.name()), began, members, did }
     }
 }

@@ -29,7 +29,10 @@ pub(super) fn spawn<E: Engine>(
 fn run<E: Engine>(mut core: Core<E>, mut engine: E) {
     loop {
         match core.next(&mut engine) {
-            Next::Step(step) => core.book(step.run(&mut engine)),
+            Next::Step(step) => {
+                let ran = step.run(&mut engine);
+                core.book(&mut engine, ran);
+            }
             Next::Park(until) => core.park(until),
             Next::End => return,
         }

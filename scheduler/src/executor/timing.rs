@@ -26,8 +26,12 @@ pub struct RequestTiming {
     pub decode: Cost,
     /// Set aside because its reader was slow.
     pub stall: Duration,
-    /// Set aside until there was room for its KV cache.
+    /// Set aside until there was room for its KV cache, or to begin again after that was taken.
     pub room_wait: Duration,
+    /// How often its memory was taken for another sequence.
+    pub preempted: u32,
+    /// The part of `prefill` and `decode` that computed again what was lost so: whole steps, but only the lost tokens.
+    pub recompute: Cost,
 }
 
 impl RequestTiming {
@@ -70,12 +74,36 @@ pub(super) struct Stopwatch {
     timing: RequestTiming,
     doing: Doing,
     since: Instant,
+    started: Instant,
     phase: Phase,
+    /// Tokens that were computed, and lost.
+    lost_tokens: u64,
+    /// Whether the step at hand, once charged, computed some of them.
+    step: Computes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Computes {
+    Anew,
+    Again,
 }
 
 impl Stopwatch {
     pub(super) fn start(now: Instant) -> Self {
-        Self { timing: RequestTiming::default(), doing: Doing::Queued, since: now, phase: Phase::Prefill }
+        Self {
+            timing: RequestTiming::default(),
+            doing: Doing::Queued,
+            since: now,
+            started: now,
+            phase: Phase::Prefill,
+            lost_tokens: 0,
+            step: Computes::Anew,
+        }
+    }
+
+    /// When it was submitted.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// From `now` on it does `next`.
@@ -84,7 +112,12 @@ impl Stopwatch {
         match self.doing {
             Doing::Queued => self.timing.queue += spent,
             Doing::AwaitingTurn => self.timing.turn_wait += spent,
-            Doing::Stepping => self.booked(self.phase).elapsed += spent,
+            Doing::Stepping => {
+                self.booked(self.phase).elapsed += spent;
+                if self.step == Computes::Again {
+                    self.timing.recompute.elapsed += spent;
+                }
+            }
             Doing::Stalled => self.timing.stall += spent,
             Doing::AwaitingRoom => self.timing.room_wait += spent,
         }
@@ -99,14 +132,37 @@ impl Stopwatch {
         booked.cpu += share.cpu;
         booked.tokens += u64::from(tokens);
         booked.steps += 1;
+        let again = self.lost_tokens.min(u64::from(tokens));
+        self.lost_tokens -= again;
+        self.step = if again > 0 { Computes::Again } else { Computes::Anew };
+        if again > 0 {
+            let recompute = &mut self.timing.recompute;
+            recompute.wall += share.wall;
+            recompute.cpu += share.cpu;
+            recompute.tokens += again;
+            recompute.steps += 1;
+        }
+    }
+
+    /// Its memory was taken, and with it what so many tokens had computed.
+    pub(super) fn preempt(&mut self, lost_tokens: u32) {
+        self.timing.preempted += 1;
+        self.lost_tokens += u64::from(lost_tokens);
+    }
+
+    /// Whether its memory was ever taken.
+    pub(super) fn was_preempted(&self) -> bool {
+        self.timing.preempted > 0
     }
 
     /// Books a step of so many members that broke: on the phase before it, its time in equal parts and nothing else, for
     /// nothing else is known.
-    pub(super) fn charge_broken(&mut self, members: usize, now: Instant) {
+    pub(super) fn charge_broken(&mut self, members: usize, now: Instant) -> StepCost {
         let members = u32::try_from(members).unwrap_or(u32::MAX).max(1);
         let wall = now.saturating_duration_since(self.since) / members;
-        self.charge(self.phase, StepCost { wall, cpu: Duration::ZERO }, 0);
+        let share = StepCost { wall, cpu: Duration::ZERO };
+        self.charge(self.phase, share, 0);
+        share
     }
 
     fn booked(&mut self, phase: Phase) -> &mut Cost {
@@ -151,6 +207,28 @@ mod tests {
         assert_eq!(timing.prefill.elapsed, Duration::from_millis(4), "it was there for the whole step");
         assert_eq!(timing.prefill.wall, Duration::from_millis(2), "and pays its share");
         assert_eq!(timing.prefill.cpu, Duration::from_millis(8));
+    }
+
+    #[test]
+    fn what_is_computed_again_is_told() {
+        let start = Instant::now();
+        let mut watch = Stopwatch::start(start);
+        let share = StepCost { wall: Duration::from_millis(1), cpu: Duration::from_millis(2) };
+        let mut now = start;
+        let mut step = |watch: &mut Stopwatch, tokens| {
+            watch.turn_to(Doing::Stepping, now);
+            now += Duration::from_millis(3);
+            watch.charge(Phase::Prefill, share, tokens);
+            watch.turn_to(Doing::AwaitingTurn, now);
+        };
+        step(&mut watch, 16);
+        watch.preempt(16);
+        [10, 10, 10].into_iter().for_each(|tokens| step(&mut watch, tokens));
+        let timing = watch.finish(now);
+        assert_eq!((timing.preempted, timing.prefill.steps, timing.prefill.tokens), (1, 4, 46));
+        let elapsed = Duration::from_millis(6);
+        let expected = Cost { elapsed, wall: 2 * share.wall, cpu: 2 * share.cpu, tokens: 16, steps: 2 };
+        assert_eq!(timing.recompute, expected);
     }
 
     #[test]

@@ -39,7 +39,7 @@ async fn a_drain_finishes_what_was_let_in_and_refuses_the_rest() {
 
 #[tokio::test]
 async fn a_drain_that_is_not_done_in_time_says_so_and_a_stop_cuts_off() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::one_by_one();
     let mut running = bench.submit("m", "running", &[Token, Token, Token]);
     let mut queued = bench.submit("m", "queued", &[Token]);
     let mut waiting = bench.submit("n", "waiting", &[NeedRoom(1)]);

@@ -19,6 +19,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// What every step says it costs for each of its members.
 pub(super) const STEP: StepCost = StepCost { wall: Duration::from_millis(3), cpu: Duration::from_millis(5) };
 
+/// Tokens that a preempted sequence must compute again.
+pub(super) const LOST: u32 = 8;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// A prefill chunk of so many tokens, which shows nothing.
@@ -111,8 +114,10 @@ impl Engine for FakeEngine {
         cost
     }
 
-    fn preempt(&mut self, _sequence: &mut FakeSequence) -> u64 {
-        0
+    fn preempt(&mut self, sequence: &mut FakeSequence) -> u64 {
+        let Some(room) = sequence.room.take() else { return 0 };
+        sequence.script.push_front(Act::Prefill(LOST + 1));
+        room.bytes()
     }
 
     fn reclaim(&mut self, _bytes: u64) -> u64 {
@@ -158,6 +163,11 @@ pub(super) type FakeCompletion = Completion<FakeEngine>;
 impl Bench {
     pub(super) fn new() -> Self {
         Self::with(ExecutorOptions::default())
+    }
+
+    /// One whose models run one sequence at a time.
+    pub(super) fn one_by_one() -> Self {
+        Self::with(ExecutorOptions { started_per_model_max: 1, ..ExecutorOptions::default() })
     }
 
     pub(super) fn with(options: ExecutorOptions) -> Self {
@@ -225,6 +235,13 @@ impl Bench {
 
     pub(super) fn no_step_began(&mut self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// As [`Bench::steps`], by name: for steps of one batch, whose order does not matter.
+    pub(super) async fn batch(&mut self, count: usize) -> Vec<&'static str> {
+        let mut names = self.steps(count).await;
+        names.sort_unstable();
+        names
     }
 
     pub(super) async fn asked(&mut self) -> Asked {

@@ -2,5 +2,6 @@
 
 mod ending;
 mod fake;
+mod preempting;
 mod running;
 mod waiting;

@@ -37,16 +37,41 @@ async fn models_take_turns_step_by_step() {
 }
 
 #[tokio::test]
-async fn sequences_of_one_model_run_one_after_another() {
+async fn sequences_of_one_model_step_together_and_join_and_leave_at_any_step() {
     let mut bench = Bench::new();
-    let script = [Token, Finish];
-    let _tickets = [bench.submit("m", "1", &script), bench.submit("m", "2", &script), bench.submit("m", "3", &script)];
-    assert_eq!(bench.steps(6).await, ["1", "1", "2", "2", "3", "3"]);
+    let script = [Token, Token, Finish];
+    let mut one = bench.submit("m", "1", &script);
+    assert_eq!(bench.stepping().await, "1");
+    let (mut two, mut three) = (bench.submit("m", "2", &script), bench.submit("m", "3", &[Finish]));
+    bench.permit();
+    assert_eq!(bench.batch(3).await, ["1", "2", "3"]);
+    assert!(matches!(finish(&mut three).await, (0, Completion { outcome: Outcome::Completed, .. })));
+    assert_eq!(bench.batch(2).await, ["1", "2"]);
+    assert_eq!(bench.step().await, "2");
+    for ticket in [&mut one, &mut two] {
+        let (outputs, completion) = finish(ticket).await;
+        assert_eq!((outputs, completion.timing.decode.steps), (2, 3));
+        assert_eq!(completion.timing.computed(), 3 * STEP.wall, "each pays its own share");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_step_ends_all_of_its_batch() {
+    let mut bench = Bench::new();
+    let _gate = bench.submit("m", "gate", &[Finish]);
+    assert_eq!(bench.stepping().await, "gate");
+    let mut batch = [bench.submit("m", "1", &[Token, Finish]), bench.submit("m", "2", &[Panic])];
+    let mut other = bench.submit("n", "other", &[Token, Finish]);
+    bench.run_free();
+    for ticket in &mut batch {
+        assert!(matches!(finish(ticket).await.1.outcome, Outcome::EnginePanicked { .. }));
+    }
+    assert!(matches!(finish(&mut other).await, (1, Completion { outcome: Outcome::Completed, .. })));
 }
 
 #[tokio::test]
 async fn a_cancelled_sequence_takes_no_further_step() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::one_by_one();
     let mut one = bench.submit("m", "one", &[Token, Token, Token]);
     let _two = bench.submit("m", "two", &[Finish]);
     assert_eq!(bench.step().await, "one");
@@ -63,7 +88,7 @@ async fn a_cancelled_sequence_takes_no_further_step() {
 
 #[tokio::test]
 async fn a_sequence_cancelled_while_queued_never_steps() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::one_by_one();
     let _one = bench.submit("m", "one", &[Token, Finish]);
     let mut two = bench.submit("m", "two", &[Token, Finish]);
     let _three = bench.submit("m", "three", &[Finish]);
@@ -80,7 +105,7 @@ async fn a_sequence_cancelled_while_queued_never_steps() {
 
 #[tokio::test]
 async fn a_dropped_ticket_cancels_and_frees() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::one_by_one();
     let mut submission = bench.submission("m", "one", &[Token, Token, Token]);
     submission.sequence.room = bench.budget.try_reserve(100);
     let one = bench.executor.submit(submission).unwrap();
@@ -108,7 +133,7 @@ async fn a_deadline_ends_a_running_sequence() {
 
 #[tokio::test]
 async fn a_deadline_that_passes_in_the_queue_is_never_computed() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::one_by_one();
     let _running = bench.submit("m", "running", &[Finish]);
     assert_eq!(bench.stepping().await, "running");
     let mut queued = bench.submission("m", "queued", &[Token]);

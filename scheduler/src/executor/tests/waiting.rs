@@ -99,14 +99,15 @@ async fn room_is_asked_for_and_granted_while_others_go_on() {
 async fn none_of_a_model_begins_while_one_awaits_room() {
     let mut bench = Bench::new();
     let _one = bench.submit("m", "one", &[NeedRoom(1), Finish]);
+    assert_eq!(bench.stepping().await, "one");
     let _two = bench.submit("m", "two", &[Finish]);
-    assert_eq!(bench.step().await, "one");
+    bench.permit();
     let asked = bench.asked().await;
     let _probe = bench.submit("probe", "probe", &[Finish]);
     assert_eq!(bench.step().await, "probe");
     assert!(bench.no_step_began());
     asked.answer.settle(Ok(bench.budget.try_reserve(1).unwrap()));
-    assert_eq!(bench.steps(2).await, ["one", "two"]);
+    assert_eq!(bench.batch(2).await, ["one", "two"]);
 }
 
 #[tokio::test]
@@ -128,15 +129,15 @@ async fn refused_room_ends_the_sequence_with_the_reason() {
 
 #[tokio::test]
 async fn room_that_comes_too_late_ends_the_sequence_and_goes_back() {
-    let options = ExecutorOptions { room_wait_max: Duration::from_millis(20), ..ExecutorOptions::default() };
-    let mut bench = Bench::with(options);
+    let room_wait_max = Duration::from_millis(20);
+    let mut bench = Bench::with(ExecutorOptions { room_wait_max, ..ExecutorOptions::default() });
     let mut ticket = bench.submit("m", "one", &[NeedRoom(10)]);
     bench.permit();
     let mut asked = bench.asked().await;
-    assert!(asked.deadline <= tokio::time::Instant::now() + options.room_wait_max);
+    assert!(asked.deadline <= tokio::time::Instant::now() + room_wait_max);
     let (_, completion) = finish(&mut ticket).await;
     assert!(matches!(completion.outcome, Outcome::NoRoom(NoRoom::DeadlinePassed)));
-    assert!(completion.timing.room_wait >= options.room_wait_max);
+    assert!(completion.timing.room_wait >= room_wait_max);
     tokio::time::timeout(PATIENCE, asked.answer.unwanted()).await.expect("the source is told");
     asked.answer.settle(Ok(bench.budget.try_reserve(10).unwrap()));
     let _probe = bench.submit("probe", "probe", &[Finish]);
@@ -170,10 +171,11 @@ async fn a_panic_while_room_is_granted_ends_its_sequence_alone() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_until_one_has_stepped() {
-    let mut bench = Bench::with(ExecutorOptions { queue_max: 2, ..ExecutorOptions::default() });
+    let options = ExecutorOptions { queue_max: 2, started_per_model_max: 1, ..ExecutorOptions::default() };
+    let mut bench = Bench::with(options);
     let _running = bench.submit("m", "running", &[Finish]);
     assert_eq!(bench.stepping().await, "running");
-    let _queued = [bench.submit("m", "1", &[Finish]), bench.submit("n", "2", &[Finish])];
+    let _queued = [bench.submit("m", "1", &[Finish]), bench.submit("m", "2", &[Finish])];
     let refusal = bench.executor.enter(&"tenant".into()).unwrap_err();
     assert_eq!(refusal, QueueFull { whose: Whose::Whole, retry_after: crate::limits::RETRY_AFTER_MIN });
     bench.permit();
@@ -213,7 +215,9 @@ async fn a_ticket_tells_how_far_its_sequence_is() {
 #[tokio::test]
 async fn the_retry_delay_follows_what_was_completed_lately() {
     let (queue_max, queue_per_tenant_max) = (1_000, 1_000);
-    let options = ExecutorOptions { queue_max, queue_per_tenant_max, ..ExecutorOptions::default() };
+    let started_per_model_max = 1;
+    let options =
+        ExecutorOptions { queue_max, queue_per_tenant_max, started_per_model_max, ..ExecutorOptions::default() };
     let mut bench = Bench::with(options);
     let mut first = bench.submit("m", "first", &[Finish]);
     bench.permit();

@@ -1,0 +1,193 @@
+//! What a step of one model consists of: a pure policy.
+//!
+//! Sequences that decode all step together, `sequences_max` of them: each tenant's longest rested first, tenants in turn, so
+//! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those
+//! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens; while another sequence would
+//! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or to a plain
+//! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step.
+//! In the end those are left out that would make the step longer than fair to another tenant (`harm`).
+//!
+//! A sequence that cannot share a step has one to itself when it comes first: by priority, then by its tenant's time, then
+//! by age.
+//!
+//! Invariants: where anyone can step, someone does; nobody is in a step twice.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::fair::VirtualTime;
+use super::handle::Priority;
+use super::harm;
+use super::inbox::SequenceId;
+use crate::engine::{Batching, Demand, Phase, StepWork};
+use crate::limits::{CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
+
+/// A sequence that could be in the step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Candidate {
+    pub(super) id: SequenceId,
+    /// Index of its tenant.
+    pub(super) tenant: usize,
+    /// As it has aged.
+    pub(super) priority: Priority,
+    pub(super) demand: Demand,
+    /// Number of its last step among all sequences' steps; 0 before the first.
+    pub(super) stepped: u64,
+}
+
+/// A tenant with candidates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) weight: NonZeroU32,
+    pub(super) time: VirtualTime,
+}
+
+/// Whether a sequence of another request would wait for the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    Nobody,
+    Others,
+}
+
+/// The bounds of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StepBounds {
+    pub(super) tokens_max: u32,
+    pub(super) sequences_max: usize,
+    pub(super) wall_max: Duration,
+}
+
+/// All that a composition depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'a> {
+    pub(super) candidates: &'a [Candidate],
+    pub(super) tenants: &'a [Share],
+    pub(super) company: Company,
+    pub(super) bounds: StepBounds,
+}
+
+/// A candidate that is in the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chosen {
+    /// Among the candidates.
+    pub(super) index: usize,
+    /// Tokens that it may compute.
+    pub(super) tokens: u32,
+}
+
+/// How long a step with this work would take, where that is known.
+pub(super) type Predict<'a> = &'a dyn Fn(StepWork) -> Option<Duration>;
+
+/// The members of the next step; none only where there are no candidates.
+pub(super) fn compose(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<Chosen> {
+    let Some(first) = scene.all().min_by_key(|&index| scene.urgency(index)) else { return Vec::new() };
+    if scene.candidates[first].demand.batching == Batching::Alone {
+        return vec![Chosen { index: first, tokens: scene.bounds.tokens_max }];
+    }
+    let mut members = scene.decodes();
+    let mut prompts: Vec<_> = scene.together().filter(|&index| !scene.decodes_next(index)).collect();
+    prompts.sort_by_key(|&index| scene.urgency(index));
+    let tokens = scene.chunk_tokens(&members, &prompts, predict);
+    members.extend(scene.chunks(&prompts, tokens));
+    harm::leave_out(scene, members, predict)
+}
+
+impl Scene<'_> {
+    fn all(&self) -> impl Iterator<Item = usize> + use<> {
+        0..self.candidates.len()
+    }
+
+    fn together(&self) -> impl Iterator<Item = usize> {
+        self.all().filter(|&index| self.candidates[index].demand.batching == Batching::Together)
+    }
+
+    fn decodes_next(&self, index: usize) -> bool {
+        let demand = &self.candidates[index].demand;
+        demand.phase == Phase::Decode && demand.tokens <= 1
+    }
+
+    pub(super) fn time(&self, index: usize) -> VirtualTime {
+        self.tenants[self.candidates[index].tenant].time
+    }
+
+    fn urgency(&self, index: usize) -> (Reverse<Priority>, VirtualTime, SequenceId) {
+        let candidate = &self.candidates[index];
+        (Reverse(candidate.priority), self.time(index), candidate.id)
+    }
+
+    /// The work of a member.
+    pub(super) fn work(&self, member: Chosen) -> StepWork {
+        self.candidates[member.index].demand.work(member.tokens)
+    }
+
+    /// Those that decode in this step.
+    fn decodes(&self) -> Vec<Chosen> {
+        let mut rested: Vec<_> = self.together().filter(|&index| self.decodes_next(index)).collect();
+        rested.sort_by_key(|&index| (self.candidates[index].stepped, self.candidates[index].id));
+        // The number of each within its tenant: tenants are served in rounds.
+        let mut rounds: HashMap<usize, usize> = HashMap::new();
+        let mut ordered: Vec<_> = rested
+            .into_iter()
+            .map(|index| {
+                let round = rounds.entry(self.candidates[index].tenant).or_default();
+                *round += 1;
+                (*round, self.time(index), index)
+            })
+            .collect();
+        ordered.sort_by_key(|&(round, time, index)| (round, time, self.candidates[index].stepped, index));
+        ordered.truncate(self.bounds.sequences_max.max(1));
+        ordered.into_iter().map(|(_, _, index)| Chosen { index, tokens: 1 }).collect()
+    }
+
+    /// Prompt tokens that go into the step beside `decodes`.
+    fn chunk_tokens(&self, decodes: &[Chosen], prompts: &[usize], predict: Predict<'_>) -> u32 {
+        let decoded = u32::try_from(decodes.len()).unwrap_or(u32::MAX);
+        let most = self.bounds.tokens_max.saturating_sub(decoded).max(CHUNK_TOKENS_MIN);
+        if self.company == Company::Nobody || prompts.is_empty() {
+            return most;
+        }
+        let beside: StepWork = decodes.iter().map(|&member| self.work(member)).sum();
+        let wall = |tokens| {
+            let mut work = beside;
+            work += self.chunks(prompts, tokens).into_iter().map(|member| self.work(member)).sum();
+            predict(work)
+        };
+        if wall(CHUNK_TOKENS_MIN).is_none() {
+            return most.min(CHUNK_TOKENS_UNPREDICTED);
+        }
+        largest(CHUNK_TOKENS_MIN, most, |tokens| wall(tokens).is_some_and(|wall| wall <= self.bounds.wall_max))
+    }
+
+    /// Shares `tokens` out among `prompts`, in their order.
+    fn chunks(&self, prompts: &[usize], mut tokens: u32) -> Vec<Chosen> {
+        let mut chunks = Vec::new();
+        for &index in prompts {
+            if tokens == 0 {
+                break;
+            }
+            let taken = tokens.min(self.candidates[index].demand.tokens.max(1));
+            tokens -= taken;
+            chunks.push(Chosen { index, tokens: taken });
+        }
+        chunks
+    }
+}
+
+/// The largest of `least..=most` that `fits`, where whatever is less than one that fits does too; `least` if none does.
+fn largest(least: u32, most: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    let (mut known, mut open) = (least, most);
+    while known < open {
+        let middle = known + (open - known).div_ceil(2);
+        if fits(middle) {
+            known = middle;
+        } else {
+            open = middle - 1;
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+use super::*;
+use crate::executor::fair::VirtualTimes;
+use crate::testing::Random;
+
+const BOUNDS: StepBounds = StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
+
+fn decode(id: u64, tenant: usize) -> Candidate {
+    let demand =
+        Demand { phase: Phase::Decode, tokens: 1, kv_positions: 100, room_bytes: 0, batching: Batching::Together };
+    Candidate { id: SequenceId(id), tenant, priority: Priority::Normal, demand, stepped: 0 }
+}
+
+fn prompt(id: u64, tenant: usize, tokens: u32) -> Candidate {
+    let demand = Demand { phase: Phase::Prefill, tokens, kv_positions: tokens, ..decode(id, tenant).demand };
+    Candidate { demand, ..decode(id, tenant) }
+}
+
+fn encoder(id: u64, tenant: usize) -> Candidate {
+    let mut candidate = prompt(id, tenant, 9);
+    candidate.demand.batching = Batching::Alone;
+    candidate
+}
+
+fn time(micros: u64) -> VirtualTime {
+    let mut times = VirtualTimes::new();
+    times.charge(&(), Duration::from_micros(micros), NonZeroU32::MIN);
+    times.time(&())
+}
+
+/// Tenants of equal weight with these virtual times, in microseconds.
+fn tenants(times: &[u64]) -> Vec<Share> {
+    times.iter().map(|&micros| Share { weight: NonZeroU32::MIN, time: time(micros) }).collect()
+}
+
+fn scene<'a>(candidates: &'a [Candidate], tenants: &'a [Share]) -> Scene<'a> {
+    let company = if candidates.len() > 1 { Company::Others } else { Company::Nobody };
+    Scene { candidates, tenants, company, bounds: BOUNDS }
+}
+
+fn unknown(_: StepWork) -> Option<Duration> {
+    None
+}
+
+/// 10 ms for the weights, 0.5 ms for each token.
+fn affine(work: StepWork) -> Option<Duration> {
+    Some(Duration::from_micros(10_000 + 500 * u64::from(work.prefill_tokens + work.decode_tokens)))
+}
+
+/// Ids and tokens of the members.
+fn composed(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<(u64, u32)> {
+    let chosen = compose(scene, predict).into_iter();
+    chosen.map(|member| (scene.candidates[member.index].id.0, member.tokens)).collect()
+}
+
+#[test]
+fn decodes_step_together_and_prompts_beside_them() {
+    let candidates = [prompt(1, 0, 40), decode(2, 0), decode(3, 1), prompt(4, 1, 100)];
+    let composed = composed(&scene(&candidates, &tenants(&[0, 0])), &unknown);
+    assert_eq!(composed, [(2, 1), (3, 1), (1, 40), (4, 24)], "64 prompt tokens where nothing can be predicted");
+}
+
+#[test]
+fn a_prompt_that_nobody_waits_for_takes_a_whole_step() {
+    let candidates = [prompt(1, 0, 1_000)];
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &affine), [(1, 256)]);
+}
+
+#[test]
+fn chunks_are_cut_to_the_time_that_others_may_wait() {
+    let candidates = [decode(1, 0), prompt(2, 0, 1_000)];
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &affine), [(1, 1), (2, 99)], "10 + 100 × 0.5 ms");
+    let slow = |work| affine(work).map(|wall| 10 * wall);
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), [(1, 1), (2, CHUNK_TOKENS_MIN)]);
+}
+
+#[test]
+fn prompts_go_by_priority_then_the_tenant_with_least_time_then_age() {
+    let urgent = Candidate { priority: Priority::High, ..prompt(4, 1, 10) };
+    let candidates = [prompt(1, 1, 10), prompt(2, 0, 10), prompt(3, 0, 10), urgent];
+    let ids: Vec<_> =
+        composed(&scene(&candidates, &tenants(&[0, 7])), &unknown).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, [4, 2, 3, 1]);
+}
+
+#[test]
+fn decodes_rotate_and_every_tenant_has_one_where_there_are_too_many() {
+    let mut candidates: Vec<_> = (0..100).map(|id| decode(id, 0)).collect();
+    candidates.push(decode(100, 1));
+    let tenants = tenants(&[0, 1_000]);
+    let mut stepped = vec![0; candidates.len()];
+    let mut steps = 0;
+    for _ in 0..10 {
+        let members = compose(&scene(&candidates, &tenants), &unknown);
+        assert_eq!(members.len(), BOUNDS.sequences_max);
+        for member in members {
+            steps += 1;
+            candidates[member.index].stepped = steps;
+            stepped[member.index] += 1;
+        }
+    }
+    assert_eq!(stepped[100], 10);
+    assert!(stepped[..100].iter().all(|steps| (6..=7).contains(steps)), "{stepped:?}");
+}
+
+#[test]
+fn one_that_cannot_share_steps_alone_when_it_comes_first() {
+    let candidates = [encoder(1, 0), encoder(2, 0), decode(3, 1)];
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0, 5])), &unknown), [(1, 256)]);
+    assert_eq!(composed(&scene(&candidates, &tenants(&[5, 0])), &unknown), [(3, 1)]);
+}
+
+#[test]
+fn nobody_is_slowed_down_by_more_than_a_fair_slice() {
+    // Together they take 10 + 51 × 0.5 ms; the one decode alone 10.5 ms, of which twice as much is fair.
+    let mut candidates: Vec<_> = (0..50).map(|id| decode(id, 0)).collect();
+    candidates.push(decode(50, 1));
+    let composed = composed(&scene(&candidates, &tenants(&[9, 0])), &affine);
+    assert_eq!(composed.len(), 22, "10 + 22 × 0.5 ms is twice 10.5");
+    assert!(composed.contains(&(50, 1)));
+}
+
+#[test]
+fn the_tenant_with_the_most_time_is_the_one_left_out() {
+    let candidates = [decode(1, 0), prompt(2, 1, 400)];
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0, 9])), &affine), [(1, 1), (2, 16)], "its chunk shrinks first");
+    let steep = |work: StepWork| affine(StepWork { prefill_tokens: 9 * work.prefill_tokens, ..work });
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0, 9])), &steep), [(1, 1)]);
+    assert_eq!(composed(&scene(&candidates, &tenants(&[9, 0])), &steep), [(2, 16)], "then the other's turn comes");
+}
+
+#[test]
+fn weights_say_how_much_is_fair() {
+    let candidates = [decode(1, 0), prompt(2, 1, 400)];
+    let heavy = Share { weight: NonZeroU32::new(4).unwrap(), time: time(9) };
+    let shares = [tenants(&[0])[0], heavy];
+    let composed = composed(&scene(&candidates, &shares), &affine);
+    assert!(composed[1].1 > 16, "five times 10.5 ms is more than twice: {composed:?}");
+}
+
+#[test]
+fn any_scene_gives_a_step_that_harms_nobody() {
+    for seed in 0..500 {
+        let mut random = Random::new(seed);
+        let shares: Vec<_> = (0..1 + random.below(5))
+            .map(|_| Share {
+                weight: NonZeroU32::new(u32::try_from(1 + random.below(4)).unwrap()).unwrap(),
+                time: time(random.below(50)),
+            })
+            .collect();
+        let candidates: Vec<_> = (0..1 + random.below(90))
+            .map(|id| {
+                let tenant = usize::try_from(random.below(shares.len() as u64)).unwrap();
+                let stepped = random.below(9);
+                let one = match random.below(9) {
+                    0 => encoder(id, tenant),
+                    1..=3 => prompt(id, tenant, u32::try_from(1 + random.below(700)).unwrap()),
+                    _ => decode(id, tenant),
+                };
+                let priority = if random.below(4) == 0 { Priority::High } else { Priority::Normal };
+                Candidate { stepped, priority, ..one }
+            })
+            .collect();
+        let scene = scene(&candidates, &shares);
+        let members = compose(&scene, &affine);
+        check(&scene, &members, seed);
+    }
+}
+
+fn check(scene: &Scene<'_>, members: &[Chosen], seed: u64) {
+    assert!(!members.is_empty(), "seed {seed}");
+    let mut indices: Vec<_> = members.iter().map(|member| member.index).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    assert_eq!(indices.len(), members.len(), "seed {seed}: twice in one step");
+    let is_alone = |member: &Chosen| scene.candidates[member.index].demand.batching == Batching::Alone;
+    if members.iter().any(is_alone) {
+        return assert_eq!(members.len(), 1, "seed {seed}");
+    }
+    let decodes = members.iter().filter(|member| scene.decodes_next(member.index)).count();
+    let tokens: u32 = members.iter().map(|member| member.tokens).sum();
+    assert!(decodes <= BOUNDS.sequences_max && tokens <= BOUNDS.tokens_max, "seed {seed}");
+    let of = |tenant: usize| members.iter().filter(move |member| scene.candidates[member.index].tenant == tenant);
+    let work = |members: &mut dyn Iterator<Item = &Chosen>| members.map(|&member| scene.work(member)).sum();
+    let whole = affine(work(&mut members.iter())).unwrap();
+    let present: std::collections::BTreeSet<_> = scene.candidates.iter().map(|candidate| candidate.tenant).collect();
+    let weights: u32 = scene.tenants.iter().map(|share| share.weight.get()).sum();
+    for tenant in present.into_iter().filter(|&tenant| of(tenant).next().is_some()) {
+        let alone = affine(work(&mut of(tenant))).unwrap();
+        let fair = alone * weights / scene.tenants[tenant].weight.get();
+        let is_only_one = members.iter().all(|member| scene.candidates[member.index].tenant == tenant);
+        assert!(whole <= fair || is_only_one, "seed {seed}: tenant {tenant} waits {whole:?}, {fair:?} is fair");
+    }
+}
+
+#[test]
+fn whoever_is_left_out_has_its_turn_soon() {
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let count = usize::try_from(2 + random.below(4)).unwrap();
+        let mut candidates: Vec<_> = (0..20 + random.below(60))
+            .map(|id| {
+                let tenant = usize::try_from(random.below(count as u64)).unwrap();
+                if random.below(3) == 0 { prompt(id, tenant, 1_000_000) } else { decode(id, tenant) }
+            })
+            .collect();
+        let mut times = VirtualTimes::new();
+        let keys: Vec<_> = (0..count).collect();
+        let mut last = vec![0_u64; count];
+        for turn in 1..200 {
+            times.meet(keys.iter());
+            let shares: Vec<_> =
+                keys.iter().map(|key| Share { weight: NonZeroU32::MIN, time: times.time(key) }).collect();
+            let scene = scene(&candidates, &shares);
+            let members = compose(&scene, &affine);
+            let wall = affine(members.iter().map(|&member| scene.work(member)).sum()).unwrap();
+            let tokens: u32 = members.iter().map(|member| member.tokens).sum();
+            for member in members {
+                let candidate = &mut candidates[member.index];
+                candidate.stepped = turn;
+                last[candidate.tenant] = turn;
+                times.charge(&candidate.tenant, wall * member.tokens / tokens, NonZeroU32::MIN);
+            }
+            let longest = keys.iter().map(|&key| turn - last[key]).max().unwrap();
+            let absent = keys.iter().all(|key| candidates.iter().any(|one| one.tenant == *key));
+            assert!(!absent || longest <= 40, "seed {seed}: a tenant was left out {longest} times");
+        }
+    }
+}

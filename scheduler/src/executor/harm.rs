@@ -1,0 +1,70 @@
+//! The rule of no harm: sharing a step may never make a tenant slower than a fair slice of time for itself would: a pure
+//! policy.
+//!
+//! Of k tenants that can step, each with its weight w, a step in which tenant t takes part may be predicted to take at most
+//! (Σ w ∕ w_t) times what t's own sequences alone would. Where it would take longer, sequences are left out, or their chunks
+//! cut, those of the tenant with the most virtual time first and of these the ones that stepped last. Who is left out pays
+//! nothing, so its turn comes: none starves.
+//!
+//! Where nothing can be predicted nothing is left out.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::batch::{Chosen, Predict, Scene};
+use crate::engine::StepWork;
+use crate::limits::CHUNK_TOKENS_MIN;
+
+/// What is left of `members`; at least one, if there was one.
+pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Predict<'_>) -> Vec<Chosen> {
+    let weights: u64 = scene.tenants.iter().map(|share| u64::from(share.weight.get())).sum();
+    let mut alone: Vec<Option<Duration>> =
+        (0..scene.tenants.len()).map(|tenant| predict_alone(scene, &members, tenant, predict)).collect();
+    loop {
+        let Some(whole) = predict(work(scene, members.iter())) else { return members };
+        let is_harmed = |tenant: usize, alone: &Option<Duration>| {
+            let own_weight = u128::from(scene.tenants[tenant].weight.get());
+            alone.is_some_and(|alone| whole.as_nanos() * own_weight > alone.as_nanos() * u128::from(weights))
+        };
+        let present = alone.iter().filter(|alone| alone.is_some()).count();
+        if present <= 1 || !alone.iter().enumerate().any(|(tenant, alone)| is_harmed(tenant, alone)) {
+            return members;
+        }
+        let Some(tenant) = cut(scene, &mut members) else { return members };
+        alone[tenant] = predict_alone(scene, &members, tenant, predict);
+    }
+}
+
+/// What the sequences of `tenant` alone would take; none where it has none in the step.
+fn predict_alone(scene: &Scene<'_>, members: &[Chosen], tenant: usize, predict: Predict<'_>) -> Option<Duration> {
+    let own = || members.iter().filter(|member| scene.candidates[member.index].tenant == tenant);
+    own().next()?;
+    predict(work(scene, own()))
+}
+
+fn work<'a>(scene: &Scene<'_>, members: impl Iterator<Item = &'a Chosen>) -> StepWork {
+    members.map(|&member| scene.work(member)).sum()
+}
+
+/// Takes a little out of the step: of the tenant with the most time. Returns whose.
+fn cut(scene: &Scene<'_>, members: &mut Vec<Chosen>) -> Option<usize> {
+    let last = |member: &Chosen| {
+        let candidate = &scene.candidates[member.index];
+        (
+            scene.time(member.index),
+            candidate.tenant,
+            member.tokens > 1,
+            candidate.stepped,
+            Reverse(candidate.priority),
+            candidate.id,
+        )
+    };
+    let place = (0..members.len()).max_by_key(|&place| last(&members[place]))?;
+    let tokens = members[place].tokens;
+    if tokens > CHUNK_TOKENS_MIN {
+        members[place].tokens = (tokens / 2).max(CHUNK_TOKENS_MIN);
+        Some(scene.candidates[members[place].index].tenant)
+    } else {
+        Some(scene.candidates[members.remove(place).index].tenant)
+    }
+}
