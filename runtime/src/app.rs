@@ -63,6 +63,11 @@ impl App {
         }
     }
 
+    /// What the pool calls the model that a request calls `name`, if there is one.
+    pub(crate) async fn known_name(self: &Arc<Self>, name: &str) -> Option<String> {
+        self.entry(name).await.ok().map(|entry| entry.name)
+    }
+
     async fn entry(self: &Arc<Self>, name: &str) -> Result<Entry, LoadError> {
         let (models, name) = (Arc::clone(&self.models), name.to_owned());
         let entry = tokio::task::spawn_blocking(move || models.entry(&name)).await;

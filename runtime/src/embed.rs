@@ -39,7 +39,7 @@ pub(crate) async fn embed(
     mut request: EmbeddingRequest,
 ) -> Result<Encoded, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = Caller { id: id("embd"), tenant, model, keep_alive: request.keep_alive };
+    let caller = Caller { id: id("embd"), tenant, model, keep_alive: request.keep_alive, urgency: request.urgency };
     encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if let Pooling::Rank(_) = plan.pooling {
@@ -60,7 +60,7 @@ pub(crate) async fn embed(
 /// Scores each document by what it has to do with the query.
 pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = Caller { id: id("rerank"), tenant, model, keep_alive: request.keep_alive };
+    let caller = Caller { id: id("rerank"), tenant, model, keep_alive: request.keep_alive, urgency: request.urgency };
     let encoded = encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if !matches!(plan.pooling, Pooling::Rank(_)) {

@@ -17,15 +17,16 @@ use models::Descriptor;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
 use scheduler::{
-    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Priority, Submission,
-    SubmitError,
+    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Standing,
+    StandingWatch, Submission, SubmitError,
 };
 use tokio::sync::mpsc;
 
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
-use crate::engine::{Beginnings, Extent, Generating, Holder, Sequence};
+use crate::engine::{Beginnings, Extent, Generating, Holder, KernelEngine, Sequence};
 use crate::http::error::ApiError;
+use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
 use drive::Drive;
@@ -52,6 +53,8 @@ pub(crate) struct Caller {
     pub(crate) model: String,
     /// How long the model is to stay, where the request says.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// How long the answer may take, and who goes first.
+    pub(crate) urgency: Urgency,
 }
 
 /// What a model is to do.
@@ -66,9 +69,15 @@ pub(crate) struct Answer {
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) is_cold: bool,
+    standing: StandingWatch<KernelEngine>,
 }
 
 impl Answer {
+    /// How far it is.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.standing()
+    }
+
     /// The next piece; a request whose task died ends with a fault.
     pub(crate) async fn next(&mut self) -> Piece {
         let died = || Piece::End(Err(ApiError::internal("the request's task ended early")));
@@ -83,6 +92,7 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         tenant: Arc::clone(&asked.tenant),
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
+        urgency: asked.urgency,
     };
     start(app, caller, |descriptor, context| asked.encode(descriptor, context).map(Work::Generate)).await
 }
@@ -95,8 +105,9 @@ pub(crate) async fn start(
     prepare: impl FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
-    let deadline = Instant::now() + REQUEST_MAX;
-    let Caller { id, tenant, model, keep_alive } = caller;
+    let Caller { id, tenant, model, keep_alive, urgency } = caller;
+    let deadline = Instant::now() + urgency.timeout.unwrap_or(REQUEST_MAX);
+    let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
     let stay = app.metering.arrives(&id, &tenant, &model);
@@ -112,7 +123,7 @@ pub(crate) async fn start(
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
     let sequence = sequence(app, work, &lease, (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
-    let owner = Owner { tenant: Arc::clone(&tenant), weight, priority: Priority::Normal };
+    let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
     let ticket = app.executor.submit(submission).map_err(|error| match error {
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
@@ -120,6 +131,7 @@ pub(crate) async fn start(
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
     let reserved = app.metering.reserve(&id, &tenant, &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
+    let standing = ticket.watch();
     let drive = Drive {
         app: Arc::clone(app),
         id,
@@ -134,7 +146,7 @@ pub(crate) async fn start(
         pieces: sender,
     };
     app.requests.spawn(drive.run());
-    Ok(Answer { pieces, descriptor, is_cold })
+    Ok(Answer { pieces, descriptor, is_cold, standing })
 }
 
 fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>)) -> Sequence {

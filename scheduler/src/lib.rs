@@ -30,7 +30,8 @@ pub use budget::{Budget, Reservation};
 pub use engine::{Batching, Demand, Engine, Member, Phase, SequenceState, StepCost, StepOutcome, StepWork};
 pub use executor::{
     Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, Owner, Place, Priority, QueueFull,
-    RequestTiming, RoomAnswer, RoomSource, SpawnError, Standing, Submission, SubmitError, Ticket, Wanted, Whose,
+    RequestTiming, RoomAnswer, RoomSource, SpawnError, Standing, StandingWatch, Submission, SubmitError, Ticket,
+    Wanted, Whose,
 };
 pub use pool::{
     BreakEven, BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kernels::{Isa, IsaError};
 use loader::catalog::LinkPolicy;
 use loader::{BringIn, LetGo};
-use scheduler::{KeepAlive, Oversize};
+use scheduler::{KeepAlive, Oversize, Priority};
 use serde::Deserialize;
 
 use super::PullPolicy;
@@ -77,6 +77,11 @@ impl Named for Oversize {
 
 impl Named for PrefixScope {
     const WORDS: &'static [(&'static str, Self)] = &[("tenant", Self::Tenant), ("everyone", Self::Everyone)];
+}
+
+impl Named for Priority {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("low", Self::Low), ("normal", Self::Normal), ("high", Self::High)];
 }
 
 impl Named for BringIn {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use scheduler::{ExecutorOptions, Scope};
+use scheduler::{ExecutorOptions, Priority, Scope};
 use serde::Deserialize;
 
 use super::quantity::{ByteSize, Choice, Span};
@@ -42,6 +42,8 @@ pub(crate) struct SchedulerTable {
 pub(crate) struct TenantTable {
     /// Its share against others'.
     weight: Option<NonZeroU32>,
+    /// How urgent its requests may be.
+    priority_max: Option<Choice<Priority>>,
 }
 
 /// Who finds what a tenant computed.
@@ -65,12 +67,19 @@ pub(crate) struct SchedulerChoices {
     pub(crate) prefix_scope: PrefixScope,
     /// Shares of tenants that have one of their own.
     pub(crate) weights: BTreeMap<String, NonZeroU32>,
+    /// How urgent the requests of tenants may be, where it is not as most.
+    pub(crate) priorities_max: BTreeMap<String, Priority>,
 }
 
 impl SchedulerChoices {
     /// A tenant's share against others'.
     pub(crate) fn weight(&self, tenant: &str) -> NonZeroU32 {
         self.weights.get(tenant).copied().unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// How urgent a tenant's requests may be.
+    pub(crate) fn priority_max(&self, tenant: &str) -> Priority {
+        self.priorities_max.get(tenant).copied().unwrap_or_default()
     }
 
     /// Who finds what `tenant` computes.
@@ -104,6 +113,10 @@ impl SchedulerTable {
             default.started_per_model_max,
             "sequences_per_model_max is at least 1, and a number of requests",
         )?;
+        let priority_max = |(name, table): (&String, &TenantTable)| {
+            table.priority_max.map(|Choice(priority)| (name.clone(), priority))
+        };
+        let priorities_max = tenants.iter().filter_map(priority_max).collect();
         let weights = tenants.into_iter().filter_map(|(name, table)| Some((name, table.weight?))).collect();
         Ok(SchedulerChoices {
             options: ExecutorOptions {
@@ -121,6 +134,7 @@ impl SchedulerTable {
                 .map_or(memory_budget_bytes / PREFIX_CACHE_DIVISOR, |ByteSize(bytes)| bytes),
             prefix_scope: self.prefix_scope.map_or(PrefixScope::default(), |Choice(scope)| scope),
             weights,
+            priorities_max,
         })
     }
 }

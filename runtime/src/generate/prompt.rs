@@ -10,13 +10,15 @@ use models::tokenizer::{Special, Start};
 
 use super::bound;
 use crate::http::error::ApiError;
-use crate::http::wire::{Common, PromptInput};
+use crate::http::wire::{Common, PromptInput, Urgency};
 use crate::limits::ANSWER_TOKENS_MAX;
 
 /// A request as the wire gave it, before its model is known to exist.
 pub(crate) struct Asked {
     pub(crate) id: String,
     pub(crate) tenant: Arc<str>,
+    /// What the body and the header together say.
+    pub(crate) urgency: Urgency,
     pub(crate) common: Common,
     pub(crate) prompt: Prompt,
     pub(crate) echo: Echo,

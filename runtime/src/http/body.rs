@@ -1,6 +1,7 @@
 //! A request's body, within bounds of size, time and memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
@@ -8,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::error::ApiError;
+use super::wire::header_timeout;
 use crate::app::App;
 use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_READ_MAX};
 use bytes::BytesMut;
@@ -19,6 +21,8 @@ static BODIES_KIB: Semaphore = Semaphore::const_new(BODIES_BYTES_MAX / 1024);
 
 /// The bytes of a JSON body, and their place among all bodies for as long as they are kept.
 pub(super) struct JsonBody {
+    /// How long the header says that the answer may take.
+    pub(super) timeout: Option<Duration>,
     pub(super) bytes: Bytes,
     _place: Option<SemaphorePermit<'static>>,
 }
@@ -32,7 +36,9 @@ impl FromRequest<Arc<App>> for JsonBody {
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return Err(ApiError::payload_too_large(BODY_BYTES_MAX));
         }
-        tokio::time::timeout(BODY_READ_MAX, read(body)).await.map_err(|_| ApiError::request_timeout())?
+        let timeout = header_timeout(&parts.headers)?;
+        let read = tokio::time::timeout(BODY_READ_MAX, read(body)).await.map_err(|_| ApiError::request_timeout())?;
+        read.map(|body| Self { timeout, ..body })
     }
 }
 
@@ -57,7 +63,7 @@ async fn read(body: Body) -> Result<JsonBody, ApiError> {
             None => place = Some(more),
         }
     }
-    Ok(JsonBody { bytes: bytes.freeze(), _place: place })
+    Ok(JsonBody { timeout: None, bytes: bytes.freeze(), _place: place })
 }
 
 /// JSON, as it is: nothing else, and not compressed.

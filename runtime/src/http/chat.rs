@@ -14,7 +14,7 @@ use super::stream;
 use super::wire::ChatRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
 use crate::app::App;
-use crate::generate::{Asked, Prompt, generate};
+use crate::generate::{Asked, Prompt};
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
@@ -22,13 +22,13 @@ pub(super) async fn complete(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
+    let urgency = common.urgency.within(body.timeout);
     drop(body);
-    let head = AnswerHead::new(Form::Chat, common.model.clone());
+    let head = AnswerHead::new(Form::Chat, &common);
     let (delivery, answers) = (common.delivery, common.choices);
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers };
     let prompt = Prompt::Messages(messages);
-    let asked = Asked { id, tenant: tenant.0, common, prompt, echo: Echo::Nothing };
-    let answer = generate(&app, asked).await?;
-    Ok(stream::answer(answer, format, delivery).await)
+    let asked = Asked { id, tenant: tenant.0, urgency, common, prompt, echo: Echo::Nothing };
+    stream::answer(&app, asked, format, delivery).await
 }

@@ -13,7 +13,7 @@ use super::stream;
 use super::wire::CompletionRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
 use crate::app::App;
-use crate::generate::{Asked, Prompt, generate};
+use crate::generate::{Asked, Prompt};
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
@@ -21,13 +21,13 @@ pub(super) async fn complete(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.bytes)?;
+    let urgency = common.urgency.within(body.timeout);
     drop(body);
-    let head = AnswerHead::new(Form::Completion, common.model.clone());
+    let head = AnswerHead::new(Form::Completion, &common);
     let (delivery, answers) = (common.delivery, common.choices * prompts.len());
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
     let prompt = Prompt::Raw(prompts, special);
-    let asked = Asked { id, tenant: tenant.0, common, prompt, echo };
-    let answer = generate(&app, asked).await?;
-    Ok(stream::answer(answer, format, delivery).await)
+    let asked = Asked { id, tenant: tenant.0, urgency, common, prompt, echo };
+    stream::answer(&app, asked, format, delivery).await
 }

@@ -19,7 +19,8 @@ pub(super) async fn create(
     Extension(tenant): Extension<Tenant>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let request = EmbeddingRequest::parse(&body.bytes)?;
+    let mut request = EmbeddingRequest::parse(&body.bytes)?;
+    request.urgency = request.urgency.within(body.timeout);
     drop(body);
     let (model, format) = (request.model.clone(), request.format);
     let Encoded { rows, receipt } = embed(&app, tenant.0, request).await?;

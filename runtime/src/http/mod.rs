@@ -15,6 +15,7 @@ mod model_changes;
 mod model_events;
 mod models;
 mod probes;
+mod progress;
 mod rerank;
 mod stream;
 mod tokenize;

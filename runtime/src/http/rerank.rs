@@ -20,7 +20,8 @@ pub(super) async fn rerank(
     Extension(tenant): Extension<Tenant>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let request = RerankRequest::parse(&body.bytes)?;
+    let mut request = RerankRequest::parse(&body.bytes)?;
+    request.urgency = request.urgency.within(body.timeout);
     drop(body);
     let (model, results) = (request.model.clone(), request.results);
     let documents = match results.documents {

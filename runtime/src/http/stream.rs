@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
@@ -17,9 +18,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
+use super::progress;
 use super::wire::answer::{AnswerWriter, Collector, Usage};
-use super::wire::{Delivery, IncludeUsage};
-use crate::generate::{Answer, Finished, Piece};
+use super::wire::{Delivery, IncludeProgress, IncludeUsage};
+use crate::app::App;
+use crate::generate::{Answer, Asked, Finished, Piece, generate};
 
 /// How an answer looks, and how many there are.
 pub(super) struct Format {
@@ -81,22 +84,35 @@ pub(super) fn event_stream(events: mpsc::Receiver<Bytes>) -> Response {
 }
 
 /// Answers as the request asked.
-pub(super) async fn answer(answer: Answer, format: Format, delivery: Delivery) -> Response {
-    match delivery {
-        Delivery::Whole => whole(answer, format).await,
-        Delivery::Streamed { include_usage } => streamed(answer, format, include_usage).await,
-    }
+///
+/// # Errors
+/// Those from before anything was shown, where the answer is not to tell what it waits for.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    asked: Asked,
+    format: Format,
+    delivery: Delivery,
+) -> Result<Response, ApiError> {
+    Ok(match delivery {
+        Delivery::Whole => whole(generate(app, asked).await?, format).await,
+        Delivery::Streamed { include_usage, include_progress: IncludeProgress::No } => {
+            streamed(generate(app, asked).await?, format, include_usage).await
+        }
+        Delivery::Streamed { include_usage, include_progress: IncludeProgress::Yes } => {
+            progress::streamed(app, asked, format, include_usage)
+        }
+    })
 }
 
-struct Writer {
-    answer: Answer,
-    format: Format,
-    include_usage: IncludeUsage,
-    events: mpsc::Sender<Bytes>,
+pub(super) struct Writer {
+    pub(super) answer: Answer,
+    pub(super) format: Format,
+    pub(super) include_usage: IncludeUsage,
+    pub(super) events: mpsc::Sender<Bytes>,
 }
 
 /// Writes every piece as events; ends when the client has left, which drops the answer and so cancels it.
-async fn write(mut writer: Writer, first: Piece) {
+pub(super) async fn write(mut writer: Writer, first: Piece) {
     let mut piece = first;
     let mut begun = vec![false; writer.format.answers];
     loop {

@@ -2,6 +2,7 @@
 //!
 //! Every read has a time-out; one that passes fails the test, unless the call says that it asks for just that.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -105,7 +106,7 @@ impl Connection {
         assert_eq!(status, 200);
         let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         assert_eq!(kind, Some("text/event-stream; charset=utf-8"));
-        Events { connection: self, text: Vec::new(), end: None }
+        Events { connection: self, text: Vec::new(), comments: VecDeque::new(), end: None }
     }
 
     /// Whether the server ends the connection, without another byte, before `patience` has passed.
@@ -244,6 +245,7 @@ pub(crate) enum End {
 pub(crate) struct Events {
     connection: Connection,
     text: Vec<u8>,
+    comments: VecDeque<String>,
     end: Option<End>,
 }
 
@@ -251,11 +253,34 @@ impl Events {
     /// The data of the next event; `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Option<String> {
         loop {
+            let block = self.block()?;
+            match block.strip_prefix(": ") {
+                Some(comment) => self.comments.push_back(comment.to_owned()),
+                None => {
+                    let data = block.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {block:?}"));
+                    return Some(data.to_owned());
+                }
+            }
+        }
+    }
+
+    /// The next comment, before any further event.
+    #[track_caller]
+    pub(crate) fn comment(&mut self) -> String {
+        if let Some(comment) = self.comments.pop_front() {
+            return comment;
+        }
+        let block = self.block().expect("another comment");
+        block.strip_prefix(": ").unwrap_or_else(|| panic!("no comment: {block:?}")).to_owned()
+    }
+
+    /// The next event or comment as it was sent.
+    fn block(&mut self) -> Option<String> {
+        loop {
             if let Some(end) = find(&self.text, b"\n\n") {
                 let event: Vec<u8> = self.text.drain(..end + 2).collect();
                 let event = String::from_utf8(event).expect("events are UTF-8");
-                let data = event.trim_end().strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {event:?}"));
-                return Some(data.to_owned());
+                return Some(event.trim_end().to_owned());
             }
             if self.end.is_some() {
                 assert!(self.text.is_empty(), "half an event: {:?}", String::from_utf8_lossy(&self.text));

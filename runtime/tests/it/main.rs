@@ -8,6 +8,7 @@
 
 mod access;
 mod answers;
+mod batching;
 mod cancellation;
 mod client;
 mod draining;

@@ -81,6 +81,13 @@ pub struct Ticket<E: Engine> {
     id: SequenceId,
 }
 
+/// Tells how far a submitted sequence is, to whoever does not read it; holds nothing of it back.
+pub struct StandingWatch<E: Engine> {
+    stream: Arc<Stream<E>>,
+    queue: Arc<Queue>,
+    id: SequenceId,
+}
+
 /// The executor's end.
 pub(super) struct Feed<E: Engine> {
     stream: Arc<Stream<E>>,
@@ -253,6 +260,25 @@ impl<E: Engine> Ticket<E> {
     /// How far it is. Cheap, at any time.
     #[must_use]
     pub fn standing(&self) -> Standing {
+        self.watch().standing()
+    }
+
+    /// Another view of how far it is.
+    #[must_use]
+    pub fn watch(&self) -> StandingWatch<E> {
+        StandingWatch { stream: Arc::clone(&self.stream), queue: Arc::clone(&self.queue), id: self.id }
+    }
+
+    /// Ends the sequence before its next step. Its `Done` still comes, after the outputs it had shown. Idempotent.
+    pub fn cancel(&self) {
+        self.inbox.send(Signal::Cancel(self.id));
+    }
+}
+
+impl<E: Engine> StandingWatch<E> {
+    /// How far it is. Cheap, at any time.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
         let state = self.stream.lock();
         let (is_open, begun) = (matches!(state.end, End::Open), state.begun);
         drop(state);
@@ -262,10 +288,11 @@ impl<E: Engine> Ticket<E> {
             Begun::No => Standing::Queued { ahead: self.queue.ahead(self.id) },
         }
     }
+}
 
-    /// Ends the sequence before its next step. Its `Done` still comes, after the outputs it had shown. Idempotent.
-    pub fn cancel(&self) {
-        self.inbox.send(Signal::Cancel(self.id));
+impl<E: Engine> fmt::Debug for StandingWatch<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandingWatch").field("standing", &self.standing()).finish()
     }
 }
 

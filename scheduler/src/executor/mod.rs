@@ -56,7 +56,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-pub use feed::{Completion, Event, Outcome, Standing, Ticket};
+pub use feed::{Completion, Event, Outcome, Standing, StandingWatch, Ticket};
 pub use handle::{DrainOutcome, Executor, ExecutorOptions, Owner, Priority, SpawnError, Submission, SubmitError};
 pub use queue::{Place, QueueFull, Whose};
 pub use room::{RoomAnswer, RoomSource, Wanted};

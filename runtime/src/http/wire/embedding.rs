@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::generation::take_harmless;
 use super::inputs::{self, PromptInput};
-use super::{Fields, keep_alive, parse_object};
+use super::{Fields, Urgency, keep_alive, parse_object};
 use crate::http::error::ApiError;
 
 /// Texts to make vectors of.
@@ -25,6 +25,8 @@ pub(crate) struct EmbeddingRequest {
     pub(crate) dimensions: Option<usize>,
     /// How long the model is to stay, where the request says.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// How long the answer may take, and who goes first.
+    pub(crate) urgency: Urgency,
 }
 
 /// How vectors are written.
@@ -52,9 +54,10 @@ impl EmbeddingRequest {
         let format = format(&mut fields)?;
         let dimensions = fields.integer("dimensions", 1..=i128::from(u32::MAX))?;
         let keep_alive = keep_alive::take(&mut fields)?;
+        let urgency = Urgency::take(&mut fields)?;
         take_harmless(&mut fields)?;
         fields.finish()?;
-        Ok(Self { model, inputs, format, dimensions, keep_alive })
+        Ok(Self { model, inputs, format, dimensions, keep_alive, urgency })
     }
 }
 

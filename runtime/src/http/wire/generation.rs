@@ -6,7 +6,7 @@ use models::sampling::Sampling;
 use scheduler::KeepAlive;
 
 use super::json::Node;
-use super::{Fields, keep_alive, sampling};
+use super::{Fields, Urgency, keep_alive, sampling};
 use crate::http::error::ApiError;
 use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
 
@@ -31,6 +31,8 @@ pub(crate) struct Common {
     pub(crate) delivery: Delivery,
     /// How long the model is to stay, where the request says.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// How long the answer may take, and who goes first.
+    pub(crate) urgency: Urgency,
 }
 
 /// How the answer comes.
@@ -42,6 +44,8 @@ pub(crate) enum Delivery {
     Streamed {
         /// Whether the last of them is the usage.
         include_usage: IncludeUsage,
+        /// Whether comments tell what it waits for.
+        include_progress: IncludeProgress,
     },
 }
 
@@ -51,6 +55,15 @@ pub(crate) enum IncludeUsage {
     /// A chunk of its own, after the last choice's end.
     Yes,
     /// No chunk.
+    No,
+}
+
+/// Whether a stream tells, in comments, what it waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum IncludeProgress {
+    /// Its place in the queue, and how far its model's load is.
+    Yes,
+    /// Nothing before the answer.
     No,
 }
 
@@ -72,6 +85,7 @@ impl Common {
             logprobs,
             delivery: delivery(fields)?,
             keep_alive: keep_alive::take(fields)?,
+            urgency: Urgency::take(fields)?,
         })
     }
 
@@ -101,8 +115,7 @@ pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
         }
     }
     fields.object("metadata")?;
-    fields.only("store", |node| *node == Node::Bool(false))?;
-    fields.only("service_tier", |node| matches!(node, Node::Text(tier) if tier == "auto" || tier == "default"))
+    fields.only("store", |node| *node == Node::Bool(false))
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
@@ -133,14 +146,19 @@ fn stop_string(node: Node, path: String) -> Result<String, ApiError> {
 fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
     let streamed = fields.flag("stream")?.unwrap_or(false);
     let Some(mut options) = fields.object("stream_options")? else {
-        return Ok(if streamed { Delivery::Streamed { include_usage: IncludeUsage::No } } else { Delivery::Whole });
+        let (include_usage, include_progress) = (IncludeUsage::No, IncludeProgress::No);
+        return Ok(if streamed { Delivery::Streamed { include_usage, include_progress } } else { Delivery::Whole });
     };
     let include_usage = options.flag("include_usage")?.unwrap_or(false);
+    let include_progress = options.flag("include_progress")?.unwrap_or(false);
     options.finish()?;
     if !streamed {
         return Err(ApiError::invalid_value(fields.path("stream_options"), "is for `stream: true` alone"));
     }
-    Ok(Delivery::Streamed { include_usage: if include_usage { IncludeUsage::Yes } else { IncludeUsage::No } })
+    Ok(Delivery::Streamed {
+        include_usage: if include_usage { IncludeUsage::Yes } else { IncludeUsage::No },
+        include_progress: if include_progress { IncludeProgress::Yes } else { IncludeProgress::No },
+    })
 }
 
 #[cfg(test)]
@@ -150,7 +168,7 @@ mod tests {
     use models::generation::End;
     use scheduler::KeepAlive;
 
-    use super::{Common, Delivery, IncludeUsage};
+    use super::{Common, Delivery, IncludeProgress, IncludeUsage};
     use crate::http::error::ApiError;
     use crate::http::wire::parse_object;
     use crate::http::wire::refusal::{each_refused, refused};
@@ -200,7 +218,6 @@ mod tests {
             (r#""user":5"#, "invalid_type", "user"),
             (r#""metadata":"x""#, "invalid_type", "metadata"),
             (r#""store":true"#, "unsupported_parameter", "store"),
-            (r#""service_tier":"priority""#, "unsupported_parameter", "service_tier"),
             (r#""reasoning_effort":"high""#, "unsupported_parameter", "reasoning_effort"),
         ];
         each_refused(parse, MODEL, &table);
@@ -242,12 +259,13 @@ mod tests {
         .expect("all in range");
         assert_eq!((common.choices, common.stop), (128, vec!["end".to_owned()]));
         assert_eq!(common.end, End::Ignored);
-        assert_eq!(common.delivery, Delivery::Streamed { include_usage: IncludeUsage::Yes });
+        let include_progress = IncludeProgress::No;
+        assert_eq!(common.delivery, Delivery::Streamed { include_usage: IncludeUsage::Yes, include_progress });
         assert_eq!(common.keep_alive, Some(KeepAlive::For(Duration::from_secs(1))));
         for options in ["", r#","stream_options":null"#, r#","stream_options":{}"#] {
             let body = format!("{{{MODEL},\"stream\":true{options}}}");
             let delivery = parse(body.as_bytes()).expect("streamed").delivery;
-            assert_eq!(delivery, Delivery::Streamed { include_usage: IncludeUsage::No }, "{options}");
+            assert_eq!(delivery, Delivery::Streamed { include_usage: IncludeUsage::No, include_progress }, "{options}");
         }
         assert_eq!(parse(br#"{"model":"m","stop":[]}"#).expect("no stop").stop.len(), 0);
     }

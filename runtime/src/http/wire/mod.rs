@@ -24,14 +24,16 @@ mod refusal;
 pub(crate) mod rerank;
 mod sampling;
 mod tokenize;
+mod urgency;
 
 pub(crate) use chat::ChatRequest;
 pub(crate) use completion::CompletionRequest;
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
-pub(crate) use generation::{Common, Delivery, IncludeUsage};
+pub(crate) use generation::{Common, Delivery, IncludeProgress, IncludeUsage};
 pub(crate) use inputs::PromptInput;
 pub(crate) use json::parse_object;
 pub(crate) use load::LoadRequest;
 pub(crate) use rerank::RerankRequest;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
+pub(crate) use urgency::{Urgency, header_timeout};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::embedding::EncodingUsage;
 use super::generation::take_harmless;
 use super::json::Node;
-use super::{Fields, keep_alive, parse_object};
+use super::{Fields, Urgency, keep_alive, parse_object};
 use crate::http::error::ApiError;
 
 /// Documents to be ordered by what they have to do with a query.
@@ -24,6 +24,8 @@ pub(crate) struct RerankRequest {
     pub(crate) results: Results,
     /// How long the model is to stay, where the request says.
     pub(crate) keep_alive: Option<KeepAlive>,
+    /// How long the answer may take, and who goes first.
+    pub(crate) urgency: Urgency,
 }
 
 /// Which results are answered, and what is in them.
@@ -60,10 +62,11 @@ impl RerankRequest {
         let top = fields.integer("top_n", 1..=i128::from(u32::MAX))?.unwrap_or(documents.len());
         let returned = fields.flag("return_documents")?.unwrap_or(false);
         let keep_alive = keep_alive::take(&mut fields)?;
+        let urgency = Urgency::take(&mut fields)?;
         take_harmless(&mut fields)?;
         fields.finish()?;
         let results = Results { top, documents: if returned { Documents::Returned } else { Documents::Omitted } };
-        Ok(Self { model, query, documents, results, keep_alive })
+        Ok(Self { model, query, documents, results, keep_alive, urgency })
     }
 }
 

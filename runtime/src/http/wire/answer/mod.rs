@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::urgency::Tier;
 use super::{Common, Delivery, IncludeUsage};
 pub(crate) use collector::{Choice, Collector};
 
@@ -33,6 +34,9 @@ pub(crate) struct AnswerHead {
     pub(crate) created_unix_s: u64,
     /// The model as the request names it.
     pub(crate) model: String,
+    /// The service tier, where the request asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service_tier: Option<&'static str>,
 }
 
 /// Which of the two shapes an answer has.
@@ -73,9 +77,14 @@ enum Scores {
 
 impl AnswerHead {
     /// The head of an answer to a request that comes now.
-    pub(crate) fn new(form: Form, model: String) -> Self {
+    pub(crate) fn new(form: Form, request: &Common) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { id: format!("{}-{}", form.id_prefix(), Uuid::now_v7().simple()), created_unix_s: since.as_secs(), model }
+        Self {
+            id: format!("{}-{}", form.id_prefix(), Uuid::now_v7().simple()),
+            created_unix_s: since.as_secs(),
+            model: request.model.clone(),
+            service_tier: request.urgency.tier.map(Tier::name),
+        }
     }
 }
 
@@ -130,7 +139,7 @@ impl AnswerWriter {
     pub(crate) fn new(head: AnswerHead, form: Form, request: &Common) -> Self {
         let include_usage = match request.delivery {
             Delivery::Whole => IncludeUsage::No,
-            Delivery::Streamed { include_usage } => include_usage,
+            Delivery::Streamed { include_usage, .. } => include_usage,
         };
         let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
         Self { head, form, scores, include_usage }

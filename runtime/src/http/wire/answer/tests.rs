@@ -50,7 +50,7 @@ fn completion(fields: &str) -> AnswerWriter {
 }
 
 fn head(id: &str) -> AnswerHead {
-    AnswerHead { id: id.to_owned(), created_unix_s: 1_700_000_000, model: "m".to_owned() }
+    AnswerHead { id: id.to_owned(), created_unix_s: 1_700_000_000, model: "m".to_owned(), service_tier: None }
 }
 
 fn piece(text: &str, finish: Option<FinishReason>) -> Output {
@@ -192,8 +192,11 @@ fn completions_show_log_probabilities_as_parallel_lists() {
 
 #[test]
 fn heads_are_of_their_form_and_never_the_same() {
-    let (chat, completion) = (AnswerHead::new(Form::Chat, "m".into()), AnswerHead::new(Form::Completion, "m".into()));
+    let body = br#"{"model":"m","prompt":"a","service_tier":"flex"}"#;
+    let request = CompletionRequest::parse(body).expect("a valid request").common;
+    let (chat, completion) = (AnswerHead::new(Form::Chat, &request), AnswerHead::new(Form::Completion, &request));
     assert!(chat.id.starts_with("chatcmpl-") && completion.id.starts_with("cmpl-"));
-    assert_ne!(chat.id, AnswerHead::new(Form::Chat, "m".into()).id);
+    assert_ne!(chat.id, AnswerHead::new(Form::Chat, &request).id);
+    assert_eq!((chat.model.as_str(), chat.service_tier), ("m", Some("flex")));
     assert!(chat.created_unix_s > 1_700_000_000);
 }

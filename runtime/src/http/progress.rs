@@ -1,0 +1,100 @@
+//! What a stream waits for, told in comments before its first event.
+//!
+//! `: queued ahead=3`, `: model state=loading stage=weights done_bytes=1024 total_bytes=4096`. Clients of server-sent events
+//! skip comments, so nothing that does not ask (`stream_options.include_progress`) or look is any different; but the
+//! status is 200 before anything is known, and what fails later is an event.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::response::Response;
+use scheduler::Standing;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::stream::{Format, Writer, event_stream, push_event, write};
+use super::wire::IncludeUsage;
+use crate::app::App;
+use crate::generate::{Asked, generate};
+use crate::limits::PROGRESS_EVERY;
+
+/// Starts a stream at once, which tells what it waits for.
+pub(super) fn streamed(app: &Arc<App>, asked: Asked, format: Format, include_usage: IncludeUsage) -> Response {
+    let (events, body) = mpsc::channel(1);
+    tokio::spawn(tell(Arc::clone(app), asked, (format, include_usage), events));
+    event_stream(body)
+}
+
+async fn tell(
+    app: Arc<App>,
+    asked: Asked,
+    (format, include_usage): (Format, IncludeUsage),
+    events: mpsc::Sender<Bytes>,
+) {
+    let mut teller = Teller { events: events.clone(), told: String::new() };
+    let model = app.known_name(&asked.common.model).await;
+    let mut ticks = interval(PROGRESS_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let starting = generate(&app, asked);
+    tokio::pin!(starting);
+    let started = loop {
+        tokio::select! {
+            started = &mut starting => break started,
+            _ = ticks.tick() => teller.tell(of_model(&app, model.as_deref()).await).await,
+            () = events.closed() => return,
+        }
+    };
+    let mut answer = match started {
+        Ok(answer) => answer,
+        Err(error) => {
+            error.log();
+            let mut text = String::new();
+            push_event(&mut text, &error.envelope().to_string());
+            // Fails when the client has left.
+            let _ = events.send(text.into()).await;
+            return;
+        }
+    };
+    let first = loop {
+        tokio::select! {
+            piece = answer.next() => break piece,
+            _ = ticks.tick() => teller.tell(of_queue(answer.standing())).await,
+            () = events.closed() => return,
+        }
+    };
+    write(Writer { answer, format, include_usage, events }, first).await;
+}
+
+/// Tells what has changed.
+struct Teller {
+    events: mpsc::Sender<Bytes>,
+    told: String,
+}
+
+impl Teller {
+    async fn tell(&mut self, news: Option<String>) {
+        let Some(news) = news.filter(|news| *news != self.told) else { return };
+        // Fails when the client has left, which is looked at elsewhere.
+        let _ = self.events.send(format!(": {news}\n\n").into()).await;
+        self.told = news;
+    }
+}
+
+async fn of_model(app: &App, name: Option<&str>) -> Option<String> {
+    let snapshot = app.pool.snapshot().await;
+    let model = snapshot.models.iter().find(|model| Some(&*model.name) == name)?;
+    let mut news = format!("model state={}", model.state.name());
+    if let Some(progress) = model.progress {
+        let (stage, done, total) = (progress.stage.name(), progress.done_bytes, progress.total_bytes);
+        news.push_str(&format!(" stage={stage} done_bytes={done} total_bytes={total}"));
+    }
+    Some(news)
+}
+
+fn of_queue(standing: Standing) -> Option<String> {
+    match standing {
+        Standing::Queued { ahead } => Some(format!("queued ahead={ahead}")),
+        Standing::Running => Some("computing".to_owned()),
+        Standing::Ended => None,
+    }
+}
