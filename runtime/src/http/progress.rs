@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::response::Response;
-use scheduler::Standing;
+use scheduler::{ModelState, Standing};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -83,6 +83,9 @@ impl Teller {
 async fn of_model(app: &App, name: Option<&str>) -> Option<String> {
     let snapshot = app.pool.snapshot().await;
     let model = snapshot.models.iter().find(|model| Some(&*model.name) == name)?;
+    if matches!(model.state, ModelState::Resident | ModelState::Idle) {
+        return None;
+    }
     let mut news = format!("model state={}", model.state.name());
     if let Some(progress) = model.progress {
         let (stage, done, total) = (progress.stage.name(), progress.done_bytes, progress.total_bytes);
