@@ -77,7 +77,7 @@ fn parts_of_text_are_one_content() {
             "messages": [{ "role": "user", "content": content }],
         });
         let answer = server.chat(&body).ok();
-        (answer["choices"][0]["message"]["content"].clone(), answer["usage"].clone())
+        (answer["choices"][0]["message"]["content"].clone(), answer["usage"]["prompt_tokens"].clone())
     };
     let parts = json!([{ "type": "text", "text": "one" }, { "type": "text", "text": "two" }]);
     assert_eq!(chat(parts), chat(json!("one\ntwo")));

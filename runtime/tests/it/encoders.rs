@@ -70,7 +70,7 @@ fn a_request_of_too_many_tokens_in_all_is_refused_before_any_is_computed() {
     // Each of them fits, and 1,024 of them are all that a request may have.
     let input = vec![vec![4; 1024]; 1025];
     let refused = server.post("/v1/embeddings", &json!({ "model": "embedder", "input": input }));
-    refused.refused_about(400, "invalid_value", "input");
+    refused.refused_about(400, "invalid_value", "input[1024]");
     assert!(refused.text().contains("together may have 1048576 tokens"), "{refused}");
     assert!(vectors(&server, &json!([4, 5, 6])).len() == 1, "and the next is answered");
 }
