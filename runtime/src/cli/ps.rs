@@ -45,7 +45,11 @@ impl Ps {
         ];
         let bytes = |name: &str| bytes_text(states["memory"][name].as_u64().unwrap_or(0));
         let mut text = table(&columns, rows);
-        text.push_str(&format!("\n\nmemory: {} of {} held\n", bytes("used_bytes"), bytes("limit_bytes")));
+        text.push_str(&format!("\n\nmemory: {} of {} held", bytes("used_bytes"), bytes("limit_bytes")));
+        if let Some(unused @ 1..) = states["memory"]["prefix_cache"]["unused_bytes"].as_u64() {
+            text.push_str(&format!(", {} of it cached pages that no request uses", bytes_text(unused)));
+        }
+        text.push('\n');
         for eviction in states["evictions"].as_array().into_iter().flatten().rev() {
             let ago = eviction["seconds_ago"].as_f64().unwrap_or(0.0);
             text.push_str(&format!(
