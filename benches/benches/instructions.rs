@@ -16,7 +16,7 @@ use std::num::NonZeroUsize;
 use benches::weights;
 use gungraun::prelude::*;
 use kernels::{
-    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
 };
 
 const ROWS: usize = 64;
@@ -90,10 +90,11 @@ fn history(blocks: usize, tokens: usize) -> History {
 
 fn attend(History { kernels, kv, q, out }: &mut History) {
     let tokens = q.len() / (HEADS * KV.head_dim);
+    let first_position = kv.capacity() - tokens;
     kernels.attention(AttentionCall {
         q,
-        sight: Sight::Causal { first_position: kv.capacity() - tokens, window: None },
-        kv,
+        sight: Sight::Causal { window: None },
+        sequences: &[CacheRows { cache: kv, first_position, tokens }],
         layer: 0,
         heads: HEADS,
         scale: 0.125,

@@ -23,7 +23,7 @@ use benches::weights;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use kernels::{
-    Activations, AttentionCall, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
 };
 
 /// More than the caches of most machines hold.
@@ -302,13 +302,14 @@ impl History {
 
     fn attend(kernels: &Kernels, history: &mut Self) {
         let Self { kv, depth, tokens, layers, q, out } = history;
+        let sequences = [CacheRows { cache: kv, first_position: *depth - *tokens, tokens: *tokens }];
         for layer in 0..*layers {
             kernels.attention(AttentionCall {
                 q,
-                kv,
+                sequences: &sequences,
                 layer,
                 heads: HEADS,
-                sight: Sight::Causal { first_position: *depth - *tokens, window: None },
+                sight: Sight::Causal { window: None },
                 scale: 0.125,
                 out,
             });

@@ -9,6 +9,7 @@
 //! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
 //! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
 //!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.
+//! - `cargo run --release -p benches --bin batched_steps` times steps that many sequences share, beside a step of one.
 //! - `cargo bench -p benches --bench kernels` stands beside the kernels: what they reach of the read bandwidth and of the
 //!   peaks of multiplication, measured in the same run.
 //! - `cargo bench -p benches --bench instructions` counts instructions, which do not depend on how busy a machine is.

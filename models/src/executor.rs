@@ -1,7 +1,7 @@
 //! The executor that runs requests: our kernels over mapped weights, one arena, nothing allocated once it is warm.
 //!
 //! A step takes tokens of any number of sequences, prompts and single tokens alike, and reads each weight once for all of
-//! them; attention alone goes from sequence to sequence. Only the positions whose logits are asked for are multiplied with
+//! them. Only the positions whose logits are asked for are multiplied with
 //! the head, all at once.
 //!
 //! Invariant: on one instruction set a sequence's logits are the same, bit for bit, whatever it shares its steps with and
@@ -14,7 +14,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm, Sight};
+use kernels::{Activations, AttentionCall, Isa, Kernels, KvCache, Product, RmsNorm, SequenceRows, Sight};
 use loader::Artifact;
 
 use crate::Model;
@@ -40,6 +40,8 @@ impl std::fmt::Debug for Executor {
 /// Working memory of a step; it grows to the largest step and stays.
 #[derive(Default)]
 struct Arena {
+    /// Where each token stands.
+    positions: Vec<usize>,
     hidden: Vec<f32>,
     query: Vec<f32>,
     key: Vec<f32>,
@@ -82,6 +84,24 @@ pub struct SequenceRun<'a> {
     pub cache: &'a mut KvCache,
     /// The tokens.
     pub run: Run<'a>,
+}
+
+impl SequenceRows for SequenceRun<'_> {
+    fn cache(&self) -> &KvCache {
+        self.cache
+    }
+
+    fn cache_mut(&mut self) -> &mut KvCache {
+        self.cache
+    }
+
+    fn first_position(&self) -> usize {
+        self.run.position
+    }
+
+    fn tokens(&self) -> usize {
+        self.run.tokens.len()
+    }
 }
 
 impl Executor {
@@ -147,7 +167,10 @@ impl Executor {
             assert!(run.position <= cache.len() && end <= cache.capacity(), "the cache holds what precedes the run");
             cache.set_len(end);
         }
-        self.arena.resize(model, runs.iter().map(|of| of.run.tokens.len()).sum());
+        self.arena.positions.clear();
+        let positions = runs.iter().flat_map(|of| of.run.position..of.run.position + of.run.tokens.len());
+        self.arena.positions.extend(positions);
+        self.arena.resize(model);
         let embedding = plan.token_embedding.matrix(model.artifact());
         let tokens = runs.iter().flat_map(|of| of.run.tokens);
         for (token, row) in tokens.zip(self.arena.hidden.chunks_exact_mut(plan.hidden)) {
@@ -163,7 +186,7 @@ impl Executor {
 
     fn attention(&mut self, model: &Model, layer: &Attention, index: usize, runs: &mut [SequenceRun<'_>]) {
         let (plan, artifact, kernels) = (model.plan(), model.artifact(), &self.kernels);
-        let Arena { hidden, query, key, value, attended, input, .. } = &mut self.arena;
+        let Arena { positions, hidden, query, key, value, attended, input, .. } = &mut self.arena;
         kernels.activate_normed(input, hidden, norm(plan, artifact, &layer.norm));
         let outputs = [(&layer.query, &mut *query), (&layer.key, &mut *key), (&layer.value, &mut *value)];
         linear(kernels, artifact, input, outputs);
@@ -171,28 +194,20 @@ impl Executor {
             kernels.normalize(query, norm(plan, artifact, &norms.query));
             kernels.normalize(key, norm(plan, artifact, &norms.key));
         }
-        let (width, kv_width) = (plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
-        let mut begin = 0;
-        for SequenceRun { cache, run } in runs {
-            let (position, end) = (run.position, begin + run.tokens.len());
-            let (rows, kv_rows) = (begin * width..end * width, begin * kv_width..end * kv_width);
-            if let Some(rope) = layer.rope {
-                kernels.rope(&mut query[rows.clone()], &model.ropes()[rope], plan.heads, position);
-                kernels.rope(&mut key[kv_rows.clone()], &model.ropes()[rope], plan.kv_heads, position);
-            }
-            kernels.kv_write(cache, index, position, &key[kv_rows.clone()], &value[kv_rows]);
-            kernels.attention(AttentionCall {
-                q: &query[rows.clone()],
-                kv: cache,
-                layer: index,
-                heads: plan.heads,
-                sight: Sight::Causal { first_position: position, window: layer.window },
-                scale: layer.scale,
-                out: &mut attended[rows],
-            });
-            begin = end;
+        if let Some(rope) = layer.rope {
+            kernels.rope([query, key], &model.ropes()[rope], positions);
         }
-        kernels.activate(input, attended, width);
+        kernels.kv_write(index, runs, key, value);
+        kernels.attention(AttentionCall {
+            q: query,
+            sequences: runs,
+            layer: index,
+            heads: plan.heads,
+            sight: Sight::Causal { window: layer.window },
+            scale: layer.scale,
+            out: attended,
+        });
+        kernels.activate(input, attended, plan.heads * plan.head_dim);
         self.add(model, &layer.output, layer.post_norm.as_ref());
     }
 
@@ -297,8 +312,9 @@ fn linear<const N: usize>(
 }
 
 impl Arena {
-    fn resize(&mut self, model: &Model, tokens: usize) {
-        let plan = model.plan();
+    /// Makes room for as many tokens as there are positions.
+    fn resize(&mut self, model: &Model) {
+        let (plan, tokens) = (model.plan(), self.positions.len());
         let (width, kv_width) = (plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim);
         for (buffer, width) in [
             (&mut self.hidden, plan.hidden),

@@ -10,7 +10,7 @@ use kernels::{Isa, KvCache};
 use loader::Artifact;
 use loader::fixture::{Architecture, FixtureValue, TinyModel, tiny_model};
 use loader::gguf::TensorType;
-use models::executor::Run;
+use models::executor::{Run, SequenceRun};
 use models::generation::Wanted;
 use models::{Descriptor, Executor, Model};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -20,6 +20,7 @@ static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const WARM: usize = 2;
 const TOKENS: usize = 100;
+const SEQUENCES: usize = 9;
 
 fn model(architecture: Architecture) -> (tempfile::TempDir, Model) {
     let shape = TinyModel { architecture, ty: TensorType::Q8_0, layers: 2, ..TinyModel::default() };
@@ -40,14 +41,16 @@ fn decoding_allocates_nothing_once_it_is_warm() {
     for architecture in [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3, Architecture::Gemma3] {
         let (_folder, model) = model(architecture);
         let mut executor = Executor::new(NonZeroUsize::new(2).unwrap(), Isa::detect());
-        let mut cache = KvCache::new(model.kv_shape());
-        while cache.capacity() < WARM + TOKENS {
-            cache.push_block();
+        let mut caches = [(); SEQUENCES].map(|()| KvCache::new(model.kv_shape()));
+        for cache in &mut caches {
+            while cache.capacity() < WARM + TOKENS {
+                cache.push_block();
+            }
         }
         let mut step = |position: usize| {
             let run = Run { tokens: &[40], position, wanted: Wanted::Last };
-            executor.run(&model, &mut cache, run, &mut |_, _| {});
-            assert_eq!(executor.logits_of(0).len(), model.plan().vocabulary);
+            executor.step(&model, &mut caches.each_mut().map(|cache| SequenceRun { cache, run }), &mut |_, _, _| {});
+            assert!((0..SEQUENCES).all(|run| executor.logits_of(run).len() == model.plan().vocabulary));
         };
         (0..WARM).for_each(&mut step);
         let region = Region::new(COUNTING);

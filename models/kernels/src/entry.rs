@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::attention::Group;
 use crate::isa::Isa;
 use crate::pool::Pool;
 
@@ -15,6 +16,8 @@ pub struct Kernels {
     isa: Isa,
     /// One scratch buffer per participant of a call, and one for the caller between phases; they only grow.
     scratch: Box<[Mutex<Vec<f32>>]>,
+    /// The groups of the attention that is running.
+    groups: Mutex<Vec<Group>>,
 }
 
 impl Kernels {
@@ -28,7 +31,7 @@ impl Kernels {
         assert!(isa.is_available(), "this processor lacks what {isa} needs");
         let pool = Pool::new(threads);
         let scratch = (0..=pool.threads()).map(|_| Mutex::new(Vec::new())).collect();
-        Self { pool, isa, scratch }
+        Self { pool, isa, scratch, groups: Mutex::new(Vec::new()) }
     }
 
     /// The instruction set in use.
@@ -70,6 +73,11 @@ impl Kernels {
                 scratch.resize(floats, 0.0);
             }
         }
+    }
+
+    /// A buffer for the groups of one call's tokens; it only grows.
+    pub(crate) fn attention_groups(&self) -> MutexGuard<'_, Vec<Group>> {
+        self.groups.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The scratch buffer that outlives the phases of one operation; taken before its first call.

@@ -5,6 +5,9 @@
 //!
 //! Invariant: a shared block is never written.
 //!
+//! A step of several sequences has one buffer for the keys of all, and one for the values: [`SequenceRows`] tells whose
+//! cache each row belongs to.
+//!
 //! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
 //! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
 //! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
@@ -12,13 +15,12 @@
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
 //! what llama.cpp keeps too. Numbers from 65,520 on become infinite.
 
+mod write;
+
 use std::sync::Arc;
 
-use crate::aligned::{AlignedBuffer, Shared};
-use crate::entry::Kernels;
-use crate::isa::Isa;
+use crate::aligned::AlignedBuffer;
 use crate::limits::LANES_MAX;
-use crate::scalar;
 
 /// Sizes that all blocks of a cache have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,55 @@ impl KvShape {
     const fn head_len(&self) -> usize {
         self.keys_len() + self.block_positions * self.value_stride()
     }
+
+    /// Where a head's keys begin in a block, in elements; its values follow.
+    fn head_start(&self, layer: usize, kv_head: usize) -> usize {
+        debug_assert!(layer < self.layers && kv_head < self.kv_heads);
+        (layer * self.kv_heads + kv_head) * self.head_len()
+    }
+}
+
+/// Some rows of a call that belong to one sequence, behind those of the sequences before it in the call.
+pub trait SequenceRows: Sync {
+    /// Its keys and values.
+    fn cache(&self) -> &KvCache;
+
+    /// The same, to be written.
+    fn cache_mut(&mut self) -> &mut KvCache;
+
+    /// Position of its first row; the others follow.
+    fn first_position(&self) -> usize;
+
+    /// How many rows.
+    fn tokens(&self) -> usize;
+}
+
+/// Rows of one sequence.
+pub struct CacheRows<'a> {
+    /// Its keys and values.
+    pub cache: &'a mut KvCache,
+    /// Position of the first row.
+    pub first_position: usize,
+    /// How many rows.
+    pub tokens: usize,
+}
+
+impl SequenceRows for CacheRows<'_> {
+    fn cache(&self) -> &KvCache {
+        self.cache
+    }
+
+    fn cache_mut(&mut self) -> &mut KvCache {
+        self.cache
+    }
+
+    fn first_position(&self) -> usize {
+        self.first_position
+    }
+
+    fn tokens(&self) -> usize {
+        self.tokens
+    }
 }
 
 /// One block of a cache, shared by whoever holds a clone; immutable once it is shared.
@@ -71,6 +122,13 @@ struct Block {
 impl KvBlock {
     fn zeroed(shape: KvShape) -> Self {
         Self(Arc::new(Block { shape, halves: AlignedBuffer::zeroed(shape.block_bytes() / size_of::<u16>()) }))
+    }
+
+    /// All heads of a layer, to be written.
+    fn heads_mut(&mut self, layer: usize) -> &mut [u16] {
+        let block = Arc::get_mut(&mut self.0).expect("a shared block is never written");
+        let (start, len) = (block.shape.head_start(layer, 0), block.shape.kv_heads * block.shape.head_len());
+        &mut block.halves.as_mut_slice()[start..start + len]
     }
 
     /// Memory that it takes, however many hold it.
@@ -192,81 +250,21 @@ impl KvCache {
         self.blocks.iter().map(KvBlock::bytes).sum()
     }
 
-    fn head_start(&self, layer: usize, kv_head: usize) -> usize {
-        debug_assert!(layer < self.shape.layers && kv_head < self.shape.kv_heads);
-        (layer * self.shape.kv_heads + kv_head) * self.shape.head_len()
-    }
-
     /// A head's keys in one block: \[head_dim\]\[key_stride\].
     pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
-        &self.blocks[block].0.halves.as_slice()[self.head_start(layer, kv_head)..][..self.shape.keys_len()]
+        &self.blocks[block].0.halves.as_slice()[self.shape.head_start(layer, kv_head)..][..self.shape.keys_len()]
     }
 
     /// A head's values in one block: \[positions\]\[value_stride\].
     pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
-        let start = self.head_start(layer, kv_head);
+        let start = self.shape.head_start(layer, kv_head);
         &self.blocks[block].0.halves.as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
     }
 
-    /// All heads of a layer in one block, to be written.
-    fn heads_mut(&mut self, block: usize, layer: usize) -> &mut [u16] {
-        let (start, len) = (self.head_start(layer, 0), self.shape.kv_heads * self.shape.head_len());
-        let block = Arc::get_mut(&mut self.blocks[block].0).expect("a shared block is never written");
-        &mut block.halves.as_mut_slice()[start..start + len]
-    }
-}
-
-impl Kernels {
-    /// Stores the keys and values of some tokens for one layer, each as the nearest half. Does not change [`KvCache::len`].
-    ///
-    /// Shapes: `k` and `v` \[tokens, kv_heads × head_dim\]; token t goes to position `first_position` + t.
-    ///
-    /// # Panics
-    /// When `k` and `v` differ in length or are not whole tokens, when there is no such layer, when the cache has no room
-    /// for the last position, or when one of them lies in a block that is shared.
-    pub fn kv_write(&self, cache: &mut KvCache, layer: usize, first_position: usize, k: &[f32], v: &[f32]) {
-        let shape = cache.shape;
-        let width = shape.kv_heads * shape.head_dim;
-        let tokens = crate::activations::whole_rows(k, width);
-        assert_eq!(k.len(), v.len(), "keys and values");
-        assert!(layer < shape.layers, "layer {layer} of {}", shape.layers);
-        assert!(first_position + tokens <= cache.capacity(), "positions beyond room for {}", cache.capacity());
-        if tokens == 0 {
-            return;
-        }
-        let (end, isa) = (first_position + tokens, self.isa());
-        for block in first_position / shape.block_positions..=(end - 1) / shape.block_positions {
-            let begin = block * shape.block_positions;
-            let positions = begin.max(first_position)..end.min(begin + shape.block_positions);
-            let heads = Shared::new(cache.heads_mut(block, layer));
-            self.for_rows(shape.kv_heads, positions.len() * shape.head_dim * 2, &|kv_head| {
-                let range = kv_head * shape.head_len()..(kv_head + 1) * shape.head_len();
-                // SAFETY: each head of the block is written by the one thread that claimed it.
-                let (keys, values) = unsafe { heads.part(range) }.split_at_mut(shape.keys_len());
-                for position in positions.clone() {
-                    let (source, place) =
-                        ((position - first_position) * width + kv_head * shape.head_dim, position - begin);
-                    let (k, v) = (&k[source..source + shape.head_dim], &v[source..source + shape.head_dim]);
-                    narrow(isa, v, &mut values[place * shape.value_stride()..][..shape.head_dim]);
-                    for (k, keys) in k.chunks(LANES_MAX).zip(keys.chunks_mut(LANES_MAX * shape.key_stride())) {
-                        let mut halves = [0; LANES_MAX];
-                        narrow(isa, k, &mut halves[..k.len()]);
-                        let keys = keys[place..].iter_mut().step_by(shape.key_stride());
-                        keys.zip(&halves[..k.len()]).for_each(|(key, half)| *key = *half);
-                    }
-                }
-            });
-        }
-    }
-}
-
-/// Stores floats as the nearest halves, as many.
-fn narrow(isa: Isa, from: &[f32], to: &mut [u16]) {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Kernels::new` made sure of the instruction set.
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::halves::narrow(from, to) },
-        _ => from.iter().zip(to).for_each(|(from, to)| *to = scalar::halves::float_to_half(*from)),
+    /// The blocks from number `first` on, to be written.
+    fn blocks_from(&mut self, first: usize) -> &mut [KvBlock] {
+        let first = first.min(self.blocks.len());
+        &mut self.blocks[first..]
     }
 }
 
@@ -275,31 +273,17 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::entry::Kernels;
     use crate::isa::Isa;
 
-    #[test]
-    fn what_is_written_stands_where_it_belongs() {
-        let shape = KvShape { layers: 2, kv_heads: 3, head_dim: 5, block_positions: 7 };
-        let mut cache = KvCache::new(shape);
-        for _ in 0..3 {
-            cache.push_block();
-        }
-        assert_eq!((cache.capacity(), cache.blocks(), cache.bytes() >= 3 * shape.block_bytes()), (21, 3, true));
-        let kernels = Kernels::new(NonZeroUsize::MIN, Isa::Scalar);
-        let k: Vec<f32> = (0..10 * 15).map(|i| i as f32).collect();
-        let v: Vec<f32> = k.iter().map(|x| -x).collect();
-        kernels.kv_write(&mut cache, 1, 5, &k, &v);
-        for token in 0..10 {
-            let (block, place) = ((5 + token) / 7, (5 + token) % 7);
-            for head in 0..3 {
-                for d in 0..5 {
-                    let x = scalar::halves::float_to_half(k[token * 15 + head * 5 + d]);
-                    assert_eq!(cache.keys(block, 1, head)[d * 16 + place], x);
-                    assert_eq!(cache.values(block, 1, head)[place * 16 + d], x ^ 0x8000);
-                }
-            }
-        }
-        assert!(cache.keys(0, 0, 0).iter().chain(cache.values(2, 0, 2)).all(|&x| x == 0));
+    fn write(cache: &mut KvCache, layer: usize, first_position: usize, (k, v): (&[f32], &[f32])) {
+        let tokens = k.len() / (cache.shape.kv_heads * cache.shape.head_dim);
+        Kernels::new(NonZeroUsize::MIN, Isa::Scalar).kv_write(
+            layer,
+            &mut [CacheRows { cache, first_position, tokens }],
+            k,
+            v,
+        );
     }
 
     #[test]
@@ -321,9 +305,8 @@ mod tests {
 
     #[test]
     fn a_block_is_shared_and_outlives_the_cache_that_wrote_it() {
-        let kernels = Kernels::new(NonZeroUsize::MIN, Isa::Scalar);
         let mut first = small(2);
-        kernels.kv_write(&mut first, 0, 0, &[1.0; 7 * 8], &[2.0; 7 * 8]);
+        write(&mut first, 0, 0, (&[1.0; 7 * 8], &[2.0; 7 * 8]));
         first.set_len(7);
         let block = first.block(0);
         assert_eq!((block.holders(), block.bytes()), (2, first.bytes() / 2));
@@ -331,7 +314,7 @@ mod tests {
         second.adopt(block.clone());
         second.push_block();
         assert_eq!((second.len(), second.capacity(), block.holders()), (4, 8, 3));
-        kernels.kv_write(&mut second, 0, 4, &[3.0; 8], &[4.0; 8]);
+        write(&mut second, 0, 4, (&[3.0; 8], &[4.0; 8]));
         assert_eq!((second.keys(0, 0, 0), second.values(0, 0, 0)), (first.keys(0, 0, 0), first.values(0, 0, 0)));
         drop(first);
         second.clear();
@@ -344,7 +327,7 @@ mod tests {
         let mut cache = small(1);
         cache.set_len(4);
         let _shared = cache.block(0);
-        Kernels::new(NonZeroUsize::MIN, Isa::Scalar).kv_write(&mut cache, 0, 3, &[0.0; 8], &[0.0; 8]);
+        write(&mut cache, 0, 3, (&[0.0; 8], &[0.0; 8]));
     }
 
     #[test]
@@ -363,6 +346,6 @@ mod tests {
     fn a_position_without_room_is_a_mistake() {
         let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
         cache.push_block();
-        Kernels::new(NonZeroUsize::MIN, Isa::Scalar).kv_write(&mut cache, 0, 4, &[0.0; 8], &[0.0; 8]);
+        write(&mut cache, 0, 4, (&[0.0; 8], &[0.0; 8]));
     }
 }

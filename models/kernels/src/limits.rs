@@ -52,6 +52,9 @@ pub(crate) const WIDENED_ROWS_MIN: usize = 9;
 /// Floats of the widest vectors: what rows of keys and values are padded to.
 pub(crate) const LANES_MAX: usize = 16;
 
+/// Blocks of caches that one call of the pool writes to; more take further calls.
+pub(crate) const WRITTEN_BLOCKS_MAX: usize = 64;
+
 /// How long a thread without work looks for more before it sleeps.
 pub(crate) const SPIN: Duration = Duration::from_micros(50);
 

@@ -108,31 +108,40 @@ impl RopeTable {
 impl Kernels {
     /// Rotates every head of every token by its position, in place.
     ///
-    /// Shapes: `x` \[tokens, heads × head_dim\]; token t stands at `first_position` + t.
+    /// Shapes: each of `x` \[tokens, heads × head_dim\], with heads of its own number; `positions` \[tokens\].
     ///
     /// # Panics
-    /// When `x` is not a whole number of tokens.
-    pub fn rope(&self, x: &mut [f32], table: &RopeTable, heads: usize, first_position: usize) {
-        let width = heads * table.head_dim;
-        let tokens = crate::activations::whole_rows(x, width);
-        let isa = self.isa();
-        let shared = Shared::new(x);
-        self.for_rows(tokens, width, &|token| {
-            // SAFETY: each token is rotated by the one thread that claimed it.
-            let heads = unsafe { shared.part(token * width..(token + 1) * width) };
-            table.with_angles(first_position + token, |cosines, sines| {
-                for head in heads.chunks_exact_mut(table.head_dim) {
-                    let rotated = &mut head[..table.rope_dim];
-                    match (isa, table.style) {
-                        #[cfg(target_arch = "x86_64")]
-                        // SAFETY: `Kernels::new` made sure of the instruction set.
-                        (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, style) => unsafe {
-                            crate::avx2::elementwise::rotate(rotated, cosines, sines, style)
-                        },
-                        (_, style) => scalar::elementwise::rotate(rotated, cosines, sines, style),
+    /// When one of `x` is not a whole number of heads for each token.
+    pub fn rope<const N: usize>(&self, x: [&mut [f32]; N], table: &RopeTable, positions: &[usize]) {
+        let (isa, tokens) = (self.isa(), positions.len());
+        let parts = x.map(|x| {
+            let width = x.len().checked_div(tokens).unwrap_or(0);
+            assert!(x.len() == tokens * width && width.is_multiple_of(table.head_dim), "heads for each token");
+            (Shared::new(x), width)
+        });
+        let width_of_all: usize = parts.iter().map(|(_, width)| width).sum();
+        self.for_rows(tokens, width_of_all, &|token| {
+            table.with_angles(positions[token], |cosines, sines| {
+                for (x, width) in &parts {
+                    // SAFETY: each token is rotated by the one thread that claimed it.
+                    let heads = unsafe { x.part(token * width..(token + 1) * width) };
+                    for head in heads.chunks_exact_mut(table.head_dim) {
+                        rotate(isa, &mut head[..table.rope_dim], (cosines, sines), table.style);
                     }
                 }
             });
         });
+    }
+}
+
+/// Rotates the pairs of one head.
+fn rotate(isa: Isa, rotated: &mut [f32], (cosines, sines): (&[f32], &[f32]), style: RopeStyle) {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Kernels::new` made sure of the instruction set.
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
+            crate::avx2::elementwise::rotate(rotated, cosines, sines, style);
+        },
+        _ => scalar::elementwise::rotate(rotated, cosines, sines, style),
     }
 }

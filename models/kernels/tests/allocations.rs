@@ -4,8 +4,8 @@ use std::alloc::System;
 use std::num::NonZeroUsize;
 
 use kernels::{
-    Activations, AttentionCall, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle, RopeTable,
-    Sight, WeightType, argmax,
+    Activations, AttentionCall, CacheRows, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle,
+    RopeTable, Sight, WeightType, argmax,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -19,7 +19,8 @@ const HEADS: usize = 8;
 struct Layer {
     activations: Activations,
     table: RopeTable,
-    kv: KvCache,
+    kv: [KvCache; 2],
+    positions: Vec<usize>,
     x: Vec<f32>,
     out: [Vec<f32>; 2],
 }
@@ -32,14 +33,20 @@ impl Layer {
         kernels.products(&self.activations, &mut [Product::new(a, first), Product::new(b, second)]);
         kernels.add_to_rows(first, &[0.1; WIDTH]);
         kernels.normalize(first, RmsNorm { gain: &[1.0; WIDTH / HEADS], epsilon: 1e-5 });
-        kernels.rope(first, &self.table, HEADS, position);
-        kernels.kv_write(&mut self.kv, 0, position, second, second);
+        let tokens = self.x.len() / WIDTH;
+        self.positions.clear();
+        self.positions.extend(position..position + tokens);
+        kernels.rope([first], &self.table, &self.positions);
+        let mut sequences =
+            self.kv.each_mut().map(|cache| CacheRows { cache, first_position: position, tokens: tokens / 2 });
+        sequences[1].tokens = tokens.div_ceil(2);
+        kernels.kv_write(0, &mut sequences, second, second);
         kernels.attention(AttentionCall {
             q: first,
-            kv: &self.kv,
+            sequences: &sequences,
             layer: 0,
             heads: HEADS,
-            sight: Sight::Causal { first_position: position, window: None },
+            sight: Sight::Causal { window: None },
             scale: 0.1,
             out: second,
         });
@@ -58,14 +65,20 @@ fn warm_steps_do_not_allocate() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         let kernels = Kernels::new(NonZeroUsize::new(3).expect("three"), isa);
         for tokens in [1, 40] {
-            let mut kv =
-                KvCache::new(KvShape { layers: 1, kv_heads: HEADS, head_dim: WIDTH / HEADS, block_positions: 32 });
-            (0..40).for_each(|_| kv.push_block());
+            let shape = KvShape { layers: 1, kv_heads: HEADS, head_dim: WIDTH / HEADS, block_positions: 32 };
+            let mut kv = [KvCache::new(shape), KvCache::new(shape)];
+            kv.iter_mut().for_each(|kv| (0..40).for_each(|_| kv.push_block()));
             let table = RopeTable::new(WIDTH / HEADS, WIDTH / HEADS, 1e4, RopeStyle::Interleaved, None);
-            table.reserve(kv.capacity());
+            table.reserve(kv[0].capacity());
             let buffer = || vec![0.5; tokens * WIDTH];
-            let mut layer =
-                Layer { activations: Activations::new(), table, kv, x: buffer(), out: [buffer(), buffer()] };
+            let mut layer = Layer {
+                activations: Activations::new(),
+                table,
+                kv,
+                positions: Vec::new(),
+                x: buffer(),
+                out: [buffer(), buffer()],
+            };
             layer.step(&kernels, [weights; 2], 1000);
             let region = Region::new(COUNTING);
             (0..20).for_each(|step| layer.step(&kernels, [weights; 2], 980 + step));

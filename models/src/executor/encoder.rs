@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use kernels::{AttentionCall, KvCache, KvShape, LayerNorm, Product, Sight};
+use kernels::{AttentionCall, CacheRows, KvCache, KvShape, LayerNorm, Product, Sight};
 use loader::Artifact;
 
 use super::{Executor, linear};
@@ -89,13 +89,15 @@ impl Executor {
         let longest = batch.iter().map(|passage| passage.tokens().len()).max().unwrap_or(0);
         let cache = cache_for(&mut self.encoder.cache, plan, longest);
         for (range, positions) in ranges(batch, plan.hidden) {
-            kernels.kv_write(cache, 0, 0, &arena.key[range.clone()], &arena.value[range.clone()]);
+            cache.set_len(positions);
+            let mut sequence = [CacheRows { cache: &mut *cache, first_position: 0, tokens: positions }];
+            kernels.kv_write(0, &mut sequence, &arena.key[range.clone()], &arena.value[range.clone()]);
             kernels.attention(AttentionCall {
                 q: &arena.query[range.clone()],
-                kv: cache,
+                sequences: &sequence,
                 layer: 0,
                 heads: plan.heads,
-                sight: Sight::Whole { positions },
+                sight: Sight::Whole,
                 scale: layer.scale,
                 out: &mut arena.attended[range],
             });

@@ -7,7 +7,7 @@ use super::{Queries, Rows, Sight, finish, partial_stride};
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
-use crate::kv::{KvCache, KvShape};
+use crate::kv::{CacheRows, KvCache, KvShape};
 use crate::scalar;
 use crate::scalar::halves::half_to_float;
 use crate::vector::Vector;
@@ -129,11 +129,14 @@ fn vectors_of_sixteen_attend_as_the_scalar_twin() {
                 kv.push_block();
             }
             let width = kv_heads * head_dim;
-            kernels.kv_write(&mut kv, 0, 0, &wave(end * width, 0.37), &wave(end * width, 0.73));
+            let mut rows = [CacheRows { cache: &mut kv, first_position: 0, tokens: end }];
+            kernels.kv_write(0, &mut rows, &wave(end * width, 0.37), &wave(end * width, 0.73));
+            kv.set_len(end);
             let q = wave(tokens * heads * head_dim, 0.59);
             let window = NonZeroUsize::new(window);
-            for sight in [Sight::Causal { first_position, window }, Sight::Whole { positions: end }] {
-                let queries = Queries { q: &q, kv: &kv, layer: 0, heads, sight, scale: 0.125 };
+            for sight in [Sight::Causal { window }, Sight::Whole] {
+                let (q, kv, scale, first_row) = (&q, &kv, 0.125, 0);
+                let queries = Queries { q, kv, layer: 0, heads, sight, scale, first_row, first_position };
                 let found = attend::<Plain>(&queries, tokens);
                 for (index, found) in found.chunks_exact(head_dim).enumerate() {
                     let (token, head) = (index / heads, index % heads);

@@ -7,7 +7,7 @@ use crate::scalar::halves::half_to_float;
 pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, out): (&mut [f32], &mut [f32])) {
     let shape = queries.kv.shape();
     let kv_head = head / queries.group();
-    let q = &queries.q[(token * queries.heads + head) * shape.head_dim..][..shape.head_dim];
+    let q = &queries.q[queries.head_start(token, head)..][..shape.head_dim];
     let seen = queries.seen(token);
     for (position, score) in seen.clone().zip(&mut *scores) {
         let keys = queries.kv.keys(position / shape.block_positions, queries.layer, kv_head);

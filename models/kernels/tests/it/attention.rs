@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{AttentionCall, Isa, Kernels, KvCache, KvShape, Sight};
+use kernels::{AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Sight};
 
 use crate::seeded::{Seeded, every_isa, with};
 
@@ -46,10 +46,10 @@ impl Case {
         Self { seeing: Seeing::All, ..self }
     }
 
-    fn sight(&self, first_position: usize) -> Sight {
+    fn sight(&self) -> Sight {
         match self.seeing {
-            Seeing::Before => Sight::Causal { first_position, window: self.window },
-            Seeing::All => Sight::Whole { positions: self.first + self.tokens },
+            Seeing::Before => Sight::Causal { window: self.window },
+            Seeing::All => Sight::Whole,
         }
     }
 
@@ -58,22 +58,22 @@ impl Case {
         while cache.capacity() < self.first + self.tokens {
             cache.push_block();
         }
-        kernels.kv_write(&mut cache, layer, 0, &self.k, &self.v);
+        write(kernels, &mut cache, (layer, 0), &self.k, &self.v);
         cache.set_len(self.first + self.tokens);
         cache
     }
 
     /// The outputs of some of the tokens.
-    fn outputs(&self, kernels: &Kernels, cache: &KvCache, tokens: std::ops::Range<usize>) -> Vec<f32> {
+    fn outputs(&self, kernels: &Kernels, cache: &mut KvCache, tokens: std::ops::Range<usize>) -> Vec<f32> {
         let width = self.heads * self.shape.head_dim;
         let q = &self.q[tokens.start * width..tokens.end * width];
         let mut out = vec![f32::NAN; q.len()];
         kernels.attention(AttentionCall {
             q,
-            kv: cache,
+            sequences: &[CacheRows { cache, first_position: self.first + tokens.start, tokens: tokens.len() }],
             layer: self.shape.layers - 1,
             heads: self.heads,
-            sight: self.sight(self.first + tokens.start),
+            sight: self.sight(),
             scale: (self.shape.head_dim as f32).sqrt().recip(),
             out: &mut out,
         });
@@ -112,6 +112,12 @@ impl Case {
     }
 }
 
+/// Writes the keys and values of a sequence's tokens from `first_position` on.
+fn write(kernels: &Kernels, cache: &mut KvCache, (layer, first_position): (usize, usize), k: &[f32], v: &[f32]) {
+    let tokens = k.len() / (cache.shape().kv_heads * cache.shape().head_dim);
+    kernels.kv_write(layer, &mut [CacheRows { cache, first_position, tokens }], k, v);
+}
+
 fn shapes() -> Vec<(KvShape, usize)> {
     let shape = |kv_heads, head_dim, block_positions| KvShape { layers: 2, kv_heads, head_dim, block_positions };
     vec![
@@ -137,8 +143,8 @@ fn it_is_close_to_the_exact_one() {
             let case = Case::new(&mut seeded, shape, first, tokens);
             let exact = case.exact();
             for kernels in every_isa(2) {
-                let cache = case.cache(&kernels, 1);
-                let out = case.outputs(&kernels, &cache, 0..tokens);
+                let mut cache = case.cache(&kernels, 1);
+                let out = case.outputs(&kernels, &mut cache, 0..tokens);
                 assert_eq!(out.len(), exact.len());
                 for (found, exact) in out.iter().zip(&exact) {
                     let context = format!("{:?} {shape:?} {first} {tokens}", kernels.isa());
@@ -157,14 +163,14 @@ fn a_whole_sequence_is_seen_by_each_of_its_tokens() {
             let case = Case::new(&mut seeded, shape, first, tokens).seeing_all();
             let exact = case.exact();
             for kernels in every_isa(2) {
-                let cache = case.cache(&kernels, 1);
-                let out = case.outputs(&kernels, &cache, 0..tokens);
+                let mut cache = case.cache(&kernels, 1);
+                let out = case.outputs(&kernels, &mut cache, 0..tokens);
                 for (found, exact) in out.iter().zip(&exact) {
                     let context = format!("{:?} {shape:?} {first} {tokens}", kernels.isa());
                     assert!((f64::from(*found) - exact).abs() < 2e-5, "{context}: {found} for {exact}");
                 }
                 let alone: Vec<f32> =
-                    (0..tokens).flat_map(|token| case.outputs(&kernels, &cache, token..token + 1)).collect();
+                    (0..tokens).flat_map(|token| case.outputs(&kernels, &mut cache, token..token + 1)).collect();
                 assert_eq!(out, alone, "{:?} {shape:?} {first} {tokens}", kernels.isa());
             }
         }
@@ -177,14 +183,14 @@ fn keys_and_values_are_kept_as_the_nearest_halves() {
     let attend = |kernels: &Kernels, k: &[f32], v: &[f32]| {
         let mut cache = KvCache::new(shape);
         cache.push_block();
-        kernels.kv_write(&mut cache, 0, 0, k, v);
-        let (q, mut out) = (vec![0.5; 20], vec![0.0; 20]);
+        write(kernels, &mut cache, (0, 0), k, v);
+        let (q, mut out, first_position) = (vec![0.5; 20], vec![0.0; 20], k.len() / 20 - 1);
         kernels.attention(AttentionCall {
             q: &q,
-            kv: &cache,
+            sequences: &[CacheRows { cache: &mut cache, first_position, tokens: 1 }],
             layer: 0,
             heads: 1,
-            sight: Sight::Causal { first_position: k.len() / 20 - 1, window: None },
+            sight: Sight::Causal { window: None },
             scale: 0.1,
             out: &mut out,
         });
@@ -217,7 +223,7 @@ fn a_window_hides_what_came_before_it() {
             let case = Case::new(&mut seeded, shape, first, tokens).within(window);
             let exact = case.exact();
             for kernels in every_isa(2) {
-                let out = case.outputs(&kernels, &case.cache(&kernels, 1), 0..tokens);
+                let out = case.outputs(&kernels, &mut case.cache(&kernels, 1), 0..tokens);
                 for (found, exact) in out.iter().zip(&exact) {
                     let context = format!("{:?} {shape:?} {first} {tokens} {window}", kernels.isa());
                     assert!((f64::from(*found) - exact).abs() < 2e-5, "{context}: {found} for {exact}");
@@ -234,11 +240,11 @@ fn blocks_before_the_window_are_not_read() {
         let case = Case::new(&mut Seeded(26), (shape, 2), first, 1).within(window);
         for kernels in every_isa(2) {
             let mut cache = case.cache(&kernels, 1);
-            let before = case.outputs(&kernels, &cache, 0..1);
+            let before = case.outputs(&kernels, &mut cache, 0..1);
             for position in 0..(first + 1 - window) / 16 * 16 {
-                kernels.kv_write(&mut cache, 1, position, &[f32::NAN; 32], &[f32::NAN; 32]);
+                write(&kernels, &mut cache, (1, position), &[f32::NAN; 32], &[f32::NAN; 32]);
             }
-            assert_eq!(case.outputs(&kernels, &cache, 0..1), before, "{first} {window}");
+            assert_eq!(case.outputs(&kernels, &mut cache, 0..1), before, "{first} {window}");
         }
     }
 }
@@ -250,14 +256,51 @@ fn a_token_alone_is_the_same_as_in_a_batch_and_on_any_threads() {
         let case = Case::new(&mut seeded, shape, 490, 50).within(window);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let one = with(1, isa);
-            let cache = case.cache(&one, 1);
-            let batch = case.outputs(&one, &cache, 0..50);
-            let alone: Vec<f32> = (0..50).flat_map(|token| case.outputs(&one, &cache, token..token + 1)).collect();
+            let mut cache = case.cache(&one, 1);
+            let batch = case.outputs(&one, &mut cache, 0..50);
+            let alone: Vec<f32> = (0..50).flat_map(|token| case.outputs(&one, &mut cache, token..token + 1)).collect();
             assert_eq!(batch, alone, "{isa} {shape:?}");
             for threads in [2, 5] {
                 let many = with(threads, isa);
-                assert_eq!(case.outputs(&many, &case.cache(&many, 1), 0..50), batch, "{isa} {shape:?} {threads}");
-                assert_eq!(case.outputs(&many, &cache, 49..50), batch[batch.len() / 50 * 49..]);
+                assert_eq!(case.outputs(&many, &mut case.cache(&many, 1), 0..50), batch, "{isa} {shape:?} {threads}");
+                assert_eq!(case.outputs(&many, &mut cache, 49..50), batch[batch.len() / 50 * 49..]);
+            }
+        }
+    }
+}
+
+/// Sequences at many depths, some with one token and some with many, in one call: as each alone.
+#[test]
+fn sequences_of_one_call_are_the_same_alone() {
+    let mut seeded = Seeded(28);
+    let extents = [(0, 1), (700, 1), (5, 20), (130, 1), (255, 40), (31, 0), (64, 1), (1300, 2), (127, 1)];
+    for (shape, group) in shapes() {
+        for count in [1, 2, extents.len()] {
+            let extents = &extents[extents.len() - count..];
+            let mut cases: Vec<Case> =
+                extents.iter().map(|&(first, tokens)| Case::new(&mut seeded, (shape, group), first, tokens)).collect();
+            cases.iter_mut().for_each(|case| case.window = NonZeroUsize::new(300 * (count % 2)));
+            for kernels in every_isa(3) {
+                let mut caches: Vec<KvCache> = cases.iter().map(|case| case.cache(&kernels, 1)).collect();
+                let each = cases.iter().zip(&mut caches);
+                let alone: Vec<f32> =
+                    each.flat_map(|(case, cache)| case.outputs(&kernels, cache, 0..case.tokens)).collect();
+                let q = cases.iter().flat_map(|case| case.q.clone()).collect::<Vec<f32>>();
+                let mut out = vec![f32::NAN; q.len()];
+                let rows = |(case, cache)| {
+                    let &Case { first, tokens, .. }: &Case = case;
+                    CacheRows { cache, first_position: first, tokens }
+                };
+                kernels.attention(AttentionCall {
+                    q: &q,
+                    sequences: &cases.iter().zip(&mut caches).map(rows).collect::<Vec<_>>(),
+                    layer: 1,
+                    heads: cases[0].heads,
+                    sight: cases[0].sight(),
+                    scale: (shape.head_dim as f32).sqrt().recip(),
+                    out: &mut out,
+                });
+                assert_eq!(out, alone, "{} {shape:?} {count}", kernels.isa());
             }
         }
     }
@@ -270,13 +313,13 @@ fn what_stands_beyond_is_not_seen() {
     let case = Case::new(&mut seeded, (shape, 2), 20, 1);
     for kernels in every_isa(1) {
         let mut cache = case.cache(&kernels, 1);
-        let before = case.outputs(&kernels, &cache, 0..1);
+        let before = case.outputs(&kernels, &mut cache, 0..1);
         let poison = [f32::NAN; 32];
         for position in 21..32 {
-            kernels.kv_write(&mut cache, 1, position, &poison, &poison);
+            write(&kernels, &mut cache, (1, position), &poison, &poison);
         }
-        kernels.kv_write(&mut cache, 0, 3, &poison, &poison);
-        assert_eq!(case.outputs(&kernels, &cache, 0..1), before);
+        write(&kernels, &mut cache, (0, 3), &poison, &poison);
+        assert_eq!(case.outputs(&kernels, &mut cache, 0..1), before);
     }
 }
 
@@ -286,7 +329,7 @@ fn a_nan_in_a_key_is_not_hidden() {
     let case = Case::new(&mut Seeded(24), (shape, 1), 20, 1);
     for kernels in every_isa(1) {
         let mut cache = case.cache(&kernels, 1);
-        kernels.kv_write(&mut cache, 1, 7, &[f32::NAN; 8], &[0.0; 8]);
-        assert!(case.outputs(&kernels, &cache, 0..1).iter().all(|x| x.is_nan()));
+        write(&kernels, &mut cache, (1, 7), &[f32::NAN; 8], &[0.0; 8]);
+        assert!(case.outputs(&kernels, &mut cache, 0..1).iter().all(|x| x.is_nan()));
     }
 }

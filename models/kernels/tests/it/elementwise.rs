@@ -191,8 +191,13 @@ fn rotations() {
                     let exact = rotated(&x, (style, head_dim, rope_dim), heads, first, factors);
                     for kernels in every_isa(2) {
                         let mut found = x.clone();
-                        kernels.rope(&mut found, &table, heads, first);
+                        let positions: Vec<usize> = (first..first + tokens).collect();
+                        let mut other = found[..tokens * head_dim].to_vec();
+                        kernels.rope([&mut found, &mut other], &table, &positions);
                         close(&found, exact.iter().copied(), 1e-6);
+                        if heads == 1 {
+                            assert_eq!(found, other);
+                        }
                     }
                 }
             }
@@ -232,7 +237,7 @@ fn angles_are_kept_within_what_was_reserved() {
     let held = table.bytes();
     assert_eq!(held, 512 * 64 * 4);
     for kernels in every_isa(1) {
-        kernels.rope(&mut [1.0; 64], &table, 1, 511);
+        kernels.rope([&mut [1.0; 64]], &table, &[511]);
     }
     assert_eq!(table.bytes(), held);
 }
