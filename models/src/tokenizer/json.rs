@@ -1,8 +1,9 @@
 //! What is looked at in a `tokenizer.json` before the `tokenizers` crate reads it, which trusts its files.
 //!
-//! Whether it is JSON throughout, down to the escapes in its strings: the crate panics where it is not. And by how much
+//! Whether it is JSON throughout, down to the escapes in its strings: the crate panics where it is not. By how much
 //! its normalizer and pre-tokenizer can lengthen a text: a chain of replacements, each of which doubles it, would take
-//! all memory for a text of one letter.
+//! all memory for a text of one letter. And whether its model names the id of an unknown token, which the crate keeps to
+//! itself.
 
 use std::fmt;
 
@@ -13,7 +14,14 @@ use serde_json::Value;
 use crate::ModelError;
 use crate::limits::TEXT_GROWTH_MAX;
 
-/// A `tokenizer.json`'s parts, of which two are looked into.
+/// What was found in a file that is not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Checks {
+    /// Its model has an `unk_id`, as those of the kind Unigram do.
+    pub(super) names_unknown_id: bool,
+}
+
+/// A `tokenizer.json`'s parts, of which three are looked into.
 #[derive(Deserialize)]
 struct Parts {
     #[serde(default)]
@@ -26,19 +34,25 @@ struct Parts {
     _post_processor: Option<Checked>,
     #[serde(rename = "decoder")]
     _decoder: Option<Checked>,
-    #[serde(rename = "model")]
-    _model: Option<Checked>,
+    #[serde(default)]
+    model: Model,
+}
+
+/// A model, of which one field is kept.
+#[derive(Default)]
+struct Model {
+    names_unknown_id: bool,
 }
 
 /// Refuses what is no JSON, and what lengthens texts beyond [`TEXT_GROWTH_MAX`].
-pub(super) fn check(json: &[u8]) -> Result<(), ModelError> {
+pub(super) fn check(json: &[u8]) -> Result<Checks, ModelError> {
     let parts: Parts = serde_json::from_slice(json).map_err(|error| ModelError::TokenizerJson(error.into()))?;
     let growth = growth(&parts.normalizer).saturating_mul(growth(&parts.pre_tokenizer));
     if growth > TEXT_GROWTH_MAX {
         let what = format!("that may make texts more than {TEXT_GROWTH_MAX} times as long");
         return Err(ModelError::UnsupportedTokenizer { what });
     }
-    Ok(())
+    Ok(Checks { names_unknown_id: parts.model.names_unknown_id })
 }
 
 /// How many bytes a step, and all in it, may make of one: an upper bound.
@@ -57,6 +71,31 @@ fn growth(step: &Value) -> u64 {
     };
     let inside = ["normalizers", "pretokenizers"].into_iter().filter_map(|key| step.get(key)?.as_array()).flatten();
     inside.fold(own, |all, step| all.saturating_mul(growth(step)))
+}
+
+impl<'de> Deserialize<'de> for Model {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Model;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a model's fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Model, A::Error> {
+                let mut model = Model::default();
+                while let Some(key) = fields.next_key::<String>()? {
+                    match key.as_str() {
+                        "unk_id" => model.names_unknown_id = !fields.next_value::<Value>()?.is_null(),
+                        _ => _ = fields.next_value::<Checked>()?,
+                    }
+                }
+                Ok(model)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
 }
 
 /// A value that was read to its end and not kept.

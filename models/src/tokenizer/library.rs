@@ -11,11 +11,11 @@ use tokenizers::models::bpe::Vocab;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{DecoderWrapper, ModelWrapper, PreTokenizerWrapper};
+use tokenizers::{DecoderWrapper, Model as _, ModelWrapper, PreTokenizerWrapper};
 
 use super::Output;
 use super::TokenizeError;
-use super::json;
+use super::json::{self, Checks};
 use super::vocabulary::{Role, Spelling, TOKENS, Vocabulary, inconsistent, strings, text};
 use super::words::Words;
 use crate::ModelError;
@@ -66,7 +66,7 @@ impl Library {
 
     /// As [`Library::from_json`], by the crate's own reader, whatever kind it is of.
     pub(super) fn by_the_crate(json: &[u8], rows: usize) -> Result<Described, ModelError> {
-        json::check(json)?;
+        let checks = json::check(json)?;
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(json).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_truncation(None).map_err(ModelError::TokenizerJson)?;
         tokenizer.with_padding(None);
@@ -75,6 +75,10 @@ impl Library {
             && model.max_input_chars_per_word > WORD_CHARS_MAX
         {
             let what = format!("that takes words of more than {WORD_CHARS_MAX} characters apart");
+            return Err(ModelError::UnsupportedTokenizer { what });
+        }
+        if !knows_unknown(tokenizer.get_model(), checks) {
+            let what = "that has no token for what it does not know".to_owned();
             return Err(ModelError::UnsupportedTokenizer { what });
         }
         let spelling = spelling(tokenizer.get_decoder());
@@ -144,6 +148,17 @@ impl Library {
     /// The crate keeps each token twice, in maps both ways.
     pub(super) fn memory_bytes(&self, vocabulary: &Vocabulary) -> usize {
         2 * vocabulary.memory_bytes() + vocabulary.len() * 96
+    }
+}
+
+/// Whether every text has tokens: the crate's word and Unigram models fail at what they do not know where they have no token
+/// for it; those of byte pairs leave it out.
+fn knows_unknown(model: &ModelWrapper, checks: Checks) -> bool {
+    match model {
+        ModelWrapper::WordPiece(model) => model.token_to_id(&model.unk_token).is_some(),
+        ModelWrapper::WordLevel(model) => model.token_to_id(&model.unk_token).is_some(),
+        ModelWrapper::Unigram(_) => checks.names_unknown_id,
+        ModelWrapper::BPE(_) => true,
     }
 }
 

@@ -196,8 +196,8 @@ fn tokenizer(file: File) -> Option<tokenizers::Tokenizer> {
     let Model { unk_token, continuing_subword_prefix, max_input_chars_per_word, vocab, .. } = file.model;
     let entries = vocab.0.len();
     let vocab: Vocab = vocab.0.into_iter().collect();
-    // A token that is given twice has the crate's reader decide.
-    (vocab.len() == entries).then_some(())?;
+    // A token that is given twice has the crate's reader decide, and one that is missing.
+    (vocab.len() == entries && vocab.contains_key(&unk_token)).then_some(())?;
     let model = WordPiece::builder()
         .vocab(vocab)
         .unk_token(unk_token)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use etcetera::BaseStrategy as _;
 use loader::Artifact;
 use loader::pull::{PullRequest, Silent, pull};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::library::{Described, Library};
 use super::super::split::{PRE_TOKENIZERS, PreTokenizer};
@@ -154,6 +154,35 @@ fn word_pieces_of_endless_words_and_ends_without_a_row_are_refused() {
     json["post_processor"]["special_tokens"]["[CLS]"]["ids"] = vec![far].into();
     let refused = Library::from_json(json.to_string().as_bytes(), rows).map(|_| ());
     assert!(matches!(refused, Err(ModelError::InconsistentTokenizer { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_tokenizer_without_a_token_for_what_it_does_not_know_is_refused() {
+    let read = |json: &Value| Tokenizer::from_json(json.to_string().as_bytes());
+    let is_refused = |json: &Value| matches!(read(json), Err(ModelError::UnsupportedTokenizer { what }) if what.contains("does not know"));
+    let mut pieces: Value = serde_json::from_str(WORDPIECE).unwrap();
+    pieces["model"]["unk_token"] = "[NONE]".into();
+    assert!(is_refused(&pieces));
+
+    let of_model = |model: Value| {
+        json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+               "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": model})
+    };
+    let words =
+        |unknown: &str| of_model(json!({"type": "WordLevel", "vocab": {"a": 0, "[UNK]": 1}, "unk_token": unknown}));
+    let unigram = |unknown: Value| {
+        of_model(json!({"type": "Unigram", "unk_id": unknown, "vocab": [["a", 0.0], ["[UNK]", -1.0]],
+                        "byte_fallback": false}))
+    };
+    assert!(is_refused(&words("[NONE]")) && is_refused(&unigram(Value::Null)));
+    let mut without = unigram(Value::Null);
+    without["model"].as_object_mut().unwrap().remove("unk_id");
+    assert!(is_refused(&without));
+    let pairs = of_model(json!({"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}));
+    for (json, expected) in [(words("[UNK]"), vec![1]), (unigram(json!(1)), vec![1]), (pairs, vec![])] {
+        let tokenizer = read(&json).unwrap();
+        assert_eq!(tokenizer.encode("z", Special::Plain, Start::Bare).unwrap(), expected, "{json}");
+    }
 }
 
 #[test]
