@@ -203,7 +203,17 @@ fn check_bytes(text: &str, param: &str) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{probability, ranked};
+    use super::{ENCODED_TOKENS_MAX, Room, probability, ranked};
+
+    #[test]
+    fn all_texts_together_have_so_many_tokens() {
+        let mut room = Room { context: ENCODED_TOKENS_MAX, tokens: 0 };
+        room.checked(ENCODED_TOKENS_MAX - 3, "input").unwrap();
+        room.checked(3, "input").unwrap();
+        let error = room.checked(1, "input").unwrap_err().envelope();
+        assert_eq!((&error["error"]["code"], &error["error"]["param"]), (&"invalid_value".into(), &"input".into()));
+        assert!(error["error"]["message"].as_str().unwrap().contains("together may have 1048576 tokens"), "{error}");
+    }
 
     #[test]
     fn the_best_come_first_though_their_probabilities_are_one() {

@@ -4,7 +4,8 @@ use std::fs::{self, OpenOptions};
 use std::path::PathBuf;
 
 use super::*;
-use crate::fixture::{FixtureValue, GgufWriter, TinyModel, tiny_model, write_shards};
+use crate::fixture::{FixtureValue, GgufWriter, Output, TinyModel, tiny_model, write_shards};
+use crate::limits::SHARDS_MAX;
 
 #[test]
 fn tensors_are_views_of_the_file() {
@@ -172,6 +173,23 @@ fn a_shard_by_another_name_is_no_model() {
     let error = Artifact::open(&renamed).unwrap_err();
     let expected = FormatError::ShardMismatch { key: "split.count", found: 3, expected: 1 };
     assert!(matches!(&error, OpenError::Invalid { source, .. } if *source == expected), "{error}");
+}
+
+#[test]
+fn so_many_shards_are_one_artifact_and_one_more_is_none() {
+    // Two tensors a shard.
+    let shape = TinyModel { layers: 28, hidden: 32, ffn: 32, output: Output::Separate, ..TinyModel::default() };
+    let whole = tiny_model(&shape);
+    let folder = tempfile::tempdir().unwrap();
+    let most = usize::try_from(SHARDS_MAX).unwrap();
+    assert!((2 * most - 1..=2 * most).contains(&whole.tensors.len()), "{}", whole.tensors.len());
+    let paths = write_shards(&whole.split(most), folder.path(), "most").unwrap();
+    assert_eq!(Artifact::open(&paths[0]).unwrap().files().len(), most);
+    let paths = write_shards(&whole.split(most + 1), folder.path(), "more").unwrap();
+    let error = Artifact::open(&paths[0]).unwrap_err();
+    let OpenError::Invalid { source, .. } = &error else { panic!("{error}") };
+    assert_eq!(*source, FormatError::ShardMismatch { key: "split.count", found: 129, expected: 1 });
+    assert_eq!(crate::artifact::ShardName::parse("more-00001-of-00129"), None, "it is no shard's name");
 }
 
 #[test]

@@ -19,11 +19,13 @@ pub(super) struct TensorSource<'a> {
     /// What is added to every norm's gain.
     gain_offset: f32,
     converted_bytes: usize,
+    converted_bytes_max: usize,
 }
 
 impl<'a> TensorSource<'a> {
     pub(super) fn new(artifact: &'a Artifact, architecture: &'static str) -> Self {
-        Self { artifact, architecture, taken: HashSet::new(), gain_offset: 0.0, converted_bytes: 0 }
+        let (gain_offset, converted_bytes, converted_bytes_max) = (0.0, 0, CONVERTED_BYTES_MAX);
+        Self { artifact, architecture, taken: HashSet::new(), gain_offset, converted_bytes, converted_bytes_max }
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
@@ -86,8 +88,8 @@ impl<'a> TensorSource<'a> {
             _ => return Err(ModelError::UnsupportedTensorType { name: name.to_owned(), ty: ty.name() }),
         };
         self.converted_bytes += width * size_of::<f32>();
-        if self.converted_bytes > CONVERTED_BYTES_MAX {
-            return Err(ModelError::TooMuchConverted { name: name.to_owned(), max: CONVERTED_BYTES_MAX });
+        if self.converted_bytes > self.converted_bytes_max {
+            return Err(ModelError::TooMuchConverted { name: name.to_owned(), max: self.converted_bytes_max });
         }
         let mut values = vec![0.0; width];
         let stored = Matrix::new(ty, 1, width, bytes).expect("the header's sizes are those of its types and shapes");
@@ -154,4 +156,31 @@ fn weight_type(ty: TensorType) -> Option<WeightType> {
         TensorType::IQ4XS => WeightType::IQ4XS,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use loader::fixture::{FolderWriter, TinyModel, tiny_model};
+
+    use super::*;
+
+    #[test]
+    fn vectors_are_converted_up_to_a_bound() {
+        let shape = TinyModel { layers: 2, hidden: 32, ..TinyModel::default() };
+        let folder = tempfile::tempdir().unwrap();
+        // As they were trained, and not as they are computed with.
+        FolderWriter::of(&mut tiny_model(&shape), TensorType::BF16).write_to(folder.path()).unwrap();
+        let artifact = Artifact::open(folder.path()).unwrap();
+        let mut tensors = TensorSource::new(&artifact, "llama");
+        tensors.converted_bytes_max = 2 * 32 * size_of::<f32>();
+        for name in ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"] {
+            assert!(matches!(tensors.gain(name, 32).unwrap().values, Values::Converted(_)), "{name}");
+        }
+        assert_eq!(tensors.converted_bytes(), tensors.converted_bytes_max);
+        let error = tensors.gain("blk.1.attn_norm.weight", 32).unwrap_err();
+        assert!(
+            matches!(&error, ModelError::TooMuchConverted { name, max: 256 } if name == "blk.1.attn_norm.weight"),
+            "{error}"
+        );
+    }
 }

@@ -246,6 +246,23 @@ fn an_encoder_refuses_by_name_what_changes_the_maths() {
 }
 
 #[test]
+fn an_encoder_has_so_many_types_of_tokens() {
+    let with = |types: u64| {
+        let mut file = encoder(EncoderPooling::Mean);
+        file.tensors.retain(|tensor| tensor.name != "token_types.weight");
+        let mut table = FixtureTensor::vector("token_types.weight", 32 * types, || 0.5);
+        table.dims = vec![32, types];
+        file.push(table);
+        plan_of(&file)
+    };
+    let most = u64::try_from(models::limits::TOKEN_TYPES_MAX).unwrap();
+    with(1).unwrap();
+    with(most).unwrap();
+    let message = with(most + 1).unwrap_err().to_string();
+    assert!(message.contains("17 types of tokens are not in 1..=16"), "{message}");
+}
+
+#[test]
 fn an_encoder_that_ranks_has_one_label_and_types_of_tokens() {
     let mut file = encoder(EncoderPooling::Rank);
     file.tensors.retain(|tensor| tensor.name != "token_types.weight");

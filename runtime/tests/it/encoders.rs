@@ -62,6 +62,20 @@ fn embeddings_have_openai_s_shape_and_a_length_of_one() {
 }
 
 #[test]
+fn a_request_of_too_many_tokens_in_all_is_refused_before_any_is_computed() {
+    let server = Server::serving(|folder| {
+        let long = TinyEncoder { context_length: 1024, ..quick(EncoderPooling::Mean) };
+        write_file(folder, "embedder", &tiny_encoder(&long));
+    });
+    // Each of them fits, and 1,024 of them are all that a request may have.
+    let input = vec![vec![4; 1024]; 1025];
+    let refused = server.post("/v1/embeddings", &json!({ "model": "embedder", "input": input }));
+    refused.refused_about(400, "invalid_value", "input[1024]");
+    assert!(refused.text().contains("together may have 1048576 tokens"), "{refused}");
+    assert!(vectors(&server, &json!([4, 5, 6])).len() == 1, "and the next is answered");
+}
+
+#[test]
 fn inputs_of_every_form_have_the_same_vectors() {
     let server = Server::serving(encoders);
     let texts = json!(["hello world", "a", "the day and the world"]);

@@ -10,6 +10,7 @@ use super::http::{Server, serve, status};
 use super::*;
 use crate::fixture::{FolderWriter, write_shards};
 use crate::gguf::TensorType;
+use crate::limits::HUB_ANSWER_BYTES_MAX;
 use crate::{Artifact, ArtifactFiles};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -313,6 +314,23 @@ fn what_is_no_model_alone_is_not_replaced_by_a_folder() {
     std::fs::write(models.path("tiny/notes.md"), b"kept").unwrap();
     refused(&models);
     assert_eq!(std::fs::read(models.path("tiny/notes.md")).unwrap(), b"kept");
+}
+
+#[test]
+fn so_much_of_an_answer_is_read() {
+    let pull = |bytes: u64| {
+        let server = Server::new(move |_, head, to| {
+            let revision = format!("{{\"sha\":\"{COMMIT}\"}}");
+            let answer = if head.contains("/revision/") { &revision } else { "[]" };
+            let spaces = " ".repeat(usize::try_from(bytes).unwrap() - answer.len());
+            serve("", format!("{answer}{spaces}").as_bytes(), "\"v\"", usize::MAX, to)
+        });
+        puller(&server).pull(&Folder::new().request("hf:org/tiny"), &Silent).unwrap_err()
+    };
+    let error = pull(HUB_ANSWER_BYTES_MAX);
+    assert!(matches!(error, PullError::NoFolder { .. }), "both answers were read: {error}");
+    let error = pull(HUB_ANSWER_BYTES_MAX + 1);
+    assert!(matches!(error, PullError::Answer { problem: "with more than is read", .. }), "{error}");
 }
 
 #[test]
