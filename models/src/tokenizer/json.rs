@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for Model {
                 while let Some(key) = fields.next_key::<String>()? {
                     match key.as_str() {
                         "unk_id" => model.names_unknown_id = !fields.next_value::<Value>()?.is_null(),
-                        _ => drop(fields.next_value::<Checked>()?),
+                        _ => _ = fields.next_value::<Checked>()?,
                     }
                 }
                 Ok(model)
