@@ -24,3 +24,6 @@ pub const PRIORITY_RISES_AFTER: Duration = Duration::from_secs(10);
 pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.
 pub const CHUNK_TOKENS_MIN: u32 = 16;
+/// Of the time that fair slices of others would take, how much a step that they share may: the rest makes up for waiting to
+/// join.
+pub const SHARED_PERCENT: u128 = 60;

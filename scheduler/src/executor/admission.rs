@@ -1,7 +1,10 @@
 //! Which of a model's queued sequences may begin: a pure policy.
 //!
-//! Higher priorities go first; among equals the tenant that has used least; within a tenant the oldest, but one that was
-//! preempted before those that never began. A model has `started_max` sequences that have begun and not ended; a tenant
+//! What is of low priority waits for everyone else's; then the tenant that has used least goes first; within a tenant the
+//! higher priority, then what was preempted before what never began, then the oldest. A priority rises with the time that a
+//! sequence has waited, so nothing starves. No tenant outruns another by calling its own work urgent, nor by having much of it
+//! wait: among tenants, high is no more than normal.
+//! A model has `started_max` sequences that have begun and not ended; a tenant
 //! that has less than its equal share of them may begin even when others have filled it, up to twice as many in all.
 //!
 //! Whether anyone may begin at all (not while someone awaits memory) is not decided here.
@@ -44,13 +47,19 @@ pub(super) fn aged(priority: Priority, waited: Duration) -> Priority {
     }
 }
 
+/// What a priority is against other tenants'.
+pub(super) fn among_tenants(priority: Priority) -> Priority {
+    priority.min(Priority::Normal)
+}
+
 /// Those of `waiting` that may begin, best first. `started` counts what has begun, by tenant.
 pub(super) fn admit<'a>(
     mut waiting: Vec<Waiting<'a>>,
     mut started: HashMap<&'a str, usize>,
     started_max: usize,
 ) -> Vec<SequenceId> {
-    waiting.sort_by_key(|one| (Reverse(one.priority), one.time, one.begun, one.id));
+    waiting
+        .sort_by_key(|one| (Reverse(among_tenants(one.priority)), one.time, Reverse(one.priority), one.begun, one.id));
     let mut total: usize = started.values().sum();
     for one in &waiting {
         started.entry(one.tenant).or_default();
@@ -91,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn priority_then_the_tenant_with_least_time_then_age() {
+    fn low_priority_waits_then_the_tenant_with_least_time_goes_first_then_its_most_urgent() {
         let used = charged(5);
         let queue = vec![
             Waiting { time: used, ..waiting(1, "heavy") },
@@ -100,7 +109,7 @@ mod tests {
             Waiting { priority: Priority::High, time: used, ..waiting(4, "heavy") },
             Waiting { begun: Begun::Yes, ..waiting(5, "light") },
         ];
-        assert_eq!(ids(&admit(queue, HashMap::new(), 9)), [4, 5, 2, 1, 3]);
+        assert_eq!(ids(&admit(queue, HashMap::new(), 9)), [5, 2, 4, 1, 3]);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those
 //! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens; while another sequence would
 //! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or to a plain
-//! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step.
-//! In the end those are left out that would make the step longer than fair to another tenant (`harm`).
+//! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
+//! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. In the end those are left out that would make
+//! the step longer than fair to another tenant (`harm`).
 //!
-//! A sequence that cannot share a step has one to itself when it comes first: by priority, then by its tenant's time, then
-//! by age.
+//! A sequence that cannot share a step has one to itself when it comes first in that order.
 //!
 //! Invariants: where anyone can step, someone does; nobody is in a step twice.
 
@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::admission::among_tenants;
 use super::fair::VirtualTime;
 use super::handle::Priority;
 use super::harm;
@@ -41,7 +42,15 @@ pub(super) struct Candidate {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share {
     pub(super) weight: NonZeroU32,
+    pub(super) standing: Standing,
+}
+
+/// Who has used more: the greater one waits. Of two that are even, the one that stepped last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing {
     pub(super) time: VirtualTime,
+    /// Number of its last step among all sequences' steps.
+    pub(super) stepped: u64,
 }
 
 /// Whether a sequence of another request would wait for the step.
@@ -77,6 +86,9 @@ pub(super) struct Chosen {
     pub(super) tokens: u32,
 }
 
+/// As `admission` has it: the least goes first.
+type Urgency = (Reverse<Priority>, Standing, Reverse<Priority>, SequenceId);
+
 /// How long a step with this work would take, where that is known.
 pub(super) type Predict<'a> = &'a dyn Fn(StepWork) -> Option<Duration>;
 
@@ -89,8 +101,13 @@ pub(super) fn compose(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<Chosen> {
     let mut members = scene.decodes();
     let mut prompts: Vec<_> = scene.together().filter(|&index| !scene.decodes_next(index)).collect();
     prompts.sort_by_key(|&index| scene.urgency(index));
-    let tokens = scene.chunk_tokens(&members, &prompts, predict);
-    members.extend(scene.chunks(&prompts, tokens));
+    if let Some(&first) = prompts.first() {
+        let tokens = scene.chunk_tokens(&members, &prompts, predict);
+        members.extend(scene.chunks(&prompts, tokens));
+        if scene.company == Company::Others {
+            harm::hasten(scene, first, &mut members, predict);
+        }
+    }
     harm::leave_out(scene, members, predict)
 }
 
@@ -108,13 +125,14 @@ impl Scene<'_> {
         demand.phase == Phase::Decode && demand.tokens <= 1
     }
 
-    pub(super) fn time(&self, index: usize) -> VirtualTime {
-        self.tenants[self.candidates[index].tenant].time
+    /// Of a candidate's tenant.
+    pub(super) fn standing(&self, index: usize) -> Standing {
+        self.tenants[self.candidates[index].tenant].standing
     }
 
-    fn urgency(&self, index: usize) -> (Reverse<Priority>, VirtualTime, SequenceId) {
-        let candidate = &self.candidates[index];
-        (Reverse(candidate.priority), self.time(index), candidate.id)
+    fn urgency(&self, index: usize) -> Urgency {
+        let Candidate { priority, id, .. } = self.candidates[index];
+        (Reverse(among_tenants(priority)), self.standing(index), Reverse(priority), id)
     }
 
     /// The work of a member.
@@ -133,10 +151,10 @@ impl Scene<'_> {
             .map(|index| {
                 let round = rounds.entry(self.candidates[index].tenant).or_default();
                 *round += 1;
-                (*round, self.time(index), index)
+                (*round, self.standing(index), index)
             })
             .collect();
-        ordered.sort_by_key(|&(round, time, index)| (round, time, self.candidates[index].stepped, index));
+        ordered.sort_by_key(|&(round, standing, index)| (round, standing, self.candidates[index].stepped, index));
         ordered.truncate(self.bounds.sequences_max.max(1));
         ordered.into_iter().map(|(_, _, index)| Chosen { index, tokens: 1 }).collect()
     }
@@ -145,10 +163,13 @@ impl Scene<'_> {
     fn chunk_tokens(&self, decodes: &[Chosen], prompts: &[usize], predict: Predict<'_>) -> u32 {
         let decoded = u32::try_from(decodes.len()).unwrap_or(u32::MAX);
         let most = self.bounds.tokens_max.saturating_sub(decoded).max(CHUNK_TOKENS_MIN);
-        if self.company == Company::Nobody || prompts.is_empty() {
+        if self.company == Company::Nobody {
             return most;
         }
-        let beside: StepWork = decodes.iter().map(|&member| self.work(member)).sum();
+        // The first prompt is not cut for the sake of those who have used more than its tenant: they are.
+        let first = self.standing(prompts[0]);
+        let behind = decodes.iter().filter(|member| self.standing(member.index) <= first);
+        let beside: StepWork = behind.map(|&member| self.work(member)).sum();
         let wall = |tokens| {
             let mut work = beside;
             work += self.chunks(prompts, tokens).into_iter().map(|member| self.work(member)).sum();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::core::Core;
 use super::feed::{Ticket, stream};
 use super::inbox::{Entry, Inbox, SequenceId, Signal};
 use super::queue::{Bounds, Place, Queue, QueueFull};
@@ -155,22 +156,29 @@ pub enum DrainOutcome {
     Unfinished,
 }
 
+/// The two ends of an executor that nothing runs yet.
+pub(super) fn parts<E: Engine>(options: ExecutorOptions, room: Box<dyn RoomSource>) -> (Executor<E>, Core<E>) {
+    let shared = Arc::new(Shared {
+        inbox: Arc::new(Inbox::new()),
+        ended: watch::Sender::new(Ended::No),
+        queue: Queue::new(Bounds { whole: options.queue_max.max(1), tenant: options.queue_per_tenant_max.max(1) }),
+        outputs_max: options.outputs_max,
+        next_id: AtomicU64::new(0),
+        completion_nanos: AtomicU64::new(0),
+    });
+    let core = Core::new(room, options, Arc::clone(&shared));
+    (Executor { handle: Arc::new(StopOnDrop { shared }) }, core)
+}
+
 impl<E: Engine> Executor<E> {
     /// Starts the executor's thread, which owns `engine`.
     ///
     /// # Errors
     /// [`SpawnError`] when the system has no thread for it.
     pub fn spawn(engine: E, room: impl RoomSource, options: ExecutorOptions) -> Result<Self, SpawnError> {
-        let shared = Arc::new(Shared {
-            inbox: Arc::new(Inbox::new()),
-            ended: watch::Sender::new(Ended::No),
-            queue: Queue::new(Bounds { whole: options.queue_max.max(1), tenant: options.queue_per_tenant_max.max(1) }),
-            outputs_max: options.outputs_max,
-            next_id: AtomicU64::new(0),
-            completion_nanos: AtomicU64::new(0),
-        });
-        thread::spawn(engine, Box::new(room), options, &shared).map_err(SpawnError)?;
-        Ok(Self { handle: Arc::new(StopOnDrop { shared }) })
+        let (executor, core) = parts(options, Box::new(room));
+        thread::spawn(engine, core, &executor.handle.shared).map_err(SpawnError)?;
+        Ok(executor)
     }
 
     /// Takes a place in the queue, at a request's arrival, before anything is done for it. It is given back when the

@@ -1,10 +1,11 @@
 //! The rule of no harm: sharing a step may never make a tenant slower than a fair slice of time for itself would: a pure
 //! policy.
 //!
-//! Of k tenants that can step, each with its weight w, a step in which tenant t takes part may be predicted to take at most
-//! (Σ w ∕ w_t) times what t's own sequences alone would. Where it would take longer, sequences are left out, or their chunks
-//! cut, those of the tenant with the most virtual time first and of these the ones that stepped last. Who is left out pays
-//! nothing, so its turn comes: none starves.
+//! Of k tenants that can step, each with its weight w, tenant t's fair slice takes (Σ w ∕ w_t) times what t's own sequences
+//! alone would: once for itself, the rest for the others. A step in which t takes part may be predicted to take as long as t
+//! alone and [`SHARED_PERCENT`] of that rest; what is left makes up for the step that was running when t came. Where it
+//! would take longer, sequences are left out, or their chunks cut, those of the tenant with the most virtual time first and
+//! of these the ones that stepped last. Who is left out pays nothing, so its turn comes: none starves.
 //!
 //! Where nothing can be predicted nothing is left out.
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::batch::{Chosen, Predict, Scene};
 use crate::engine::StepWork;
-use crate::limits::CHUNK_TOKENS_MIN;
+use crate::limits::{CHUNK_TOKENS_MIN, SHARED_PERCENT};
 
 /// What is left of `members`; at least one, if there was one.
 pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Predict<'_>) -> Vec<Chosen> {
@@ -23,8 +24,9 @@ pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Pr
     loop {
         let Some(whole) = predict(work(scene, members.iter())) else { return members };
         let is_harmed = |tenant: usize, alone: &Option<Duration>| {
-            let own_weight = u128::from(scene.tenants[tenant].weight.get());
-            alone.is_some_and(|alone| whole.as_nanos() * own_weight > alone.as_nanos() * u128::from(weights))
+            let own = u64::from(scene.tenants[tenant].weight.get());
+            let percent = 100 * u128::from(own) + SHARED_PERCENT * u128::from(weights - own);
+            alone.is_some_and(|alone| whole.as_nanos() * u128::from(own) * 100 > alone.as_nanos() * percent)
         };
         let present = alone.iter().filter(|alone| alone.is_some()).count();
         if present <= 1 || !alone.iter().enumerate().any(|(tenant, alone)| is_harmed(tenant, alone)) {
@@ -32,6 +34,17 @@ pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Pr
         }
         let Some(tenant) = cut(scene, &mut members) else { return members };
         alone[tenant] = predict_alone(scene, &members, tenant, predict);
+    }
+}
+
+/// Leaves out of a step that is predicted to take longer than `wall_max` who stands above the tenant of the candidate
+/// `first`, until it is not.
+pub(super) fn hasten(scene: &Scene<'_>, first: usize, members: &mut Vec<Chosen>, predict: Predict<'_>) {
+    let is_late =
+        |members: &[Chosen]| predict(work(scene, members.iter())).is_some_and(|wall| wall > scene.bounds.wall_max);
+    let is_above = |member: &Chosen| scene.standing(member.index) > scene.standing(first);
+    while members.iter().any(is_above) && is_late(members) {
+        cut(scene, members);
     }
 }
 
@@ -51,7 +64,7 @@ fn cut(scene: &Scene<'_>, members: &mut Vec<Chosen>) -> Option<usize> {
     let last = |member: &Chosen| {
         let candidate = &scene.candidates[member.index];
         (
-            scene.time(member.index),
+            scene.standing(member.index),
             candidate.tenant,
             member.tokens > 1,
             candidate.stepped,

@@ -10,7 +10,7 @@
 //!
 //! What is next is decided in this order, each by a pure policy in a file of its own:
 //! 1. `turns`: the model whose steps took least time for its weight;
-//! 2. `admission`: which of its queued sequences may begin: by priority, then the tenant that has used least, then age;
+//! 2. `admission`: which of its queued sequences may begin: by the tenant that has used least, its priorities, then age;
 //! 3. `batch`: who steps: all that decode, and chunks of prompts beside them, under a budget of tokens and of time;
 //! 4. `harm`: who is left out so that no tenant is slower than with a fair slice of time to itself;
 //! 5. `preemption`: when memory runs out, whose is taken.
@@ -23,8 +23,8 @@
 //!   since it holds KV memory, it counts among the `started_per_model_max`, and is the first whose memory is taken.
 //! - It needs room: what the engine can spare is reclaimed, and the source of room asked. It is set aside until the room
 //!   comes, or for `room_wait_max` at most. Meanwhile sequences of its model that had begun go on (they free room by
-//!   finishing) but none begins (it would need room itself). If room has not come after `preempt_after`, younger and less
-//!   urgent sequences give theirs up, the youngest of the lowest priority first, until as much is free.
+//!   finishing) but none begins (it would need room itself). If room has not come after `preempt_after`, younger sequences
+//!   and those of low priority give theirs up, the youngest of the lowest first, until as much is free.
 //! - Its memory was taken: it goes back to the front of its tenant's queue and computes its history again later. Only its
 //!   deadline ends it then, not a wait for room.
 //!
@@ -53,6 +53,8 @@ mod thread;
 mod timing;
 mod turns;
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 

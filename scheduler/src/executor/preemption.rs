@@ -1,12 +1,15 @@
 //! Who gives up memory to a sequence that needs it: a pure policy.
 //!
-//! First those whose readers are slow: they could not use it now. Then the youngest of the lowest priority, and never one
-//! that stands above the asker: higher priority, or the same and older. Age is that of the submission, and a priority rises
-//! twice at most, so the order of any two changes a few times at most, and they cannot preempt each other in turn for ever.
-//! (A slow reader's sequence can come back above its asker; but to become slow again it must have filled its stream.)
+//! First those whose readers are slow: they could not use it now. Then those of low priority, the youngest first, then the
+//! youngest of all, and never one that stands above the asker. Age is that of the submission, and a low priority becomes
+//! normal with time, so the order of any two changes twice at most, and they cannot preempt each other in turn for ever. (A
+//! slow reader's sequence can come back above its asker; but to become slow again it must have filled its stream.) As among
+//! those who wait to begin, high is no more than normal here: memory is taken from nobody for being less urgent than another
+//! tenant says it is.
 
 use std::cmp::Reverse;
 
+use super::admission::among_tenants;
 use super::handle::Priority;
 use super::inbox::SequenceId;
 
@@ -33,7 +36,7 @@ pub(super) enum Reader {
 
 impl Rank {
     pub(super) fn new(id: SequenceId, priority: Priority) -> Self {
-        Self { priority: Reverse(priority), id }
+        Self { priority: Reverse(among_tenants(priority)), id }
     }
 }
 
@@ -62,8 +65,9 @@ mod tests {
         use Priority::{High, Low, Normal};
         let holders = [holder(1, Normal), holder(2, Low), holder(3, Low), holder(5, Normal), holder(6, High)];
         assert_eq!(victim_of(holder(4, Normal), &holders), Some(3));
-        assert_eq!(victim_of(holder(4, Normal), &holders[3..]), Some(5));
-        assert_eq!(victim_of(holder(4, Low), &holders[..2]), None, "older, or more urgent");
+        assert_eq!(victim_of(holder(4, Normal), &holders[3..]), Some(6));
+        assert_eq!(victim_of(holder(4, Low), &holders[..2]), None, "older, or of normal priority");
+        assert_eq!(victim_of(holder(6, High), &holders[..1]), None, "high does not outrank older ones");
         assert_eq!(victim_of(holder(6, High), &holders[4..]), None, "not the asker itself");
     }
 

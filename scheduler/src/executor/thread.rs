@@ -4,18 +4,11 @@ use std::io;
 use std::sync::Arc;
 
 use super::core::{Core, Next};
-use super::handle::{EndOnDrop, ExecutorOptions, Shared};
-use super::room::RoomSource;
+use super::handle::{EndOnDrop, Shared};
 use crate::engine::Engine;
 
-/// Starts the thread, which owns `engine`.
-pub(super) fn spawn<E: Engine>(
-    engine: E,
-    room: Box<dyn RoomSource>,
-    options: ExecutorOptions,
-    shared: &Arc<Shared<E>>,
-) -> io::Result<()> {
-    let core = Core::new(room, options, Arc::clone(shared));
+/// Starts the thread, which owns `engine` and `core`.
+pub(super) fn spawn<E: Engine>(engine: E, core: Core<E>, shared: &Arc<Shared<E>>) -> io::Result<()> {
     let end = EndOnDrop(Arc::clone(shared));
     let thread = std::thread::Builder::new().name("executor".to_owned());
     thread.spawn(move || {

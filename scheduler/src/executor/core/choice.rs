@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{AT_HOME, Core};
 use crate::engine::{Engine, StepWork};
-use crate::executor::batch::{Candidate, Chosen, Company, Scene, Share, StepBounds, compose};
+use crate::executor::batch::{Candidate, Chosen, Company, Scene, Share, Standing, StepBounds, compose};
 use crate::executor::feed::Outcome;
 use crate::executor::roster::Steppable;
 use crate::executor::step::{Lent, Step};
@@ -66,10 +66,12 @@ impl<E: Engine> Core<E> {
             };
             let tenant = indices[&owner.tenant];
             let time = self.roster.time(model, &owner.tenant);
-            shares[tenant] = Some(Share { weight: owner.weight, time });
+            let before = shares[tenant].map_or(0, |share: Share| share.standing.stepped);
+            let standing = Standing { time, stepped: stepped.max(before) };
+            shares[tenant] = Some(Share { weight: owner.weight, standing });
             candidates.push(Candidate { id, tenant, priority, demand, stepped });
         }
-        let nobody = Share { weight: std::num::NonZeroU32::MIN, time: Default::default() };
+        let nobody = Share { weight: std::num::NonZeroU32::MIN, standing: Standing::default() };
         (candidates, shares.into_iter().map(|share| share.unwrap_or(nobody)).collect())
     }
 

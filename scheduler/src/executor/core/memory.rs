@@ -54,6 +54,7 @@ impl<E: Engine> Core<E> {
         }
         let room = match room {
             Ok(room) => room,
+            Err(NoRoom::DeadlinePassed) if entry.watch.was_preempted() => return self.requeue(engine, id),
             Err(refusal) => return self.end(id, Outcome::NoRoom(refusal)),
         };
         let sequence = entry.sequence.as_mut().expect(AT_HOME);

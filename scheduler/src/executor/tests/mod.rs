@@ -2,6 +2,5 @@
 
 mod ending;
 mod fake;
-mod preempting;
 mod running;
 mod waiting;
