@@ -125,9 +125,10 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, config.pool, Arc::clone(&pool_events) as Arc<_>);
     let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
-    let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa));
+    let (threads, isa) = (config.threads, config.isa);
+    let make = move || KernelEngine::new(ModelExecutor::new(threads, isa));
     let options = ExecutorOptions { queue_max: QUEUE_MAX, stall_max: STALL_MAX, ..ExecutorOptions::default() };
-    let executor = Executor::spawn(engine, pool.clone(), options)?;
+    let executor = Executor::spawn(make, pool.clone(), options)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;

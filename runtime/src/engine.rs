@@ -41,6 +41,7 @@ pub(crate) enum Sequence {
 }
 
 /// What a sequence leaves behind.
+#[derive(Default)]
 pub(crate) struct Released {
     /// What its cache held over time.
     pub(crate) kv: KibMillis,
