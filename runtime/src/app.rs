@@ -133,8 +133,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
     let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, config.pool, Arc::clone(&pool_events) as Arc<_>);
     let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
-    let engine = KernelEngine::new(ModelExecutor::new(config.threads, config.isa), Arc::clone(&prefixes));
-    let executor = Executor::spawn(engine, pool.clone(), config.scheduler.options.clone())?;
+    let (threads, isa, found) = (config.threads, config.isa, Arc::clone(&prefixes));
+    let make = move || KernelEngine::new(ModelExecutor::new(threads, isa), Arc::clone(&found));
+    let executor = Executor::spawn(make, pool.clone(), config.scheduler.options.clone())?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;

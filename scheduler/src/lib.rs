@@ -12,9 +12,8 @@
 //! [`ModelLoader`], what a step does from an [`Engine`], and both have fakes that run the tests in paused time.
 //!
 //! Invariants: nothing is granted beyond the budget; a leased model is never evicted; bytes are given back when the model is
-//! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion.
-//!
-//! Deliberately absent: a watchdog over a step that never returns.
+//! really dropped; every wait has a deadline; every submitted sequence ends in exactly one completion, though
+//! its step may never return.
 
 pub mod budget;
 pub mod engine;

@@ -32,6 +32,13 @@ pub(crate) struct Released {
     pub(crate) rows: Vec<Vec<f32>>,
 }
 
+impl Released {
+    /// Of a sequence that did not come back from its step: what it holds is not given back, and not known.
+    pub(crate) fn lost() -> Self {
+        Self { kv: KibMillis::default(), sharing: SplitMethod::WholeStep, rows: Vec::new() }
+    }
+}
+
 /// A request that goes on with texts.
 pub(crate) struct Generating {
     pub(super) generation: Generation,

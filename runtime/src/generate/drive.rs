@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use ledger::LedgerError;
 use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
 use meter::{Measured, Outcome as Ended, Quality};
+use models::generation::TokenCounts;
 use scheduler::{Event, NoRoom, Outcome, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
 use crate::app::App;
-use crate::engine::{KernelEngine, Released, StepFault};
+use crate::engine::{KernelEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
 use crate::metering::Stay;
@@ -97,11 +98,15 @@ impl Drive {
 
     async fn settle(self, completion: Completion, client: Client) {
         let Completion { outcome, lease, sequence, timing } = completion;
-        let (counts, weights_bytes) = (sequence.counts(), lease.weights_bytes());
+        let weights_bytes = lease.weights_bytes();
+        // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
+        let computed =
+            TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
+        let counts = sequence.as_ref().map_or(computed, Sequence::counts);
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
-        let Released { kv, sharing, rows } = sequence.release();
+        let Released { kv, sharing, rows } = sequence.map_or_else(Released::lost, Sequence::release);
         if let Client::Refused(error) = client {
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
@@ -172,6 +177,7 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         Outcome::DeadlinePassed => (Ended::Failed, Some(ApiError::deadline_passed())),
         Outcome::NoRoom(no_room) => (Ended::Failed, Some(no_room_error(no_room))),
         Outcome::EnginePanicked { message } => (Ended::Failed, Some(ApiError::engine_panicked(message))),
+        Outcome::EngineTimeout => (Ended::Failed, Some(ApiError::engine_timeout())),
         Outcome::ShuttingDown => (Ended::Failed, Some(ApiError::shutting_down())),
     }
 }

@@ -212,6 +212,12 @@ impl ApiError {
         Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::Server, "deadline_exceeded", message)
     }
 
+    /// A step of the model did not return.
+    pub(crate) fn engine_timeout() -> Self {
+        let message = "the model's computation did not return".to_owned();
+        Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::Server, "engine_timeout", message)
+    }
+
     /// The model's file changed under the running model.
     pub(crate) fn model_file_changed() -> Self {
         Self::server("model_file_changed", "the model's file changed while it was being read".to_owned())

@@ -91,11 +91,6 @@ impl<E: Engine> Core<E> {
         chosen.map_or_else(|| Next::Park(self.roster.next_timer()), Next::Step)
     }
 
-    /// Waits until something comes, or until `until`.
-    pub(super) fn park(&self, until: Option<Instant>) {
-        self.shared.inbox.park(until);
-    }
-
     fn hear(&mut self, engine: &mut E) {
         let mut signals = std::mem::take(&mut self.signals);
         self.shared.inbox.take(&mut signals);
@@ -138,7 +133,8 @@ impl<E: Engine> Core<E> {
         }
     }
 
-    fn end_all(&mut self) {
+    /// Ends every sequence. None may be lent to a step.
+    pub(super) fn end_all(&mut self) {
         let mut ids: Vec<_> = self.entries.keys().copied().collect();
         ids.sort_unstable();
         for id in ids {
@@ -156,7 +152,6 @@ impl<E: Engine> Core<E> {
         }
         let Entry { lease, sequence, feed, place, .. } = entry;
         drop(place);
-        let sequence = sequence.expect(AT_HOME);
         feed.finish(Completion { outcome, lease, sequence, timing });
     }
 

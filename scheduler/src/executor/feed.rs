@@ -29,8 +29,8 @@ pub struct Completion<E: Engine> {
     pub outcome: Outcome<E::Fault>,
     /// The hold on its model.
     pub lease: Lease<E::Model>,
-    /// Its state, KV cache included.
-    pub sequence: E::Sequence,
+    /// Its state, KV cache included. None after [`Outcome::EngineTimeout`]: the step that did not return has it.
+    pub sequence: Option<E::Sequence>,
     /// Where its time went.
     pub timing: RequestTiming,
 }
@@ -55,6 +55,10 @@ pub enum Outcome<F> {
         /// What the panic said.
         message: String,
     },
+    /// A step that it was part of did not return within [`ExecutorOptions::step_timeout`]; its engine was replaced.
+    ///
+    /// [`ExecutorOptions::step_timeout`]: super::ExecutorOptions::step_timeout
+    EngineTimeout,
     /// The executor ended.
     ShuttingDown,
 }

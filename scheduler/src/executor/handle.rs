@@ -16,7 +16,7 @@ use super::feed::{Ticket, stream};
 use super::inbox::{Entry, Inbox, SequenceId, Signal};
 use super::queue::{Bounds, Place, Queue, QueueFull};
 use super::room::RoomSource;
-use super::thread;
+use super::thread::{self, Watchfulness};
 use super::timing::Stopwatch;
 use crate::engine::Engine;
 use crate::limits::{RETRY_AFTER_MAX, RETRY_AFTER_MIN};
@@ -48,6 +48,10 @@ pub struct ExecutorOptions {
     pub room_wait_max: Duration,
     /// How long it waits before others are preempted for it: what is idle goes first.
     pub preempt_after: Duration,
+    /// How long a step may take before its engine counts as lost: its sequences end, and another engine is made.
+    pub step_timeout: Duration,
+    /// Engines that are replaced so before the executor ends.
+    pub engines_replaced_max: u32,
 }
 
 impl Default for ExecutorOptions {
@@ -64,6 +68,8 @@ impl Default for ExecutorOptions {
             stall_max: Duration::from_secs(30),
             room_wait_max: Duration::from_secs(30),
             preempt_after: Duration::from_millis(50),
+            step_timeout: Duration::from_secs(60),
+            engines_replaced_max: 3,
         }
     }
 }
@@ -171,13 +177,19 @@ pub(super) fn parts<E: Engine>(options: ExecutorOptions, room: Box<dyn RoomSourc
 }
 
 impl<E: Engine> Executor<E> {
-    /// Starts the executor's thread, which owns `engine`.
+    /// Starts the executor's threads. `make` makes the engine, and another for each one whose step does not return.
     ///
     /// # Errors
     /// [`SpawnError`] when the system has no thread for it.
-    pub fn spawn(engine: E, room: impl RoomSource, options: ExecutorOptions) -> Result<Self, SpawnError> {
+    pub fn spawn(
+        make: impl Fn() -> E + Send + 'static,
+        room: impl RoomSource,
+        options: ExecutorOptions,
+    ) -> Result<Self, SpawnError> {
+        let ExecutorOptions { step_timeout, engines_replaced_max, .. } = options;
         let (executor, core) = parts(options, Box::new(room));
-        thread::spawn(engine, core, &executor.handle.shared).map_err(SpawnError)?;
+        let watchfulness = Watchfulness { step_timeout, engines_replaced_max };
+        thread::spawn(make, core, watchfulness, &executor.handle.shared).map_err(SpawnError)?;
         Ok(executor)
     }
 
@@ -238,7 +250,7 @@ impl<E: Engine> Executor<E> {
         self.handle.shared.inbox.send(Signal::Stop);
     }
 
-    /// Waits until the executor's thread has dropped its engine, and ends.
+    /// Waits until the executor has ended and its engine was dropped, but for one whose step does not return.
     pub async fn ended(&self) {
         let mut ended = self.handle.shared.ended.subscribe();
         // Fails when the sender is gone, which `self` holds.
@@ -247,6 +259,11 @@ impl<E: Engine> Executor<E> {
 }
 
 impl<E: Engine> Shared<E> {
+    /// The executor has ended.
+    pub(super) fn end(&self) {
+        self.ended.send_replace(Ended::Yes);
+    }
+
     /// A sequence was completed, after `busy` of steps since the one before. Only the executor's thread calls this.
     pub(super) fn note_completed(&self, busy: Duration) {
         let nanos = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
@@ -259,15 +276,6 @@ impl<E: Engine> Shared<E> {
         let mean = Duration::from_nanos(self.completion_nanos.load(Ordering::Relaxed));
         let queued = u32::try_from(self.queue.taken()).unwrap_or(u32::MAX);
         mean.saturating_mul(queued).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
-    }
-}
-
-/// Held by the executor's thread, and dropped last of all that it holds.
-pub(super) struct EndOnDrop<E: Engine>(pub(super) Arc<Shared<E>>);
-
-impl<E: Engine> Drop for EndOnDrop<E> {
-    fn drop(&mut self) {
-        self.0.ended.send_replace(Ended::Yes);
     }
 }
 

@@ -16,7 +16,8 @@
 //! 5. `preemption`: when memory runs out, whose is taken.
 //!
 //! `fair` keeps the virtual times of models and tenants; `roster` knows where every sequence stands and when it must end;
-//! `core` makes steps of it all and books what they did; a thin `thread` runs them, and parks when there is nothing to do.
+//! `core` makes steps of it all and books what they did; `thread` runs them, parks when there is nothing to do, and replaces
+//! an engine whose step does not return.
 //!
 //! What happens to a sequence that cannot step:
 //! - Its reader is slow: it is set aside, its time counted as stall, and ended after `stall_max`. Others go on meanwhile;
@@ -33,8 +34,8 @@
 //! in exactly one [`Completion`], which gives the lease and the sequence back; a panic in a step ends that batch's
 //! sequences and nothing else; what all sequences were charged is what all steps cost.
 //!
-//! Deliberately absent: refusing early what will miss its deadline (nobody knows how long an answer will be), sharing
-//! memory between sequences (the engine's), and a watchdog over a step that never returns.
+//! Deliberately absent: refusing early what will miss its deadline (nobody knows how long an answer will be), and sharing
+//! memory between sequences (the engine's).
 
 mod admission;
 mod batch;

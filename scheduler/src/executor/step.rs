@@ -17,6 +17,13 @@ pub(super) struct Step<E: Engine> {
     pub(super) members: Vec<Lent<E>>,
 }
 
+/// Which step it is, and whose.
+pub(super) struct Batch {
+    pub(super) model: Arc<str>,
+    pub(super) began: Instant,
+    pub(super) ids: Vec<SequenceId>,
+}
+
 /// A sequence out on a step.
 pub(super) struct Lent<E: Engine> {
     pub(super) id: SequenceId,
@@ -40,6 +47,11 @@ pub(super) struct Did<E: Engine> {
 }
 
 impl<E: Engine> Step<E> {
+    pub(super) fn batch(&self) -> Batch {
+        let ids = self.members.iter().map(|lent| lent.id).collect();
+        Batch { model: Arc::clone(self.lease.name()), began: self.began, ids }
+    }
+
     /// Runs it, whatever happens in it. The hold on its model ends with it: those of its sequences go on.
     pub(super) fn run(self, engine: &mut E) -> Ran<E> {
         let Self { lease, began, mut members } = self;

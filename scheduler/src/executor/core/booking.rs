@@ -7,7 +7,7 @@ use crate::engine::{Engine, SequenceState, StepCost, StepOutcome};
 use crate::executor::feed::{Outcome, Space};
 use crate::executor::inbox::SequenceId;
 use crate::executor::roster::{Aside, after};
-use crate::executor::step::{Did, Lent, Ran};
+use crate::executor::step::{Batch, Did, Lent, Ran};
 use crate::executor::timing::Doing;
 
 impl<E: Engine> Core<E> {
@@ -28,7 +28,7 @@ impl<E: Engine> Core<E> {
                     self.book_one(engine, id, outcome, now);
                 }
             }
-            Err(message) => self.book_broken(&ids, &message, now),
+            Err(message) => self.book_broken(&ids, now, || Outcome::EnginePanicked { message: message.clone() }),
         }
     }
 
@@ -47,12 +47,22 @@ impl<E: Engine> Core<E> {
         }
     }
 
+    /// Ends the members of a step that does not return. It keeps what it was lent.
+    pub(in crate::executor) fn abandon(&mut self, batch: Batch) {
+        let Batch { model, began, ids } = batch;
+        let now = Instant::now();
+        let wall = now.saturating_duration_since(began);
+        self.busy += wall;
+        self.turns.charge(&model, wall);
+        self.book_broken(&ids, now, || Outcome::EngineTimeout);
+    }
+
     /// Ends the members of a step that broke. Nobody knows what each cost: they pay its time in equal parts.
-    fn book_broken(&mut self, ids: &[SequenceId], message: &str, now: Instant) {
+    fn book_broken(&mut self, ids: &[SequenceId], now: Instant, outcome: impl Fn() -> Outcome<E::Fault>) {
         for &id in ids {
             let StepCost { wall, .. } = self.entry(id).watch.charge_broken(ids.len(), now);
             self.roster.charge(id, wall);
-            self.end(id, Outcome::EnginePanicked { message: message.to_owned() });
+            self.end(id, outcome());
         }
     }
 

@@ -408,6 +408,7 @@ impl World {
         match outcome {
             Outcome::Completed => {
                 tally.completed += 1;
+                let sequence = sequence.expect("no step keeps it");
                 if sequence.generated != client.arrival.script.answer {
                     tally.violations.push(format!("{number}: complete with {} tokens", sequence.generated));
                 }
@@ -418,6 +419,7 @@ impl World {
             Outcome::StallLimit => tally.stalled_out += 1,
             Outcome::NoRoom(_) => tally.no_room += 1,
             Outcome::EnginePanicked { .. } => tally.panicked += 1,
+            Outcome::EngineTimeout => tally.violations.push(format!("{number}: nothing hangs here")),
             Outcome::ShuttingDown => tally.shut_down += 1,
         }
         tally.preemptions += usize::try_from(timing.preempted).unwrap();

@@ -33,6 +33,8 @@ pub(super) enum Act {
     Spin,
     /// Breaks the contract: no outcome at all.
     Forget,
+    /// Does not return while the test holds it.
+    Hang,
 }
 
 pub(super) struct FakeModel;
@@ -49,9 +51,13 @@ pub(super) struct FakeSequence {
 pub(super) struct FakeFault;
 
 pub(super) struct FakeEngine {
-    permits: mpsc::Receiver<()>,
+    permits: Receiver,
+    hold: Receiver,
     steps: async_mpsc::UnboundedSender<&'static str>,
 }
+
+/// What an engine waits for. Shared by those that were replaced.
+type Receiver = Arc<Mutex<mpsc::Receiver<()>>>;
 
 impl Engine for FakeEngine {
     type Model = FakeModel;
@@ -83,7 +89,7 @@ impl Engine for FakeEngine {
         for Member { sequence, .. } in batch {
             self.steps.send(sequence.name).expect("the test listens");
             // An error means that the test is over: whatever is left runs free.
-            let _ = self.permits.recv();
+            let _ = self.permits.lock().unwrap().recv();
             let act = sequence.script.pop_front().unwrap_or(Act::Finish);
             let (phase, tokens) = match act {
                 Act::Prefill(tokens) => (Phase::Prefill, tokens),
@@ -103,6 +109,10 @@ impl Engine for FakeEngine {
                 Act::Finish => SequenceState::Finished,
                 Act::Fail => SequenceState::Failed(FakeFault),
                 Act::Panic => panic!("the script panics"),
+                Act::Hang => {
+                    let _ = self.hold.lock().unwrap().recv();
+                    SequenceState::Continue
+                }
                 Act::Forget => continue,
             };
             outcomes.push(StepOutcome { output, phase, tokens, share: STEP, state });
@@ -149,6 +159,7 @@ pub(super) struct Bench {
     pub(super) executor: Executor<FakeEngine>,
     pub(super) budget: Arc<Budget>,
     permits: Mutex<Option<mpsc::Sender<()>>>,
+    hold: Mutex<Option<mpsc::Sender<()>>>,
     steps: async_mpsc::UnboundedReceiver<&'static str>,
     asked: async_mpsc::UnboundedReceiver<Asked>,
 }
@@ -168,11 +179,18 @@ impl Bench {
 
     pub(super) fn with(options: ExecutorOptions) -> Self {
         let (permits, permits_in) = mpsc::channel();
+        let (hold, hold_in) = mpsc::channel();
+        let [permits_in, hold_in] = [permits_in, hold_in].map(|receiver| Arc::new(Mutex::new(receiver)));
         let (steps_out, steps) = async_mpsc::unbounded_channel();
         let (asked_out, asked) = async_mpsc::unbounded_channel();
-        let engine = FakeEngine { permits: permits_in, steps: steps_out };
-        let executor = Executor::spawn(engine, AskTheTest(asked_out), options).unwrap();
-        Self { executor, budget: Budget::new(1_000), permits: Mutex::new(Some(permits)), steps, asked }
+        let make = move || FakeEngine {
+            permits: Arc::clone(&permits_in),
+            hold: Arc::clone(&hold_in),
+            steps: steps_out.clone(),
+        };
+        let executor = Executor::spawn(make, AskTheTest(asked_out), options).unwrap();
+        let [permits, hold] = [permits, hold].map(|sender| Mutex::new(Some(sender)));
+        Self { executor, budget: Budget::new(1_000), permits, hold, steps, asked }
     }
 
     /// Submits a sequence of `model`, which tells its steps as `name`.
@@ -199,6 +217,11 @@ impl Bench {
             // Fails when the engine ended meanwhile, which the test will see for itself.
             let _ = permits.send(());
         }
+    }
+
+    /// Lets steps that hang return.
+    pub(super) fn let_go(&self) {
+        self.hold.lock().unwrap().take();
     }
 
     /// Lets everything run from now on.

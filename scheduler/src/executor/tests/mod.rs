@@ -2,5 +2,6 @@
 
 mod ending;
 mod fake;
+mod hanging;
 mod running;
 mod waiting;

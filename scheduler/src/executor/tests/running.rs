@@ -17,7 +17,7 @@ async fn a_sequence_runs_to_its_end_and_gives_everything_back() {
     let (outputs, completion) = finish(&mut ticket).await;
     assert_eq!(outputs, 0);
     assert!(matches!(completion.outcome, Outcome::Completed));
-    assert_eq!((&**completion.lease.name(), completion.sequence.name), ("m", "one"));
+    assert_eq!((&**completion.lease.name(), completion.sequence.as_ref().unwrap().name), ("m", "one"));
     let timing = completion.timing;
     assert_eq!((timing.prefill.steps, timing.prefill.tokens), (2, 12));
     assert_eq!((timing.prefill.wall, timing.prefill.cpu), (2 * STEP.wall, 2 * STEP.cpu));
@@ -166,7 +166,10 @@ async fn a_panic_in_a_step_ends_its_sequence_and_the_next_model_succeeds() {
     bench.run_free();
     let (outputs, completion) = finish(&mut one).await;
     let Outcome::EnginePanicked { message } = &completion.outcome else { panic!("{:?}", completion.outcome) };
-    assert_eq!((outputs, message.as_str(), completion.sequence.name), (1, "the script panics", "one"));
+    assert_eq!(
+        (outputs, message.as_str(), completion.sequence.as_ref().unwrap().name),
+        (1, "the script panics", "one")
+    );
     assert_eq!(completion.timing.decode.steps, 2, "the step that panicked is booked as well");
     assert!(matches!(finish(&mut two).await, (2, Completion { outcome: Outcome::Completed, .. })));
 }
