@@ -25,6 +25,8 @@ pub struct Client {
 pub struct Answer {
     /// HTTP's status.
     pub status: u16,
+    /// Seconds after which a refused request may come again.
+    pub retry_after: Option<u64>,
     /// The body; null where it is no JSON.
     pub body: Value,
 }
@@ -88,6 +90,14 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a request whose answer is the caller's to read, or to leave: dropping the connection closes it.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub fn begin(&self, path: &str, body: &Value) -> anyhow::Result<TcpStream> {
+        self.send("POST", path, &body.to_string())
+    }
+
     /// Time from sending a one-token streamed completion to its first event.
     ///
     /// # Errors
@@ -109,8 +119,10 @@ impl Client {
         self.send(method, path, body)?.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
-        anyhow::ensure!(!head.to_ascii_lowercase().contains("transfer-encoding"), "the answer comes in chunks");
-        Ok(Answer { status, body: serde_json::from_str(body).unwrap_or_default() })
+        let head = head.to_ascii_lowercase();
+        anyhow::ensure!(!head.contains("transfer-encoding"), "the answer comes in chunks");
+        let retry_after = head.lines().find_map(|line| line.strip_prefix("retry-after:")?.trim().parse().ok());
+        Ok(Answer { status, retry_after, body: serde_json::from_str(body).unwrap_or_default() })
     }
 
     fn send(&self, method: &str, path: &str, body: &str) -> anyhow::Result<TcpStream> {

@@ -18,10 +18,12 @@
 
 pub mod client;
 pub mod models;
+pub mod open_loop;
 pub mod peers;
 pub mod process;
 pub mod roofline;
 pub mod server;
+pub mod streams;
 pub mod weights;
 
 /// The middle of `values`, or what lies between the two in the middle; sorts them. 0 of none.

@@ -1,4 +1,6 @@
-//! What a process holds: memory, descriptors, threads.
+//! What a process holds: memory, descriptors, threads; and the processor time that it took.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use procfs::process::Process;
@@ -44,6 +46,23 @@ impl Held {
             threads: process.stat()?.num_threads.try_into()?,
         })
     }
+}
+
+/// Processor time that this process has taken.
+///
+/// # Errors
+/// When `/proc` does not tell.
+pub fn processor_time() -> anyhow::Result<Duration> {
+    processor_time_of(std::process::id())
+}
+
+/// Processor time that the process with this id has taken.
+///
+/// # Errors
+/// When `/proc` does not tell.
+pub fn processor_time_of(id: u32) -> anyhow::Result<Duration> {
+    let stat = Process::new(id.try_into()?)?.stat()?;
+    Ok(Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::client::Client;
-use crate::process::Held;
+use crate::process::{Held, processor_time_of};
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -31,23 +32,29 @@ impl Server {
     /// # Errors
     /// When it cannot be started, or does not answer within a minute.
     pub fn start(program: &str, arguments: &[String]) -> anyhow::Result<Self> {
+        Self::spawn(Command::new(program), arguments, "/v1/models")
+    }
+
+    /// Starts `command`, and asks for `path` until that is answered.
+    fn spawn(mut command: Command, arguments: &[String], path: &str) -> anyhow::Result<Self> {
+        let program = command.get_program().to_owned();
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let fill = |argument: &String| {
             argument.replace("{address}", &address.to_string()).replace("{port}", &address.port().to_string())
         };
-        let child = Command::new(program)
+        let child = command
             .args(arguments.iter().map(fill))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .with_context(|| format!("{program} cannot be started"))?;
+            .with_context(|| format!("{} cannot be started", program.display()))?;
         let mut server = Self { child, client: Client::new(address), state: None };
         let began = Instant::now();
         // Who wants a key is there as well.
-        while !server.client.get("/v1/models").is_ok_and(|answer| matches!(answer.status, 200 | 401)) {
+        while !server.client.get(path).is_ok_and(|answer| matches!(answer.status, 200 | 401)) {
             if began.elapsed() > START_MAX || server.child.try_wait()?.is_some() {
-                bail!("{program} does not answer");
+                bail!("{} does not answer", program.display());
             }
             std::thread::park_timeout(ATTEMPT_EVERY);
         }
@@ -60,7 +67,7 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn dayfly(program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
-        let state = std::env::temp_dir().join(format!("dayfly-bench-{}", std::process::id()));
+        let state = state_folder();
         fs::create_dir_all(&state)?;
         let config_file = state.join("config.toml");
         fs::write(&config_file, config)?;
@@ -78,10 +85,45 @@ impl Server {
         Ok(server)
     }
 
+    /// As [`Server::dayfly`], over `files` alone.
+    ///
+    /// # Errors
+    /// As [`Server::start`], and when a file is not there or two have the same name.
+    pub fn dayfly_over(program: &str, files: &[&Path], config: &str) -> anyhow::Result<Self> {
+        let folder = state_folder().join("models");
+        fs::create_dir_all(&folder)?;
+        for file in files {
+            let file = fs::canonicalize(file).with_context(|| file.display().to_string())?;
+            symlink(&file, folder.join(file.file_name().context("a path of a file")?))?;
+        }
+        Self::dayfly(program, &folder, &format!("links = \"followed\"\n{config}"))
+    }
+
+    /// Starts the llama-server at `program`, whose libraries are in `libraries` if not where the system looks.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn llama(program: &str, libraries: Option<&Path>, arguments: &[String]) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        if let Some(libraries) = libraries {
+            command.env("LD_LIBRARY_PATH", libraries);
+        }
+        // It lists its models before it has loaded them.
+        Self::spawn(command, arguments, "/health")
+    }
+
     /// How to reach it.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Processor time that it has taken.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn processor_time(&self) -> anyhow::Result<Duration> {
+        processor_time_of(self.child.id())
     }
 
     /// What its process holds now.
@@ -91,6 +133,11 @@ impl Server {
     pub fn held(&self) -> anyhow::Result<Held> {
         Held::of_child(self.child.id())
     }
+}
+
+/// A folder of this run, for one server at a time.
+fn state_folder() -> PathBuf {
+    std::env::temp_dir().join(format!("dayfly-bench-{}", std::process::id()))
 }
 
 impl Drop for Server {
