@@ -14,8 +14,9 @@ pub(crate) const ROW_GROUP_MAX: usize = 16;
 /// Bytes of a group of rows up to which the next group is asked into the nearest cache; larger ones into the second.
 pub(crate) const NEAR_GROUP_BYTES_MAX: usize = 24 * 1024;
 
-/// Columns from which on AVX2 unpacks panels of rows, for the types that it does so.
-pub(crate) const PANEL_COLUMNS_MIN: usize = 5;
+/// Columns from which on AVX2 unpacks panels of rows, for the types that it does so: for fewer, moving a panel through
+/// memory costs more than it saves.
+pub(crate) const PANEL_COLUMNS_MIN: usize = 33;
 
 /// Groups of rows that AVX2 unpacks at a time where there are several columns.
 pub(crate) const PANEL_GROUPS: usize = 2;
