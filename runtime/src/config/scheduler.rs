@@ -30,6 +30,8 @@ pub(crate) struct SchedulerTable {
     step_tokens_max: Option<NonZeroU32>,
     /// How long a step may take that others wait for.
     step_wall_max: Option<Span>,
+    /// After how long a step is taken never to return.
+    step_timeout: Option<Span>,
     /// Memory of pages that are kept for those who begin alike.
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
@@ -117,6 +119,9 @@ impl SchedulerTable {
             table.priority_max.map(|Choice(priority)| (name.clone(), priority))
         };
         let priorities_max = tenants.iter().filter_map(priority_max).collect();
+        if self.step_timeout.is_some_and(|Span(timeout)| timeout.is_zero()) {
+            return Err(ConfigError::Scheduler { reason: "step_timeout = 0 would end every step" });
+        }
         let weights = tenants.into_iter().filter_map(|(name, table)| Some((name, table.weight?))).collect();
         Ok(SchedulerChoices {
             options: ExecutorOptions {
@@ -125,6 +130,7 @@ impl SchedulerTable {
                 started_per_model_max,
                 step_tokens_max: self.step_tokens_max.map_or(default.step_tokens_max, NonZeroU32::get),
                 step_wall_max: self.step_wall_max.map_or(default.step_wall_max, |Span(wall)| wall),
+                step_timeout: self.step_timeout.map_or(default.step_timeout, |Span(timeout)| timeout),
                 model_weights: models.weights.iter().map(|(name, weight)| (name.as_str().into(), *weight)).collect(),
                 stall_max: STALL_MAX,
                 ..default
@@ -136,5 +142,61 @@ impl SchedulerTable {
             weights,
             priorities_max,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: u64 = 800 << 20;
+
+    fn choices(table: &str, tenants: &str, models: &ModelChoices) -> Result<SchedulerChoices, ConfigError> {
+        let table: SchedulerTable = toml::from_str(table).unwrap();
+        table.choices(BUDGET, toml::from_str(tenants).unwrap(), models)
+    }
+
+    #[test]
+    fn silence_is_the_defaults() {
+        let chosen = choices("", "", &ModelChoices::default()).unwrap();
+        assert_eq!(
+            chosen.options,
+            ExecutorOptions { stall_max: STALL_MAX, queue_max: QUEUE_MAX, ..Default::default() }
+        );
+        assert_eq!((chosen.prefix_cache_bytes_max, chosen.prefix_scope), (100 << 20, PrefixScope::Tenant));
+        assert_eq!((chosen.weight("anyone").get(), chosen.priority_max("anyone")), (1, Priority::Normal));
+        assert_eq!(chosen.scope(&"me".into()), Scope::Tenant("me".into()));
+    }
+
+    #[test]
+    fn what_is_said_is_taken() {
+        let table = "queue_max = 9\nqueue_per_tenant_max = 3\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
+                     step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'";
+        let weights = [("m".to_owned(), NonZeroU32::new(5).unwrap())].into();
+        let models = ModelChoices { weights, ..ModelChoices::default() };
+        let chosen = choices(table, "[a]\nweight = 4\npriority_max = 'high'\n[b]", &models).unwrap();
+        let options = &chosen.options;
+        assert_eq!((options.queue_max, options.queue_per_tenant_max, options.started_per_model_max), (9, 3, 2));
+        assert_eq!((options.step_tokens_max, options.step_wall_max.as_millis()), (7, 5));
+        assert_eq!((options.step_timeout.as_secs(), options.model_weights["m"].get()), (7, 5));
+        assert_eq!((chosen.prefix_cache_bytes_max, chosen.scope(&"a".into())), (1 << 20, Scope::Everyone));
+        assert_eq!((chosen.weight("a").get(), chosen.weight("b").get()), (4, 1));
+        assert_eq!((chosen.priority_max("a"), chosen.priority_max("b")), (Priority::High, Priority::Normal));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for table in
+            ["queue_max = 0", "queue_per_tenant_max = 0", "sequences_per_model_max = 100000", "step_timeout = '0s'"]
+        {
+            assert!(
+                matches!(choices(table, "", &ModelChoices::default()), Err(ConfigError::Scheduler { .. })),
+                "{table}"
+            );
+        }
+        for table in ["step_tokens_max = 0", "prefix_scope = 'nobody'", "step_wall_max = 'soon'", "queues = 1"] {
+            assert!(toml::from_str::<SchedulerTable>(table).is_err(), "{table}");
+        }
+        assert!(toml::from_str::<BTreeMap<String, TenantTable>>("[a]\nweight = 0").is_err());
     }
 }

@@ -68,7 +68,7 @@ impl Default for ExecutorOptions {
             stall_max: Duration::from_secs(30),
             room_wait_max: Duration::from_secs(30),
             preempt_after: Duration::from_millis(50),
-            step_timeout: Duration::from_secs(60),
+            step_timeout: Duration::from_secs(300),
             engines_replaced_max: 3,
         }
     }
