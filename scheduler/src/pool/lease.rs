@@ -61,6 +61,14 @@ impl<M> Lease<M> {
         Self { held: Arc::new(Held { resident: Some(resident), name: name.into(), start: Start::Warm, release: None }) }
     }
 
+    /// One of a given artifact.
+    #[cfg(test)]
+    pub(crate) fn of_artifact(name: &str, model: M, identity: Identity) -> Self {
+        let resident = Resident { model, identity, bytes: 0, is_paged: false, _reservation: None };
+        let held = Held { resident: Some(Arc::new(resident)), name: name.into(), start: Start::Warm, release: None };
+        Self { held: Arc::new(held) }
+    }
+
     /// The model's name, as it was asked for.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {

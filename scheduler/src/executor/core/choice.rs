@@ -14,6 +14,7 @@ use crate::executor::roster::Steppable;
 use crate::executor::step::{Lent, Step};
 use crate::executor::timing::Doing;
 use crate::panic;
+use crate::pool::Identity;
 
 impl<E: Engine> Core<E> {
     /// The next step; none where nobody can step.
@@ -23,6 +24,7 @@ impl<E: Engine> Core<E> {
             let ready = self.roster.ready_models(now);
             let model = self.turns.next(&ready)?;
             let steppable = self.roster.steppable(&model, now);
+            let steppable = self.of_one_artifact(steppable);
             let (candidates, tenants) = self.candidates(engine, &model, steppable);
             let Some(first) = candidates.first() else {
                 // What was there has ended: its engine panicked when it was asked.
@@ -44,6 +46,23 @@ impl<E: Engine> Core<E> {
             let members = self.lend(&candidates, &chosen, now);
             return Some(Step { lease, began: now, members });
         }
+    }
+
+    /// A model's file may have been replaced while it serves: the sequences of each artifact step by themselves, those
+    /// first of which none has stepped for longest.
+    fn of_one_artifact(&self, mut steppable: Vec<Steppable>) -> Vec<Steppable> {
+        let artifact = |one: &Steppable| self.entries[&one.id].lease.identity();
+        let mut stepped: Vec<(Identity, u64)> = Vec::new();
+        for one in &steppable {
+            match stepped.iter_mut().find(|(identity, _)| *identity == artifact(one)) {
+                Some((_, last)) => *last = one.stepped.max(*last),
+                None => stepped.push((artifact(one), one.stepped)),
+            }
+        }
+        if let Some(&(next, _)) = stepped.iter().min_by_key(|(_, last)| *last) {
+            steppable.retain(|one| artifact(one) == next);
+        }
+        steppable
     }
 
     /// What each could do with the next step, and their tenants. One that cannot be asked ends.

@@ -1,7 +1,7 @@
 //! Memory that is short: who gives way, and comes back.
 
 use super::engine::PAGE;
-use super::world::End;
+use super::tally::End;
 use super::*;
 
 const MODEL: SimModel = SimModel { step_micros: 5_000, token_micros: 200, position_nanos: 0, knows: Knows::ItsCosts };

@@ -13,16 +13,19 @@
 //!
 //! `fairness` has runs of a kind of their own, whose shares and latencies are compared.
 
+mod checks;
 mod engine;
 mod fairness;
 mod memory;
+mod tally;
 mod world;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use self::engine::{Knows, Script, SimModel};
-use self::world::{Arrival, Reading, Tally, World, WorldOptions};
+use self::tally::Tally;
+use self::world::{Arrival, Reading, World, WorldOptions};
 use super::{ExecutorOptions, Owner, Priority};
 use crate::engine::Batching;
 use crate::testing::Random;
@@ -36,7 +39,7 @@ fn three_hundred_seeds_keep_every_invariant() {
 }
 
 #[test]
-#[ignore = "long: minutes"]
+#[ignore = "long: a quarter of an hour"]
 fn long_ten_thousand_seeds_keep_every_invariant() {
     simulate(SEEDS..SEEDS + SEEDS_LONG);
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::engine::{Script, SimEngine, SimModel, SimSequence};
+use super::tally::Tally;
 use crate::budget::Budget;
 use crate::executor::core::{Core, Next};
 use crate::executor::handle::parts;
@@ -47,66 +48,6 @@ pub(super) struct WorldOptions {
     pub(super) room_delay: Duration,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) completed: usize,
-    pub(super) cancelled: usize,
-    pub(super) failed: usize,
-    pub(super) panicked: usize,
-    /// Ended by their deadline.
-    pub(super) late: usize,
-    pub(super) stalled_out: usize,
-    pub(super) no_room: usize,
-    pub(super) shut_down: usize,
-    /// Those whose clients dropped their tickets.
-    pub(super) dropped: usize,
-    pub(super) refused_places: usize,
-    pub(super) preemptions: usize,
-    pub(super) recomputed_tokens: u64,
-    pub(super) stalls: usize,
-    pub(super) room_waits: usize,
-    pub(super) reclaims: usize,
-    pub(super) steps: u64,
-    /// Runs' largest batches, summed.
-    pub(super) batched: usize,
-    pub(super) lasted: Duration,
-    pub(super) longest_turn_wait: Duration,
-    /// Of each sequence whose end was seen: its number, and how it went.
-    pub(super) ends: BTreeMap<u64, End>,
-    pub(super) violations: Vec<String>,
-}
-
-/// How one sequence went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) latency: Duration,
-    pub(super) timing: RequestTiming,
-    pub(super) outputs: u32,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
-        self.completed += other.completed;
-        self.cancelled += other.cancelled;
-        self.failed += other.failed;
-        self.panicked += other.panicked;
-        self.late += other.late;
-        self.stalled_out += other.stalled_out;
-        self.no_room += other.no_room;
-        self.shut_down += other.shut_down;
-        self.dropped += other.dropped;
-        self.refused_places += other.refused_places;
-        self.preemptions += other.preemptions;
-        self.recomputed_tokens += other.recomputed_tokens;
-        self.stalls += other.stalls;
-        self.room_waits += other.room_waits;
-        self.reclaims += other.reclaims;
-        self.steps += other.steps;
-        self.batched += other.batched;
-        self.longest_turn_wait = self.longest_turn_wait.max(other.longest_turn_wait);
-    }
-}
-
 #[derive(Debug)]
 enum Happening {
     Arrives(Box<Arrival>),
@@ -115,16 +56,16 @@ enum Happening {
     Stops,
 }
 
-struct Client {
+pub(super) struct Client {
     ticket: Option<Ticket<SimEngine>>,
-    arrival: Arrival,
-    arrived: Instant,
+    pub(super) arrival: Arrival,
+    pub(super) arrived: Instant,
     cancelled: Arc<AtomicBool>,
-    outputs: u32,
+    pub(super) outputs: u32,
 }
 
 /// A request for room, and when it can be answered first.
-struct Asked {
+pub(super) struct Asked {
     bytes: u64,
     deadline: Instant,
     answered: Instant,
@@ -144,22 +85,22 @@ impl RoomSource for SimRoom {
 }
 
 pub(super) struct World {
-    executor: Executor<SimEngine>,
+    pub(super) executor: Executor<SimEngine>,
     core: Option<Core<SimEngine>>,
     pub(super) engine: SimEngine,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     models: Vec<SimModel>,
-    asked: Arc<Mutex<Vec<Asked>>>,
-    start: Instant,
+    pub(super) asked: Arc<Mutex<Vec<Asked>>>,
+    pub(super) start: Instant,
     events: BTreeMap<(Instant, u64), Happening>,
     event_number: u64,
-    clients: BTreeMap<u64, Client>,
+    pub(super) clients: BTreeMap<u64, Client>,
     /// When the last request came or the last client left, so that everything must end soon.
-    quiet_since: Instant,
+    pub(super) quiet_since: Instant,
     /// The work of all, one after another.
-    serial: Duration,
-    waits_max: Duration,
-    tally: Tally,
+    pub(super) serial: Duration,
+    pub(super) waits_max: Duration,
+    pub(super) tally: Tally,
 }
 
 /// Runs `world` in time that passes only when it says so.
@@ -401,48 +342,6 @@ impl World {
         }
     }
 
-    fn ended(&mut self, client: &Client, completion: Completion<SimEngine>) {
-        let number = client.arrival.script.number;
-        let Completion { outcome, timing, sequence, .. } = completion;
-        let tally = &mut self.tally;
-        match outcome {
-            Outcome::Completed => {
-                tally.completed += 1;
-                let sequence = sequence.expect("no step keeps it");
-                if sequence.generated != client.arrival.script.answer {
-                    tally.violations.push(format!("{number}: complete with {} tokens", sequence.generated));
-                }
-            }
-            Outcome::Cancelled => tally.cancelled += 1,
-            Outcome::Failed(_) => tally.failed += 1,
-            Outcome::DeadlinePassed => tally.late += 1,
-            Outcome::StallLimit => tally.stalled_out += 1,
-            Outcome::NoRoom(_) => tally.no_room += 1,
-            Outcome::EnginePanicked { .. } => tally.panicked += 1,
-            Outcome::EngineTimeout => tally.violations.push(format!("{number}: nothing hangs here")),
-            Outcome::ShuttingDown => tally.shut_down += 1,
-        }
-        tally.preemptions += usize::try_from(timing.preempted).unwrap();
-        tally.recomputed_tokens += timing.recompute.tokens;
-        tally.stalls += usize::from(!timing.stall.is_zero());
-        tally.room_waits += usize::from(!timing.room_wait.is_zero());
-        tally.longest_turn_wait = tally.longest_turn_wait.max(timing.turn_wait);
-        let shares = self.engine.shares.get(&number).copied().unwrap_or_default();
-        let charged = (timing.computed(), timing.prefill.cpu + timing.decode.cpu);
-        // A step that panicked has no shares.
-        if charged != (shares.wall, shares.cpu) {
-            tally.violations.push(format!("{number}: charged {charged:?} for {shares:?}"));
-        }
-        let RequestTiming { queue, turn_wait, stall, room_wait, .. } = timing;
-        let latency = client.arrived.elapsed();
-        let sum = queue + turn_wait + timing.prefill.elapsed + timing.decode.elapsed + stall + room_wait;
-        let reads_at_once = matches!(client.arrival.reading, Reading::AtOnce | Reading::Never);
-        if sum > latency || (reads_at_once && sum != latency) {
-            tally.violations.push(format!("{number}: its times sum to {sum:?}, it lived {latency:?}"));
-        }
-        tally.ends.insert(number, End { latency, timing, outputs: client.outputs });
-    }
-
     /// Gives room to those who asked for it, the first first.
     fn answer_for_room(&mut self, now: Instant) {
         let mut asked = self.asked.lock().unwrap();
@@ -466,50 +365,5 @@ impl World {
                 asked.push(one);
             }
         }
-    }
-
-    fn check_budget(&mut self) {
-        if self.budget.used_bytes() > self.budget.limit_bytes() {
-            self.tally.violations.push("the budget is exceeded".to_owned());
-        }
-    }
-
-    /// Nothing happens any more: nobody may be left, and the executor may end.
-    fn quiet(&mut self) {
-        for number in self.clients.keys() {
-            self.tally.violations.push(format!("{number} waits for ever"));
-        }
-        self.clients.clear();
-        let ended_late = Instant::now().saturating_duration_since(self.quiet_since);
-        if ended_late > 3 * self.serial + self.waits_max {
-            self.tally.violations.push(format!("all ended {ended_late:?} after the last event"));
-        }
-        self.executor.stop();
-    }
-
-    fn close(mut self) -> Tally {
-        if self.executor.queued() > 0 {
-            self.tally.violations.push("places are left".to_owned());
-        }
-        let engine = &mut self.engine;
-        self.tally.violations.append(&mut engine.violations);
-        let shares = engine
-            .shares
-            .values()
-            .fold((Duration::ZERO, Duration::ZERO), |sum, share| (sum.0 + share.wall, sum.1 + share.cpu));
-        if shares != (engine.whole.wall, engine.whole.cpu) {
-            self.tally.violations.push("the shares are not what all steps cost".to_owned());
-        }
-        self.tally.reclaims = usize::from(engine.reclaimed > 0);
-        self.tally.steps = engine.steps;
-        self.tally.batched = engine.largest_batch;
-        self.clients.clear();
-        self.asked.lock().unwrap().clear();
-        crate::engine::Engine::reclaim(engine, u64::MAX);
-        if self.budget.used_bytes() > 0 {
-            self.tally.violations.push(format!("{} bytes are left", self.budget.used_bytes()));
-        }
-        self.tally.lasted = self.start.elapsed();
-        self.tally
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::fake::Act::{Fail, Finish, Forget, Panic, Prefill, Spin, Token};
 use super::fake::*;
 use crate::executor::*;
+use crate::pool::{Identity, Lease};
 
 #[tokio::test]
 async fn a_sequence_runs_to_its_end_and_gives_everything_back() {
@@ -67,6 +68,20 @@ async fn a_panic_in_a_step_ends_all_of_its_batch() {
         assert!(matches!(finish(ticket).await.1.outcome, Outcome::EnginePanicked { .. }));
     }
     assert!(matches!(finish(&mut other).await, (1, Completion { outcome: Outcome::Completed, .. })));
+}
+
+#[tokio::test]
+async fn artifacts_of_one_name_share_no_step() {
+    let mut bench = Bench::new();
+    let _gate = bench.submit("m", "gate", &[Finish]);
+    assert_eq!(bench.stepping().await, "gate");
+    let mut old = bench.submit("m", "old", &[Token, Panic]);
+    let mut replaced = bench.submission("m", "new", &[Token, Token, Finish]);
+    replaced.lease = Lease::of_artifact("m", FakeModel, Identity([1; 4]));
+    let mut new = bench.executor.submit(replaced).unwrap();
+    bench.run_free();
+    assert!(matches!(finish(&mut old).await, (1, Completion { outcome: Outcome::EnginePanicked { .. }, .. })));
+    assert!(matches!(finish(&mut new).await, (2, Completion { outcome: Outcome::Completed, .. })));
 }
 
 #[tokio::test]
