@@ -6,6 +6,11 @@
 //!   that is, beside llama.cpp's router over the same files.
 //! - `… --bin beside_loads` looks at the time between a stream's tokens while another model loads.
 //! - `… --bin shared_pool` lets many tenants ask for models that do not fit together, and checks every answer.
+//! - `… --bin streams` asks for many streams at a time, beside llama.cpp's server; `… --bin two_models` looks at what two
+//!   models keep of their throughput when both are asked at once.
+//! - `… --bin fair_share` looks at what a tenant feels of one that asks a hundred times as often, `… --bin overload` at what
+//!   is left of a server that is asked for twenty times what it can do, `… --bin client_leaves` at what is left of a client
+//!   that does not wait for its answer.
 //! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
 //! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
 //!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.

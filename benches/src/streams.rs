@@ -97,14 +97,39 @@ pub struct Shape {
     pub tokens: usize,
 }
 
-/// Requests to one server for one model, each with a prompt of its own. The sequence of prompts is always the same, so
-/// that servers in turns are asked alike and no server is asked twice.
+/// Prompts, each another. Their sequence is always the same, so that servers in turns are asked alike, and none twice.
+#[derive(Debug)]
+pub struct Prompts {
+    shape: Shape,
+    made: AtomicU64,
+}
+
+impl Prompts {
+    /// Those of `shape`, from the first.
+    #[must_use]
+    pub fn new(shape: Shape) -> Self {
+        Self { shape, made: AtomicU64::new(0) }
+    }
+
+    /// Tokens of each answer.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.shape.tokens
+    }
+
+    /// The next one.
+    #[must_use]
+    pub fn next(&self) -> String {
+        prompt(self.made.fetch_add(1, Ordering::Relaxed), self.shape)
+    }
+}
+
+/// Requests to one server for one model, each with a prompt of its own.
 #[derive(Debug)]
 pub struct Requests {
     client: Client,
     model: String,
-    shape: Shape,
-    made: AtomicU64,
+    prompts: Prompts,
 }
 
 /// A stream that was read.
@@ -124,21 +149,14 @@ impl Requests {
     /// `shape` for `model` from the server of `client`.
     #[must_use]
     pub fn new(client: &Client, model: &str, shape: Shape) -> Self {
-        Self { client: client.clone(), model: model.to_owned(), shape, made: AtomicU64::new(0) }
-    }
-
-    /// The same from a server that was started again.
-    #[must_use]
-    pub fn of(&self, client: &Client) -> Self {
-        Self::new(client, &self.model, self.shape)
+        Self { client: client.clone(), model: model.to_owned(), prompts: Prompts::new(shape) }
     }
 
     /// The next request's body.
     #[must_use]
     pub fn body(&self) -> Value {
-        let prompt = prompt(self.made.fetch_add(1, Ordering::Relaxed), self.shape);
-        json!({ "model": self.model, "prompt": prompt, "max_tokens": self.shape.tokens, "temperature": 0,
-                "ignore_eos": true })
+        json!({ "model": self.model, "prompt": self.prompts.next(), "max_tokens": self.prompts.tokens(),
+                "temperature": 0, "ignore_eos": true })
     }
 
     /// The next answer, read whole, whatever its status.

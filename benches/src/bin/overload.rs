@@ -47,8 +47,9 @@ struct Arguments {
     /// Seconds before answers are counted.
     #[arg(long, default_value_t = 3)]
     settle: u64,
-    /// Seconds in which they are, for each number of clients.
-    #[arg(long, default_value_t = 15)]
+    /// Seconds in which they are, for each number of clients: many times what an answer takes, since clients that ask at the
+    /// same time are answered at the same time.
+    #[arg(long, default_value_t = 30)]
     peak_seconds: u64,
     /// Seconds in which they are, under overload.
     #[arg(long, default_value_t = 60)]

@@ -1,13 +1,16 @@
-//! Many streams at a time: tokens a second and the time to the first one, dayfly beside llama.cpp's server.
+//! Many streams at a time: tokens a second and the time to the first one, dayfly beside llama.cpp's server and OpenVINO GenAI.
 //!
-//! Both run the whole time and are asked in turns, with the same prompts. Each is asked once before, which is not counted.
+//! The servers run the whole time and are asked in turns, with prompts of the same sequence. Each is asked once before, which is not
+//! counted. OpenVINO GenAI is no server: it is started for each of its turns, which is not counted either, and there is no
+//! HTTP in its figures.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use benches::median;
+use benches::peers::OpenVino;
 use benches::server::Server;
-use benches::streams::{Requests, Shape, Throughput, closed_loop};
+use benches::streams::{Prompts, Requests, Shape, Throughput, closed_loop};
+use benches::{median, percentile};
 use clap::Parser;
 use comfy_table::{Table, presets};
 use serde_json::json;
@@ -27,6 +30,9 @@ struct Arguments {
     /// What it is told beside the model, the address, the slots, the context and the threads.
     #[arg(long, default_value = "-fa off --no-webui", allow_hyphen_values = true)]
     llama_args: String,
+    /// A Python that has the package openvino-genai; without it that is left out.
+    #[arg(long)]
+    openvino: Option<PathBuf>,
     /// The GGUF file of the model.
     #[arg(long)]
     model: PathBuf,
@@ -58,10 +64,33 @@ const SLOT_TOKENS: usize = 64;
 
 struct Peer {
     name: &'static str,
-    requests: Requests,
+    asked: Asked,
     rounds: Vec<Throughput>,
-    /// Dropped with the last of the requests.
-    _server: Server,
+}
+
+enum Asked {
+    /// Runs until it is dropped.
+    Server {
+        requests: Requests,
+        _server: Server,
+    },
+    OpenVino {
+        openvino: OpenVino,
+        prompts: Prompts,
+    },
+}
+
+impl Peer {
+    fn turn(&self, arguments: &Arguments) -> anyhow::Result<Throughput> {
+        let (clients, total) = (arguments.streams, arguments.requests);
+        let throughput = match &self.asked {
+            Asked::Server { requests, .. } => closed_loop(requests, clients, total),
+            Asked::OpenVino { openvino, prompts } => {
+                openvino.streams((&arguments.model, arguments.threads), (clients, total), prompts)
+            }
+        };
+        throughput.context(self.name)
+    }
 }
 
 impl Arguments {
@@ -71,7 +100,7 @@ impl Arguments {
         let shape = Shape { prompt_words: self.prompt_words, shared: self.shared, tokens: self.tokens };
         let peer = |name, server: Server| {
             let requests = Requests::new(server.client(), &model, shape);
-            Peer { name, requests, rounds: Vec::new(), _server: server }
+            Peer { name, asked: Asked::Server { requests, _server: server }, rounds: Vec::new() }
         };
         let config = format!("threads = {}\n", self.threads);
         let mut peers = vec![peer("dayfly", Server::dayfly_over(&self.dayfly, &[&self.model], &config)?)];
@@ -85,6 +114,10 @@ impl Arguments {
             arguments.extend(["-m".to_owned(), self.model.display().to_string()]);
             peers.push(peer("llama-server", Server::llama(program, self.llama_dir.as_deref(), &arguments)?));
         }
+        if let Some(python) = &self.openvino {
+            let asked = Asked::OpenVino { openvino: OpenVino::new(python.clone()), prompts: Prompts::new(shape) };
+            peers.push(Peer { name: "OpenVINO GenAI", asked, rounds: Vec::new() });
+        }
         Ok(peers)
     }
 }
@@ -93,12 +126,13 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let mut peers = arguments.peers()?;
     for peer in &peers {
-        closed_loop(&peer.requests, 1, 1).with_context(|| peer.name)?;
+        if let Asked::Server { requests, .. } = &peer.asked {
+            closed_loop(requests, 1, 1).context(peer.name)?;
+        }
     }
     for round in 0..arguments.rounds {
         for peer in &mut peers {
-            let mut throughput =
-                closed_loop(&peer.requests, arguments.streams, arguments.requests).with_context(|| peer.name)?;
+            let mut throughput = peer.turn(&arguments)?;
             println!("{}", json!({ "round": round, "server": peer.name, "result": throughput.json() }));
             peer.rounds.push(throughput);
         }
@@ -124,8 +158,8 @@ fn report(arguments: &Arguments, peers: &mut [Peer]) {
         let mut each =
             |value: &dyn Fn(&mut Throughput) -> f64| median(&mut peer.rounds.iter_mut().map(value).collect::<Vec<_>>());
         let rate = each(&|round| round.tokens_per_second());
-        let p50_ms = each(&|round| benches::percentile(&mut round.first_ms, 50.0));
-        let p95_ms = each(&|round| benches::percentile(&mut round.first_ms, 95.0));
+        let p50_ms = each(&|round| percentile(&mut round.first_ms, 50.0));
+        let p95_ms = each(&|round| percentile(&mut round.first_ms, 95.0));
         let completed: usize = peer.rounds.iter().map(|round| round.completed).sum();
         let (our_rate, our_p50_ms) = *ours.get_or_insert((rate, p50_ms));
         let (rates, firsts) = (our_rate / rate, our_p50_ms / p50_ms);
