@@ -16,12 +16,13 @@ use std::num::NonZeroUsize;
 use benches::weights;
 use gungraun::prelude::*;
 use kernels::{
-    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvPrecision, KvShape, Matrix, Product, RmsNorm,
+    Sight, WeightType,
 };
 
 const ROWS: usize = 64;
 const WIDTH: usize = 512;
-const KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_dim: 64, block_positions: 64 };
+const KV: KvShape = KvShape { layers: 1, kv_heads: 1, head_dim: 64, block_positions: 64, precision: KvPrecision::F16 };
 const HEADS: usize = 3;
 
 /// AVX2, or what there is on other processors.

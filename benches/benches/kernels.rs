@@ -23,7 +23,8 @@ use benches::weights;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use kernels::{
-    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, Sight, WeightType,
+    Activations, AttentionCall, CacheRows, Isa, Kernels, KvCache, KvPrecision, KvShape, Matrix, Product, RmsNorm,
+    Sight, WeightType,
 };
 
 /// More than the caches of most machines hold.
@@ -38,7 +39,7 @@ const WIDTH: usize = 2048;
 const PREFILL_ROWS: usize = 2048;
 /// Columns at once: a few sequences, many, a chunk of a prompt.
 const BATCHES: [usize; 3] = [4, 16, 256];
-const KV: KvShape = KvShape { layers: 8, kv_heads: 8, head_dim: 64, block_positions: 64 };
+const KV: KvShape = KvShape { layers: 8, kv_heads: 8, head_dim: 64, block_positions: 64, precision: KvPrecision::F16 };
 const HEADS: usize = 32;
 const DEPTHS: [usize; 2] = [512, 2048];
 const CHUNK_TOKENS: usize = 256;

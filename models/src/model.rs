@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kernels::{KvShape, RopeTable};
+use kernels::{KvPrecision, KvShape, RopeTable};
 use loader::{Artifact, BringIn, LetGo, MapError, Place, thread_major_faults};
 
 use crate::Descriptor;
@@ -77,7 +77,7 @@ impl Model {
         &self.ropes
     }
 
-    /// Shape of a sequence's key-value cache.
+    /// Shape of a sequence's key-value cache, of halves; whoever makes the cache may choose another precision.
     ///
     /// # Panics
     /// When the model is an encoder, which keeps none.
@@ -89,6 +89,7 @@ impl Model {
             kv_heads: plan.kv_heads,
             head_dim: plan.head_dim,
             block_positions: KV_BLOCK_POSITIONS,
+            precision: KvPrecision::F16,
         }
     }
 

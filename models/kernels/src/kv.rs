@@ -1,4 +1,4 @@
-//! The keys and values of one sequence, in blocks of positions, as IEEE halves.
+//! The keys and values of one sequence, in blocks of positions, as IEEE halves or as bytes with scales.
 //!
 //! A block may be shared by the caches of several sequences that begin alike, and by whoever keeps it for sequences to
 //! come: [`KvCache::block`] and [`KvCache::adopt`]. Its memory is given back when the last holder lets go.
@@ -13,14 +13,27 @@
 //! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
-//! what llama.cpp keeps too. Numbers from 65,520 on become infinite.
+//! what llama.cpp keeps too. Numbers from 65,520 on become infinite. What bytes look like is in `packed.rs`.
 
+mod packed;
 mod write;
 
 use std::sync::Arc;
 
+pub(crate) use packed::{widen_keys, widen_values};
+
 use crate::aligned::AlignedBuffer;
 use crate::limits::LANES_MAX;
+
+/// What a key's or a value's numbers are kept as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvPrecision {
+    /// IEEE halves.
+    #[default]
+    F16,
+    /// Bytes, with a half as the scale of each 32 of a head: 53 % of the memory.
+    Q8_0,
+}
 
 /// Sizes that all blocks of a cache have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +46,8 @@ pub struct KvShape {
     pub head_dim: usize,
     /// Positions in one block.
     pub block_positions: usize,
+    /// What numbers are kept as.
+    pub precision: KvPrecision,
 }
 
 impl KvShape {
@@ -52,15 +67,26 @@ impl KvShape {
         self.head_dim.next_multiple_of(LANES_MAX)
     }
 
+    /// Length of a head's keys in one block, in halves.
     const fn keys_len(&self) -> usize {
-        self.head_dim * self.key_stride()
+        let numbers = self.head_dim * self.key_stride();
+        match self.precision {
+            KvPrecision::F16 => numbers,
+            KvPrecision::Q8_0 => numbers / 2 + self.scales() * self.key_stride(),
+        }
     }
 
+    /// The same of its keys and values.
     const fn head_len(&self) -> usize {
-        self.keys_len() + self.block_positions * self.value_stride()
+        let numbers = self.block_positions * self.value_stride();
+        let values = match self.precision {
+            KvPrecision::F16 => numbers,
+            KvPrecision::Q8_0 => numbers / 2 + self.block_positions * self.scales(),
+        };
+        self.keys_len() + values
     }
 
-    /// Where a head's keys begin in a block, in elements; its values follow.
+    /// Where a head's keys begin in a block, in halves; its values follow.
     fn head_start(&self, layer: usize, kv_head: usize) -> usize {
         debug_assert!(layer < self.layers && kv_head < self.kv_heads);
         (layer * self.kv_heads + kv_head) * self.head_len()
@@ -250,12 +276,12 @@ impl KvCache {
         self.blocks.iter().map(KvBlock::bytes).sum()
     }
 
-    /// A head's keys in one block: \[head_dim\]\[key_stride\].
+    /// A head's keys in one block: \[head_dim\]\[key_stride\] where they are halves.
     pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
         &self.blocks[block].0.halves.as_slice()[self.shape.head_start(layer, kv_head)..][..self.shape.keys_len()]
     }
 
-    /// A head's values in one block: \[positions\]\[value_stride\].
+    /// A head's values in one block: \[positions\]\[value_stride\] where they are halves.
     pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
         let start = self.shape.head_start(layer, kv_head);
         &self.blocks[block].0.halves.as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
@@ -288,7 +314,13 @@ mod tests {
 
     #[test]
     fn truncation_gives_blocks_back() {
-        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        let mut cache = KvCache::new(KvShape {
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            block_positions: 4,
+            precision: KvPrecision::F16,
+        });
         (0..4).for_each(|_| cache.push_block());
         cache.set_len(14);
         cache.truncate(5);
@@ -298,7 +330,13 @@ mod tests {
     }
 
     fn small(blocks: usize) -> KvCache {
-        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        let mut cache = KvCache::new(KvShape {
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            block_positions: 4,
+            precision: KvPrecision::F16,
+        });
         (0..blocks).for_each(|_| cache.push_block());
         cache
     }
@@ -344,7 +382,13 @@ mod tests {
     #[test]
     #[should_panic(expected = "beyond room")]
     fn a_position_without_room_is_a_mistake() {
-        let mut cache = KvCache::new(KvShape { layers: 1, kv_heads: 1, head_dim: 8, block_positions: 4 });
+        let mut cache = KvCache::new(KvShape {
+            layers: 1,
+            kv_heads: 1,
+            head_dim: 8,
+            block_positions: 4,
+            precision: KvPrecision::F16,
+        });
         cache.push_block();
         write(&mut cache, 0, 4, (&[0.0; 8], &[0.0; 8]));
     }

@@ -21,6 +21,9 @@ pub(crate) trait Vector: Copy {
     /// Halves from memory, exactly.
     unsafe fn load_halves(from: *const u16) -> Self;
 
+    /// Signed bytes from memory, exactly.
+    unsafe fn load_bytes(from: *const i8) -> Self;
+
     /// Asks for the cache line of an address, which may be any.
     unsafe fn prefetch(at: *const u16);
 

@@ -4,8 +4,8 @@ use std::alloc::System;
 use std::num::NonZeroUsize;
 
 use kernels::{
-    Activations, AttentionCall, CacheRows, Gate, Isa, Kernels, KvCache, KvShape, Matrix, Product, RmsNorm, RopeStyle,
-    RopeTable, Sight, WeightType, argmax,
+    Activations, AttentionCall, CacheRows, Gate, Isa, Kernels, KvCache, KvPrecision, KvShape, Matrix, Product, RmsNorm,
+    RopeStyle, RopeTable, Sight, WeightType, argmax,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -64,8 +64,8 @@ fn warm_steps_do_not_allocate() {
     let weights = Matrix::new(WeightType::Q4K, WIDTH, WIDTH, &bytes).expect("a matrix");
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         let kernels = Kernels::new(NonZeroUsize::new(3).expect("three"), isa);
-        for tokens in [1, 40] {
-            let shape = KvShape { layers: 1, kv_heads: HEADS, head_dim: WIDTH / HEADS, block_positions: 32 };
+        for (tokens, precision) in [(1, KvPrecision::F16), (40, KvPrecision::F16), (40, KvPrecision::Q8_0)] {
+            let shape = KvShape { layers: 1, kv_heads: HEADS, head_dim: WIDTH / HEADS, block_positions: 32, precision };
             let mut kv = [KvCache::new(shape), KvCache::new(shape)];
             kv.iter_mut().for_each(|kv| (0..40).for_each(|_| kv.push_block()));
             let table = RopeTable::new(WIDTH / HEADS, WIDTH / HEADS, 1e4, RopeStyle::Interleaved, None);

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use kernels::{AttentionCall, CacheRows, KvCache, KvShape, LayerNorm, Product, Sight};
+use kernels::{AttentionCall, CacheRows, KvCache, KvPrecision, KvShape, LayerNorm, Product, Sight};
 use loader::Artifact;
 
 use super::{Executor, linear};
@@ -183,8 +183,13 @@ fn ranges(batch: &[&Passage], width: usize) -> impl Iterator<Item = (Range<usize
 
 /// A cache of one layer with room for `positions`: the one that is there, if it is of this shape.
 fn cache_for<'a>(kept: &'a mut Option<KvCache>, plan: &EncoderPlan, positions: usize) -> &'a mut KvCache {
-    let shape =
-        KvShape { layers: 1, kv_heads: plan.heads, head_dim: plan.head_dim, block_positions: KV_BLOCK_POSITIONS };
+    let shape = KvShape {
+        layers: 1,
+        kv_heads: plan.heads,
+        head_dim: plan.head_dim,
+        block_positions: KV_BLOCK_POSITIONS,
+        precision: KvPrecision::F16,
+    };
     kept.take_if(|cache| cache.shape() != shape);
     let cache = kept.get_or_insert_with(|| KvCache::new(shape));
     while cache.capacity() < positions {

@@ -1,11 +1,13 @@
 //! Real models against llama.cpp's token ids, log-probabilities and perplexity.
 
+use kernels::KvPrecision;
 use models::Model;
 use models::perplexity::perplexity;
 use models::tokenizer::{Special, Start};
 use serde_json::Value;
 
-use crate::support::{executor, gemma3, log_softmax, logits, smollm2};
+use crate::peer_models::peer_models;
+use crate::support::{executor, gemma3, log_softmax, logits, logits_over, smollm2, written};
 
 fn of_smollm2() -> Value {
     serde_json::from_str(include_str!("../goldens/smollm2-135m-instruct-q4_1.json")).unwrap()
@@ -85,6 +87,42 @@ fn perplexity_agrees(model: &Model, context: usize, theirs: f64, bound: f64) {
 #[test]
 fn smollm2s_perplexity_agrees_with_llama_cpps() {
     perplexity_agrees(&smollm2(), 512, 15.9289, 0.005);
+}
+
+/// Of a text's first tokens: how far log-probabilities move in the mean and at most, and how far the perplexity does, when
+/// keys and values are bytes.
+fn bytes_change(model: &Model) -> (f64, f64, f64) {
+    let text = std::fs::read_to_string("/usr/share/common-licenses/Apache-2.0").unwrap();
+    let tokens = model.descriptor().tokenizer.encode(&text, Special::Parsed, Start::AsModel).unwrap();
+    let tokens = &tokens[..384];
+    let mut executor = executor();
+    let mut scores = |precision| -> Vec<f64> {
+        let logits = logits_over(&mut executor, model, tokens, (64, precision));
+        let next = logits.iter().zip(&tokens[1..]);
+        next.map(|(logits, &next)| f64::from(log_softmax(logits)[next as usize])).collect()
+    };
+    let (halves, bytes) = (scores(KvPrecision::F16), scores(KvPrecision::Q8_0));
+    let count = f64::from(u32::try_from(halves.len()).unwrap());
+    let moved = |(halves, bytes): (&f64, &f64)| (halves - bytes).abs();
+    let mean = halves.iter().zip(&bytes).map(moved).sum::<f64>() / count;
+    let most = halves.iter().zip(&bytes).map(moved).fold(0.0, f64::max);
+    let perplexity = |scores: &[f64]| (-scores.iter().sum::<f64>() / count).exp();
+    (mean, most, perplexity(&bytes) / perplexity(&halves) - 1.0)
+}
+
+/// Real models round their activations to eight bits, and another rounding early on becomes another one everywhere after: most
+/// of what moves is that. The tiny file's weights are floats, so there it is the bytes alone.
+#[test]
+fn keys_and_values_as_bytes_change_little() {
+    let (_folder, tiny) = written(&peer_models()[0].file);
+    for (model, name, bounds) in
+        [(tiny, "tiny", (0.02, 0.06)), (smollm2(), "smollm2", (0.12, 1.5)), (gemma3(), "gemma3", (0.12, 1.5))]
+    {
+        let (mean, most, perplexity) = bytes_change(&model);
+        println!("{name}: mean |Δ| {mean:.5}, most {most:.4}, perplexity {:+.3} %", 100.0 * perplexity);
+        assert!(mean > 0.0, "the setting does something");
+        assert!(mean < bounds.0 && most < bounds.1 && perplexity.abs() < 0.01, "{name}: {mean} {most} {perplexity}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use etcetera::BaseStrategy as _;
-use kernels::{Isa, KvCache};
+use kernels::{Isa, KvCache, KvPrecision, KvShape};
 use loader::Artifact;
 use loader::fixture::{GgufWriter, TinyModel, tiny_model};
 use loader::pull::{PullRequest, Silent, pull};
@@ -68,7 +68,20 @@ pub(crate) fn cache(model: &Model, positions: usize) -> KvCache {
 
 /// Logits of every position, by our executor, in steps of the given sizes.
 pub(crate) fn logits(executor: &mut Executor, model: &Model, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
-    let mut cache = cache(model, tokens.len());
+    logits_over(executor, model, tokens, (step, KvPrecision::F16))
+}
+
+/// The same with keys and values kept in `precision`.
+pub(crate) fn logits_over(
+    executor: &mut Executor,
+    model: &Model,
+    tokens: &[u32],
+    (step, precision): (usize, KvPrecision),
+) -> Vec<Vec<f32>> {
+    let mut cache = KvCache::new(KvShape { precision, ..model.kv_shape() });
+    while cache.capacity() < tokens.len() {
+        cache.push_block();
+    }
     let mut all = Vec::new();
     for (index, tokens) in tokens.chunks(step).enumerate() {
         let run = Run { tokens, position: index * step, wanted: Wanted::Each };

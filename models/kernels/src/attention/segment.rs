@@ -5,10 +5,12 @@
 //! additions, so a row's result does not depend on the rows beside it. Between the two, each row's scores of the
 //! whole segment become exponentials at once.
 //!
-//! Few rows read the halves of the cache as they go; many have a block widened to floats for all of them. A position
+//! Few rows read the halves of the cache as they go; many have a block widened to floats for all of them, and bytes always
+//! are. A position
 //! that a row does not see counts zero times: a value there that is no number spoils the rows of its task all the same.
 
 use super::{PARTIAL_VALUES, Queries, Rows, partial_stride};
+use crate::kv::{KvPrecision, KvShape, widen_keys, widen_values};
 use crate::limits::WIDENED_ROWS_MIN;
 use crate::vector::{Vector, exp};
 
@@ -63,8 +65,9 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
         let q = |row: usize| &queries.q[queries.start(rows, row)..][..shape.head_dim];
         let width = piece.positions.next_multiple_of(V::LANES);
         let out = Sums { out: &mut scores[piece.place..], stride: score_stride, width };
+        let keys = Halves { halves: keys, stride: shape.key_stride(), next };
         // SAFETY: by contract.
-        unsafe { products::<V>(count, &q, Halves { halves: keys, stride: shape.key_stride(), next }, (widened, out)) };
+        unsafe { key_products::<V>(&shape, (count, &q), keys, (&mut *widened, out)) };
     }
     for row in 0..count {
         let (scores, partial) = (&mut scores[row * score_stride..][..score_stride], &mut partial[row * stride..][..2]);
@@ -98,8 +101,9 @@ pub(crate) unsafe fn segment<V: Vector>(queries: &Queries<'_>, rows: &Rows, segm
         let p = |row: usize| &scores[row * score_stride + piece.place..][..piece.positions];
         let width = shape.value_stride();
         let out = Sums { out: &mut partial[PARTIAL_VALUES..], stride, width };
+        let values = Halves { halves: values, stride: width, next };
         // SAFETY: by contract.
-        unsafe { products::<V>(count, &p, Halves { halves: values, stride: width, next }, (widened, out)) };
+        unsafe { value_products::<V>((&shape, piece.positions), (count, &p), values, (&mut *widened, out)) };
     }
 }
 
@@ -246,6 +250,52 @@ unsafe fn products<'a, V: Vector>(
             V::load_halves(halves.as_ptr()).store(wide.as_mut_ptr());
         }
         all_rows::<V, f32>(count, row, (widened, matrix.stride, &mut None), &mut sums);
+    }
+}
+
+/// Products of `count` rows with the keys of a block, in whichever precision: [`products`].
+///
+/// # Safety
+/// As [`Vector`]'s methods.
+#[inline(always)]
+unsafe fn key_products<'a, V: Vector>(
+    shape: &KvShape,
+    (count, row): (usize, &impl Fn(usize) -> &'a [f32]),
+    keys: Halves<'_>,
+    (widened, mut sums): (&mut [f32], Sums<'_>),
+) {
+    // SAFETY: by contract.
+    unsafe {
+        match shape.precision {
+            KvPrecision::F16 => products::<V>(count, row, keys, (widened, sums)),
+            KvPrecision::Q8_0 => {
+                widen_keys::<V>(shape, keys.halves, sums.width, widened);
+                all_rows::<V, f32>(count, row, (widened, keys.stride, &mut None), &mut sums);
+            }
+        }
+    }
+}
+
+/// Products of `count` rows with the first `positions` values of a block, in whichever precision: [`products`].
+///
+/// # Safety
+/// As [`Vector`]'s methods.
+#[inline(always)]
+unsafe fn value_products<'a, V: Vector>(
+    (shape, positions): (&KvShape, usize),
+    (count, row): (usize, &impl Fn(usize) -> &'a [f32]),
+    values: Halves<'_>,
+    (widened, mut sums): (&mut [f32], Sums<'_>),
+) {
+    // SAFETY: by contract.
+    unsafe {
+        match shape.precision {
+            KvPrecision::F16 => products::<V>(count, row, values, (widened, sums)),
+            KvPrecision::Q8_0 => {
+                widen_values::<V>(shape, values.halves, positions, widened);
+                all_rows::<V, f32>(count, row, (widened, values.stride, &mut None), &mut sums);
+            }
+        }
     }
 }
 

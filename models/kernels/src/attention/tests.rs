@@ -7,7 +7,7 @@ use super::{Queries, Rows, Sight, finish, partial_stride};
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
-use crate::kv::{CacheRows, KvCache, KvShape};
+use crate::kv::{CacheRows, KvCache, KvPrecision, KvShape};
 use crate::scalar;
 use crate::scalar::halves::half_to_float;
 use crate::vector::Vector;
@@ -37,6 +37,11 @@ impl Vector for Plain {
     unsafe fn load_halves(from: *const u16) -> Self {
         // SAFETY: as above.
         Self(unsafe { from.cast::<[u16; 16]>().read_unaligned() }.map(half_to_float))
+    }
+
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { from.cast::<[i8; 16]>().read_unaligned() }.map(f32::from))
     }
 
     unsafe fn prefetch(_: *const u16) {}
@@ -119,9 +124,11 @@ fn attend<V: Vector>(queries: &Queries<'_>, tokens: usize) -> Vec<f32> {
 fn vectors_of_sixteen_attend_as_the_scalar_twin() {
     let kernels = Kernels::new(NonZeroUsize::MIN, Isa::Scalar);
     let wave = |len: usize, pitch: f32| (0..len).map(|i| (i as f32 * pitch).sin()).collect::<Vec<f32>>();
-    for (kv_heads, head_dim, block_positions, group) in [(3, 64, 32, 3), (2, 20, 7, 4), (1, 128, 64, 8), (2, 16, 16, 1)]
-    {
-        let shape = KvShape { layers: 1, kv_heads, head_dim, block_positions };
+    let shapes = [(3, 64, 32, 3), (2, 20, 7, 4), (1, 128, 64, 8), (2, 16, 16, 1)];
+    let all =
+        shapes.into_iter().flat_map(|shape| [KvPrecision::F16, KvPrecision::Q8_0].map(|precision| (shape, precision)));
+    for ((kv_heads, head_dim, block_positions, group), precision) in all {
+        let shape = KvShape { layers: 1, kv_heads, head_dim, block_positions, precision };
         for (first_position, tokens, window) in [(0, 1, 0), (0, 9, 0), (300, 1, 0), (127, 5, 0), (290, 17, 40)] {
             let (end, heads) = (first_position + tokens, kv_heads * group);
             let mut kv = KvCache::new(shape);

@@ -33,6 +33,12 @@ impl Vector for F32x8 {
     }
 
     #[inline(always)]
+    unsafe fn load_bytes(from: *const i8) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) })
+    }
+
+    #[inline(always)]
     unsafe fn prefetch(at: *const u16) {
         // SAFETY: a hint, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{KvShape, SequenceRows};
+use super::packed::{write_key, write_value};
+use super::{KvPrecision, KvShape, SequenceRows};
 use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
@@ -20,8 +21,8 @@ struct Part<'a> {
 }
 
 impl Kernels {
-    /// Stores the keys and values of some tokens of some sequences for one layer, each as the nearest half. What the
-    /// caches count as written stays.
+    /// Stores the keys and values of some tokens of some sequences for one layer, as [`KvShape::precision`] has them.
+    /// What the caches count as written stays.
     ///
     /// Shapes: `k` and `v` \[tokens of all sequences, kv_heads × head_dim\].
     ///
@@ -74,6 +75,11 @@ impl Kernels {
             for (row, place) in (part.first_row..).zip(part.places.clone()) {
                 let source = row * width + kv_head * shape.head_dim;
                 let (k, v) = (&k[source..source + shape.head_dim], &v[source..source + shape.head_dim]);
+                if shape.precision == KvPrecision::Q8_0 {
+                    write_key(&shape, k, keys, place);
+                    write_value(&shape, v, values, place);
+                    continue;
+                }
                 narrow(isa, v, &mut values[place * shape.value_stride()..][..shape.head_dim]);
                 for (k, keys) in k.chunks(LANES_MAX).zip(keys.chunks_mut(LANES_MAX * shape.key_stride())) {
                     let mut halves = [0; LANES_MAX];
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_written_stands_where_it_belongs() {
-        let shape = KvShape { layers: 2, kv_heads: 3, head_dim: 5, block_positions: 7 };
+        let shape = KvShape { layers: 2, kv_heads: 3, head_dim: 5, block_positions: 7, precision: KvPrecision::F16 };
         let mut cache = KvCache::new(shape);
         for _ in 0..3 {
             cache.push_block();
@@ -136,7 +142,7 @@ mod tests {
 
     #[test]
     fn each_sequence_gets_its_own_rows_however_many_there_are() {
-        let shape = KvShape { layers: 1, kv_heads: 2, head_dim: 8, block_positions: 4 };
+        let shape = KvShape { layers: 1, kv_heads: 2, head_dim: 8, block_positions: 4, precision: KvPrecision::F16 };
         let kernels = Kernels::new(NonZeroUsize::new(2).expect("two"), Isa::Scalar);
         let extents: Vec<(usize, usize)> = (0..WRITTEN_BLOCKS_MAX + 3).map(|index| (index % 5, index % 7)).collect();
         let mut caches: Vec<KvCache> = extents.iter().map(|_| KvCache::new(shape)).collect();

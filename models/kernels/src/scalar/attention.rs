@@ -1,7 +1,6 @@
 //! Attention of one head of one token: scores, softmax, weighted sum.
 
 use crate::attention::Queries;
-use crate::scalar::halves::half_to_float;
 
 /// Computes one output head with `scores` as scratch, one for each position that the token sees.
 pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, out): (&mut [f32], &mut [f32])) {
@@ -9,17 +8,16 @@ pub(crate) fn head(queries: &Queries<'_>, token: usize, head: usize, (scores, ou
     let kv_head = head / queries.group();
     let q = &queries.q[queries.head_start(token, head)..][..shape.head_dim];
     let seen = queries.seen(token);
+    let place = (queries.layer, kv_head);
     for (position, score) in seen.clone().zip(&mut *scores) {
-        let keys = queries.kv.keys(position / shape.block_positions, queries.layer, kv_head);
-        let place = position % shape.block_positions;
-        let products = q.iter().enumerate().map(|(d, q)| q * half_to_float(keys[d * shape.key_stride() + place]));
+        let products = q.iter().enumerate().map(|(d, q)| q * queries.kv.key_at(position, place, d));
         *score = products.sum::<f32>() * queries.scale;
     }
     crate::scalar::elementwise::softmax(scores);
     out.fill(0.0);
     for (position, weight) in seen.zip(scores) {
-        let values = queries.kv.values(position / shape.block_positions, queries.layer, kv_head);
-        let value = &values[position % shape.block_positions * shape.value_stride()..];
-        out.iter_mut().zip(value).for_each(|(out, value)| *out += *weight * half_to_float(*value));
+        for (d, out) in out.iter_mut().enumerate() {
+            *out += *weight * queries.kv.value_at(position, place, d);
+        }
     }
 }

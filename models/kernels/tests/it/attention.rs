@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{AttentionCall, CacheRows, Isa, Kernels, KvCache, KvShape, Sight};
+use kernels::{AttentionCall, CacheRows, Isa, Kernels, KvCache, KvPrecision, KvShape, Sight};
 
 use crate::seeded::{Seeded, every_isa, with};
 
@@ -119,7 +119,9 @@ fn write(kernels: &Kernels, cache: &mut KvCache, (layer, first_position): (usize
 }
 
 fn shapes() -> Vec<(KvShape, usize)> {
-    let shape = |kv_heads, head_dim, block_positions| KvShape { layers: 2, kv_heads, head_dim, block_positions };
+    let precision = KvPrecision::F16;
+    let shape =
+        |kv_heads, head_dim, block_positions| KvShape { layers: 2, kv_heads, head_dim, block_positions, precision };
     vec![
         (shape(1, 5, 3), 1),
         (shape(3, 64, 32), 3),
@@ -128,6 +130,13 @@ fn shapes() -> Vec<(KvShape, usize)> {
         (shape(1, 8, 300), 30),
         (shape(5, 16, 16), 1),
     ]
+}
+
+/// The same with keys and values as bytes too.
+fn shapes_of_both_precisions() -> impl Iterator<Item = (KvShape, usize)> {
+    let both =
+        |(shape, group)| [KvPrecision::F16, KvPrecision::Q8_0].map(|precision| (KvShape { precision, ..shape }, group));
+    shapes().into_iter().flat_map(both)
 }
 
 /// From a token's own position alone to more than there are.
@@ -179,7 +188,7 @@ fn a_whole_sequence_is_seen_by_each_of_its_tokens() {
 
 #[test]
 fn keys_and_values_are_kept_as_the_nearest_halves() {
-    let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 20, block_positions: 8 };
+    let shape = KvShape { layers: 1, kv_heads: 1, head_dim: 20, block_positions: 8, precision: KvPrecision::F16 };
     let attend = |kernels: &Kernels, k: &[f32], v: &[f32]| {
         let mut cache = KvCache::new(shape);
         cache.push_block();
@@ -235,7 +244,7 @@ fn a_window_hides_what_came_before_it() {
 
 #[test]
 fn blocks_before_the_window_are_not_read() {
-    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16 };
+    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16, precision: KvPrecision::F16 };
     for (first, window) in [(600, 1), (600, 30), (511, 256), (512, 256), (300, 64)] {
         let case = Case::new(&mut Seeded(26), (shape, 2), first, 1).within(window);
         for kernels in every_isa(2) {
@@ -252,7 +261,7 @@ fn blocks_before_the_window_are_not_read() {
 #[test]
 fn a_token_alone_is_the_same_as_in_a_batch_and_on_any_threads() {
     let mut seeded = Seeded(22);
-    for (shape, window) in shapes().into_iter().flat_map(|shape| [0, 20, 300].map(|window| (shape, window))) {
+    for (shape, window) in shapes_of_both_precisions().flat_map(|shape| [0, 20, 300].map(|window| (shape, window))) {
         let case = Case::new(&mut seeded, shape, 490, 50).within(window);
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let one = with(1, isa);
@@ -274,7 +283,7 @@ fn a_token_alone_is_the_same_as_in_a_batch_and_on_any_threads() {
 fn sequences_of_one_call_are_the_same_alone() {
     let mut seeded = Seeded(28);
     let extents = [(0, 1), (700, 1), (5, 20), (130, 1), (255, 40), (31, 0), (64, 1), (1300, 2), (127, 1)];
-    for (shape, group) in shapes() {
+    for (shape, group) in shapes_of_both_precisions() {
         for count in [1, 2, extents.len()] {
             let extents = &extents[extents.len() - count..];
             let mut cases: Vec<Case> =
@@ -309,7 +318,7 @@ fn sequences_of_one_call_are_the_same_alone() {
 #[test]
 fn what_stands_beyond_is_not_seen() {
     let mut seeded = Seeded(23);
-    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16 };
+    let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 16, block_positions: 16, precision: KvPrecision::F16 };
     let case = Case::new(&mut seeded, (shape, 2), 20, 1);
     for kernels in every_isa(1) {
         let mut cache = case.cache(&kernels, 1);
@@ -323,9 +332,51 @@ fn what_stands_beyond_is_not_seen() {
     }
 }
 
+/// A byte is off by half a scale at most: 1/254 of the loudest of its 32 numbers.
+#[test]
+fn bytes_are_close_to_the_exact_one() {
+    let mut seeded = Seeded(29);
+    for (shape, group) in shapes() {
+        let shape = KvShape { precision: KvPrecision::Q8_0, ..shape };
+        for (first, tokens) in EXTENTS {
+            let case = Case::new(&mut seeded, (shape, group), first, tokens);
+            let exact = case.exact();
+            let mut scalar = Vec::new();
+            for kernels in every_isa(2) {
+                let out = case.outputs(&kernels, &mut case.cache(&kernels, 1), 0..tokens);
+                for (found, exact) in out.iter().zip(&exact) {
+                    let context = format!("{:?} {shape:?} {first} {tokens}", kernels.isa());
+                    assert!((f64::from(*found) - exact).abs() < 0.1, "{context}: {found} for {exact}");
+                }
+                if kernels.isa() == Isa::Scalar {
+                    scalar = out;
+                    continue;
+                }
+                assert_eq!(out.len(), scalar.len(), "the portable kernels come first");
+                for (found, scalar) in out.iter().zip(&scalar) {
+                    assert!((found - scalar).abs() < 2e-5, "{:?} {shape:?}: {found} for {scalar}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bytes_take_about_half_the_memory() {
+    let halves = KvShape { layers: 2, kv_heads: 3, head_dim: 64, block_positions: 32, precision: KvPrecision::F16 };
+    let bytes = KvShape { precision: KvPrecision::Q8_0, ..halves };
+    assert_eq!(halves.block_bytes() * 17 / 32, bytes.block_bytes());
+}
+
 #[test]
 fn a_nan_in_a_key_is_not_hidden() {
-    let shape = KvShape { layers: 2, kv_heads: 1, head_dim: 8, block_positions: 16 };
+    for precision in [KvPrecision::F16, KvPrecision::Q8_0] {
+        let shape = KvShape { layers: 2, kv_heads: 1, head_dim: 8, block_positions: 16, precision };
+        a_nan_is_not_hidden(shape);
+    }
+}
+
+fn a_nan_is_not_hidden(shape: KvShape) {
     let case = Case::new(&mut Seeded(24), (shape, 1), 20, 1);
     for kernels in every_isa(1) {
         let mut cache = case.cache(&kernels, 1);
