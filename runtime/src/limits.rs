@@ -17,7 +17,7 @@ pub(crate) const HEADER_READ_MAX: Duration = Duration::from_secs(15);
 /// From the end of the head to the end of the body.
 pub(crate) const BODY_READ_MAX: Duration = Duration::from_secs(30);
 /// How often a stream that asks is told what it waits for.
-pub(crate) const PROGRESS_EVERY: Duration = Duration::from_millis(250);
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// Pieces of an answer that may wait for a slow client.
 pub(crate) const ANSWER_PIECES_MAX: usize = 64;
 /// How long a client may take none of them before its request is cancelled.

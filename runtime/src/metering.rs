@@ -204,9 +204,9 @@ impl Metering {
     }
 
     /// `request` of `model` ends without a receipt.
-    pub(crate) fn pages_abandoned(&self, request: &str, model: &str) {
+    pub(crate) fn pages_abandoned(&self, request: &str, model: &str, own: KibMillis) {
         let now = self.clock.now();
-        self.book().pages.request_abandoned(request, model, now);
+        self.book().pages.request_abandoned(request, model, own, now);
     }
 
     /// Makes the receipt and writes it down; returns when it is durable.

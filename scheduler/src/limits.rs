@@ -20,6 +20,8 @@ pub const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// A waiting sequence's priority rises by one after each so long, so that nothing starves.
 pub const PRIORITY_RISES_AFTER: Duration = Duration::from_secs(10);
+/// Engines that hang at longer intervals than this are replaced for ever.
+pub const ENGINES_HANG_WITHIN: Duration = Duration::from_secs(3600);
 /// Prompt tokens of a step that others wait for, where nobody can tell how long it would take.
 pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.

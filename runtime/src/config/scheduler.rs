@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use models::limits::PREFILL_CHUNK_TOKENS;
 use scheduler::{ExecutorOptions, Priority, Scope};
 use serde::Deserialize;
 
@@ -119,6 +120,11 @@ impl SchedulerTable {
             table.priority_max.map(|Choice(priority)| (name.clone(), priority))
         };
         let priorities_max = tenants.iter().filter_map(priority_max).collect();
+        if self.step_tokens_max.is_some_and(|tokens| tokens.get() as usize > PREFILL_CHUNK_TOKENS) {
+            return Err(ConfigError::Scheduler {
+                reason: "step_tokens_max is at most 256: models are checked for that",
+            });
+        }
         if self.step_timeout.is_some_and(|Span(timeout)| timeout.is_zero()) {
             return Err(ConfigError::Scheduler { reason: "step_timeout = 0 would end every step" });
         }
@@ -186,9 +192,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for table in
-            ["queue_max = 0", "queue_per_tenant_max = 0", "sequences_per_model_max = 100000", "step_timeout = '0s'"]
-        {
+        for table in [
+            "queue_max = 0",
+            "queue_per_tenant_max = 0",
+            "sequences_per_model_max = 100000",
+            "step_tokens_max = 257",
+            "step_timeout = '0s'",
+        ] {
             assert!(
                 matches!(choices(table, "", &ModelChoices::default()), Err(ConfigError::Scheduler { .. })),
                 "{table}"

@@ -45,6 +45,14 @@ pub(crate) struct Holder {
     pub(crate) metering: Arc<Metering>,
 }
 
+/// What a preemption gives back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Preempted {
+    pub(super) freed_bytes: u64,
+    /// Of pages that nobody but the prefix cache holds now.
+    pub(super) cached_bytes: u64,
+}
+
 /// The memory of one request's keys and values.
 pub(super) struct KvMemory {
     holder: Holder,
@@ -68,6 +76,16 @@ impl KvMemory {
     pub(super) fn bytes(&self) -> u64 {
         let granted = self.granted.as_ref().map_or(0, Reservation::bytes);
         self.rooms.iter().map(|room| room.bytes()).sum::<u64>() + granted
+    }
+
+    /// Bytes that come free when it lets go, and those that only the prefix cache holds then.
+    pub(super) fn own_bytes(&self) -> Preempted {
+        let granted = self.granted.as_ref().map_or(0, Reservation::bytes);
+        let held_by = |holders: usize| {
+            let rooms = self.rooms.iter().filter(move |room| Arc::strong_count(room) == holders);
+            rooms.map(|room| room.bytes()).sum::<u64>()
+        };
+        Preempted { freed_bytes: held_by(1) + granted, cached_bytes: held_by(2) }
     }
 
     /// Takes memory for `pages` more of `page_bytes` each, or tells how many bytes are missing.
@@ -150,7 +168,10 @@ impl KvMemory {
 impl Drop for KvMemory {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.holder.metering.pages_abandoned(&self.holder.request, &self.holder.model);
+            let metering = &self.holder.metering;
+            let now = metering.clock().now();
+            let own = std::mem::replace(&mut self.own, KvIntegral::new(now)).finish(now);
+            metering.pages_abandoned(&self.holder.request, &self.holder.model, own);
         }
     }
 }

@@ -275,7 +275,10 @@ impl Engine for KernelEngine {
 
     fn preempt(&mut self, sequence: &mut Sequence) -> u64 {
         match sequence {
-            Sequence::Generating(generating) => generating.preempt(),
+            Sequence::Generating(generating) => {
+                let preempted = generating.preempt();
+                preempted.freed_bytes + self.prefixes.reclaim(preempted.cached_bytes)
+            }
             Sequence::Encoding(_) => 0,
         }
     }

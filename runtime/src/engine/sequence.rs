@@ -10,8 +10,9 @@ use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
 use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
 
-use super::memory::{Holder, KvMemory};
+use super::memory::{Holder, KvMemory, Preempted};
 use crate::loading::LoadedModel;
+use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, KvPage};
 
 /// One request's state.
@@ -33,9 +34,9 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    /// Of a sequence that did not come back from its step: what it holds is not given back, and not known.
-    pub(crate) fn lost() -> Self {
-        Self { kv: KibMillis::default(), sharing: SplitMethod::WholeStep, rows: Vec::new() }
+    /// Of a sequence that did not come back from its step: what it holds of its own is not given back, and not known.
+    pub(crate) fn lost(metering: &Metering, request: &str) -> Self {
+        Self { kv: metering.pages_settled(request), sharing: SplitMethod::WholeStep, rows: Vec::new() }
     }
 }
 
@@ -84,7 +85,9 @@ impl Sequence {
     pub(crate) fn release(self) -> Released {
         match self {
             Self::Generating(generating) => {
-                let Generating { memory, tally, .. } = *generating;
+                let Generating { cache, memory, tally, .. } = *generating;
+                // The memory first, then its bytes of the budget.
+                drop(cache);
                 Released { kv: memory.settle(), sharing: tally.method(), rows: Vec::new() }
             }
             Self::Encoding(encoding) => {
@@ -145,14 +148,25 @@ impl Generating {
 
     /// Tokens that need not be computed.
     fn covered(&self) -> usize {
-        self.beginnings.prefixes.covered(&self.beginnings.scope, self.generation.reusable())
+        self.beginnings.prefixes.covered(&self.beginnings.scope, self.findable())
+    }
+
+    /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
+    /// written.
+    fn findable(&self) -> &[u32] {
+        let tokens = self.generation.reusable();
+        match self.beginnings.extent {
+            Extent::Whole => tokens,
+            // One more than the prompt: the page of the last token is never looked for.
+            Extent::Prompt => &tokens[..tokens.len().min(self.generation.prompt_tokens() + 1)],
+        }
     }
 
     /// A text begins, or begins again: what others computed of it is taken over.
     pub(super) fn begin(&mut self) {
         self.let_go();
         let Beginnings { prefixes, scope, .. } = &self.beginnings;
-        let tokens = self.generation.reusable();
+        let tokens = self.findable();
         if tokens.is_empty() {
             return;
         }
@@ -208,13 +222,14 @@ impl Generating {
         }
     }
 
-    /// Gives back all that its text holds, which is then computed again. Returns the bytes.
-    pub(super) fn preempt(&mut self) -> u64 {
-        let bytes = self.memory.bytes();
+    /// Gives back all that its text holds, which is then computed again. Returns what came free, and what nobody but the
+    /// prefix cache holds now.
+    pub(super) fn preempt(&mut self) -> Preempted {
+        let preempted = self.memory.own_bytes();
         self.let_go();
         self.memory.give_back();
         self.generation.preempted();
-        bytes
+        preempted
     }
 
     fn let_go(&mut self) {

@@ -106,12 +106,14 @@ impl Drive {
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
-        let Released { kv, sharing, rows } = sequence.map_or_else(Released::lost, Sequence::release);
         if let Client::Refused(error) = client {
+            drop(sequence);
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
             return;
         }
+        let released = sequence.map(Sequence::release);
+        let Released { kv, sharing, rows } = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
         let charge = self.stay.ends();
         // Nobody waits for the memory's way back: the row does not need the model any more.
         drop(lease);

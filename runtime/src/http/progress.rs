@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::response::Response;
 use scheduler::{ModelState, Standing};
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::stream::{Format, Writer, event_stream, push_event, write};
 use super::wire::IncludeUsage;
@@ -40,7 +40,7 @@ async fn tell(
     let started = loop {
         tokio::select! {
             started = &mut starting => break started,
-            _ = ticks.tick() => teller.tell(of_model(&app, model.as_deref()).await).await,
+            news = next_of_model(&app, model.as_deref(), &mut ticks) => teller.tell(news),
             () = events.closed() => return,
         }
     };
@@ -58,7 +58,7 @@ async fn tell(
     let first = loop {
         tokio::select! {
             piece = answer.next() => break piece,
-            _ = ticks.tick() => teller.tell(of_queue(answer.standing())).await,
+            _ = ticks.tick() => teller.tell(of_queue(answer.standing())),
             () = events.closed() => return,
         }
     };
@@ -72,12 +72,19 @@ struct Teller {
 }
 
 impl Teller {
-    async fn tell(&mut self, news: Option<String>) {
+    /// Never waits: a client that takes nothing is told later, and holds up nothing.
+    fn tell(&mut self, news: Option<String>) {
         let Some(news) = news.filter(|news| *news != self.told) else { return };
-        // Fails when the client has left, which is looked at elsewhere.
-        let _ = self.events.send(format!(": {news}\n\n").into()).await;
-        self.told = news;
+        if self.events.try_send(format!(": {news}\n\n").into()).is_ok() {
+            self.told = news;
+        }
     }
+}
+
+/// What there is to say of the model at the next tick. Nothing is lost when it is dropped between the two.
+async fn next_of_model(app: &App, name: Option<&str>, ticks: &mut Interval) -> Option<String> {
+    ticks.tick().await;
+    of_model(app, name).await
 }
 
 async fn of_model(app: &App, name: Option<&str>) -> Option<String> {

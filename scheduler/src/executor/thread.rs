@@ -21,6 +21,7 @@ use super::handle::Shared;
 use super::roster::after;
 use super::step::Batch;
 use crate::engine::Engine;
+use crate::limits::ENGINES_HANG_WITHIN;
 
 /// When an engine counts as lost, and how often another is made.
 #[derive(Clone, Copy, Debug)]
@@ -144,18 +145,25 @@ impl<E: Engine> Drop for Worker<E> {
 impl<E: Engine> Desk<E> {
     /// Replaces engines that hang, until the executor ends.
     fn watch(self: Arc<Self>, make: impl Fn() -> E, engines_replaced_max: u32) {
-        for _ in 0..engines_replaced_max {
+        let (mut replaced, mut last) = (0, None::<Instant>);
+        loop {
             let Some(number) = self.next_worker() else { return };
+            let now = Instant::now();
+            // Once in a long while is no habit.
+            if last.is_some_and(|last| now.saturating_duration_since(last) > ENGINES_HANG_WITHIN) {
+                replaced = 0;
+            }
+            if replaced == engines_replaced_max {
+                tracing::error!("engines keep hanging: the executor ends");
+                return self.give_up();
+            }
+            (replaced, last) = (replaced + 1, Some(now));
             tracing::error!("a step did not return: its sequences end, and its engine is replaced");
             let started = catch_unwind(AssertUnwindSafe(&make)).map(|engine| start_worker(&self, number, engine));
             if !matches!(started, Ok(Ok(()))) {
                 tracing::error!("there is no other engine: the executor ends");
                 return self.give_up();
             }
-        }
-        if self.next_worker().is_some() {
-            tracing::error!("engines keep hanging: the executor ends");
-            self.give_up();
         }
     }
 

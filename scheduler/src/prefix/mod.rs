@@ -237,8 +237,20 @@ impl<P: Page> PrefixCache<P> {
                 after = Some((used, id));
                 continue;
             }
+            let mut parent = self.nodes[&id].parent;
             freed += self.remove(id);
             self.status.dropped += 1;
+            // Those above may now be leaves that were used before the ones that were passed over.
+            while freed < bytes
+                && let Parent::Node(above, _) = parent
+                && self.nodes[&above].children == 0
+                && self.nodes[&above].page.holders() == 1
+                && after.is_some_and(|passed| (self.nodes[&above].used, above) < passed)
+            {
+                parent = self.nodes[&above].parent;
+                freed += self.remove(above);
+                self.status.dropped += 1;
+            }
         }
         freed
     }
@@ -283,7 +295,7 @@ impl<P: Page> PrefixCache<P> {
         self.hasher.hash_one((parent, scope, tokens))
     }
 
-    /// A node and all above it were used: a parent is never less recent than what is below it.
+    /// A node was used. Those above it were before it, if at all: they have a node below and are no leaves.
     fn touch(&mut self, id: NodeId) {
         self.now += 1;
         let now = self.now;

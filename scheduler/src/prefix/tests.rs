@@ -88,6 +88,19 @@ fn the_least_recently_used_leaf_goes_first_and_none_that_is_held() {
 }
 
 #[test]
+fn room_is_found_behind_pages_that_are_held() {
+    let mut cache = PrefixCache::new(1000);
+    let (a, b) = (tenant("a"), tenant("b"));
+    let first = cache.insert(PrefixPlace::start(MODEL), &a, &[1], &page(1));
+    let Insertion::Taken(place) = first else { panic!("{first:?}") };
+    insert(&mut cache, &b, &[1]);
+    let held = cache.beginning(MODEL, &b, [[1]].iter().map(|block| &block[..]));
+    assert!(matches!(cache.insert(place, &a, &[2], &page(2)), Insertion::Taken(_)));
+    assert_eq!(cache.reclaim(1000), 2 * BYTES, "the chain of a, whose first page is older than the one that is held");
+    drop(held);
+}
+
+#[test]
 fn what_has_no_room_is_not_kept_and_costs_nobody_else() {
     let mut cache = PrefixCache::new(2 * BYTES);
     let a = tenant("a");

@@ -142,8 +142,12 @@ impl SharedBlocks {
     }
 
     /// A request of `model` is over that gets no receipt: what it was charged goes to the account `idle`.
-    pub fn request_abandoned(&mut self, request: &str, model: &str, at: Moment) {
+    /// So does `own`, what it held of blocks that were never published.
+    pub fn request_abandoned(&mut self, request: &str, model: &str, own: KibMillis, at: Moment) {
         self.release_all(request, at);
+        self.byte_millis += u128::from(own.get()) * BYTES_PER_KIB;
+        self.charges.measure(own.get());
+        self.charges.charge_account(&model.into(), Account::Idle, Span { kib_ms: own.get(), from: at, to: at });
         self.charges.abandon(request, &model.into(), at);
     }
 

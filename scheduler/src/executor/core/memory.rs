@@ -11,7 +11,7 @@ use super::{AT_HOME, Core};
 use crate::budget::Reservation;
 use crate::engine::Engine;
 use crate::executor::feed::Outcome;
-use crate::executor::inbox::{Asked, RoomRequest, SequenceId, Signal};
+use crate::executor::inbox::{Asked, Entry, RoomRequest, SequenceId, Signal};
 use crate::executor::preemption::{Holder, victim};
 use crate::executor::room::RoomAnswer;
 use crate::executor::roster::{Aside, after};
@@ -48,13 +48,17 @@ impl<E: Engine> Core<E> {
         request: RoomRequest,
         room: Result<Reservation, NoRoom>,
     ) {
+        let is_hopeless = !self.others_hold_room(engine, id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.asked.take_if(|asked| asked.request == request).is_none() {
             return;
         }
         let room = match room {
             Ok(room) => room,
-            Err(NoRoom::DeadlinePassed) if entry.watch.was_preempted() => return self.requeue(engine, id),
+            // Its answer has begun: it waits on, as long as others hold memory that may come free.
+            Err(NoRoom::DeadlinePassed | NoRoom::Overloaded { .. }) if entry.watch.was_preempted() && !is_hopeless => {
+                return self.requeue(engine, id);
+            }
             Err(refusal) => return self.end(id, Outcome::NoRoom(refusal)),
         };
         let sequence = entry.sequence.as_mut().expect(AT_HOME);
@@ -92,10 +96,8 @@ impl<E: Engine> Core<E> {
     }
 
     fn victim(&self, engine: &E, asker: SequenceId, spared: &[SequenceId], now: Instant) -> Option<SequenceId> {
-        let holders = self.entries.values().filter(|entry| !spared.contains(&entry.id)).filter(|entry| {
-            let sequence = entry.sequence.as_ref().expect(AT_HOME);
-            catch_unwind(AssertUnwindSafe(|| engine.demand(sequence))).is_ok_and(|demand| demand.room_bytes > 0)
-        });
+        let holders = self.entries.values().filter(|entry| !spared.contains(&entry.id));
+        let holders = holders.filter(|entry| holds_room(engine, entry));
         let holders =
             holders.map(|entry| Holder { rank: self.roster.rank(entry.id, now), reader: self.roster.reader(entry.id) });
         victim(self.roster.rank(asker, now), holders)
@@ -135,6 +137,10 @@ impl<E: Engine> Core<E> {
         self.begin_again(id, now);
     }
 
+    fn others_hold_room(&self, engine: &E, id: SequenceId) -> bool {
+        self.entries.values().filter(|entry| entry.id != id).any(|entry| holds_room(engine, entry))
+    }
+
     fn begin_again(&mut self, id: SequenceId, now: Instant) {
         self.roster.take_history(id);
         let is_stalled = self.roster.is_aside(id, Aside::Stalled);
@@ -144,4 +150,10 @@ impl<E: Engine> Core<E> {
             entry.watch.turn_to(Doing::AwaitingRoom, now);
         }
     }
+}
+
+/// Whether a sequence has memory to give back.
+fn holds_room<E: Engine>(engine: &E, entry: &Entry<E>) -> bool {
+    let sequence = entry.sequence.as_ref().expect(AT_HOME);
+    catch_unwind(AssertUnwindSafe(|| engine.demand(sequence))).is_ok_and(|demand| demand.room_bytes > 0)
 }

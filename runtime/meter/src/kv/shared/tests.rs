@@ -73,7 +73,7 @@ fn a_remainder_is_carried_to_the_next_span_and_to_the_account_idle_at_the_end() 
 fn a_request_that_is_abandoned_leaves_its_part_to_the_account_idle() {
     let mut blocks = with_one(KIB);
     blocks.held(BlockId(1), "r", at(0));
-    blocks.request_abandoned("r", "m", at(7));
+    blocks.request_abandoned("r", "m", KibMillis::new(0), at(7));
     assert_eq!(charged(&mut blocks, 10), [(Account::Idle, 7 + 3)]);
     assert_eq!(blocks.request_ends("r", at(10)), KibMillis::ZERO);
 }
