@@ -118,7 +118,12 @@ fn row_24_client_leaves_while_queued() {
     let mut running = server.crowd("slow");
     let mut queued = server.connect();
     queued.send(post("/v1/completions", &json!({ "model": "slow", "prompt": "hello", "max_tokens": 4 })));
-    until("one waits", SOON, || (server.metric("dayfly_queued_requests") > 0.0).then_some(()));
+    // It has its place on arrival; it is queued, and has a row, once its model is leased and its prompt is read.
+    let reader = ledger::Reader::open(&server.ledger()).unwrap();
+    until("it is queued", SOON, || {
+        let rows = reader.recent(ledger::RECENT_MAX).unwrap();
+        (rows.len() > running.len() && server.metric("dayfly_queued_requests") > 0.0).then_some(())
+    });
     drop(queued);
     until("none waits", SOON, || (server.metric("dayfly_queued_requests") == 0.0).then_some(()));
     let cancelled = "dayfly_requests_total{tenant=\"anonymous\",model=\"slow\",outcome=\"cancelled\"}";
