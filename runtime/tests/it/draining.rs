@@ -1,5 +1,6 @@
 //! Ends of the process: SIGTERM under load drains, a second one ends at once.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -7,18 +8,21 @@ use serde_json::json;
 
 use crate::client::{Connection, request, until};
 use crate::models::{endless, good, slow, write};
-use crate::server::{SOON, Server};
+use crate::server::{Options, SOON, Server};
+
+fn both(folder: &Path) {
+    good(folder);
+    write(folder, "slow", &slow());
+}
 
 fn serving() -> Server {
-    Server::serving(|folder| {
-        good(folder);
-        write(folder, "slow", &slow());
-    })
+    Server::serving(both)
 }
 
 #[test]
 fn sigterm_under_load_drains() {
-    let mut server = serving();
+    let one_at_a_time = Options::with_models(both).config("[scheduler]\nsequences_per_model_max = 1\n");
+    let mut server = one_at_a_time.start();
     let body = |model| json!({ "model": model, "prompt": "hello", "max_tokens": 300, "ignore_eos": true });
     // One computes, two wait for it, one is on a model of its own.
     let mut streams: Vec<_> = ["slow", "good"].map(|model| server.stream(&body(model))).into();
@@ -30,7 +34,11 @@ fn sigterm_under_load_drains() {
         })
         .collect();
     streams[0].chunk();
-    until("two wait", SOON, || (server.metric("dayfly_queued_requests") >= 2.0).then_some(()));
+    let reader = ledger::Reader::open(&server.ledger()).unwrap();
+    until("two wait", SOON, || {
+        let rows = reader.recent(ledger::RECENT_MAX).unwrap();
+        (rows.len() == 4 && server.metric("dayfly_queued_requests") >= 2.0).then_some(())
+    });
     let mut idle = server.connect();
     assert_eq!(idle.ask(&request("GET", "/livez", &[], b"")).status, 200);
 
