@@ -22,10 +22,13 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub const PRIORITY_RISES_AFTER: Duration = Duration::from_secs(10);
 /// Engines that hang at longer intervals than this are replaced for ever.
 pub const ENGINES_HANG_WITHIN: Duration = Duration::from_secs(3600);
-/// Prompt tokens of a step that others wait for, where nobody can tell how long it would take.
+/// How long a step of a prompt that nobody waits for is predicted to take, unless [`CHUNK_TOKENS_UNPREDICTED`] take longer:
+/// smaller chunks would compute the same at a higher cost.
+pub const CHUNK_ALONE_WALL_MAX: Duration = Duration::from_millis(80);
+/// Prompt tokens of a step where nobody can tell how long it would take.
 pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.
 pub const CHUNK_TOKENS_MIN: u32 = 16;
 /// Of the time that fair slices of others would take, how much a step that they share may: the rest makes up for waiting to
 /// join.
-pub const SHARED_PERCENT: u128 = 60;
+pub const SHARED_PERCENT: u128 = 40;

@@ -2,7 +2,8 @@
 //!
 //! Sequences that decode all step together, `sequences_max` of them: each tenant's longest rested first, tenants in turn, so
 //! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those
-//! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens; while another sequence would
+//! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens, or what is predicted to take no
+//! longer than [`CHUNK_ALONE_WALL_MAX`], within which a client that leaves is noticed; while another sequence would
 //! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or to a plain
 //! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
 //! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. In the end those are left out that would make
@@ -23,7 +24,7 @@ use super::handle::Priority;
 use super::harm;
 use super::inbox::SequenceId;
 use crate::engine::{Batching, Demand, Phase, StepWork};
-use crate::limits::{CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
+use crate::limits::{CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
 
 /// A sequence that could be in the step.
 #[derive(Clone, Copy, Debug)]
@@ -163,9 +164,11 @@ impl Scene<'_> {
     fn chunk_tokens(&self, decodes: &[Chosen], prompts: &[usize], predict: Predict<'_>) -> u32 {
         let decoded = u32::try_from(decodes.len()).unwrap_or(u32::MAX);
         let most = self.bounds.tokens_max.saturating_sub(decoded).max(CHUNK_TOKENS_MIN);
-        if self.company == Company::Nobody {
-            return most;
-        }
+        // Nobody waits; but a client that leaves is noticed between steps.
+        let (least, wall_max) = match self.company {
+            Company::Nobody => (most.min(CHUNK_TOKENS_UNPREDICTED), CHUNK_ALONE_WALL_MAX),
+            Company::Others => (CHUNK_TOKENS_MIN, self.bounds.wall_max),
+        };
         // The first prompt is not cut for the sake of those who have used more than its tenant: they are.
         let first = self.standing(prompts[0]);
         let behind = decodes.iter().filter(|member| self.standing(member.index) <= first);
@@ -175,10 +178,10 @@ impl Scene<'_> {
             work += self.chunks(prompts, tokens).into_iter().map(|member| self.work(member)).sum();
             predict(work)
         };
-        if wall(CHUNK_TOKENS_MIN).is_none() {
+        if wall(least).is_none() {
             return most.min(CHUNK_TOKENS_UNPREDICTED);
         }
-        largest(CHUNK_TOKENS_MIN, most, |tokens| wall(tokens).is_some_and(|wall| wall <= self.bounds.wall_max))
+        largest(least, most, |tokens| wall(tokens).is_some_and(|wall| wall <= wall_max))
     }
 
     /// Shares `tokens` out among `prompts`, in their order.
