@@ -22,9 +22,10 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 pub const PRIORITY_RISES_AFTER: Duration = Duration::from_secs(10);
 /// Engines that hang at longer intervals than this are replaced for ever.
 pub const ENGINES_HANG_WITHIN: Duration = Duration::from_secs(3600);
-/// How long a step of a prompt that nobody waits for is predicted to take, unless [`CHUNK_TOKENS_UNPREDICTED`] take longer:
-/// smaller chunks would compute the same at a higher cost.
-pub const CHUNK_ALONE_WALL_MAX: Duration = Duration::from_millis(80);
+/// How long a step of a prompt that nobody waits for is predicted to take, unless [`CHUNK_TOKENS_ALONE_MIN`] take longer.
+pub const CHUNK_ALONE_WALL_MAX: Duration = Duration::from_millis(60);
+/// Prompt tokens of such a step at least: smaller chunks would compute the same at a higher cost.
+pub const CHUNK_TOKENS_ALONE_MIN: u32 = 32;
 /// Prompt tokens of a step where nobody can tell how long it would take.
 pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.

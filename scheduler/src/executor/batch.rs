@@ -24,7 +24,7 @@ use super::handle::Priority;
 use super::harm;
 use super::inbox::SequenceId;
 use crate::engine::{Batching, Demand, Phase, StepWork};
-use crate::limits::{CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
+use crate::limits::{CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_ALONE_MIN, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
 
 /// A sequence that could be in the step.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +166,7 @@ impl Scene<'_> {
         let most = self.bounds.tokens_max.saturating_sub(decoded).max(CHUNK_TOKENS_MIN);
         // Nobody waits; but a client that leaves is noticed between steps.
         let (least, wall_max) = match self.company {
-            Company::Nobody => (most.min(CHUNK_TOKENS_UNPREDICTED), CHUNK_ALONE_WALL_MAX),
+            Company::Nobody => (most.min(CHUNK_TOKENS_ALONE_MIN), CHUNK_ALONE_WALL_MAX),
             Company::Others => (CHUNK_TOKENS_MIN, self.bounds.wall_max),
         };
         // The first prompt is not cut for the sake of those who have used more than its tenant: they are.

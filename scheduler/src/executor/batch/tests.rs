@@ -67,11 +67,11 @@ fn decodes_step_together_and_prompts_beside_them() {
 #[test]
 fn a_prompt_that_nobody_waits_for_takes_what_a_client_may_leave_within() {
     let candidates = [prompt(1, 0, 1_000)];
-    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &affine), [(1, 140)], "10 + 140 × 0.5 ms");
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &affine), [(1, 100)], "10 + 100 × 0.5 ms");
     let quick = |work| affine(work).map(|wall| wall / 10);
     assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &quick), [(1, 256)]);
     let slow = |work| affine(work).map(|wall| 10 * wall);
-    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), [(1, CHUNK_TOKENS_UNPREDICTED)]);
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), [(1, CHUNK_TOKENS_ALONE_MIN)]);
     assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &unknown), [(1, CHUNK_TOKENS_UNPREDICTED)]);
 }
 
@@ -145,8 +145,8 @@ fn weights_say_how_much_is_fair() {
     let candidates = [decode(1, 0), prompt(2, 1, 400)];
     let heavy = share(4, time(9));
     let shares = [tenants(&[0])[0], heavy];
-    let composed = composed(&scene(&candidates, &shares), &affine);
-    assert!(composed[1].1 >= 24, "two fifths of four slices are more than of one: {composed:?}");
+    assert_eq!(composed(&scene(&candidates, &shares), &affine), [(1, 1), (2, 24)], "two fifths of four slices");
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0, 9])), &affine), [(1, 1)], "and of one");
 }
 
 #[test]
