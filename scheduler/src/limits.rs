@@ -27,9 +27,12 @@ pub const CHUNK_ALONE_WALL_MAX: Duration = Duration::from_millis(60);
 /// Prompt tokens of such a step at least: smaller chunks would compute the same at a higher cost.
 pub const CHUNK_TOKENS_ALONE_MIN: u32 = 32;
 /// Prompt tokens of a step where nobody can tell how long it would take.
-pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
+pub const CHUNK_TOKENS_UNPREDICTED: u32 = 32;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.
 pub const CHUNK_TOKENS_MIN: u32 = 16;
 /// Of the time that fair slices of others would take, how much a step that they share may: the rest makes up for waiting to
 /// join.
 pub const SHARED_PERCENT: u128 = 40;
+/// Device time that a tenant which was away may use before those who stayed, at a weight of 1: a request now and then is
+/// served at once, whatever others have queued.
+pub const ABSENT_CREDIT_MAX: Duration = Duration::from_millis(300);

@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn charged(nanos: u64) -> VirtualTime {
-        let mut times = super::super::fair::VirtualTimes::new();
+        let mut times = super::super::fair::VirtualTimes::new(Duration::ZERO);
         times.charge(&(), Duration::from_nanos(nanos), std::num::NonZeroU32::MIN);
         times.time(&())
     }

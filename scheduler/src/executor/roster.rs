@@ -20,6 +20,7 @@ use super::fair::{VirtualTime, VirtualTimes};
 use super::handle::{Owner, Priority};
 use super::inbox::SequenceId;
 use super::preemption::{Rank, Reader};
+use crate::limits::ABSENT_CREDIT_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -125,7 +126,7 @@ impl Roster {
         let line = self.lines.entry(Arc::clone(model)).or_insert_with(|| Line {
             members: BTreeSet::new(),
             awaiting_room: 0,
-            tenants: VirtualTimes::new(),
+            tenants: VirtualTimes::new(ABSENT_CREDIT_MAX),
         });
         line.members.insert(id);
         let seat = Seat {

@@ -21,7 +21,7 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new(weights: HashMap<Arc<str>, NonZeroU32>) -> Self {
-        Self { times: VirtualTimes::new(), weights, stepped: None }
+        Self { times: VirtualTimes::new(Duration::ZERO), weights, stepped: None }
     }
 
     /// Whose turn it is among those that can step, `ready`: each named once.

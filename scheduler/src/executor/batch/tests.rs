@@ -23,7 +23,7 @@ fn encoder(id: u64, tenant: usize) -> Candidate {
 }
 
 fn time(micros: u64) -> VirtualTime {
-    let mut times = VirtualTimes::new();
+    let mut times = VirtualTimes::new(Duration::ZERO);
     times.charge(&(), Duration::from_micros(micros), NonZeroU32::MIN);
     times.time(&())
 }
@@ -59,9 +59,9 @@ fn composed(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<(u64, u32)> {
 
 #[test]
 fn decodes_step_together_and_prompts_beside_them() {
-    let candidates = [prompt(1, 0, 40), decode(2, 0), decode(3, 1), prompt(4, 1, 100)];
+    let candidates = [prompt(1, 0, 20), decode(2, 0), decode(3, 1), prompt(4, 1, 100)];
     let composed = composed(&scene(&candidates, &tenants(&[0, 0])), &unknown);
-    assert_eq!(composed, [(2, 1), (3, 1), (1, 40), (4, 24)], "64 prompt tokens where nothing can be predicted");
+    assert_eq!(composed, [(2, 1), (3, 1), (1, 20), (4, 12)], "32 prompt tokens where nothing can be predicted");
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn chunks_are_cut_to_the_time_that_others_may_wait() {
 
 #[test]
 fn prompts_go_in_the_order_in_which_sequences_begin() {
-    let urgent = Candidate { priority: Priority::High, ..prompt(4, 1, 10) };
-    let can_wait = Candidate { priority: Priority::Low, ..prompt(0, 0, 10) };
-    let candidates = [can_wait, prompt(1, 1, 10), prompt(2, 0, 10), prompt(3, 0, 10), urgent];
+    let urgent = Candidate { priority: Priority::High, ..prompt(4, 1, 5) };
+    let can_wait = Candidate { priority: Priority::Low, ..prompt(0, 0, 5) };
+    let candidates = [can_wait, prompt(1, 1, 5), prompt(2, 0, 5), prompt(3, 0, 5), urgent];
     let ids: Vec<_> =
         composed(&scene(&candidates, &tenants(&[0, 7])), &unknown).into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids, [2, 3, 4, 1, 0]);
@@ -214,7 +214,7 @@ fn whoever_is_left_out_has_its_turn_soon() {
                 if random.below(3) == 0 { prompt(id, tenant, 1_000_000) } else { decode(id, tenant) }
             })
             .collect();
-        let mut times = VirtualTimes::new();
+        let mut times = VirtualTimes::new(Duration::ZERO);
         let keys: Vec<_> = (0..count).collect();
         let mut last = vec![0_u64; count];
         for turn in 1..200 {
