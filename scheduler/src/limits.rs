@@ -36,3 +36,6 @@ pub const SHARED_PERCENT: u128 = 40;
 /// Device time that a tenant which was away may use before those who stayed, at a weight of 1: a request now and then is
 /// served at once, whatever others have queued.
 pub const ABSENT_CREDIT_MAX: Duration = Duration::from_millis(300);
+/// A step with parts of prompts may take so many times what its decodes alone would, however long that is: prompts that
+/// wait get at least the rest.
+pub const DECODES_SLOWED_MAX: u32 = 2;

@@ -4,7 +4,8 @@
 //! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those
 //! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens, or what is predicted to take no
 //! longer than [`CHUNK_ALONE_WALL_MAX`], within which a client that leaves is noticed; while another sequence would
-//! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or to a plain
+//! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or than [`DECODES_SLOWED_MAX`]
+//! times what its decodes alone would, or to a plain
 //! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
 //! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. In the end those are left out that would make
 //! the step longer than fair to another tenant (`harm`).
@@ -24,7 +25,9 @@ use super::handle::Priority;
 use super::harm;
 use super::inbox::SequenceId;
 use crate::engine::{Batching, Demand, Phase, StepWork};
-use crate::limits::{CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_ALONE_MIN, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED};
+use crate::limits::{
+    CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_ALONE_MIN, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED, DECODES_SLOWED_MAX,
+};
 
 /// A sequence that could be in the step.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +176,11 @@ impl Scene<'_> {
         let first = self.standing(prompts[0]);
         let behind = decodes.iter().filter(|member| self.standing(member.index) <= first);
         let beside: StepWork = behind.map(|&member| self.work(member)).sum();
+        // Where many decode, their own step takes most of that: prompts that wait behind them would hardly go on.
+        let wall_max = match self.company {
+            Company::Nobody => wall_max,
+            Company::Others => predict(beside).map_or(wall_max, |decodes| wall_max.max(DECODES_SLOWED_MAX * decodes)),
+        };
         let wall = |tokens| {
             let mut work = beside;
             work += self.chunks(prompts, tokens).into_iter().map(|member| self.work(member)).sum();

@@ -38,7 +38,8 @@ pub struct ExecutorOptions {
     pub step_sequences_max: usize,
     /// Tokens that a step computes, but for a few of a prompt that always go in; at least 1.
     pub step_tokens_max: u32,
-    /// How long a step with prompt tokens may be predicted to take while others wait for it.
+    /// How long a step with prompt tokens may be predicted to take while others wait for it, unless its decodes alone take
+    /// more than half of that.
     pub step_wall_max: Duration,
     /// Shares of the device's time, by the model's name; 1 for all others.
     pub model_weights: HashMap<Arc<str>, NonZeroU32>,

@@ -79,8 +79,20 @@ fn a_prompt_that_nobody_waits_for_takes_what_a_client_may_leave_within() {
 fn chunks_are_cut_to_the_time_that_others_may_wait() {
     let candidates = [decode(1, 0), prompt(2, 0, 1_000)];
     assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &affine), [(1, 1), (2, 99)], "10 + 100 × 0.5 ms");
-    let slow = |work| affine(work).map(|wall| 10 * wall);
-    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), [(1, 1), (2, CHUNK_TOKENS_MIN)]);
+    let slow = |work| affine(work).map(|wall| 4 * wall);
+    let twice_as_long_as_the_decode = [(1, 1), (2, 21)];
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), twice_as_long_as_the_decode);
+    let steep = |work: StepWork| affine(StepWork { prefill_tokens: 100 * work.prefill_tokens, ..work });
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &steep), [(1, 1), (2, CHUNK_TOKENS_MIN)]);
+}
+
+#[test]
+fn prompts_go_on_beside_however_many_decode() {
+    // 64 decodes take 10 + 64 × 0.5 ms, and are slowed down by as much.
+    let mut candidates: Vec<_> = (0..64).map(|id| decode(id, 0)).collect();
+    candidates.push(prompt(64, 0, 1_000));
+    let members = composed(&scene(&candidates, &tenants(&[0])), &affine);
+    assert_eq!((members.len(), members[64]), (65, (64, 84)));
 }
 
 #[test]
