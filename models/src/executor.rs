@@ -86,6 +86,14 @@ pub struct SequenceRun<'a> {
     pub run: Run<'a>,
 }
 
+/// Who draws from the logits of a run.
+pub struct Drawer<T> {
+    /// Number of the run in the step, if it had one.
+    pub run: Option<usize>,
+    /// Who.
+    pub drawer: T,
+}
+
 impl SequenceRows for SequenceRun<'_> {
     fn cache(&self) -> &KvCache {
         self.cache
@@ -142,6 +150,26 @@ impl Executor {
             Some(row) => &mut last[row * *width..(row + 1) * *width],
             None => &mut [],
         }
+    }
+
+    /// Hands the logits of the last step's runs to those who draw from them, several at a time: `draw` gets each drawer and
+    /// the logits of its run as [`Executor::logits_of`] has them, or none where it has no run.
+    ///
+    /// # Panics
+    /// When two have the same run.
+    pub fn each_logits<T: Send>(&mut self, drawers: &mut [Drawer<T>], draw: &(dyn Fn(&mut T, &mut [f32]) + Sync)) {
+        let Logits { last, rows, width, .. } = &mut self.logits;
+        let mut free: Vec<_> = last.chunks_exact_mut((*width).max(1)).map(Some).collect();
+        let mut logits_of = |run: usize| {
+            let row = rows.get(run).copied().flatten()?;
+            Some(free[row].take().expect("the logits of a run are one drawer's"))
+        };
+        let draws = drawers.iter_mut().map(|Drawer { run, drawer }| (drawer, run.and_then(&mut logits_of)));
+        let mut draws: Vec<_> = draws.collect();
+        self.kernels.each(&mut draws, &|(drawer, logits)| {
+            let logits = logits.as_deref_mut().unwrap_or_default();
+            draw(drawer, logits);
+        });
     }
 
     /// A step of one sequence: [`Executor::step`] with one run.

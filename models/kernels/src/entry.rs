@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::aligned::Shared;
 use crate::attention::Group;
 use crate::isa::Isa;
 use crate::pool::Pool;
@@ -57,6 +58,14 @@ impl Kernels {
     /// Runs `body` (participant, chunk) for each of `chunks` on all threads.
     pub(crate) fn run(&self, chunks: usize, body: &(dyn Fn(usize, usize) + Sync)) {
         self.pool.run(chunks, body);
+    }
+
+    /// Runs `body` on each of `items`, as many at a time as there are threads: for bodies that take longer than waking one.
+    pub fn each<T: Send>(&self, items: &mut [T], body: &(dyn Fn(&mut T) + Sync)) {
+        let count = items.len();
+        let items = Shared::new(items);
+        // SAFETY: each item is changed by the one thread that claimed it.
+        self.run(count, &|_, item| unsafe { items.part(item..item + 1) }.iter_mut().for_each(body));
     }
 
     /// The scratch buffer of one participant of the call that is running.

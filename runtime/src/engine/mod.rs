@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use models::Executor;
 use models::encoding::{Encoding, NonFiniteVector};
-use models::executor::{Run, SequenceRun};
+use models::executor::{Drawer, Run, SequenceRun};
 use models::generation::{Input, Output, Wanted};
 use models::sampling::NonFiniteLogits;
 use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
@@ -36,7 +36,6 @@ pub(crate) struct KernelEngine {
     tokens: Vec<u32>,
     parts: Vec<Part>,
     shares: StepShares,
-    outputs: Vec<Output>,
 }
 
 /// Why a sequence cannot go on.
@@ -69,14 +68,7 @@ type Outcome = StepOutcome<Output, StepFault>;
 
 impl KernelEngine {
     pub(crate) fn new(executor: Executor, prefixes: Arc<Prefixes>) -> Self {
-        Self {
-            executor,
-            prefixes,
-            tokens: Vec::new(),
-            parts: Vec::new(),
-            shares: StepShares::default(),
-            outputs: Vec::new(),
-        }
+        Self { executor, prefixes, tokens: Vec::new(), parts: Vec::new(), shares: StepShares::default() }
     }
 
     /// Decides what a member computes, and gets the room for it.
@@ -121,20 +113,15 @@ impl KernelEngine {
         }
         self.compute(model, &mut members);
         let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
-        let mut run = 0;
-        for (index, sequence) in members.into_iter().enumerate() {
-            let outcome = match &self.parts[index] {
-                Part::Done => outcome(Phase::Decode, 0, SequenceState::Finished),
-                Part::NeedsRoom { bytes, phase } => outcome(*phase, 0, SequenceState::NeedsRoom { bytes: *bytes }),
-                Part::Reuse => self.absorb(sequence, None, (Phase::Decode, 0), is_changed),
-                Part::Run { tokens, phase, .. } => {
-                    let (number, did) = (run, (*phase, tokens.len()));
-                    run += 1;
-                    self.absorb(sequence, Some(number), did, is_changed)
-                }
-            };
-            outcomes.push(outcome);
-        }
+        let mut runs = 0..;
+        let drawing = |(part, sequence)| {
+            let run = if matches!(part, &Part::Run { .. }) { runs.next() } else { None };
+            Drawer { run, drawer: Drawing { part, sequence, outcome: None } }
+        };
+        let mut drawers: Vec<_> = self.parts.iter().zip(members).map(drawing).collect();
+        self.executor.each_logits(&mut drawers, &|drawing, logits| drawing.draw(logits, is_changed));
+        let drawn = drawers.into_iter().map(|Drawer { drawer, .. }| drawer.outcome.expect("each of them drew"));
+        outcomes.extend(drawn);
     }
 
     /// Runs the tokens of all members that have some through the model.
@@ -152,31 +139,6 @@ impl KernelEngine {
             let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
             self.executor.step(model, &mut runs, &mut score);
         }
-    }
-
-    /// What became of one member, whose run in the step was number `run`, if it had one.
-    fn absorb(
-        &mut self,
-        sequence: &mut Generating,
-        run: Option<usize>,
-        (phase, computed): (Phase, usize),
-        is_changed: bool,
-    ) -> Outcome {
-        let tokens = u32::try_from(computed).unwrap_or(u32::MAX);
-        if is_changed {
-            return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
-        }
-        sequence.place_full_blocks();
-        self.outputs.clear();
-        let logits = run.map_or(&mut [][..], |run| self.executor.logits_of(run));
-        if let Err(fault) = sequence.generation.absorb(computed, logits, &mut self.outputs) {
-            return outcome(phase, tokens, SequenceState::Failed(fault.into()));
-        }
-        let state = match sequence.generation.input(1) {
-            Input::Done => SequenceState::Finished,
-            _ => SequenceState::Continue,
-        };
-        StepOutcome { output: self.outputs.pop(), ..outcome(phase, tokens, state) }
     }
 
     /// Gives each member its part of what the step cost.
@@ -216,6 +178,47 @@ impl KernelEngine {
         };
         outcome(Phase::Prefill, tokens, state)
     }
+}
+
+/// A member that draws from its logits, beside others.
+struct Drawing<'a> {
+    part: &'a Part,
+    sequence: &'a mut Generating,
+    outcome: Option<Outcome>,
+}
+
+impl Drawing<'_> {
+    fn draw(&mut self, logits: &mut [f32], is_changed: bool) {
+        self.outcome = Some(match self.part {
+            Part::Done => outcome(Phase::Decode, 0, SequenceState::Finished),
+            Part::NeedsRoom { bytes, phase } => outcome(*phase, 0, SequenceState::NeedsRoom { bytes: *bytes }),
+            Part::Reuse => absorb(self.sequence, logits, (Phase::Decode, 0), is_changed),
+            Part::Run { tokens, phase, .. } => absorb(self.sequence, logits, (*phase, tokens.len()), is_changed),
+        });
+    }
+}
+
+/// What became of one member that computed `computed` tokens.
+fn absorb(
+    sequence: &mut Generating,
+    logits: &mut [f32],
+    (phase, computed): (Phase, usize),
+    is_changed: bool,
+) -> Outcome {
+    let tokens = u32::try_from(computed).unwrap_or(u32::MAX);
+    if is_changed {
+        return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
+    }
+    sequence.place_full_blocks();
+    let mut outputs = Vec::new();
+    if let Err(fault) = sequence.generation.absorb(computed, logits, &mut outputs) {
+        return outcome(phase, tokens, SequenceState::Failed(fault.into()));
+    }
+    let state = match sequence.generation.input(1) {
+        Input::Done => SequenceState::Finished,
+        _ => SequenceState::Continue,
+    };
+    StepOutcome { output: outputs.pop(), ..outcome(phase, tokens, state) }
 }
 
 /// Gives each member an equal part of the step's cost.

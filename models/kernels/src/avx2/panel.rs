@@ -38,11 +38,13 @@ where
 {
     const { assert!(PANEL_BLOCKS.is_multiple_of(B::PARTS * B::RUNS), "whole blocks of every type") };
     let mut panel = [const { [const { MaybeUninit::uninit() }; PANEL_BLOCKS] }; PANEL_GROUPS];
+    let mut sums = [[_mm256_setzero_ps(); PANEL_GROUPS]; COLUMN_TILE_MAX];
+    let sums = &mut sums[..tile.columns];
     let mut groups = RowGroup::all(part).peekable();
     while groups.peek().is_some() {
         let mut of_panel: [Option<RowGroup>; PANEL_GROUPS] = std::array::from_fn(|_| groups.next());
         let count = of_panel.iter().flatten().count();
-        let mut sums = [[_mm256_setzero_ps(); PANEL_GROUPS]; COLUMN_TILE_MAX];
+        sums.fill([_mm256_setzero_ps(); PANEL_GROUPS]);
         for first in (0..tile.blocks).step_by(PANEL_BLOCKS) {
             let blocks = PANEL_BLOCKS.min(tile.blocks - first);
             for (group, runs) in of_panel.iter_mut().flatten().zip(&mut panel) {
@@ -51,9 +53,9 @@ where
             }
             let columns = columns.right(first * tile.columns);
             // SAFETY: `blocks` runs of `count` groups were written, and as many blocks of each column are left.
-            unsafe { all_columns::<B, M>(&panel[..count], blocks, (columns, tile.columns), &mut sums) };
+            unsafe { all_columns::<B, M>(&panel[..count], blocks, (columns, tile.columns), sums) };
         }
-        for (column, sums) in sums[..tile.columns].iter().enumerate() {
+        for (column, sums) in sums.iter().enumerate() {
             for (group, sums) in of_panel.iter().flatten().zip(sums) {
                 group.store(part, tile.first + column, &floats_of(*sums));
             }

@@ -132,6 +132,7 @@ unsafe fn quantized<B: Blocks, M: Multiply>(part: &RowsOf<'_>) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_tile<B: Blocks, M: Multiply>(part: &RowsOf<'_>, tile: Tile) {
     let columns = ColumnBlock::first_of(part.activations, tile);
+    let mut accs = [_mm256_setzero_ps(); COLUMN_TILE_MAX];
     for group in RowGroup::all(part) {
         let store = |accs: &[__m256]| {
             for (column, acc) in accs.iter().enumerate() {
@@ -148,8 +149,9 @@ unsafe fn one_tile<B: Blocks, M: Multiply>(part: &RowsOf<'_>, tile: Tile) {
                 3 => store(&many_columns::<B, M, _>(rows, columns, blocks, [zero; 3])),
                 4 => store(&many_columns::<B, M, _>(rows, columns, blocks, [zero; 4])),
                 count => {
-                    let mut accs = [zero; COLUMN_TILE_MAX];
-                    store(many_columns::<B, M, &mut [__m256]>(rows, columns, blocks, &mut accs[..count]));
+                    let accs = &mut accs[..count];
+                    accs.fill(zero);
+                    store(many_columns::<B, M, &mut [__m256]>(rows, columns, blocks, accs));
                 }
             }
         }
