@@ -6,6 +6,8 @@
 //! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
 //! computed is shown, or found by others.
 
+mod arithmetic;
+mod cache;
 mod costs;
 mod memory;
 mod sequence;
@@ -14,13 +16,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::Executor;
+use models::candle::CandleError;
 use models::encoding::{Encoding, NonFiniteVector};
-use models::executor::{Run, SequenceRun};
+use models::executor::Run;
 use models::generation::{Input, Output, Wanted};
 use models::sampling::NonFiniteLogits;
 use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
 
+pub(crate) use self::arithmetic::Arithmetic;
 pub(crate) use self::costs::ModelCosts;
 use self::costs::StepShares;
 pub(crate) use self::memory::{Holder, PageRoom};
@@ -28,9 +31,9 @@ pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequen
 use crate::loading::LoadedModel;
 use crate::prefixes::Prefixes;
 
-/// Runs steps on the kernels' threads.
-pub(crate) struct KernelEngine {
-    executor: Executor,
+/// Runs steps on one device.
+pub(crate) struct DeviceEngine {
+    arithmetic: Arithmetic,
     prefixes: Arc<Prefixes>,
     /// Of the step at work: all members' tokens, one after another.
     tokens: Vec<u32>,
@@ -51,6 +54,9 @@ pub(crate) enum StepFault {
     /// The model computes vectors that are none.
     #[error(transparent)]
     NonFiniteVector(#[from] NonFiniteVector),
+    /// The device could not compute the step: it is out of memory, or gone.
+    #[error(transparent)]
+    Device(Arc<CandleError>),
 }
 
 /// What one member has in a step.
@@ -67,10 +73,10 @@ enum Part {
 
 type Outcome = StepOutcome<Output, StepFault>;
 
-impl KernelEngine {
-    pub(crate) fn new(executor: Executor, prefixes: Arc<Prefixes>) -> Self {
+impl DeviceEngine {
+    pub(crate) fn new(arithmetic: Arithmetic, prefixes: Arc<Prefixes>) -> Self {
         Self {
-            executor,
+            arithmetic,
             prefixes,
             tokens: Vec::new(),
             parts: Vec::new(),
@@ -119,7 +125,11 @@ impl KernelEngine {
             self.parts.push(part);
             members.push(sequence);
         }
-        self.compute(model, &mut members);
+        let computed = self.compute(model, &mut members);
+        if computed.is_err() {
+            // What it took says nothing of what such steps cost.
+            self.shares.clear();
+        }
         let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
         let mut run = 0;
         for (index, sequence) in members.into_iter().enumerate() {
@@ -130,7 +140,10 @@ impl KernelEngine {
                 Part::Run { tokens, phase, .. } => {
                     let (number, did) = (run, (*phase, tokens.len()));
                     run += 1;
-                    self.absorb(sequence, Some(number), did, is_changed)
+                    match &computed {
+                        Ok(()) => self.absorb(sequence, Some(number), did, is_changed),
+                        Err(fault) => outcome(did.0, 0, SequenceState::Failed(StepFault::Device(Arc::clone(fault)))),
+                    }
                 }
             };
             outcomes.push(outcome);
@@ -138,20 +151,21 @@ impl KernelEngine {
     }
 
     /// Runs the tokens of all members that have some through the model.
-    fn compute(&mut self, model: &LoadedModel, members: &mut [&mut Generating]) {
+    fn compute(&mut self, model: &LoadedModel, members: &mut [&mut Generating]) -> Result<(), Arc<CandleError>> {
         let (mut runs, mut generations) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
         for (part, sequence) in self.parts.iter().zip(members) {
             let Part::Run { position, tokens, wanted, .. } = part else { continue };
             let Generating { cache, generation, .. } = &mut **sequence;
-            cache.set_len(*position);
+            cache.return_to(*position);
             let run = Run { tokens: &self.tokens[tokens.clone()], position: *position, wanted: *wanted };
-            runs.push(SequenceRun { cache, run });
+            runs.push((cache, run));
             generations.push(generation);
         }
-        if !runs.is_empty() {
-            let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
-            self.executor.step(model, &mut runs, &mut score);
+        if runs.is_empty() {
+            return Ok(());
         }
+        let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
+        self.arithmetic.step(model, runs, &mut score).map_err(Arc::new)
     }
 
     /// What became of one member, whose run in the step was number `run`, if it had one.
@@ -168,7 +182,7 @@ impl KernelEngine {
         }
         sequence.place_full_blocks();
         self.outputs.clear();
-        let logits = run.map_or(&mut [][..], |run| self.executor.logits_of(run));
+        let logits = run.map_or(&mut [][..], |run| self.arithmetic.logits_of(run));
         if let Err(fault) = sequence.generation.absorb(computed, logits, &mut self.outputs) {
             return outcome(phase, tokens, SequenceState::Failed(fault.into()));
         }
@@ -204,9 +218,14 @@ impl KernelEngine {
     /// One batch of texts.
     fn encode(&mut self, model: &LoadedModel, encoding: &mut Encoding) -> Outcome {
         let before = encoding.computed_tokens();
-        let rows = self.executor.encode(model, &encoding.batch());
+        let rows = match self.arithmetic.encode(model, &encoding.batch()) {
+            Ok(rows) => rows,
+            Err(fault) => {
+                return outcome(Phase::Prefill, 0, SequenceState::Failed(StepFault::Device(Arc::new(fault))));
+            }
+        };
         let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
-        let absorbed = encoding.absorb(rows);
+        let absorbed = encoding.absorb(&rows);
         let tokens = u32::try_from(encoding.computed_tokens() - before).unwrap_or(u32::MAX);
         let state = match absorbed {
             _ if is_changed => SequenceState::Failed(StepFault::ModelFileChanged),
@@ -232,7 +251,7 @@ fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> Outcom
     StepOutcome { output: None, phase, tokens, share: StepCost::default(), state }
 }
 
-impl Engine for KernelEngine {
+impl Engine for DeviceEngine {
     type Model = LoadedModel;
     type Sequence = Sequence;
     type Output = Output;
@@ -252,7 +271,7 @@ impl Engine for KernelEngine {
         batch: &mut [Member<'_, Sequence>],
         outcomes: &mut Vec<Outcome>,
     ) -> StepCost {
-        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
+        let (began, cpu) = (Instant::now(), self.arithmetic.cpu_time());
         match batch {
             [Member { sequence: Sequence::Encoding(encoding), .. }] => {
                 self.shares.clear();
@@ -260,7 +279,7 @@ impl Engine for KernelEngine {
             }
             _ => self.generate(model, batch, outcomes),
         }
-        let cost = StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) };
+        let cost = StepCost { wall: began.elapsed(), cpu: self.arithmetic.cpu_time().saturating_sub(cpu) };
         self.share(cost, model, batch, outcomes);
         cost
     }
