@@ -99,6 +99,12 @@ impl Encoding {
         self.order[self.done..self.batch_end()].iter().map(|&index| &self.passages[index]).collect()
     }
 
+    /// Tokens of all texts.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.passages.iter().map(|passage| passage.tokens.len()).sum()
+    }
+
     /// Tokens computed so far.
     #[must_use]
     pub fn computed_tokens(&self) -> u64 {

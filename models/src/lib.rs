@@ -8,7 +8,8 @@
 //! [`encoding`] in the place of [`generation`]: texts in, vectors or scores out.
 //!
 //! An architecture file turns metadata into a [`plan::Network`]; two executors read that plan: [`executor`], which runs
-//! requests, and [`mod@reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
+//! requests on our kernels, and [`candle`], which runs them on any device that candle has; [`mod@reference`] is its ops over
+//! weights that candle itself unpacked, which is the oracle.
 //!
 //! Invariants: weights are read where the file is mapped and never copied to the heap by [`executor`]; a key or tensor
 //! that would change the maths and is not understood refuses the model by name.
@@ -16,6 +17,7 @@
 //! Deliberately absent: files (in `loader`), who runs when and on how much memory (in `scheduler`).
 
 pub mod architecture;
+pub mod candle;
 pub mod descriptor;
 pub mod detokenizer;
 pub mod encoding;

@@ -223,6 +223,14 @@ impl Weight {
 }
 
 impl Vector {
+    /// How many numbers it has.
+    pub(crate) fn len(&self) -> usize {
+        match &self.values {
+            Values::Mapped(place) => place.range.len() / size_of::<f32>(),
+            Values::Converted(values) => values.len(),
+        }
+    }
+
     /// The vector, where `artifact` is mapped. `artifact` must be the one the plan was made from.
     #[must_use]
     pub fn values<'a>(&'a self, artifact: &'a Artifact) -> &'a [f32] {

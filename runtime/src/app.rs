@@ -8,16 +8,15 @@ use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
 use loader::pull::{Known, PullRequest, Silent, Source};
 use meter::residency::Pin;
-use meter::{CpuDescription, EnergyModel};
-use models::{Descriptor, Executor as ModelExecutor};
-use scheduler::{Budget, DrainOutcome, Executor, Instant, Pool};
+use models::Descriptor;
+use scheduler::{DrainOutcome, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, PullPolicy};
-use crate::engine::KernelEngine;
+use crate::devices::{Devices, Parts};
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
 use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, STALL_MAX};
@@ -34,8 +33,7 @@ pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 pub(crate) struct App {
     pub(crate) config: Config,
     pub(crate) models: Arc<Models>,
-    pub(crate) pool: Pool<Models>,
-    pub(crate) executor: Executor<KernelEngine>,
+    pub(crate) devices: Devices,
     pub(crate) metering: Arc<Metering>,
     pub(crate) pool_events: Arc<PoolEvents>,
     pub(crate) memory_budget: Arc<MemoryBudget>,
@@ -96,6 +94,16 @@ impl App {
         Ok(entry.name.into())
     }
 
+    /// What the header of the model of this name says. Loads nothing.
+    pub(crate) async fn descriptor(self: &Arc<Self>, model: &Arc<str>) -> Result<Arc<Descriptor>, ApiError> {
+        let (models, name) = (Arc::clone(&self.models), Arc::clone(model));
+        let described = tokio::task::spawn_blocking(move || models.descriptor(&name)).await;
+        described.map_err(ApiError::internal)?.map_err(|error| match error {
+            LoadError::NotFound(_) => ApiError::model_not_found(model),
+            error => load_failed(Arc::new(error)),
+        })
+    }
+
     /// Positions that a sequence of this model may have.
     pub(crate) fn context_of(&self, descriptor: &Descriptor) -> usize {
         let trained = descriptor.context_length();
@@ -112,7 +120,8 @@ pub(crate) struct Server {
     accounts: JoinHandle<()>,
     /// Follows the memory that there is, and pins what is configured.
     following: JoinHandle<((), ())>,
-    pool: JoinHandle<()>,
+    /// Each device's.
+    pools: Vec<JoinHandle<()>>,
 }
 
 /// Starts a server, and returns when it listens.
@@ -125,17 +134,16 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     if ledger.crashed_on_open() > 0 {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
-    let prices = Prices { energy: energy_model(), carbon: config.carbon.clone(), rates: config.rates.clone() };
+    let prices = Prices { devices: crate::devices::prices(&config), carbon: config.carbon.clone() };
     let metering = Arc::new(Metering::new(ledger, prices));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
-    let budget = Budget::new(config.memory_budget_bytes);
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
-    let (pool, pool_task) = Pool::spawn(Arc::clone(&models), budget, config.pool, Arc::clone(&pool_events) as Arc<_>);
-    let memory_budget = Arc::new(MemoryBudget::new(config.memory_budget_asked, pool.clone()));
-    let (threads, isa, found) = (config.threads, config.isa, Arc::clone(&prefixes));
-    let make = move || KernelEngine::new(ModelExecutor::new(threads, isa), Arc::clone(&found));
-    let executor = Executor::spawn(make, pool.clone(), config.scheduler.options.clone())?;
+    let parts =
+        Parts { config: &config, models: &models, metering: &metering, events: &pool_events, prefixes: &prefixes };
+    let (devices, pools) = Devices::start(&parts)?;
+    let (asked_bytes, beside_bytes) = (config.memory_budget_asked, config.memory_beside_bytes);
+    let memory_budget = Arc::new(MemoryBudget::new(asked_bytes, beside_bytes, devices.first().pool.clone()));
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
     let address = listener.local_addr()?;
@@ -143,8 +151,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let app = Arc::new(App {
         config,
         models,
-        pool,
-        executor,
+        devices,
         metering,
         pool_events,
         memory_budget: Arc::clone(&memory_budget),
@@ -157,7 +164,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
     let pinning = pin_configured(Arc::clone(&app));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, following, pool: pool_task })
+    Ok(Server { app, address, stopping, accepting, accounts, following, pools })
 }
 
 /// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
@@ -178,7 +185,7 @@ async fn pin_one(app: &Arc<App>, name: &str) -> Result<(), ApiError> {
     let deadline = Instant::now() + REQUEST_MAX;
     let model = app.true_name(name, deadline).await?;
     let _wish = app.metering.pins(&model, Pin::Operator);
-    let pinned = app.pool.pin(&model, deadline).await;
+    let pinned = app.devices.first().pool.pin(&model, deadline).await;
     pinned.map(|_| ()).map_err(|error| lease_error(&model, error))
 }
 
@@ -194,33 +201,24 @@ impl Server {
         let deadline = Instant::now() + DRAIN_MAX;
         let _ = self.stopping.send(true);
         self.following.abort();
-        let drained = self.app.executor.drain(deadline).await;
+        let drained = self.app.devices.drain(deadline).await;
         if drained == DrainOutcome::Unfinished {
             tracing::warn!("requests were cut off by the drain's deadline");
         }
-        self.app.executor.stop();
+        self.app.devices.iter().for_each(|device| device.executor.stop());
         self.app.requests.close();
         let _ = tokio::time::timeout_at(deadline + STALL_MAX, self.app.requests.wait()).await;
         let _ = tokio::time::timeout_at(deadline + STALL_MAX, self.accepting).await;
-        self.app.pool.shutdown();
-        let _ = tokio::time::timeout(DRAIN_MAX, self.pool).await;
+        self.app.devices.iter().for_each(|device| device.pool.shutdown());
+        let deadline = Instant::now() + DRAIN_MAX;
+        for pool in self.pools {
+            let _ = tokio::time::timeout_at(deadline, pool).await;
+        }
         self.accounts.abort();
         if let Err(error) = self.app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
         }
     }
-}
-
-/// The machine's power model: which processor it is, and how much memory shares its idle power.
-fn energy_model() -> EnergyModel {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
 }
 
 async fn store_accounts(metering: Arc<Metering>) {

@@ -9,6 +9,7 @@
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
 mod chat_templates;
+mod devices;
 mod environment;
 mod layer;
 mod machine;
@@ -35,6 +36,7 @@ use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+pub(crate) use self::devices::{DeviceChoice, DeviceWay};
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
 use self::machine::Machine;
@@ -42,6 +44,7 @@ pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
 pub(crate) use self::scheduler::SchedulerChoices;
+use crate::limits::MEMORY_BUDGET_BYTES_MIN;
 
 /// Where a server listens, unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -61,10 +64,12 @@ pub(crate) struct Config {
     pub(crate) ledger: PathBuf,
     /// Where tokenizers are kept between runs: a cache, which may be lost.
     pub(crate) descriptors_dir: PathBuf,
-    /// Memory for weights and key-value caches together.
-    pub(crate) memory_budget_bytes: u64,
     /// What was asked for, whatever there is; `None` is a share of what there is.
     pub(crate) memory_budget_asked: Option<u64>,
+    /// Of the machine's memory, what other devices have.
+    pub(crate) memory_beside_bytes: u64,
+    /// What computes, `cpu` first.
+    pub(crate) devices: Vec<DeviceChoice>,
     /// Positions of a sequence at most, whatever the model has; `None` leaves it to the model.
     pub(crate) context_max: Option<usize>,
     /// Threads that compute.
@@ -158,6 +163,9 @@ pub(crate) enum ConfigError {
     /// The scheduler's table has a value that it cannot have.
     #[error("[scheduler] is not valid: {reason}")]
     Scheduler { reason: &'static str },
+    /// A device's table cannot be used.
+    #[error("[devices.{name}] is not valid: {reason}")]
+    Device { name: String, reason: String },
     /// Two tables are about one model.
     #[error("[models.{model:?}]: the model has a table already, under another of its names")]
     ModelTwice { model: String },
@@ -231,7 +239,15 @@ impl Config {
         let keep_alive = chosen.keep_alive.map_or(KEEP_ALIVE_DEFAULT, |Stay(keep_alive)| keep_alive);
         let rates = chosen.rates.map_or_else(|| Ok(RateCard::default()), tables::RateTable::card)?;
         let asked_bytes = chosen.memory_budget.map(|ByteSize(bytes)| bytes);
-        let memory_budget_bytes = machine.budget_bytes(asked_bytes);
+        let threads = chosen.threads.unwrap_or(machine.threads);
+        let mut devices = devices::choices(chosen.devices.unwrap_or_default(), threads)?;
+        let memory_beside_bytes = devices::host_bytes_beside_cpu(&devices);
+        let memory_budget_bytes = machine.budget_beside(asked_bytes, memory_beside_bytes);
+        if memory_beside_bytes > 0 && memory_budget_bytes < asked_bytes.unwrap_or(MEMORY_BUDGET_BYTES_MIN) {
+            let reason = "what devices on the processor may take together is more than this machine has".to_owned();
+            return Err(ConfigError::Device { name: devices[0].name.to_string(), reason });
+        }
+        devices[0].memory_bytes = memory_budget_bytes;
         if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
             tracing::warn!(asked, has = memory_budget_bytes, "the memory budget is cut to the memory that there is");
         }
@@ -241,11 +257,12 @@ impl Config {
             listen,
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
-            memory_budget_bytes,
             memory_budget_asked: asked_bytes,
+            memory_beside_bytes,
+            devices,
             descriptors_dir: chosen.descriptors_dir.unwrap_or_else(|| folders.cache.join("descriptors")),
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
-            threads: chosen.threads.unwrap_or(machine.threads),
+            threads,
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
             scheduler: chosen.scheduler.unwrap_or_default().choices(
                 memory_budget_bytes,
@@ -277,9 +294,9 @@ impl Config {
     }
 }
 
-/// The budget in the memory that there is now: a container's may have changed. Reads a few short files of the system.
-pub(crate) fn memory_budget_now(asked_bytes: Option<u64>) -> u64 {
-    Machine::detect().budget_bytes(asked_bytes)
+/// The budget in the memory that there is now, beside what other devices have of it: a container's may have changed. Reads a few short files of the system.
+pub(crate) fn memory_budget_now(asked_bytes: Option<u64>, beside_bytes: u64) -> u64 {
+    Machine::detect().budget_beside(asked_bytes, beside_bytes)
 }
 
 /// Whether nobody but this machine can connect to `address`.

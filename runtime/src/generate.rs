@@ -1,6 +1,7 @@
 //! One request from its model's name to its settled receipt.
 //!
-//! In order: the name becomes an entry (a known alias may be pulled first), the pool grants a lease, what was asked
+//! In order: the name becomes an entry (a known alias may be pulled first), of several devices one is chosen (`devices`),
+//! its pool grants a lease, what was asked
 //! becomes work that fits the model ([`generate`] makes prompts of it, `embed` texts to encode), the request is queued
 //! and reserved in the ledger. From then on a task of its own follows it to the end, whether the client stays or not:
 //! what was computed is settled exactly once.
@@ -24,7 +25,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
-use crate::engine::{Beginnings, Extent, Generating, Holder, KernelEngine, Sequence};
+use crate::devices::{Question, Routed};
+use crate::engine::{Beginnings, DeviceEngine, Extent, Generating, Holder, Sequence};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
@@ -69,7 +71,7 @@ pub(crate) struct Answer {
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) is_cold: bool,
-    standing: StandingWatch<KernelEngine>,
+    standing: StandingWatch<DeviceEngine>,
 }
 
 impl Answer {
@@ -108,24 +110,31 @@ pub(crate) async fn start(
     let Caller { id, tenant, model, keep_alive, urgency } = caller;
     let deadline = Instant::now() + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
-    let place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
+    let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
-    let stay = app.metering.arrives(&id, &tenant, &model);
-    let lease = lease(app, &model, keep_alive, deadline).await?;
+    let mut unprepared = Preparation::Wanted(prepare);
+    // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
+    let routed = if app.devices.are_several() {
+        let descriptor = app.descriptor(&model).await?;
+        unprepared = Preparation::Done(prepared(app, &descriptor, unprepared).await?);
+        let Preparation::Done(work) = &unprepared else { unreachable!("it was done just now") };
+        let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work };
+        app.devices.route(&question, entered).await?
+    } else {
+        entered.unrouted()
+    };
+    let Routed { device, place, follow } = routed;
+    let stay = app.metering.arrives(&id, &tenant, (device, &model));
+    let lease = lease(app, (device, &model), keep_alive, deadline).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
-    let context = app.context_of(&descriptor);
-    let work = {
-        let descriptor = Arc::clone(&descriptor);
-        let prepared = tokio::task::spawn_blocking(move || prepare(&descriptor, context)).await;
-        prepared.map_err(ApiError::internal)??
-    };
+    let work = prepared(app, &descriptor, unprepared).await?;
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
-    let sequence = sequence(app, work, &lease, (&id, &tenant));
+    let sequence = sequence(app, work, (device, &lease), (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
-    let ticket = app.executor.submit(submission).map_err(|error| match error {
+    let ticket = app.devices.get(device).executor.submit(submission).map_err(|error| match error {
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
@@ -136,7 +145,9 @@ pub(crate) async fn start(
         app: Arc::clone(app),
         id,
         tenant,
+        device,
         model,
+        follow,
         is_cold,
         arrived,
         load_wait,
@@ -149,7 +160,27 @@ pub(crate) async fn start(
     Ok(Answer { pieces, descriptor, is_cold, standing })
 }
 
-fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>)) -> Sequence {
+/// What a model is to do, before or after it was made of what was asked.
+enum Preparation<P> {
+    Wanted(P),
+    Done(Work),
+}
+
+/// What is to be done. Whatever takes long of it is done where that holds nobody up.
+async fn prepared<P>(app: &App, descriptor: &Arc<Descriptor>, preparation: Preparation<P>) -> Result<Work, ApiError>
+where
+    P: FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
+{
+    let prepare = match preparation {
+        Preparation::Wanted(prepare) => prepare,
+        Preparation::Done(work) => return Ok(work),
+    };
+    let (descriptor, context) = (Arc::clone(descriptor), app.context_of(descriptor));
+    let prepared = tokio::task::spawn_blocking(move || prepare(&descriptor, context)).await;
+    prepared.map_err(ApiError::internal)?
+}
+
+fn sequence(app: &App, work: Work, (device, lease): (usize, &Lease), (id, tenant): (&str, &Arc<str>)) -> Sequence {
     match work {
         Work::Generate(request) => {
             let beginnings = Beginnings {
@@ -160,7 +191,7 @@ fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>
             let holder =
                 Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
             let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
-            let budget = Arc::clone(app.pool.budget());
+            let budget = Arc::clone(app.devices.get(device).pool.budget());
             let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
             Sequence::Generating(Box::new(generating))
         }
@@ -170,11 +201,12 @@ fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>
 
 async fn lease(
     app: &App,
-    model: &Arc<str>,
+    (device, model): (usize, &Arc<str>),
     keep_alive: Option<KeepAlive>,
     deadline: Instant,
 ) -> Result<Lease, ApiError> {
-    app.pool.lease(model, LeaseOptions { keep_alive, deadline }).await.map_err(|error| lease_error(model, error))
+    let leased = app.devices.get(device).pool.lease(model, LeaseOptions { keep_alive, deadline }).await;
+    leased.map_err(|error| lease_error(model, error))
 }
 
 /// The one place where a pool's refusal becomes an answer.

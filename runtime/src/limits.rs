@@ -89,5 +89,13 @@ pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const MEMORY_BUDGET_BYTES_MIN: u64 = 1 << 20;
 /// Loads at once that may be configured: each takes a thread.
 pub(crate) const LOADS_PARALLEL_MAX: usize = 64;
+/// Devices of a server.
+pub(crate) const DEVICES_MAX: usize = 16;
+/// Characters of a device's name.
+pub(crate) const DEVICE_NAME_CHARS_MAX: usize = 64;
+/// Requests for a model that find out how fast it is on a device of which nothing is known.
+pub(crate) const EXPLORED_REQUESTS: u32 = 1;
+/// Bytes a second that a device loads, before any load was measured there.
+pub(crate) const LOAD_BYTES_PER_SECOND_ASSUMED: u64 = 1_000_000_000;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);

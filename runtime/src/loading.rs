@@ -1,4 +1,4 @@
-//! From a model's name to a mapped model: the catalog, the kept descriptors, and the pool's loader over both.
+//! From a model's name to a mapped model: the catalog and the kept descriptors. Each device's pool loads through it (`devices`).
 //!
 //! A cold start maps the file and asks the system to bring its pages in; header, tokenizer and template of files that
 //! were used lately are kept by file identity, so that the next cold start skips them. What is costly of them also lies
@@ -14,13 +14,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use loader::catalog::{Catalog, CatalogError, Entry};
-use loader::{Artifact, ArtifactIdentity, BringIn, Lock, MapError, OpenError};
+use loader::{Artifact, ArtifactIdentity, MapError, OpenError};
+use models::candle::{CandleError, Weights};
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
-use scheduler::{
-    FaultKind, Identity, Inspection, KeepAlive, LoadFault, LoadSource, LoadStage, Loaded, ModelLoader, Progress,
-    SourceLabel,
-};
+use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
 use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
@@ -43,19 +41,30 @@ pub(crate) struct Models {
     /// Descriptors that the store has not; it writes them when there is time.
     to_keep: SyncSender<Arc<Descriptor>>,
     prefixes: Arc<Prefixes>,
-    /// What steps cost, by the files' version: known again when a model comes back.
-    costs: moka::sync::Cache<ArtifactIdentity, ModelCosts>,
+    /// What steps cost, by the device and the files' version: known again when a model comes back.
+    costs: moka::sync::Cache<(usize, ArtifactIdentity), ModelCosts>,
     metering: Arc<Metering>,
 }
 
-/// A model in memory, and what was computed with it for whoever begins alike.
+/// A model on a device, and what was computed with it for whoever begins alike.
 pub(crate) struct LoadedModel {
     model: Model,
+    /// Copies of its weights, where the device needs them.
+    weights: Option<Weights>,
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
 }
 
 impl LoadedModel {
+    pub(crate) fn new(model: Model, weights: Option<Weights>, prefixes: InstancePrefixes, costs: ModelCosts) -> Self {
+        Self { model, weights, prefixes: Arc::new(prefixes), costs }
+    }
+
+    /// Copies of its weights; none where it is computed from where it is mapped.
+    pub(crate) fn weights(&self) -> Option<&Weights> {
+        self.weights.as_ref()
+    }
+
     /// What was computed with it.
     pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
         &self.prefixes
@@ -96,6 +105,9 @@ pub(crate) enum LoadError {
     /// Another file took its place and is larger than the room that was made.
     #[error("the file was replaced while it was loaded")]
     Replaced,
+    /// The device could not take a copy of the weights.
+    #[error("the device cannot take the model")]
+    Device(#[source] CandleError),
     /// A bug.
     #[error("the load panicked: {0}")]
     Panicked(String),
@@ -107,7 +119,7 @@ impl LoadFault for LoadError {
             Self::NotFound(_) | Self::Open(OpenError::NotFound { .. }) => FaultKind::NotFound,
             Self::Open(error) if error.is_load_fail() => FaultKind::Invalid,
             Self::Model(_) | Self::Panicked(_) => FaultKind::Invalid,
-            Self::Open(_) | Self::Catalog(_) | Self::Lock(_) | Self::Replaced => FaultKind::Transient,
+            Self::Open(_) | Self::Catalog(_) | Self::Lock(_) | Self::Device(_) | Self::Replaced => FaultKind::Transient,
         }
     }
 
@@ -191,6 +203,49 @@ impl Models {
         Ok((artifact, descriptor, origin))
     }
 
+    /// How long `name` stays where no request says, if it has a keep-alive of its own.
+    pub(crate) fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
+        self.keep_alives.get(name).copied()
+    }
+
+    /// Gives back memory of pages that no sequence uses.
+    pub(crate) fn reclaim(&self, bytes: u64) -> u64 {
+        self.prefixes.reclaim(bytes)
+    }
+
+    /// How pages of files come and go.
+    pub(crate) fn pages(&self) -> PagePolicy {
+        self.pages
+    }
+
+    /// The prefixes of a model that has just been loaded.
+    pub(crate) fn instance(&self) -> InstancePrefixes {
+        self.prefixes.instance()
+    }
+
+    /// What steps of the model of these files cost on the device of this number.
+    pub(crate) fn costs(&self, device: usize, identity: &ArtifactIdentity) -> ModelCosts {
+        self.costs.get_with((device, identity.clone()), ModelCosts::default)
+    }
+
+    /// A load of `name` on the device of this number: `load` is given what opens its files, and the processor time of all
+    /// of it is told to the meter.
+    pub(crate) fn metered_load<T>(
+        &self,
+        (device, name): (usize, &str),
+        load: impl FnOnce(&dyn Fn() -> Result<Model, LoadError>) -> Result<T, LoadError>,
+    ) -> Result<T, LoadError> {
+        let before = thread_cpu_time();
+        let open = || {
+            let (artifact, descriptor, origin) = self.open(&self.entry(name)?)?;
+            self.keep(&descriptor, origin);
+            Ok(Model::new(artifact, descriptor))
+        };
+        let loaded = load(&open)?;
+        self.metering.load_computed((device, name), thread_cpu_time().saturating_sub(before));
+        Ok(loaded)
+    }
+
     /// Descriptors kept and their memory in KiB.
     pub(crate) fn kept_descriptors(&self) -> (u64, u64) {
         self.descriptors.run_pending_tasks();
@@ -198,53 +253,8 @@ impl Models {
     }
 }
 
-impl ModelLoader for Models {
-    type Model = LoadedModel;
-    type Error = LoadError;
-
-    fn inspect(&self, name: &str) -> Result<Inspection, LoadError> {
-        let entry = self.entry(name)?;
-        // What is no file of its folder is refused before anything of it, or of what it leads to, is looked at.
-        let identity = entry.identity().map_err(LoadError::Open)?;
-        Ok(Inspection::new(Identity(identity.words()), identity.weights_bytes()))
-    }
-
-    fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
-        self.keep_alives.get(name).copied()
-    }
-
-    fn reclaim(&self, bytes: u64) -> u64 {
-        self.prefixes.reclaim(bytes)
-    }
-
-    fn load(&self, name: &str, inspection: &Inspection, progress: &Progress) -> Result<Loaded<LoadedModel>, LoadError> {
-        let before = thread_cpu_time();
-        let (artifact, descriptor, origin) = self.open(&self.entry(name)?)?;
-        if artifact.identity().weights_bytes() > inspection.weights_bytes {
-            return Err(LoadError::Replaced);
-        }
-        let mut model = Model::new(artifact, descriptor);
-        model.set_let_go(self.pages.let_go);
-        progress.at(LoadStage::Weights, 0);
-        // What is larger than its room stays in its file until it is used.
-        let how = if inspection.is_paged() { BringIn::Lazy } else { self.pages.bring_in };
-        let brought_in = model.bring_in(how, &mut |at| progress.at(LoadStage::Weights, at.done_bytes));
-        if self.pages.lock == Lock::Locked {
-            model.lock().map_err(LoadError::Lock)?;
-        }
-        self.keep(model.descriptor(), origin);
-        self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
-        let model = LoadedModel {
-            costs: self.costs.get_with(model.artifact().identity().clone(), ModelCosts::default),
-            prefixes: Arc::new(self.prefixes.instance()),
-            model,
-        };
-        Ok(Loaded { model, source: load_source(&brought_in) })
-    }
-}
-
 /// Where a load's bytes came from, as the pool tells it.
-fn load_source(brought_in: &BroughtIn) -> LoadSource {
+pub(crate) fn load_source(brought_in: &BroughtIn) -> LoadSource {
     let label = match brought_in.page_cache() {
         PageCache::Warm => SourceLabel::PageCacheWarm,
         PageCache::Cold => SourceLabel::PageCacheCold,

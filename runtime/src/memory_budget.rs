@@ -1,4 +1,4 @@
-//! The pool's budget while the server runs: what was asked for, and never more than there is.
+//! The budget of the kernels' pool while the server runs: what was asked for, and never more than there is.
 //!
 //! An operator may change what is asked for; the machine, or the container around it, may change what there is, which is
 //! looked at every [`MEMORY_LOOKED_AT_EVERY`]. What counts is the limit and not what is free at the moment: pages of
@@ -13,19 +13,21 @@ use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::memory_budget_now;
+use crate::devices::DeviceModels;
 use crate::limits::MEMORY_LOOKED_AT_EVERY;
-use crate::loading::Models;
 
 /// What was asked for last, and the pool that gets it.
 pub(crate) struct MemoryBudget {
     asked_bytes: Mutex<Option<u64>>,
-    pool: Pool<Models>,
+    /// Of the machine's memory, what other devices have.
+    beside_bytes: u64,
+    pool: Pool<DeviceModels>,
 }
 
 impl MemoryBudget {
     /// `None` asks for a share of what there is.
-    pub(crate) fn new(asked_bytes: Option<u64>, pool: Pool<Models>) -> Self {
-        Self { asked_bytes: Mutex::new(asked_bytes), pool }
+    pub(crate) fn new(asked_bytes: Option<u64>, beside_bytes: u64, pool: Pool<DeviceModels>) -> Self {
+        Self { asked_bytes: Mutex::new(asked_bytes), beside_bytes, pool }
     }
 
     /// Asks for `asked_bytes` from now on; what of it the pool got.
@@ -34,7 +36,7 @@ impl MemoryBudget {
     /// Those of [`Pool::set_budget`]; nothing changed then.
     pub(crate) async fn ask(&self, asked_bytes: u64) -> Result<u64, BudgetRefused> {
         let mut asked = self.asked_bytes.lock().await;
-        let limit_bytes = look(Some(asked_bytes)).await?;
+        let limit_bytes = look(Some(asked_bytes), self.beside_bytes).await?;
         self.pool.set_budget(limit_bytes).await?;
         *asked = Some(asked_bytes);
         tracing::info!(asked_bytes, limit_bytes, "the memory budget was changed");
@@ -50,7 +52,7 @@ impl MemoryBudget {
             looks.tick().await;
             let asked = self.asked_bytes.lock().await;
             // The server ends.
-            let Ok(limit_bytes) = look(*asked).await else { return };
+            let Ok(limit_bytes) = look(*asked, self.beside_bytes).await else { return };
             if limit_bytes == self.pool.budget().limit_bytes() {
                 continue;
             }
@@ -71,8 +73,8 @@ impl MemoryBudget {
 
 /// The budget in the memory that there is now. The system's files are read where that holds nobody up: they are short, but
 /// a file of a control group waits for whoever changes the group.
-async fn look(asked_bytes: Option<u64>) -> Result<u64, BudgetRefused> {
-    let looked = tokio::task::spawn_blocking(move || memory_budget_now(asked_bytes)).await;
+async fn look(asked_bytes: Option<u64>, beside_bytes: u64) -> Result<u64, BudgetRefused> {
+    let looked = tokio::task::spawn_blocking(move || memory_budget_now(asked_bytes, beside_bytes)).await;
     looked.map_err(|died| match died.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => BudgetRefused::ShuttingDown,

@@ -19,8 +19,8 @@ use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
-use meter::{Account, KibMillis, Moment, Nanos};
-use scheduler::{Identity, PoolEvent, PoolEventKind, PoolObserver};
+use meter::{Account, CpuDescription, KibMillis, Moment, Nanos};
+use scheduler::{Identity, PoolEvent, PoolEventKind};
 use tokio::sync::oneshot;
 
 use crate::http::metrics::Metrics;
@@ -45,8 +45,15 @@ impl Clock {
 
 /// How receipts are priced.
 pub(crate) struct Prices {
-    pub(crate) energy: EnergyModel,
+    /// By the devices' numbers; at least one.
+    pub(crate) devices: Vec<DevicePrices>,
     pub(crate) carbon: CarbonFactors,
+}
+
+/// How what one device does is priced.
+#[derive(Clone, Debug)]
+pub(crate) struct DevicePrices {
+    pub(crate) energy: EnergyModel,
     pub(crate) rates: RateCard,
 }
 
@@ -60,14 +67,15 @@ pub(crate) struct Metering {
 }
 
 struct Book {
-    residency: Residency,
+    /// By the devices' numbers: copies on two devices are apart.
+    residency: Vec<Residency>,
     /// Pages of keys and values that more than one request can find.
     pages: SharedBlocks,
     next_page: u64,
     /// Who waits for or uses a model, by request.
     stays: HashMap<Arc<str>, StayState>,
-    /// Processor time of a load that has ended but was not heard of by the pool's event yet, by model.
-    computed: HashMap<String, Duration>,
+    /// Processor time of a load that has ended but was not heard of by the pool's event yet, by device and model.
+    computed: HashMap<(usize, String), Duration>,
     /// Who waits for a model that is to stay, by model, in the order in which they asked.
     pin_wishes: HashMap<String, Vec<Pin>>,
     /// Intervals and settlements that the ledger has not taken yet.
@@ -77,6 +85,7 @@ struct Book {
 
 struct StayState {
     tenant: Arc<str>,
+    device: usize,
     model: Arc<str>,
     is_waiting: bool,
     load_cpu: Nanos,
@@ -100,7 +109,7 @@ impl Metering {
     pub(crate) fn new(ledger: Ledger, prices: Prices) -> Self {
         let book = Book {
             // How long each model is kept is told when nobody holds it any more.
-            residency: Residency::new(Duration::ZERO),
+            residency: prices.devices.iter().map(|_| Residency::new(Duration::ZERO)).collect(),
             pages: SharedBlocks::new(),
             next_page: 0,
             stays: HashMap::new(),
@@ -121,8 +130,9 @@ impl Metering {
         &self.ledger
     }
 
-    pub(crate) fn prices(&self) -> &Prices {
-        &self.prices
+    /// How what the device of this number does is priced.
+    pub(crate) fn prices_of(&self, device: usize) -> &DevicePrices {
+        &self.prices.devices[device]
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -132,25 +142,26 @@ impl Metering {
     /// Counter that must stay 0: measured memory that no account carries.
     pub(crate) fn imbalance(&self) -> u128 {
         let book = self.book();
-        book.residency.imbalance().saturating_add(book.pages.imbalance())
+        let weights = book.residency.iter().map(Residency::imbalance);
+        weights.fold(book.pages.imbalance(), u128::saturating_add)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A request waits for `model`.
-    pub(crate) fn arrives(self: &Arc<Self>, id: &str, tenant: &str, model: &str) -> Stay {
+    /// A request waits for a model on the device of this number.
+    pub(crate) fn arrives(self: &Arc<Self>, id: &str, tenant: &str, (device, model): (usize, &str)) -> Stay {
         let id: Arc<str> = id.into();
-        let state =
-            StayState { tenant: tenant.into(), model: model.into(), is_waiting: true, load_cpu: Nanos::default() };
+        let (tenant, model) = (tenant.into(), model.into());
+        let state = StayState { tenant, device, model, is_waiting: true, load_cpu: Nanos::default() };
         self.book().stays.insert(Arc::clone(&id), state);
         Stay { metering: Arc::clone(self), id, is_open: true }
     }
 
-    /// A load of `model` took this processor time; the pool's event about it follows.
-    pub(crate) fn load_computed(&self, model: &str, cpu: Duration) {
-        self.book().computed.insert(model.to_owned(), cpu);
+    /// A load on the device of this number took this processor time; the pool's event about it follows.
+    pub(crate) fn load_computed(&self, (device, model): (usize, &str), cpu: Duration) {
+        self.book().computed.insert((device, model.to_owned()), cpu);
     }
 
     /// `pin` asks the pool to keep `model`: whoever asked first is the one for whom the pool's event about it is. The wish
@@ -209,9 +220,10 @@ impl Metering {
         self.book().pages.request_abandoned(request, model, own, now);
     }
 
-    /// Makes the receipt and writes it down; returns when it is durable.
-    pub(crate) async fn settle(&self, measured: Measured) -> Result<Receipt, LedgerError> {
-        let receipt = Receipt::assemble(measured, &self.prices.energy, &self.prices.carbon, &self.prices.rates);
+    /// Makes the receipt of what the device of this number did and writes it down; returns when it is durable.
+    pub(crate) async fn settle(&self, device: usize, measured: Measured) -> Result<Receipt, LedgerError> {
+        let DevicePrices { energy, rates } = self.prices_of(device);
+        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
         let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
         self.offer(settlement).await.map(|()| receipt)
     }
@@ -239,8 +251,13 @@ impl Metering {
         let intervals = {
             let mut book = self.book();
             let Book { residency, pages, waiting, .. } = &mut *book;
-            waiting.extend(residency.take_intervals(now));
-            waiting.extend(pages.take_intervals(now, residency.numbers()));
+            // One of them gives the numbers of all: the ledger tells intervals apart by them.
+            let (first, others) = residency.split_first_mut().expect("there is at least one device");
+            waiting.extend(first.take_intervals(now));
+            for other in others {
+                waiting.extend(other.take_numbered_intervals(now, first.numbers()));
+            }
+            waiting.extend(pages.take_intervals(now, first.numbers()));
             std::mem::take(&mut book.waiting)
         };
         let answers: Vec<_> = intervals
@@ -279,7 +296,7 @@ impl Stay {
         if let Some(state) = book.stays.get_mut(&self.id) {
             state.is_waiting = false;
             let request = Request { id: &self.id, tenant: &state.tenant };
-            book.residency.request_begins(&state.model, request, now);
+            book.residency[state.device].request_begins(&state.model, request, now);
         }
     }
 
@@ -288,9 +305,9 @@ impl Stay {
         self.is_open = false;
         let now = self.metering.clock.now();
         let mut book = self.metering.book();
-        let weights = book.residency.request_ends(&self.id, now);
-        let load_cpu = book.stays.remove(&self.id).map(|state| state.load_cpu).unwrap_or_default();
-        StayCharge { weights, load_cpu }
+        let Some(state) = book.stays.remove(&self.id) else { return StayCharge::default() };
+        let weights = book.residency[state.device].request_ends(&self.id, now);
+        StayCharge { weights, load_cpu: state.load_cpu }
     }
 }
 
@@ -303,7 +320,7 @@ impl Drop for Stay {
         let now = self.metering.clock.now();
         let book = &mut *self.metering.book();
         if let Some(state) = book.stays.remove(&self.id) {
-            book.residency.request_abandoned(&self.id, &state.model, now);
+            book.residency[state.device].request_abandoned(&self.id, &state.model, now);
         }
     }
 }
@@ -330,9 +347,9 @@ impl Drop for PinWish {
 
 impl Book {
     /// A load of `copy` (its artifact and bytes) ended: those who waited for it share its memory and its processor time.
-    fn loaded(&mut self, model: &Arc<str>, copy: (Identity, u64), wall: Duration, at: Moment) {
-        let cpu = Nanos::from(self.computed.remove(&**model).unwrap_or_default());
-        let waits = |stay: &StayState| stay.is_waiting && stay.model == *model;
+    fn loaded(&mut self, (device, model): (usize, &Arc<str>), copy: (Identity, u64), wall: Duration, at: Moment) {
+        let cpu = Nanos::from(self.computed.remove(&(device, model.to_string())).unwrap_or_default());
+        let waits = |stay: &StayState| stay.is_waiting && stay.device == device && stay.model == *model;
         let mut waiters: Vec<_> = self.stays.iter_mut().filter(|(_, stay)| waits(stay)).collect();
         waiters.sort_by(|a, b| a.0.cmp(b.0));
         let parts = split_equally(cpu.get(), waiters.len());
@@ -343,12 +360,13 @@ impl Book {
             waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
         let (Identity(artifact), bytes) = copy;
         let load = Load { artifact: ArtifactId(artifact), bytes, wall, waiters: &requests };
-        self.residency.model_loaded(model, at, load);
+        self.residency[device].model_loaded(model, at, load);
     }
 }
 
-impl PoolObserver for Metering {
-    fn observe(&self, event: &PoolEvent) {
+impl Metering {
+    /// Something happened in the pool of the device of this number.
+    pub(crate) fn observe(&self, device: usize, event: &PoolEvent) {
         let at = self.clock.at(event.at.into_std());
         self.metrics.observe(event);
         match &event.kind {
@@ -362,28 +380,40 @@ impl PoolObserver for Metering {
                     cause = cause.name(),
                     "loaded"
                 );
-                self.book().loaded(&event.model, (*identity, *bytes), *wall, at);
+                self.book().loaded((device, &event.model), (*identity, *bytes), *wall, at);
             }
             PoolEventKind::Pinned => {
                 let book = &mut *self.book();
                 let wishes = book.pin_wishes.get(&*event.model);
                 let pin = wishes.and_then(|wishes| wishes.first()).cloned().unwrap_or(Pin::Operator);
-                book.residency.pinned(&event.model, pin, at);
+                book.residency[device].pinned(&event.model, pin, at);
             }
-            PoolEventKind::Unpinned => self.book().residency.pinned(&event.model, Pin::NotPinned, at),
+            PoolEventKind::Unpinned => self.book().residency[device].pinned(&event.model, Pin::NotPinned, at),
             // The pool knows what request, model and configuration say, and what was chosen automatically.
             PoolEventKind::Idle { expires_in, .. } => {
                 let until = self.clock.at(event.at.into_std() + expires_in.unwrap_or(FOREVER).min(FOREVER));
-                self.book().residency.kept_until(&event.model, until, at);
+                self.book().residency[device].kept_until(&event.model, until, at);
             }
             // From here on it is kept for nobody: what is left is the time that letting go takes.
-            PoolEventKind::Evicted { .. } => self.book().residency.kept_until(&event.model, at, at),
+            PoolEventKind::Evicted { .. } => self.book().residency[device].kept_until(&event.model, at, at),
             PoolEventKind::Freed { identity: Identity(artifact), .. } => {
-                self.book().residency.copy_freed(&event.model, ArtifactId(*artifact), at);
+                self.book().residency[device].copy_freed(&event.model, ArtifactId(*artifact), at);
             }
             _ => {}
         }
     }
+}
+
+/// The machine's power model: which processor it is, and how much memory shares its idle power.
+pub(crate) fn default_energy_model() -> EnergyModel {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
+        system.refresh_memory();
+        system.total_memory()
+    });
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
 }
 
 fn bridge() -> (Completion, oneshot::Receiver<Result<(), LedgerError>>) {

@@ -1,4 +1,4 @@
-//! Who hears of the pool: the meter, always and first; and listeners, for as long as they keep up.
+//! Who hears of the devices' pools: the meter, always and first; and listeners, for as long as they keep up.
 //!
 //! Invariants: the meter misses nothing; a listener that is [`POOL_EVENTS_MAX`] events behind is told that it missed
 //! some, and nobody waits for it. Deliberately absent: leases and their ends, of which there may be thousands a second.
@@ -11,16 +11,31 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 use crate::limits::{POOL_EVENTS_MAX, POOL_LISTENERS_MAX};
 use crate::metering::Metering;
 
-/// The pool's observer.
+/// Who hears of every device's pool.
 pub(crate) struct PoolEvents {
     metering: Arc<Metering>,
-    events: broadcast::Sender<PoolEvent>,
+    events: broadcast::Sender<DeviceEvent>,
     places: Arc<Semaphore>,
+}
+
+/// A change in the pool of one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceEvent {
+    /// The device's name.
+    pub(crate) device: Arc<str>,
+    pub(crate) event: PoolEvent,
+}
+
+/// The observer of one device's pool.
+pub(crate) struct DeviceObserver {
+    events: Arc<PoolEvents>,
+    number: usize,
+    device: Arc<str>,
 }
 
 /// Hears every event from its making on.
 pub(crate) struct Listener {
-    events: broadcast::Receiver<PoolEvent>,
+    events: broadcast::Receiver<DeviceEvent>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -28,7 +43,7 @@ pub(crate) struct Listener {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     /// The next event.
-    Event(PoolEvent),
+    Event(DeviceEvent),
     /// It was too slow: so many events are lost to it.
     Missed(u64),
     /// The pool is gone.
@@ -42,6 +57,11 @@ impl PoolEvents {
         Self { metering, events: broadcast::Sender::new(POOL_EVENTS_MAX), places }
     }
 
+    /// What observes the pool of the device of this number.
+    pub(crate) fn of_device(self: &Arc<Self>, number: usize, device: &Arc<str>) -> DeviceObserver {
+        DeviceObserver { events: Arc::clone(self), number, device: Arc::clone(device) }
+    }
+
     /// A listener, or `None` when [`POOL_LISTENERS_MAX`] listen already.
     pub(crate) fn listen(&self) -> Option<Listener> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
@@ -49,13 +69,13 @@ impl PoolEvents {
     }
 }
 
-impl PoolObserver for PoolEvents {
+impl PoolObserver for DeviceObserver {
     fn observe(&self, event: &PoolEvent) {
-        self.metering.observe(event);
+        self.events.metering.observe(self.number, event);
         let is_told = !matches!(event.kind, PoolEventKind::Leased { .. } | PoolEventKind::Released { .. });
-        if is_told && self.events.receiver_count() > 0 {
+        if is_told && self.events.events.receiver_count() > 0 {
             // Fails when the last listener has just left.
-            let _ = self.events.send(event.clone());
+            let _ = self.events.events.send(DeviceEvent { device: Arc::clone(&self.device), event: event.clone() });
         }
     }
 }

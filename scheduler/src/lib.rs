@@ -1,11 +1,12 @@
 //! Policy: which models are in memory, and which sequence computes next.
 //!
-//! Three parts, in the order in which a request meets them:
+//! Four parts, in the order in which a request meets them:
 //!
-//! 1. [`pool`]: models come into a byte [`budget`] when a request needs them and leave when idle. One task owns
+//! 1. [`routing`]: of several devices, each with a pool and an executor of its own, one is chosen by what is known of them.
+//! 2. [`pool`]: models come into a byte [`budget`] when a request needs them and leave when idle. One task owns
 //!    every state; a request holds a [`Lease`] for as long as it uses a model.
-//! 2. [`prefix`]: what was computed for one sequence serves others that begin alike.
-//! 3. [`executor`]: one thread per device runs one step at a time, a batch of one model, through the [`engine`] seam; models
+//! 3. [`prefix`]: what was computed for one sequence serves others that begin alike.
+//! 4. [`executor`]: one thread per device runs one step at a time, a batch of one model, through the [`engine`] seam; models
 //!    and tenants get fair shares of it.
 //!
 //! All are generic: this crate knows neither files nor sockets nor arithmetic. What a model is comes from a
@@ -22,6 +23,7 @@ pub mod limits;
 mod panic;
 pub mod pool;
 pub mod prefix;
+pub mod routing;
 #[cfg(test)]
 mod testing;
 
@@ -35,8 +37,9 @@ pub use executor::{
 pub use pool::{
     BreakEven, BudgetRefused, Dismissal, EvictionCause, EvictionRecord, FaultKind, Identity, Inspection, KeepAlive,
     Lease, LeaseError, LeaseOptions, LeaseResult, LoadCause, LoadFault, LoadOutcome, LoadProgress, LoadSource,
-    LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Oversize, Pool, PoolEvent, PoolEventKind,
-    PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
+    LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Outlook, Oversize, Pool, PoolEvent,
+    PoolEventKind, PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome,
+    UnpinOutcome,
 };
 pub use prefix::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Scope};
 /// The clock of every deadline in this crate; tests pause it.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod batches;
+mod candle;
 mod encoders;
 mod formats;
 mod generations;

@@ -81,7 +81,9 @@ fn receipt(id: &str) -> Receipt {
             weights_bytes: 100_000_000,
             quality: Quality::Measured,
         },
+        busy: Nanos::default(),
         sharing: StepSharing::WholeStep,
+        routing: None,
     };
     let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
     Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())

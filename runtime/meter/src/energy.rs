@@ -6,6 +6,9 @@
 //! - idle share = `idle` × virtual cores × (byte-time held ÷ host memory): whoever holds a tenth of the memory for a
 //!   second carries a tenth of the machine's idle energy of that second.
 //!
+//! A device of its own, an accelerator, has `idle` and `max` as its operator says: dynamic energy is then the time for
+//! which it computes × (`max` − `idle`), its idle share goes by its own memory, and all of it is assumed.
+//!
 //! Wall power already includes the memory's, so memory is a key for sharing here and never an addend. Memory that
 //! nobody holds leaves its share of the idle energy with nobody.
 //!
@@ -49,6 +52,8 @@ impl Quality {
 pub struct EnergyUse {
     /// Processor time of prefill and decode.
     pub active_cpu: Nanos,
+    /// Time for which the device computed prefill and decode.
+    pub active_busy: Nanos,
     /// Processor time of loading.
     pub load_cpu: Nanos,
     /// Memory held while loading.
@@ -92,12 +97,31 @@ impl EnergyEstimate {
     }
 }
 
-/// The W-per-virtual-core model of one machine.
+/// The power model of one machine, or of one device in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnergyModel {
     wall: WallPower,
     virtual_cores: u32,
     host_memory_kib: u64,
+    basis: Basis,
+}
+
+/// The time that dynamic energy goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Basis {
+    /// Processor time: watts are those of a virtual core.
+    Processor,
+    /// Time for which the device computes: watts are those of all of it.
+    Busy,
+}
+
+/// What a device draws, as its operator says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DevicePower {
+    /// While it does nothing, in mW.
+    pub idle_milliwatts: u32,
+    /// While it computes, in mW.
+    pub max_milliwatts: u32,
 }
 
 impl EnergyModel {
@@ -111,6 +135,29 @@ impl EnergyModel {
             wall: cpu.wall_power(),
             virtual_cores: virtual_cores.max(1),
             host_memory_kib: kib_of_bytes(host_memory_bytes).max(1),
+            basis: Basis::Processor,
+        }
+    }
+
+    /// The model for a device of `memory_bytes` that draws `power`.
+    #[must_use]
+    pub fn of_device(power: DevicePower, memory_bytes: u64) -> Self {
+        let DevicePower { idle_milliwatts, max_milliwatts } = power;
+        Self {
+            wall: WallPower { generation: "configuration", idle_milliwatts, max_milliwatts },
+            virtual_cores: 1,
+            host_memory_kib: kib_of_bytes(memory_bytes).max(1),
+            basis: Basis::Busy,
+        }
+    }
+
+    /// Watts that computing on `threads` threads draws, beside what is drawn anyway.
+    #[must_use]
+    pub fn busy_watts(&self, threads: usize) -> f64 {
+        let milliwatts = f64::from(self.wall.max_milliwatts.saturating_sub(self.wall.idle_milliwatts));
+        match self.basis {
+            Basis::Processor => milliwatts / 1e3 * u32::try_from(threads).map_or(f64::MAX, f64::from),
+            Basis::Busy => milliwatts / 1e3,
         }
     }
 
@@ -137,18 +184,27 @@ impl EnergyModel {
         Nanojoules::saturating_from(scaled / u128::from(self.host_memory_kib))
     }
 
-    /// The energy of `energy_use`, labelled as modelled.
+    /// The energy of `energy_use`, labelled as modelled, or assumed where the watts are the operator's.
     #[must_use]
     pub fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
         EnergyEstimate {
-            active: self.dynamic(energy_use.active_cpu),
+            active: self.dynamic(match self.basis {
+                Basis::Processor => energy_use.active_cpu,
+                Basis::Busy => energy_use.active_busy,
+            }),
             load: self.dynamic(energy_use.load_cpu).saturating_add(self.idle_share(energy_use.load_memory)),
             residency: self.idle_share(energy_use.active_memory),
             keepalive: self.idle_share(energy_use.keepalive_memory),
             idle: self.idle_share(energy_use.idle_memory),
             source: self.source(),
-            quality: Quality::Modelled,
-            scope: "host at the wall: processor, memory and the rest of the machine".to_owned(),
+            quality: match self.basis {
+                Basis::Processor => Quality::Modelled,
+                Basis::Busy => Quality::Assumed,
+            },
+            scope: match self.basis {
+                Basis::Processor => "host at the wall: processor, memory and the rest of the machine".to_owned(),
+                Basis::Busy => "the device alone, without the host that feeds it".to_owned(),
+            },
             relative_uncertainty: Self::RELATIVE_UNCERTAINTY,
         }
     }
@@ -156,6 +212,11 @@ impl EnergyModel {
     /// The model's name and figures, for receipts and reports.
     #[must_use]
     pub fn source(&self) -> String {
+        if self.basis == Basis::Busy {
+            let watts = |milliwatts: u32| f64::from(milliwatts) / 1e3;
+            let (idle, max) = (watts(self.wall.idle_milliwatts), watts(self.wall.max_milliwatts));
+            return format!("watts by configuration ({idle} W idle, {max} W while it computes)");
+        }
         format!(
             "W-per-vCPU model (Cloud Carbon Footprint, {}: {} to {} W)",
             self.wall.generation,
@@ -197,6 +258,7 @@ mod tests {
         let memory = KibMillis::held(1 << 30, Duration::from_millis(500));
         let estimate = model.estimate(&EnergyUse {
             active_cpu: Nanos::new(2_000_000),
+            active_busy: Nanos::new(1_000_000),
             load_cpu: Nanos::new(1_000_000),
             load_memory: memory,
             active_memory: memory,
@@ -211,6 +273,25 @@ mod tests {
         assert_eq!(estimate.total(), Nanojoules::new(3_514_000 + 1_757_000 + 3 * 847_000_000));
         assert_eq!(estimate.quality, Quality::Modelled);
         assert!(estimate.source.contains("EPYC 1st generation: 0.847 to 2.604 W"), "{}", estimate.source);
+    }
+
+    #[test]
+    fn a_device_is_charged_for_the_time_that_it_computes() {
+        let power = DevicePower { idle_milliwatts: 50_000, max_milliwatts: 350_000 };
+        let model = EnergyModel::of_device(power, 1 << 30);
+        let memory = KibMillis::held(1 << 29, Duration::from_secs(1));
+        let estimate = model.estimate(&EnergyUse {
+            active_cpu: Nanos::new(5_000_000_000),
+            active_busy: Nanos::new(1_000_000_000),
+            active_memory: memory,
+            ..EnergyUse::default()
+        });
+        assert_eq!(estimate.active, Nanojoules::new(300_000_000_000));
+        assert_eq!(estimate.residency, Nanojoules::new(25_000_000_000), "half of its memory for a second");
+        assert_eq!((estimate.quality, model.busy_watts(8)), (Quality::Assumed, 300.0));
+        assert!(estimate.source.contains("50 W idle, 350 W"), "{}", estimate.source);
+        let host = epyc(2, 8 << 30);
+        assert!((host.busy_watts(2) - 2.0 * 1.757).abs() < 1e-9);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub mod step_costs;
 pub mod units;
 
 pub use carbon::CarbonFactors;
-pub use energy::{EnergyEstimate, EnergyModel, EnergyUse, Quality};
+pub use energy::{DevicePower, EnergyEstimate, EnergyModel, EnergyUse, Quality};
 pub use kv::{KvIntegral, SharedBlocks};
 pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};

@@ -22,6 +22,9 @@ pub struct RateCard {
     pub currency: String,
     /// Per hour of one processor's time.
     pub cpu_hour: Option<PicoUnits>,
+    /// Per hour for which the device computes, in the place of the processor time that this takes; loading is billed by
+    /// processor time all the same.
+    pub device_hour: Option<PicoUnits>,
     /// Per GB (10⁹ bytes) held for an hour.
     pub memory_gb_hour: Option<PicoUnits>,
     /// Surcharge per kWh.
@@ -41,6 +44,7 @@ impl Default for RateCard {
             name: "OpenCost defaults".to_owned(),
             currency: "USD".to_owned(),
             cpu_hour: Some(PicoUnits::new(31_611_000_000)),
+            device_hour: None,
             memory_gb_hour: Some(PicoUnits::new(4_237_000_000)),
             kilowatt_hour: None,
             prompt_token: None,
@@ -53,8 +57,12 @@ impl Default for RateCard {
 /// What is priced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BilledUse {
-    /// Processor time, loading included.
-    pub cpu: Nanos,
+    /// Processor time of prefill and decode.
+    pub active_cpu: Nanos,
+    /// Processor time of loading.
+    pub load_cpu: Nanos,
+    /// Time for which the device computed.
+    pub busy: Nanos,
     /// Memory held: weights, loading, key-value blocks.
     pub memory: KibMillis,
     /// Energy.
@@ -73,6 +81,8 @@ pub struct BilledUse {
 pub enum Resource {
     /// Processor time.
     Cpu,
+    /// Time of a device that has a price of its own.
+    Device,
     /// Memory over time.
     Memory,
     /// Energy.
@@ -118,7 +128,12 @@ impl RateCard {
             None if matches!(resource, Resource::Cpu | Resource::Memory) => cost.missing.push(resource),
             None => {}
         };
-        bill(Resource::Cpu, self.cpu_hour, usage.cpu.get().into(), NANOS_PER_HOUR);
+        let cpu = match self.device_hour {
+            Some(_) => usage.load_cpu,
+            None => usage.active_cpu.saturating_add(usage.load_cpu),
+        };
+        bill(Resource::Cpu, self.cpu_hour, cpu.get().into(), NANOS_PER_HOUR);
+        bill(Resource::Device, self.device_hour, usage.busy.get().into(), NANOS_PER_HOUR);
         let byte_millis = u128::from(usage.memory.get()) * 1024;
         bill(Resource::Memory, self.memory_gb_hour, byte_millis, BYTE_MILLIS_PER_GB_HOUR);
         bill(Resource::Energy, self.kilowatt_hour, usage.energy.get().into(), NANOJOULES_PER_KWH);
@@ -141,7 +156,7 @@ mod tests {
     #[test]
     fn an_hour_of_each_costs_its_price() {
         let usage = BilledUse {
-            cpu: Duration::from_secs(3600).into(),
+            active_cpu: Duration::from_secs(3600).into(),
             memory: KibMillis::held(1_024_000_000, Duration::from_secs(3600)),
             ..BilledUse::default()
         };
@@ -154,10 +169,18 @@ mod tests {
     #[test]
     fn a_missing_price_makes_the_total_unknown_and_is_named() {
         let card = RateCard { memory_gb_hour: None, ..RateCard::default() };
-        let cost = card.cost_of(&BilledUse { cpu: Duration::from_secs(3600).into(), ..BilledUse::default() });
+        let cost = card.cost_of(&BilledUse { load_cpu: Duration::from_secs(3600).into(), ..BilledUse::default() });
         assert_eq!(cost.total, None);
         assert_eq!(cost.missing, [Resource::Memory]);
         assert_eq!(cost.parts, [CostPart { resource: Resource::Cpu, pico_units: PicoUnits::new(31_611_000_000) }]);
+    }
+
+    #[test]
+    fn a_device_with_a_price_is_billed_for_the_time_that_it_computes() {
+        let card = RateCard { device_hour: PicoUnits::from_units(2.0), ..RateCard::default() };
+        let hour = Nanos::from(Duration::from_secs(3600));
+        let usage = BilledUse { active_cpu: hour, load_cpu: hour, busy: hour, ..BilledUse::default() };
+        assert_eq!(card.cost_of(&usage).total, Some(PicoUnits::new(31_611_000_000 + 2_000_000_000_000)));
     }
 
     #[test]

@@ -6,10 +6,12 @@
 //! Invariants: the parts of every section sum to its whole; nothing of a prompt or an answer is in here.
 
 mod measured;
+mod routing;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::measured::{Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, StepSharing};
+pub use self::routing::{RoutedCandidate, Routing};
 use crate::carbon::CarbonFactors;
 use crate::energy::{EnergyModel, EnergyUse, Quality};
 use crate::rate::{BilledUse, CostPart, RateCard, Resource};
@@ -184,6 +186,9 @@ pub struct ReceiptCost {
 pub struct ReceiptMethod {
     /// How step costs were shared: by what method most of this request's cost was, and how good the fit was where it was one.
     pub steps: StepSharing,
+    /// How its device was chosen; absent where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<Routing>,
     /// Sentences for people.
     pub notes: Vec<String>,
 }
@@ -195,8 +200,10 @@ impl Receipt {
         let memory = memory_section(&measured.memory);
         let cpu = cpu_section(&measured.cpu);
         let tokens = token_section(&measured.tokens);
+        let active_cpu = cpu.prefill_ns.saturating_add(cpu.decode_ns);
         let estimate = energy.estimate(&EnergyUse {
-            active_cpu: cpu.prefill_ns.saturating_add(cpu.decode_ns),
+            active_cpu,
+            active_busy: measured.busy,
             load_cpu: cpu.load_ns,
             load_memory: memory.load_kib_ms,
             active_memory: memory.weights_kib_ms.saturating_add(memory.kv_kib_ms),
@@ -204,7 +211,9 @@ impl Receipt {
         });
         let total = estimate.total();
         let billed = BilledUse {
-            cpu: cpu.total_ns,
+            active_cpu,
+            load_cpu: cpu.load_ns,
+            busy: measured.busy,
             memory: memory.total(),
             energy: total,
             prompt_tokens: tokens.prompt - tokens.cached,
@@ -326,7 +335,7 @@ fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
     if !cost.missing.is_empty() {
         notes.push("cost unknown: the rate card lacks a price for a resource that was used".to_owned());
     }
-    ReceiptMethod { steps: measured.sharing, notes }
+    ReceiptMethod { steps: measured.sharing, routing: measured.routing.clone(), notes }
 }
 
 #[cfg(test)]

@@ -246,6 +246,12 @@ impl Residency {
         self.charges.take_intervals(&mut self.numbers)
     }
 
+    /// The same with numbers that another gives: where several of these feed one store, all take theirs from one of them.
+    pub fn take_numbered_intervals(&mut self, at: Moment, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
+        self.advance(at);
+        self.charges.take_intervals(numbers)
+    }
+
     /// The numbers of intervals: whatever else gives out intervals in this process takes theirs from here.
     pub fn numbers(&mut self) -> &mut IntervalNumbers {
         &mut self.numbers

@@ -261,7 +261,7 @@ impl Pricing<'_> {
     fn arm(&self, kib_ms: KibMillis, load_cpu_ns: Nanos, quality: Quality) -> Arm {
         let load_energy_nj = self.energy.dynamic(load_cpu_ns);
         let energy_nj = self.energy.idle_share(kib_ms).saturating_add(load_energy_nj);
-        let billed = BilledUse { cpu: load_cpu_ns, memory: kib_ms, energy: energy_nj, ..BilledUse::default() };
+        let billed = BilledUse { load_cpu: load_cpu_ns, memory: kib_ms, energy: energy_nj, ..BilledUse::default() };
         let pico_units = self.rates.cost_of(&billed).total;
         Arm { kib_ms, load_cpu_ns, load_energy_nj, pico_units, energy_nj, ..Arm::empty(quality) }.shown()
     }

@@ -34,9 +34,11 @@ impl Ps {
     fn text(&self, states: &Value) -> String {
         let models = states["data"].as_array().map(Vec::as_slice).unwrap_or_default();
         let rows = models.iter().filter(|model| self.all || status(model) != "unloaded").map(row);
+        let devices = states["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
         let columns = [
             Column::Left("NAME"),
             Column::Left("STATUS"),
+            Column::Left("DEVICE"),
             Column::Right("WEIGHTS"),
             Column::Right("REQUESTS"),
             Column::Right("LOADS"),
@@ -50,6 +52,10 @@ impl Ps {
             text.push_str(&format!(", {} of it cached pages that no request uses", bytes_text(unused)));
         }
         text.push('\n');
+        // What is held is told of each, where there are several.
+        for device in devices.iter().filter(|_| devices.len() > 1) {
+            text.push_str(&device_line(device));
+        }
         for eviction in states["evictions"].as_array().into_iter().flatten().rev() {
             let ago = eviction["seconds_ago"].as_f64().unwrap_or(0.0);
             text.push_str(&format!(
@@ -77,6 +83,33 @@ pub(super) fn status(model: &Value) -> &str {
     model.pointer("/status/value").and_then(Value::as_str).unwrap_or("unloaded")
 }
 
+/// A device's memory, and what it has to do.
+fn device_line(device: &Value) -> String {
+    let bytes = |name: &str| bytes_text(device["memory"][name].as_u64().unwrap_or(0));
+    format!(
+        "device {} ({}): {} of {} held, {} of work before it\n",
+        device["id"].as_str().unwrap_or("?"),
+        device["kind"].as_str().unwrap_or("?"),
+        bytes("used_bytes"),
+        bytes("limit_bytes"),
+        seconds_text(device["backlog_seconds"].as_f64().unwrap_or(0.0)),
+    )
+}
+
+/// The devices that have a model, with what state it is in on each if they are several.
+fn devices_of(model: &Value) -> String {
+    let devices = model["devices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |device: &Value| device["id"].as_str().unwrap_or("?").to_owned();
+    match devices {
+        [] => "-".into(),
+        [one] => name(one),
+        several => {
+            let told = |device| format!("{} ({})", name(device), device["state"].as_str().unwrap_or("?"));
+            several.iter().map(told).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
 fn row(model: &Value) -> Vec<String> {
     let count = |name: &str| model[name].as_u64();
     let number = |name: &str| count(name).map_or("-".into(), |count| count.to_string());
@@ -90,6 +123,7 @@ fn row(model: &Value) -> Vec<String> {
     vec![
         model["id"].as_str().unwrap_or("?").to_owned(),
         state.unwrap_or_else(|| status(model)).to_owned(),
+        devices_of(model),
         count("weights_bytes").map_or("-".into(), |bytes| bytes_text(bytes).to_string()),
         number("leases"),
         number("loads"),
@@ -120,17 +154,25 @@ mod tests {
         let states = json!({
             "data": [
                 { "id": "a", "status": { "value": "loaded", "state": "idle" }, "weights_bytes": 1 << 20,
+                  "devices": [{ "id": "cpu", "state": "idle" }, { "id": "gpu", "state": "resident" }],
                   "leases": 0, "loads": 3, "expires_in_seconds": 12.0, "last_load_seconds": 0.004,
                   "last_load_source": { "label": "page_cache_warm" } },
                 { "id": "b", "status": { "value": "unloaded" } },
             ],
             "memory": { "used_bytes": 1 << 20, "limit_bytes": 1 << 30 },
+            "devices": [
+                { "id": "cpu", "kind": "cpu", "memory": { "used_bytes": 0, "limit_bytes": 1 << 29 } },
+                { "id": "gpu", "kind": "cuda", "memory": { "used_bytes": 1 << 20, "limit_bytes": 1 << 29 },
+                  "backlog_seconds": 1.5 },
+            ],
             "evictions": [{ "model": "b", "cause": "idle", "idle_seconds": 5.0, "seconds_ago": 2.0 }],
         });
         let text = Ps { all: false }.text(&states);
         assert!(text.contains("idle") && text.contains("12.0 s") && text.contains("1.0 MiB of 1.0 GiB"), "{text}");
         assert!(text.contains("4.00 ms, page cache"), "{text}");
         assert!(text.ends_with("2.00 s ago: b unloaded (idle), unused for 5.00 s"), "{text}");
+        assert!(text.contains("cpu (idle), gpu (resident)"), "{text}");
+        assert!(text.contains("device gpu (cuda): 1.0 MiB of 512.0 MiB held, 1.50 s of work"), "{text}");
         assert!(!text.contains("unloaded  "), "{text}");
         assert!(Ps { all: true }.text(&states).contains("unloaded  "));
     }

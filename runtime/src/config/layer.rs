@@ -9,6 +9,7 @@ use loader::catalog::LinkPolicy;
 use loader::pull::Url;
 use serde::Deserialize;
 
+use super::devices::DeviceTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
 use super::scheduler::{SchedulerTable, TenantTable};
@@ -39,6 +40,7 @@ pub(crate) struct Layer {
     pub(crate) scheduler: Option<SchedulerTable>,
     pub(crate) tenants: Option<BTreeMap<String, TenantTable>>,
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
+    pub(crate) devices: Option<BTreeMap<String, DeviceTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
@@ -68,6 +70,7 @@ impl Layer {
             scheduler: self.scheduler.or(next.scheduler),
             tenants: self.tenants.or(next.tenants),
             models: self.models.or(next.models),
+            devices: self.devices.or(next.devices),
             keys: self.keys.or(next.keys),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),

@@ -40,6 +40,16 @@ impl Machine {
             None => self.memory_bytes.saturating_mul(BUDGET_PERCENT) / 100 / MIB * MIB,
         }
     }
+
+    /// The same beside `beside_bytes` of this memory that are others'.
+    pub(super) fn budget_beside(&self, asked: Option<u64>, beside_bytes: u64) -> u64 {
+        let budget_bytes = self.budget_bytes(asked);
+        match asked {
+            _ if beside_bytes == 0 || self.memory_bytes == 0 => budget_bytes,
+            Some(_) => budget_bytes.min(self.memory_bytes.saturating_sub(beside_bytes)),
+            None => budget_bytes.saturating_sub(beside_bytes),
+        }
+    }
 }
 
 fn host_memory_bytes() -> Option<u64> {
@@ -158,6 +168,9 @@ mod tests {
         assert_eq!(machine.budget_bytes(None), 8 << 30);
         assert_eq!(machine.budget_bytes(Some(700 << 20)), 700 << 20);
         assert_eq!(machine.budget_bytes(Some(11 << 30)), 10 << 30);
+        assert_eq!(machine.budget_beside(None, 1 << 30), 7 << 30);
+        assert_eq!(machine.budget_beside(Some(9 << 30), 2 << 30), 8 << 30);
+        assert_eq!(machine.budget_beside(Some(9 << 30), 11 << 30), 0);
         let unknown = Machine { memory_bytes: 0, ..machine };
         assert_eq!(unknown.budget_bytes(None), BUDGET_BYTES_UNKNOWN);
         assert_eq!(unknown.budget_bytes(Some(1 << 30)), 1 << 30);

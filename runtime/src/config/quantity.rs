@@ -8,10 +8,12 @@ use std::time::Duration;
 use kernels::{Isa, IsaError};
 use loader::catalog::LinkPolicy;
 use loader::{BringIn, LetGo};
+use scheduler::routing::Policy;
 use scheduler::{KeepAlive, Oversize, Priority};
 use serde::Deserialize;
 
 use super::PullPolicy;
+use super::devices::DeviceWord;
 use super::scheduler::PrefixScope;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
@@ -77,6 +79,16 @@ impl Named for Oversize {
 
 impl Named for PrefixScope {
     const WORDS: &'static [(&'static str, Self)] = &[("tenant", Self::Tenant), ("everyone", Self::Everyone)];
+}
+
+impl Named for DeviceWord {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("cpu", Self::Cpu), ("candle-cpu", Self::CandleCpu), ("cuda", Self::Cuda), ("metal", Self::Metal)];
+}
+
+impl Named for Policy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("latency", Self::Latency), ("energy", Self::Energy), ("cost", Self::Cost)];
 }
 
 impl Named for Priority {

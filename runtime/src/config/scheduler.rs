@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use models::limits::PREFILL_CHUNK_TOKENS;
+use scheduler::routing::{Policy, Rule};
 use scheduler::{ExecutorOptions, Priority, Scope};
 use serde::Deserialize;
 
@@ -14,6 +15,10 @@ use crate::limits::{QUEUE_MAX, STALL_MAX};
 
 /// One part in so many of the budget is for pages that no sequence uses, unless told otherwise.
 const PREFIX_CACHE_DIVISOR: u64 = 8;
+/// How many times as long as on the fastest device an answer may take to save energy or money, unless told otherwise.
+const ROUTING_SLACK: f64 = 2.0;
+/// What that is at most.
+const ROUTING_SLACK_MAX: f64 = 1000.0;
 /// Requests that wait or run at once, at most: each has a task and a stream.
 const REQUESTS_MAX: usize = 65_536;
 
@@ -37,6 +42,10 @@ pub(crate) struct SchedulerTable {
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
     prefix_scope: Option<Choice<PrefixScope>>,
+    /// What devices are chosen by.
+    routing: Option<Choice<Policy>>,
+    /// How many times as long as on the fastest device an answer may take to save energy or money.
+    routing_slack: Option<f64>,
 }
 
 /// `[tenants.NAME]`: one tenant's own.
@@ -60,7 +69,7 @@ pub(crate) enum PrefixScope {
 }
 
 /// What an operator chose of all this.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SchedulerChoices {
     /// The executor's.
     pub(crate) options: ExecutorOptions,
@@ -72,6 +81,8 @@ pub(crate) struct SchedulerChoices {
     pub(crate) weights: BTreeMap<String, NonZeroU32>,
     /// How urgent the requests of tenants may be, where it is not as most.
     pub(crate) priorities_max: BTreeMap<String, Priority>,
+    /// How devices are chosen.
+    pub(crate) routing: Rule,
 }
 
 impl SchedulerChoices {
@@ -147,7 +158,16 @@ impl SchedulerTable {
             prefix_scope: self.prefix_scope.map_or(PrefixScope::default(), |Choice(scope)| scope),
             weights,
             priorities_max,
+            routing: self.rule()?,
         })
+    }
+
+    fn rule(&self) -> Result<Rule, ConfigError> {
+        let slack = self.routing_slack.unwrap_or(ROUTING_SLACK);
+        if !(1.0..=ROUTING_SLACK_MAX).contains(&slack) {
+            return Err(ConfigError::Scheduler { reason: "routing_slack is a factor from 1 to 1000" });
+        }
+        Ok(Rule { policy: self.routing.map_or(Policy::default(), |Choice(policy)| policy), slack })
     }
 }
 
@@ -171,13 +191,15 @@ mod tests {
         );
         assert_eq!((chosen.prefix_cache_bytes_max, chosen.prefix_scope), (100 << 20, PrefixScope::Tenant));
         assert_eq!((chosen.weight("anyone").get(), chosen.priority_max("anyone")), (1, Priority::Normal));
+        assert_eq!(chosen.routing, Rule { policy: Policy::Latency, slack: 2.0 });
         assert_eq!(chosen.scope(&"me".into()), Scope::Tenant("me".into()));
     }
 
     #[test]
     fn what_is_said_is_taken() {
         let table = "queue_max = 9\nqueue_per_tenant_max = 3\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
-                     step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'";
+                     step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'\n\
+                     routing = 'energy'\nrouting_slack = 1.5";
         let weights = [("m".to_owned(), NonZeroU32::new(5).unwrap())].into();
         let models = ModelChoices { weights, ..ModelChoices::default() };
         let chosen = choices(table, "[a]\nweight = 4\npriority_max = 'high'\n[b]", &models).unwrap();
@@ -186,6 +208,7 @@ mod tests {
         assert_eq!((options.step_tokens_max, options.step_wall_max.as_millis()), (7, 5));
         assert_eq!((options.step_timeout.as_secs(), options.model_weights["m"].get()), (7, 5));
         assert_eq!((chosen.prefix_cache_bytes_max, chosen.scope(&"a".into())), (1 << 20, Scope::Everyone));
+        assert_eq!(chosen.routing, Rule { policy: Policy::Energy, slack: 1.5 });
         assert_eq!((chosen.weight("a").get(), chosen.weight("b").get()), (4, 1));
         assert_eq!((chosen.priority_max("a"), chosen.priority_max("b")), (Priority::High, Priority::Normal));
     }
@@ -198,6 +221,8 @@ mod tests {
             "sequences_per_model_max = 100000",
             "step_tokens_max = 257",
             "step_timeout = '0s'",
+            "routing_slack = 0.9",
+            "routing_slack = nan",
         ] {
             assert!(
                 matches!(choices(table, "", &ModelChoices::default()), Err(ConfigError::Scheduler { .. })),

@@ -116,6 +116,7 @@ impl RateTable {
             name: self.name.unwrap_or_else(|| "configuration".into()),
             currency: self.currency.unwrap_or_else(|| "USD".into()),
             cpu_hour: price("cpu_hour", self.cpu_hour)?,
+            device_hour: None,
             memory_gb_hour: price("memory_gb_hour", self.memory_gb_hour)?,
             kilowatt_hour: price("kilowatt_hour", self.kilowatt_hour)?,
             prompt_token: price("prompt_token", self.prompt_token)?,

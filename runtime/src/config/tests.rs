@@ -38,7 +38,7 @@ fn flags_win_over_the_environment_over_the_file_over_the_defaults() {
     let config = of("threads = 3", &variables, file).unwrap();
     assert_eq!(config.threads.get(), 3);
     assert_eq!(config.context_max, Some(20));
-    assert_eq!(config.memory_budget_bytes, 700 << 20);
+    assert_eq!(config.devices[0].memory_bytes, 700 << 20);
     assert_eq!(config.pool.keep_alive_default, KeepAlive::For(Duration::from_secs(1)));
     assert_eq!(config.models_dirs, [PathBuf::from("/file")]);
     assert_eq!(config.listen, LISTEN_DEFAULT);
@@ -50,7 +50,7 @@ fn the_defaults_are_the_machines() {
     assert_eq!(config.models_dirs, [PathBuf::from("/data/dayfly/models")]);
     assert_eq!(config.ledger, PathBuf::from("/state/dayfly/ledger.sqlite"));
     assert_eq!(config.descriptors_dir, PathBuf::from("/cache/dayfly/descriptors"));
-    assert_eq!(config.memory_budget_bytes, (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20));
+    assert_eq!(config.devices[0].memory_bytes, (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20));
     assert_eq!(config.threads.get(), 4);
     assert_eq!(config.isa, Isa::detect());
     assert_eq!(config.pool.keep_alive_default, KeepAlive::For(Duration::from_secs(300)));
@@ -282,4 +282,22 @@ fn the_hub_is_told_where_and_by_whom_and_the_token_is_not_shown() {
         assert!(text.contains(name) && !text.contains("hunter2"), "{text}");
     }
     assert!(toml::from_str::<Layer>("hf_endpoint = 'ftp://mirror.example'").is_err());
+}
+
+#[test]
+fn devices_on_the_processor_share_the_machines_memory() {
+    let file = "[devices.second]\nkind = 'candle-cpu'\nmemory = '1GiB'\n[scheduler]\nrouting = 'cost'";
+    let config = of("", &[], file).unwrap();
+    let whole = (8_u64 << 30) * 80 / 100 / (1 << 20) * (1 << 20);
+    assert_eq!((config.devices[0].memory_bytes, config.devices[1].memory_bytes), (whole - (1 << 30), 1 << 30));
+    assert_eq!((config.devices[1].threads.get(), config.memory_beside_bytes), (4, 1 << 30));
+    assert_eq!(config.scheduler.routing.policy, ::scheduler::routing::Policy::Cost);
+    let config = of("memory_budget = '2GiB'", &[], file).unwrap();
+    assert_eq!(config.devices[0].memory_bytes, 2 << 30);
+    for flags in ["memory_budget = '7.5GiB'", ""] {
+        let memory = if flags.is_empty() { "8GiB" } else { "1GiB" };
+        let file = format!("[devices.second]\nkind = 'candle-cpu'\nmemory = '{memory}'");
+        let error = of(flags, &[], &file).unwrap_err().to_string();
+        assert!(error.contains("more than this machine has"), "{error}");
+    }
 }

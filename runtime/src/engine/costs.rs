@@ -21,7 +21,7 @@ pub(super) struct StepShares {
 
 impl ModelCosts {
     /// How long a step with this work would take, where that is known.
-    pub(super) fn predict(&self, work: scheduler::StepWork) -> Option<Duration> {
+    pub(crate) fn predict(&self, work: scheduler::StepWork) -> Option<Duration> {
         let scheduler::StepWork { prefill_tokens, decode_tokens, kv_positions } = work;
         self.costs().predict(&[StepWork { prefill_tokens, decode_tokens, kv_positions }])
     }

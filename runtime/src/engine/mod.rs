@@ -6,6 +6,8 @@
 //! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
 //! computed is shown, or found by others.
 
+mod arithmetic;
+mod cache;
 mod costs;
 mod memory;
 mod sequence;
@@ -14,13 +16,14 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use models::Executor;
+use models::candle::CandleError;
 use models::encoding::{Encoding, NonFiniteVector};
-use models::executor::{Drawer, Run, SequenceRun};
+use models::executor::{Drawer, Run};
 use models::generation::{Input, Output, Wanted};
 use models::sampling::NonFiniteLogits;
 use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
 
+pub(crate) use self::arithmetic::Arithmetic;
 pub(crate) use self::costs::ModelCosts;
 use self::costs::StepShares;
 pub(crate) use self::memory::{Holder, PageRoom};
@@ -28,9 +31,9 @@ pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequen
 use crate::loading::LoadedModel;
 use crate::prefixes::Prefixes;
 
-/// Runs steps on the kernels' threads.
-pub(crate) struct KernelEngine {
-    executor: Executor,
+/// Runs steps on one device.
+pub(crate) struct DeviceEngine {
+    arithmetic: Arithmetic,
     prefixes: Arc<Prefixes>,
     /// Of the step at work: all members' tokens, one after another.
     tokens: Vec<u32>,
@@ -50,6 +53,9 @@ pub(crate) enum StepFault {
     /// The model computes vectors that are none.
     #[error(transparent)]
     NonFiniteVector(#[from] NonFiniteVector),
+    /// The device could not compute the step: it is out of memory, or gone.
+    #[error(transparent)]
+    Device(Arc<CandleError>),
 }
 
 /// What one member has in a step.
@@ -66,9 +72,9 @@ enum Part {
 
 type Outcome = StepOutcome<Output, StepFault>;
 
-impl KernelEngine {
-    pub(crate) fn new(executor: Executor, prefixes: Arc<Prefixes>) -> Self {
-        Self { executor, prefixes, tokens: Vec::new(), parts: Vec::new(), shares: StepShares::default() }
+impl DeviceEngine {
+    pub(crate) fn new(arithmetic: Arithmetic, prefixes: Arc<Prefixes>) -> Self {
+        Self { arithmetic, prefixes, tokens: Vec::new(), parts: Vec::new(), shares: StepShares::default() }
     }
 
     /// Decides what a member computes, and gets the room for it.
@@ -111,34 +117,40 @@ impl KernelEngine {
             self.parts.push(part);
             members.push(sequence);
         }
-        self.compute(model, &mut members);
+        let computed = self.compute(model, &mut members);
+        if computed.is_err() {
+            // What it took says nothing of what such steps cost.
+            self.shares.clear();
+        }
         let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
+        let step = Stepped { computed, is_changed };
         let mut runs = 0..;
         let drawing = |(part, sequence)| {
             let run = if matches!(part, &Part::Run { .. }) { runs.next() } else { None };
             Drawer { run, drawer: Drawing { part, sequence, outcome: None } }
         };
         let mut drawers: Vec<_> = self.parts.iter().zip(members).map(drawing).collect();
-        self.executor.each_logits(&mut drawers, &|drawing, logits| drawing.draw(logits, is_changed));
+        self.arithmetic.each_logits(&mut drawers, &|drawing, logits| drawing.draw(logits, &step));
         let drawn = drawers.into_iter().map(|Drawer { drawer, .. }| drawer.outcome.expect("each of them drew"));
         outcomes.extend(drawn);
     }
 
     /// Runs the tokens of all members that have some through the model.
-    fn compute(&mut self, model: &LoadedModel, members: &mut [&mut Generating]) {
+    fn compute(&mut self, model: &LoadedModel, members: &mut [&mut Generating]) -> Result<(), Arc<CandleError>> {
         let (mut runs, mut generations) = (Vec::with_capacity(members.len()), Vec::with_capacity(members.len()));
         for (part, sequence) in self.parts.iter().zip(members) {
             let Part::Run { position, tokens, wanted, .. } = part else { continue };
             let Generating { cache, generation, .. } = &mut **sequence;
-            cache.set_len(*position);
+            cache.return_to(*position);
             let run = Run { tokens: &self.tokens[tokens.clone()], position: *position, wanted: *wanted };
-            runs.push(SequenceRun { cache, run });
+            runs.push((cache, run));
             generations.push(generation);
         }
-        if !runs.is_empty() {
-            let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
-            self.executor.step(model, &mut runs, &mut score);
+        if runs.is_empty() {
+            return Ok(());
         }
+        let mut score = |run: usize, token: usize, logits: &[f32]| generations[run].score(token, logits);
+        self.arithmetic.step(model, runs, &mut score).map_err(Arc::new)
     }
 
     /// Gives each member its part of what the step cost.
@@ -166,9 +178,14 @@ impl KernelEngine {
     /// One batch of texts.
     fn encode(&mut self, model: &LoadedModel, encoding: &mut Encoding) -> Outcome {
         let before = encoding.computed_tokens();
-        let rows = self.executor.encode(model, &encoding.batch());
+        let rows = match self.arithmetic.encode(model, &encoding.batch()) {
+            Ok(rows) => rows,
+            Err(fault) => {
+                return outcome(Phase::Prefill, 0, SequenceState::Failed(StepFault::Device(Arc::new(fault))));
+            }
+        };
         let is_changed = model.is_poisoned() || model.verify_unchanged().is_err();
-        let absorbed = encoding.absorb(rows);
+        let absorbed = encoding.absorb(&rows);
         let tokens = u32::try_from(encoding.computed_tokens() - before).unwrap_or(u32::MAX);
         let state = match absorbed {
             _ if is_changed => SequenceState::Failed(StepFault::ModelFileChanged),
@@ -187,13 +204,22 @@ struct Drawing<'a> {
     outcome: Option<Outcome>,
 }
 
+/// What is the same for all members of a step.
+struct Stepped {
+    computed: Result<(), Arc<CandleError>>,
+    is_changed: bool,
+}
+
 impl Drawing<'_> {
-    fn draw(&mut self, logits: &mut [f32], is_changed: bool) {
+    fn draw(&mut self, logits: &mut [f32], Stepped { computed, is_changed }: &Stepped) {
         self.outcome = Some(match self.part {
             Part::Done => outcome(Phase::Decode, 0, SequenceState::Finished),
             Part::NeedsRoom { bytes, phase } => outcome(*phase, 0, SequenceState::NeedsRoom { bytes: *bytes }),
-            Part::Reuse => absorb(self.sequence, logits, (Phase::Decode, 0), is_changed),
-            Part::Run { tokens, phase, .. } => absorb(self.sequence, logits, (*phase, tokens.len()), is_changed),
+            Part::Reuse => absorb(self.sequence, logits, (Phase::Decode, 0), *is_changed),
+            Part::Run { tokens, phase, .. } => match computed {
+                Ok(()) => absorb(self.sequence, logits, (*phase, tokens.len()), *is_changed),
+                Err(fault) => outcome(*phase, 0, SequenceState::Failed(StepFault::Device(Arc::clone(fault)))),
+            },
         });
     }
 }
@@ -235,7 +261,7 @@ fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> Outcom
     StepOutcome { output: None, phase, tokens, share: StepCost::default(), state }
 }
 
-impl Engine for KernelEngine {
+impl Engine for DeviceEngine {
     type Model = LoadedModel;
     type Sequence = Sequence;
     type Output = Output;
@@ -255,7 +281,7 @@ impl Engine for KernelEngine {
         batch: &mut [Member<'_, Sequence>],
         outcomes: &mut Vec<Outcome>,
     ) -> StepCost {
-        let (began, cpu) = (Instant::now(), self.executor.cpu_time());
+        let (began, cpu) = (Instant::now(), self.arithmetic.cpu_time());
         match batch {
             [Member { sequence: Sequence::Encoding(encoding), .. }] => {
                 self.shares.clear();
@@ -263,7 +289,7 @@ impl Engine for KernelEngine {
             }
             _ => self.generate(model, batch, outcomes),
         }
-        let cost = StepCost { wall: began.elapsed(), cpu: self.executor.cpu_time().saturating_sub(cpu) };
+        let cost = StepCost { wall: began.elapsed(), cpu: self.arithmetic.cpu_time().saturating_sub(cpu) };
         self.share(cost, model, batch, outcomes);
         cost
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use kernels::KvCache;
 use meter::step_costs::SplitTally;
 use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
@@ -10,6 +9,7 @@ use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
 use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
 
+use super::cache::Cache;
 use super::memory::{Holder, KvMemory, Preempted};
 use crate::loading::LoadedModel;
 use crate::metering::Metering;
@@ -43,7 +43,7 @@ impl Released {
 /// A request that goes on with texts.
 pub(crate) struct Generating {
     pub(super) generation: Generation,
-    pub(super) cache: KvCache,
+    pub(super) cache: Cache,
     memory: KvMemory,
     pub(super) tally: SplitTally,
     beginnings: Beginnings,
@@ -117,7 +117,7 @@ impl Generating {
     ) -> Self {
         Self {
             generation,
-            cache: KvCache::new(model.kv_shape()),
+            cache: Cache::new(model),
             memory: KvMemory::new(holder, budget),
             tally: SplitTally::default(),
             beginnings,
@@ -154,7 +154,7 @@ impl Generating {
     /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
     /// written.
     fn findable(&self) -> &[u32] {
-        let tokens = self.generation.reusable();
+        let tokens = if self.cache.is_shareable() { self.generation.reusable() } else { &[] };
         match self.beginnings.extent {
             Extent::Whole => tokens,
             // One more than the prompt: the page of the last token is never looked for.
@@ -188,7 +188,7 @@ impl Generating {
         if missing == 0 {
             return Ok(());
         }
-        self.memory.grow(missing, self.cache.shape().block_bytes() as u64)?;
+        self.memory.grow(missing, self.cache.block_bytes() as u64)?;
         (0..missing).for_each(|_| self.cache.push_block());
         Ok(())
     }

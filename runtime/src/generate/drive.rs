@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
 use crate::app::App;
-use crate::engine::{KernelEngine, Released, Sequence, StepFault};
+use crate::devices::Follow;
+use crate::engine::{DeviceEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
 use crate::metering::Stay;
@@ -24,12 +25,15 @@ pub(super) struct Drive {
     pub(super) app: Arc<App>,
     pub(super) id: String,
     pub(super) tenant: Arc<str>,
+    pub(super) device: usize,
     pub(super) model: Arc<str>,
+    /// Where there was a choice of devices.
+    pub(super) follow: Option<Follow>,
     pub(super) is_cold: bool,
     pub(super) arrived: Instant,
     pub(super) load_wait: Duration,
     pub(super) stay: Stay,
-    pub(super) ticket: Ticket<KernelEngine>,
+    pub(super) ticket: Ticket<DeviceEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     pub(super) pieces: mpsc::Sender<Piece>,
 }
@@ -42,7 +46,7 @@ enum Client {
     Refused(LedgerError),
 }
 
-type Completion = scheduler::Completion<KernelEngine>;
+type Completion = scheduler::Completion<DeviceEngine>;
 
 impl Drive {
     pub(super) async fn run(mut self) {
@@ -59,6 +63,9 @@ impl Drive {
                     continue;
                 }
             };
+            if let (Some(Event::Output(_)), Some(follow)) = (&event, &self.follow) {
+                follow.token();
+            }
             match event {
                 Some(Event::Output(output)) if matches!(client, Client::Listening) => {
                     if !self.show(Piece::Output(output)).await {
@@ -117,6 +124,11 @@ impl Drive {
         let charge = self.stay.ends();
         // Nobody waits for the memory's way back: the row does not need the model any more.
         drop(lease);
+        if matches!(outcome, Outcome::Completed) {
+            let follow = self.follow.as_ref();
+            let model = (&*self.model, weights_bytes);
+            self.app.devices.learn(self.device, model, &timing, (&self.app.metering, follow));
+        }
         let (ended, failure) = ended(outcome);
         let measured = Measured {
             id: self.id,
@@ -138,10 +150,12 @@ impl Drive {
                 decode: timing.decode.cpu.into(),
                 load: charge.load_cpu,
             },
+            busy: timing.computed().into(),
             memory: MeasuredMemory { weights: charge.weights, kv, weights_bytes, quality: Quality::Derived },
             sharing,
+            routing: self.follow.as_ref().map(Follow::routing),
         };
-        let end = match (self.app.metering.settle(measured).await, failure) {
+        let end = match (self.app.metering.settle(self.device, measured).await, failure) {
             (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
             (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt), rows }),
@@ -153,7 +167,7 @@ impl Drive {
 
     /// The mapping is worthless: the next request must load the file anew, or learn that it cannot be.
     fn unload(&self) {
-        let (pool, model) = (self.app.pool.clone(), Arc::clone(&self.model));
+        let (pool, model) = (self.app.devices.get(self.device).pool.clone(), Arc::clone(&self.model));
         self.app.requests.spawn(async move {
             // Refused only while the pool ends, which unloads everything.
             let _ = pool.unload(&model).await;
@@ -176,6 +190,7 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         Outcome::Failed(fault @ StepFault::NonFiniteVector(_)) => {
             (Ended::Failed, Some(ApiError::non_finite_vector().because(fault)))
         }
+        Outcome::Failed(StepFault::Device(fault)) => (Ended::Failed, Some(ApiError::device_failed(fault))),
         Outcome::DeadlinePassed => (Ended::Failed, Some(ApiError::deadline_passed())),
         Outcome::NoRoom(no_room) => (Ended::Failed, Some(no_room_error(no_room))),
         Outcome::EnginePanicked { message } => (Ended::Failed, Some(ApiError::engine_panicked(message))),

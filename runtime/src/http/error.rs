@@ -244,6 +244,13 @@ impl ApiError {
         Self::server("engine_panicked", "the engine failed at this request".to_owned()).because(source)
     }
 
+    /// The device could not compute a step: its memory is used up, or it is gone. Another try may meet another device.
+    pub(crate) fn device_failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::unavailable("device_failed", "the device could not compute this request".to_owned())
+            .later(RETRY_AFTER_MIN)
+            .because(source)
+    }
+
     /// The model could not be loaded now, for no fault of its file. Another try may succeed.
     pub(crate) fn load_failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::unavailable("model_load_failed", "the model could not be loaded now".to_owned())

@@ -67,6 +67,17 @@ struct ModelLabels {
     model: String,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeviceLabels {
+    device: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeviceModelLabels {
+    device: String,
+    model: String,
+}
+
 type Seconds = Counter<f64, AtomicU64>;
 
 /// The server's counters.
@@ -86,6 +97,12 @@ pub(crate) struct Metrics {
     limit: Gauge,
     waiting: Gauge,
     queued: Gauge,
+    routing_error: Family<DeviceLabels, Histogram>,
+    device_used: Family<DeviceLabels, Gauge>,
+    device_limit: Family<DeviceLabels, Gauge>,
+    device_queued: Family<DeviceLabels, Gauge>,
+    device_backlog: Family<DeviceLabels, Gauge<f64, AtomicU64>>,
+    device_resident: Family<DeviceModelLabels, Gauge>,
     prefix_bytes: Gauge,
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
@@ -97,6 +114,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
+        let error_ratio = || Histogram::new(exponential_buckets(0.03125, 2.0, 10));
         let load_seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 16));
         let mut metrics = Self {
             registry: Registry::with_prefix("dayfly"),
@@ -114,6 +132,12 @@ impl Metrics {
             limit: Gauge::default(),
             waiting: Gauge::default(),
             queued: Gauge::default(),
+            routing_error: Family::new_with_constructor(error_ratio),
+            device_used: Family::default(),
+            device_limit: Family::default(),
+            device_queued: Family::default(),
+            device_backlog: Family::default(),
+            device_resident: Family::default(),
             prefix_bytes: Gauge::default(),
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
@@ -124,6 +148,7 @@ impl Metrics {
         };
         metrics.register_requests();
         metrics.register_pool();
+        metrics.register_devices();
         metrics
     }
 
@@ -165,6 +190,26 @@ impl Metrics {
         registry.register("descriptors", "Headers, tokenizers and templates kept", self.descriptors.clone());
         let text = "Memory of the kept descriptors, estimated";
         registry.register_with_unit("descriptors", text, Unit::Bytes, self.descriptors_bytes.clone());
+    }
+
+    fn register_devices(&mut self) {
+        let registry = &mut self.registry;
+        let text = "How far predicted times of routed requests were off, as a share of what they took";
+        let unit = Unit::Other("ratio".to_owned());
+        registry.register_with_unit("routing_prediction_error", text, unit, self.routing_error.clone());
+        registry.register_with_unit("device_used", "Reserved bytes", Unit::Bytes, self.device_used.clone());
+        registry.register_with_unit("device_limit", "The budget", Unit::Bytes, self.device_limit.clone());
+        let text = "Requests that wait for their first step on the device";
+        registry.register("device_queued_requests", text, self.device_queued.clone());
+        let text = "Predicted time of what is queued and computed there";
+        registry.register_with_unit("device_backlog", text, Unit::Seconds, self.device_backlog.clone());
+        let text = "Weights on the device";
+        registry.register_with_unit("device_model_resident", text, Unit::Bytes, self.device_resident.clone());
+    }
+
+    /// A request that was routed to `device` is over: by how much its predicted time was off.
+    pub(crate) fn routed(&self, device: &str, error_ratio: f64) {
+        self.routing_error.get_or_create(&DeviceLabels { device: device.to_owned() }).observe(error_ratio);
     }
 
     /// The label of a tenant: its name, as long as there are few.
@@ -239,17 +284,9 @@ impl Metrics {
     ///
     /// # Errors
     /// Never in practice: writing to a string does not fail.
-    pub(crate) fn text(&self, app: &Arc<App>, snapshot: &PoolSnapshot) -> Result<String, fmt::Error> {
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.resident.clear();
-        for model in snapshot.models.iter().filter(|model| matches!(model.state.name(), "resident" | "idle")) {
-            let labels = ModelLabels { model: model.name.to_string() };
-            self.resident.get_or_create(&labels).set(gauge(model.weights_bytes));
-        }
-        self.used.set(gauge(snapshot.used_bytes));
-        self.limit.set(gauge(snapshot.limit_bytes));
-        self.waiting.set(gauge((snapshot.waiters + snapshot.room_waiters) as u64));
-        self.queued.set(gauge(app.executor.queued() as u64));
+    pub(crate) fn text(&self, app: &Arc<App>, snapshots: &[PoolSnapshot]) -> Result<String, fmt::Error> {
+        self.look_at_pools(app, snapshots);
+        self.queued.set(gauge(app.devices.queued() as u64));
         let prefixes = app.prefixes.status();
         self.prefix_bytes.set(gauge(prefixes.bytes));
         self.prefix_lookups.set(gauge(prefixes.lookups));
@@ -263,6 +300,35 @@ impl Metrics {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+impl Metrics {
+    /// What the pools hold: of each device, and of all of them.
+    fn look_at_pools(&self, app: &App, snapshots: &[PoolSnapshot]) {
+        self.resident.clear();
+        self.device_resident.clear();
+        for (device, snapshot) in app.devices.iter().zip(snapshots) {
+            let labels = DeviceLabels { device: device.name.to_string() };
+            self.device_used.get_or_create(&labels).set(gauge(snapshot.used_bytes));
+            self.device_limit.get_or_create(&labels).set(gauge(snapshot.limit_bytes));
+            self.device_queued.get_or_create(&labels).set(gauge(device.executor.queued() as u64));
+            self.device_backlog.get_or_create(&labels).set(device.backlog.total().as_secs_f64());
+            for model in snapshot.models.iter().filter(|model| matches!(model.state.name(), "resident" | "idle")) {
+                let (device, model_name) = (labels.device.clone(), model.name.to_string());
+                let of_device = DeviceModelLabels { device, model: model_name.clone() };
+                self.device_resident.get_or_create(&of_device).set(gauge(model.weights_bytes));
+                self.resident.get_or_create(&ModelLabels { model: model_name }).inc_by(gauge(model.weights_bytes));
+            }
+        }
+        let sum = |bytes: fn(&PoolSnapshot) -> u64| gauge(snapshots.iter().map(bytes).fold(0, u64::saturating_add));
+        self.used.set(sum(|snapshot| snapshot.used_bytes));
+        self.limit.set(sum(|snapshot| snapshot.limit_bytes));
+        self.waiting.set(sum(|snapshot| (snapshot.waiters + snapshot.room_waiters) as u64));
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 fn cause_label(cause: &EvictionCause) -> &'static str {

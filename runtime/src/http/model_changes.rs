@@ -1,5 +1,6 @@
 //! Bringing models in, letting them go and keeping them because someone says so: `POST /models/load`, `/models/unload`,
-//! `/models/pin`, `/models/unpin`; and `/models/budget`, the memory for all of them.
+//! `/models/pin`, `/models/unpin`; and `/models/budget`, the memory for all of them. Where there are several devices, what
+//! is brought in or kept is on the first, the kernels', whose memory the budget is; what is let go goes from all.
 //!
 //! A load answers when the model is in memory, or with `"stream": true` tells its progress until then. It goes on when
 //! the client leaves. Its failure is the request's here, and not an inference's that met a broken model: 400.
@@ -61,9 +62,9 @@ fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>
     let app = Arc::clone(app);
     app.requests.clone().spawn(async move {
         let Wanted { model, keep_alive, tenant } = wanted;
-        let stay = app.metering.arrives(&Uuid::now_v7().to_string(), &tenant.0, &model);
+        let stay = app.metering.arrives(&Uuid::now_v7().to_string(), &tenant.0, (0, &model));
         let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
-        let loaded = unless_stopping(&app, app.pool.load(&model, options)).await?;
+        let loaded = unless_stopping(&app, app.devices.first().pool.load(&model, options)).await?;
         let loaded = loaded.map_err(|error| explicit_load_error(&model, error))?;
         stay.begins();
         // It ends at once, without a receipt: what the load took goes to the accounts.
@@ -107,10 +108,11 @@ async fn tell_load(app: Arc<App>, wanted: Wanted, listener: Listener, events: mp
     let mut text = String::new();
     match done {
         Ok(was_loaded) => {
-            let snapshot = app.pool.snapshot().await;
+            let first = app.devices.first();
+            let snapshot = first.pool.snapshot().await;
             let now = snapshot.models.iter().find(|found| found.name == model && found.state != ModelState::Absent);
             if let Some(now) = now.filter(|_| was_loaded) {
-                push_event(&mut text, &model_status(now).to_string());
+                push_event(&mut text, &model_status(&first.name, now).to_string());
             }
             text.push_str("data: [DONE]\n\n");
         }
@@ -140,7 +142,7 @@ async fn tell_changes(
             () = events.closed() => return None,
         };
         match heard {
-            Heard::Event(event) if &*event.model == model => {
+            Heard::Event(event) if &*event.event.model == model => {
                 if let Some(event) = statuses.of_change(&event) {
                     send(events, &event).await.ok()?;
                 }
@@ -164,7 +166,11 @@ pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Resul
     let name = fields.required_text("model")?;
     fields.finish()?;
     let model = known_name(&app, name).await?;
-    let outcome = app.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
+    let mut outcome = UnloadOutcome::NotLoaded;
+    for device in app.devices.iter() {
+        let here = device.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
+        outcome = united(outcome, here);
+    }
     Ok(Json(match outcome {
         UnloadOutcome::Evicting => json!({ "success": true, "model": model, "outcome": "evicting" }),
         UnloadOutcome::WhenFree { users } => {
@@ -173,6 +179,19 @@ pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Resul
         UnloadOutcome::NotLoaded => json!({ "success": true, "model": model, "outcome": "not_loaded" }),
         UnloadOutcome::Pinned => return Err(ApiError::model_pinned(&model)),
     }))
+}
+
+/// What is told of an unload that did the one here and the other there.
+fn united(one: UnloadOutcome, other: UnloadOutcome) -> UnloadOutcome {
+    match (one, other) {
+        (UnloadOutcome::Pinned, _) | (_, UnloadOutcome::Pinned) => UnloadOutcome::Pinned,
+        (UnloadOutcome::WhenFree { users }, UnloadOutcome::WhenFree { users: more }) => {
+            UnloadOutcome::WhenFree { users: users + more }
+        }
+        (when_free @ UnloadOutcome::WhenFree { .. }, _) | (_, when_free @ UnloadOutcome::WhenFree { .. }) => when_free,
+        (UnloadOutcome::Evicting, _) | (_, UnloadOutcome::Evicting) => UnloadOutcome::Evicting,
+        (UnloadOutcome::NotLoaded, UnloadOutcome::NotLoaded) => UnloadOutcome::NotLoaded,
+    }
 }
 
 /// `POST /models/pin`: `{"model": …}`. Loads the model, if it is not in memory; from then on it stays, and its memory is
@@ -192,7 +211,7 @@ pub(super) async fn pin(
         app.requests.clone().spawn(async move {
             // Before the pool tells of the pin: whose it is must be known then.
             let _wish = app.metering.pins(&model, Pin::Tenant(tenant.0));
-            let pinned = unless_stopping(&app, app.pool.pin(&model, deadline)).await?;
+            let pinned = unless_stopping(&app, app.devices.first().pool.pin(&model, deadline)).await?;
             pinned.map_err(|error| explicit_load_error(&model, error))
         })
     };
@@ -207,7 +226,7 @@ pub(super) async fn unpin(State(app): State<Arc<App>>, body: JsonBody) -> Result
     let name = fields.model()?;
     fields.finish()?;
     let model = known_name(&app, name).await?;
-    let outcome = app.pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
+    let outcome = app.devices.first().pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
     let outcome = match outcome {
         UnpinOutcome::Unpinned => "unpinned",
         UnpinOutcome::NotPinned => "not_pinned",
@@ -256,16 +275,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_load_that_outlives_the_pools_events_is_told_to_its_end() {
-        let pool_events = PoolEvents::new(metering());
+        let pool_events = Arc::new(PoolEvents::new(metering()));
+        let observer = pool_events.of_device(0, &"cpu".into());
         let listener = pool_events.listen().unwrap();
         let (events, mut told) = mpsc::channel(4);
         let (ends, end) = tokio::sync::oneshot::channel();
         let loading = tokio::spawn(async { end.await.unwrap() });
         for model in ["other", "m"] {
             let kind = PoolEventKind::Requested { cause: LoadCause::Explicit };
-            pool_events.observe(&PoolEvent { at: Instant::now(), model: model.into(), kind });
+            observer.observe(&PoolEvent { at: Instant::now(), model: model.into(), kind });
         }
-        drop(pool_events);
+        drop((observer, pool_events));
         let telling = tokio::spawn(async move { tell_changes("m", loading, listener, &events).await });
         let first = told.recv().await.unwrap();
         assert!(first.starts_with(b"data: {") && first.windows(11).any(|part| part == b"\"model\":\"m\""), "{first:?}");

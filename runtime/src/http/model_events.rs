@@ -15,9 +15,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
 use scheduler::limits::RETRY_AFTER_MIN;
-use scheduler::{
-    BreakEven, EvictionCause, LoadProgress, LoadSource, ModelSnapshot, ModelState, PoolEvent, PoolEventKind,
-};
+use scheduler::{BreakEven, EvictionCause, LoadProgress, LoadSource, ModelSnapshot, ModelState, PoolEventKind};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -25,7 +23,7 @@ use super::error::ApiError;
 use super::stream::{event_stream, push_event};
 use crate::app::App;
 use crate::limits::LISTENER_SIGN_EVERY;
-use crate::pool_events::{Heard, Listener};
+use crate::pool_events::{DeviceEvent, Heard, Listener};
 
 /// `GET /models/sse`.
 pub(super) async fn listen(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
@@ -69,48 +67,51 @@ async fn tell_all(app: Arc<App>, mut listener: Listener, events: mpsc::Sender<By
     }
 }
 
-/// The last status told of each model: bounded, as the pool's memory of models is.
+/// The last status told of each model on each device: bounded, as the pool's memory of models is.
 #[derive(Default)]
-pub(super) struct Statuses(BTreeMap<Arc<str>, &'static str>);
+pub(super) struct Statuses(BTreeMap<(Arc<str>, Arc<str>), &'static str>);
 
 impl Statuses {
     async fn of_all(&mut self, app: &App) -> String {
         self.0.clear();
         let mut text = String::new();
-        for model in app.pool.snapshot().await.models.iter().filter(|model| model.state != ModelState::Absent) {
-            self.0.insert(Arc::clone(&model.name), status(model.state));
-            push_event(&mut text, &model_status(model).to_string());
+        for (device, snapshot) in app.devices.iter().zip(app.devices.snapshots().await) {
+            for model in snapshot.models.iter().filter(|model| model.state != ModelState::Absent) {
+                self.0.insert((Arc::clone(&device.name), Arc::clone(&model.name)), status(model.state));
+                push_event(&mut text, &model_status(&device.name, model).to_string());
+            }
         }
         text
     }
 
     /// What is told of a change, if anything is.
-    pub(super) fn of_change(&mut self, event: &PoolEvent) -> Option<Value> {
+    pub(super) fn of_change(&mut self, DeviceEvent { device, event }: &DeviceEvent) -> Option<Value> {
+        let key = (Arc::clone(device), Arc::clone(&event.model));
         let mut name = "status_change";
         let mut data = data(&event.kind)?;
         if let PoolEventKind::Freed { .. } = event.kind
-            && self.0.get(&event.model) != Some(&"unloading")
+            && self.0.get(&key) != Some(&"unloading")
         {
             // An earlier copy's: the model itself is elsewhere by now.
             name = "memory_freed";
             data.as_object_mut().and_then(|data| data.remove("status"));
         } else if let Some(status) = data["status"].as_str().and_then(known) {
             match status {
-                "unloaded" => self.0.remove(&event.model),
-                status => self.0.insert(Arc::clone(&event.model), status),
+                "unloaded" => self.0.remove(&key),
+                status => self.0.insert(key, status),
             };
         }
-        Some(json!({ "model": &*event.model, "event": name, "data": data }))
+        Some(json!({ "model": &*event.model, "event": name, "device": &**device, "data": data }))
     }
 }
 
 /// A model's state as the first event about it.
-pub(super) fn model_status(model: &ModelSnapshot) -> Value {
+pub(super) fn model_status(device: &str, model: &ModelSnapshot) -> Value {
     let mut data = json!({ "status": status(model.state), "state": model.state.name() });
     if let Some(at) = model.progress {
         data["progress"] = progress(at);
     }
-    json!({ "model": &*model.name, "event": "model_status", "data": data })
+    json!({ "model": &*model.name, "event": "model_status", "device": device, "data": data })
 }
 
 /// llama.cpp's words for the states.
@@ -229,13 +230,13 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
-    use scheduler::{Identity, Instant, LoadCause};
+    use scheduler::{Identity, Instant, LoadCause, PoolEvent};
 
     use super::*;
 
     fn told(statuses: &mut Statuses, kind: PoolEventKind) -> (String, Value) {
         let event = PoolEvent { at: Instant::now(), model: "m".into(), kind };
-        let told = statuses.of_change(&event).unwrap();
+        let told = statuses.of_change(&DeviceEvent { device: "cpu".into(), event }).unwrap();
         (told["event"].as_str().unwrap().to_owned(), told["data"]["status"].clone())
     }
 
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
         assert_eq!(told(&mut statuses, PoolEventKind::Requested { cause: LoadCause::Demand }), change("loading"));
         assert_eq!(told(&mut statuses, freed()), ("memory_freed".to_owned(), Value::Null));
-        assert_eq!(statuses.0.get("m"), Some(&"loading"), "it loads, as before");
+        assert_eq!(statuses.0.get(&("cpu".into(), "m".into())), Some(&"loading"), "it loads, as before");
     }
 
     #[test]

@@ -7,12 +7,13 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use loader::catalog::Entry;
-use scheduler::{EvictionRecord, ModelSnapshot};
+use scheduler::{EvictionRecord, ModelSnapshot, ModelState, PoolSnapshot};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::model_events::{break_even, evicted_for, progress, source, status};
 use crate::app::App;
+use crate::devices::Device;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
 
@@ -43,39 +44,62 @@ pub(super) async fn openai_one(
 /// `GET /models`: every model with its state in the pool, the budget, and the latest evictions with their reasons.
 pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
     let entries = entries(&app).await?;
-    let (snapshot, prefixes) = (app.pool.snapshot().await, app.prefixes.status());
-    let data: Vec<Value> = entries
-        .iter()
-        .map(|entry| {
-            let known = snapshot.models.iter().find(|model| *model.name == *entry.name);
-            state(entry, known)
-        })
-        .collect();
+    let (snapshots, prefixes) = (app.devices.snapshots().await, app.prefixes.status());
+    let data: Vec<Value> = entries.iter().map(|entry| state(&app, entry, &snapshots)).collect();
+    let sum = |bytes: fn(&PoolSnapshot) -> u64| snapshots.iter().map(bytes).fold(0, u64::saturating_add);
     Ok(Json(json!({
         "object": "list",
         "data": data,
         "memory": {
-            "limit_bytes": snapshot.limit_bytes,
-            "used_bytes": snapshot.used_bytes,
-            "pinned_bytes": snapshot.pinned_bytes,
+            "limit_bytes": sum(|snapshot| snapshot.limit_bytes),
+            "used_bytes": sum(|snapshot| snapshot.used_bytes),
+            "pinned_bytes": sum(|snapshot| snapshot.pinned_bytes),
             "prefix_cache": {
                 "bytes": prefixes.bytes,
                 "unused_bytes": prefixes.unused_bytes,
                 "pages": prefixes.pages,
             },
-            "waiting_requests": snapshot.waiters + snapshot.room_waiters,
+            "waiting_requests": sum(|snapshot| (snapshot.waiters + snapshot.room_waiters) as u64),
         },
-        "evictions": snapshot.evictions.iter().map(eviction).collect::<Vec<_>>(),
+        "devices": app.devices.iter().zip(&snapshots).map(device).collect::<Vec<_>>(),
+        "evictions": evictions(&app, &snapshots),
     })))
+}
+
+/// One device and its memory.
+fn device((device, snapshot): (&Device, &PoolSnapshot)) -> Value {
+    json!({
+        "id": &*device.name,
+        "kind": device.way.name(),
+        "memory": {
+            "limit_bytes": snapshot.limit_bytes,
+            "used_bytes": snapshot.used_bytes,
+            "pinned_bytes": snapshot.pinned_bytes,
+        },
+        "waiting_requests": snapshot.waiters + snapshot.room_waiters,
+        "queued_requests": device.executor.queued(),
+        "backlog_seconds": device.backlog.total().as_secs_f64(),
+    })
+}
+
+/// The latest evictions of all devices, the oldest first.
+fn evictions(app: &App, snapshots: &[PoolSnapshot]) -> Vec<Value> {
+    let of_device = |(device, snapshot): (&'_ Device, &'_ PoolSnapshot)| {
+        let name = device.name.to_string();
+        let told = |record: &EvictionRecord| (record.at, eviction(&name, record));
+        snapshot.evictions.iter().map(told).collect::<Vec<_>>()
+    };
+    let mut evictions: Vec<_> = app.devices.iter().zip(snapshots).flat_map(of_device).collect();
+    evictions.sort_by_key(|(at, _)| *at);
+    evictions.into_iter().map(|(_, told)| told).collect()
 }
 
 /// What `GET /models` says of one model; null when its file is gone.
 pub(super) async fn state_of(app: &Arc<App>, name: &str) -> Value {
     let (models, asked) = (Arc::clone(&app.models), name.to_owned());
     let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await;
-    let snapshot = app.pool.snapshot().await;
-    let known = snapshot.models.iter().find(|model| *model.name == *name);
-    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(&entry, known))
+    let snapshots = app.devices.snapshots().await;
+    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(app, &entry, &snapshots))
 }
 
 async fn entries(app: &Arc<App>) -> Result<Vec<Entry>, ApiError> {
@@ -94,7 +118,41 @@ fn openai_model(entry: &Entry) -> Value {
     })
 }
 
-fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
+/// How much of a model there is on a device, for choosing which of several is told first.
+fn nearness(model: &ModelSnapshot) -> u8 {
+    match model.state {
+        ModelState::Resident => 5,
+        ModelState::Idle => 4,
+        ModelState::Loading => 3,
+        ModelState::AwaitingRoom | ModelState::Inspecting => 2,
+        ModelState::Evicting => 1,
+        ModelState::Absent => 0,
+    }
+}
+
+/// One model: as it is on the device that has most of it, and on which devices it is.
+fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
+    let of_device = |(device, snapshot): (_, &'_ PoolSnapshot)| {
+        let model = snapshot.models.iter().find(|model| *model.name == *entry.name)?;
+        Some((device, model.clone()))
+    };
+    let known: Vec<(&Device, ModelSnapshot)> = app.devices.iter().zip(snapshots).filter_map(of_device).collect();
+    // Of equals the first, in the order of the configuration.
+    let first = known.iter().rev().max_by_key(|(_, model)| nearness(model));
+    let mut told = told(entry, first.map(|(_, model)| model));
+    if let Some((device, _)) = first {
+        told["device"] = json!(&*device.name);
+    }
+    let there = known.iter().filter(|(_, model)| model.state != ModelState::Absent);
+    told["devices"] = there
+        .map(|(device, model)| {
+            json!({ "id": &*device.name, "state": model.state.name(), "weights_bytes": model.weights_bytes, "leases": model.leases })
+        })
+        .collect();
+    told
+}
+
+fn told(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let Some(model) = known else {
         return json!({
@@ -125,8 +183,9 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
     })
 }
 
-fn eviction(record: &EvictionRecord) -> Value {
+fn eviction(device: &str, record: &EvictionRecord) -> Value {
     json!({
+        "device": device,
         "model": &*record.model,
         "bytes": record.bytes,
         "cause": record.cause.to_string(),

@@ -17,11 +17,14 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Ready when the pool's owner answers, the executor lives and the ledger can be read: an empty pool is ready.
+/// Ready when each device's pool answers and its executor lives, and the ledger can be read: an empty pool is ready.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let pool = tokio::time::timeout(ANSWER_MAX, app.pool.snapshot()).await;
-    let is_pool_ready = pool.is_ok_and(|snapshot| !snapshot.shutting_down);
-    let has_executor = tokio::time::timeout(Duration::ZERO, app.executor.ended()).await.is_err();
+    let (mut is_pool_ready, mut has_executor) = (true, true);
+    for device in app.devices.iter() {
+        let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
+        is_pool_ready &= pool.is_ok_and(|snapshot| !snapshot.shutting_down);
+        has_executor &= tokio::time::timeout(Duration::ZERO, device.executor.ended()).await.is_err();
+    }
     let metering = Arc::clone(&app.metering);
     let ledger = tokio::task::spawn_blocking(move || metering.ledger().reader().recent(1).is_ok());
     let has_ledger = matches!(tokio::time::timeout(ANSWER_MAX, ledger).await, Ok(Ok(true)));
@@ -36,8 +39,8 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 }
 
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let snapshot = app.pool.snapshot().await;
-    let text = app.metering.metrics().text(&app, &snapshot).map_err(ApiError::internal)?;
+    let snapshots = app.devices.snapshots().await;
+    let text = app.metering.metrics().text(&app, &snapshots).map_err(ApiError::internal)?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

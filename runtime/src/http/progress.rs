@@ -88,11 +88,11 @@ async fn next_of_model(app: &App, name: Option<&str>, ticks: &mut Interval) -> O
 }
 
 async fn of_model(app: &App, name: Option<&str>) -> Option<String> {
-    let snapshot = app.pool.snapshot().await;
-    let model = snapshot.models.iter().find(|model| Some(&*model.name) == name)?;
-    if matches!(model.state, ModelState::Resident | ModelState::Idle) {
-        return None;
-    }
+    let snapshots = app.devices.snapshots().await;
+    let models = snapshots.iter().flat_map(|snapshot| &snapshot.models);
+    // Where several have it, the one that it is coming to.
+    let coming = |state| !matches!(state, ModelState::Resident | ModelState::Idle | ModelState::Absent);
+    let model = models.filter(|model| Some(&*model.name) == name).find(|model| coming(model.state))?;
     let mut news = format!("model state={}", model.state.name());
     if let Some(progress) = model.progress {
         let (stage, done, total) = (progress.stage.name(), progress.done_bytes, progress.total_bytes);

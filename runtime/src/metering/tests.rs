@@ -1,5 +1,4 @@
 use ledger::LedgerOptions;
-use meter::CpuDescription;
 use scheduler::{EvictionCause, LoadCause, LoadSource};
 
 use super::*;
@@ -12,13 +11,18 @@ const NEW: Identity = Identity([2; 4]);
 /// With a ledger in memory.
 pub(crate) fn metering() -> Arc<Metering> {
     let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
-    let prices = Prices { energy, carbon: CarbonFactors::default(), rates: RateCard::default() };
+    let devices = vec![DevicePrices { energy, rates: RateCard::default() }; 2];
+    let prices = Prices { devices, carbon: CarbonFactors::default() };
     Arc::new(Metering::new(Ledger::in_memory(LedgerOptions::default()).unwrap(), prices))
 }
 
 /// As if the server had run for longer than a load takes.
 fn tell(metering: &Metering, kind: PoolEventKind) {
-    metering.observe(&PoolEvent { at: scheduler::Instant::now() + 2 * LOAD, model: "m".into(), kind });
+    tell_of(metering, 0, kind);
+}
+
+fn tell_of(metering: &Metering, device: usize, kind: PoolEventKind) {
+    metering.observe(device, &PoolEvent { at: scheduler::Instant::now() + 2 * LOAD, model: "m".into(), kind });
 }
 
 fn loaded(identity: Identity) -> PoolEventKind {
@@ -35,8 +39,8 @@ fn charge_beside(first: Identity, second: Identity) -> StayCharge {
     let metering = metering();
     tell(&metering, loaded(first));
     tell(&metering, evicted());
-    let stay = metering.arrives("r", "a", "m");
-    metering.load_computed("m", Duration::from_nanos(7));
+    let stay = metering.arrives("r", "a", (0, "m"));
+    metering.load_computed((0, "m"), Duration::from_nanos(7));
     tell(&metering, loaded(second));
     stay.begins();
     tell(&metering, PoolEventKind::Freed { identity: first, bytes: 100 * KIB });
@@ -56,4 +60,25 @@ fn a_load_beside_a_copy_of_a_replaced_file_is_charged_to_those_who_waited() {
 fn a_load_of_pages_that_are_there_costs_its_processor_time_alone() {
     let charge = charge_beside(OLD, OLD);
     assert_eq!((charge.weights.load.get(), charge.load_cpu.get()), (0, 7));
+}
+
+/// A copy on a second device is one of its own: whoever waited for it is charged its load, and whoever uses the first one
+/// nothing of it.
+#[test]
+fn copies_on_two_devices_are_charged_apart() {
+    let metering = metering();
+    tell(&metering, loaded(OLD));
+    let (first, second) = (metering.arrives("first", "a", (0, "m")), metering.arrives("second", "b", (1, "m")));
+    first.begins();
+    metering.load_computed((1, "m"), Duration::from_nanos(9));
+    tell_of(&metering, 1, loaded(OLD));
+    second.begins();
+    tell(&metering, evicted());
+    let (first, second) = (first.ends(), second.ends());
+    assert_eq!((first.weights.load.get(), first.load_cpu.get()), (0, 0));
+    let wall_millis = u64::try_from(LOAD.as_millis()).unwrap();
+    assert_eq!((second.weights.load.get(), second.load_cpu.get()), (100 * wall_millis, 9));
+    tell(&metering, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
+    tell_of(&metering, 1, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
+    assert_eq!(metering.imbalance(), 0);
 }

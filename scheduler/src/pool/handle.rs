@@ -18,7 +18,7 @@ use super::options::{LeaseOptions, PoolOptions};
 use super::owner::Owner;
 use super::room::RoomWaiter;
 use super::slot::Waiter;
-use super::snapshot::PoolSnapshot;
+use super::snapshot::{Outlook, PoolSnapshot};
 use super::workers::{BlockingThreads, Workers};
 use crate::budget::{Budget, Reservation};
 use crate::executor::{RoomAnswer, RoomSource};
@@ -263,6 +263,16 @@ impl<L: ModelLoader> Pool<L> {
             shutting_down: true,
             ..PoolSnapshot::default()
         }
+    }
+
+    /// What a request for `name` would meet at this moment. Wakes no model and refreshes no time-out.
+    pub async fn outlook(&self, name: &str) -> Outlook {
+        let (reply, answer) = oneshot::channel();
+        let ended = Outlook { shutting_down: true, ..Outlook::default() };
+        if self.requests.send(Request::Outlook { model: name.into(), reply }).await.is_err() {
+            return ended;
+        }
+        answer.await.unwrap_or(ended)
     }
 
     /// Answers every waiter with `ShuttingDown`, evicts idle models now and busy ones as their leases end. Returns at

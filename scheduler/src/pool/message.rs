@@ -12,7 +12,7 @@ use super::loader::{Identity, Inspection, Loaded, ModelLoader};
 use super::progress::LoadProgress;
 use super::room::RoomWaiter;
 use super::slot::Waiter;
-use super::snapshot::PoolSnapshot;
+use super::snapshot::{Outlook, PoolSnapshot};
 use super::workers::Workers;
 
 /// What a request for a model gets.
@@ -29,6 +29,7 @@ pub(super) enum Request<L: ModelLoader> {
     Unpin { model: Arc<str>, reply: oneshot::Sender<Result<UnpinOutcome, ShuttingDown>> },
     Budget { limit_bytes: u64, reply: oneshot::Sender<Result<(), BudgetRefused>> },
     Snapshot { reply: oneshot::Sender<PoolSnapshot> },
+    Outlook { model: Arc<str>, reply: oneshot::Sender<Outlook> },
 }
 
 /// What must never wait, since destructors send it. As many as there are leases, waiters,

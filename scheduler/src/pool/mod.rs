@@ -63,4 +63,4 @@ pub use loader::{FaultKind, Identity, Inspection, LoadFault, LoadSource, Loaded,
 pub use message::LeaseResult;
 pub use options::{KeepAlive, LeaseOptions, Oversize, PoolOptions};
 pub use progress::{LoadProgress, LoadStage, Progress};
-pub use snapshot::{ModelSnapshot, ModelState, PoolSnapshot};
+pub use snapshot::{ModelSnapshot, ModelState, Outlook, PoolSnapshot};

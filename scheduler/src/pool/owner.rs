@@ -15,7 +15,7 @@ use super::message::{Arrival, Coldness, Effect, Incoming, Outgoing, Request, Sig
 use super::options::{KeepAlive, PoolOptions};
 use super::room::RoomQueue;
 use super::slot::{Pin, Slot, State, Turn, Unload, Waiter};
-use super::snapshot::PoolSnapshot;
+use super::snapshot::{Outlook, PoolSnapshot};
 use crate::budget::Budget;
 use crate::limits::{ABSENT_REMEMBERED_MAX, RETRY_AFTER_MAX, RETRY_AFTER_MIN};
 
@@ -135,6 +135,10 @@ impl<L: ModelLoader> Owner<L> {
             }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(Instant::now()));
+                return Effect::None;
+            }
+            Request::Outlook { model, reply } => {
+                let _ = reply.send(self.outlook(&model));
                 return Effect::None;
             }
         }
@@ -261,6 +265,25 @@ impl<L: ModelLoader> Owner<L> {
             waiters: self.lease_waiters,
             room_waiters: self.room.sequences.len(),
             evictions: self.evictions.iter().cloned().collect(),
+            shutting_down: self.closing,
+        }
+    }
+
+    /// Looks at models in memory alone: few, where thousands are remembered.
+    fn outlook(&self, model: &Arc<str>) -> Outlook {
+        let slot = self.slots.get(model);
+        let goes =
+            |slot: &Slot<L>| matches!(slot.state, State::Resident { idle: Some(_), .. }) && slot.pin == Pin::NotPinned;
+        let idle = self.resident.iter().filter_map(|name| self.slots.get(name)).filter(|slot| goes(slot));
+        let idle_bytes = idle.map(Slot::resident_bytes).fold(0, u64::saturating_add);
+        let own_pinned = slot.filter(|slot| slot.pin == Pin::Pinned).map_or(0, Slot::resident_bytes);
+        let pinned_bytes = self.pinned_bytes.saturating_sub(own_pinned);
+        Outlook {
+            is_at_hand: slot.is_some_and(Slot::is_at_hand),
+            known_bytes: slot.and_then(Slot::known_bytes),
+            load_wall: slot.filter(|slot| slot.history.loads > 0).map(|slot| slot.history.load_wall_mean),
+            available_bytes: self.budget.limit_bytes().saturating_sub(pinned_bytes),
+            reclaimable_bytes: self.budget.free_bytes().saturating_add(idle_bytes).saturating_add(self.leaving_bytes),
             shutting_down: self.closing,
         }
     }

@@ -30,6 +30,23 @@ pub struct PoolSnapshot {
     pub shutting_down: bool,
 }
 
+/// What a request for one model would meet at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// The model is in memory, and handed out at once.
+    pub is_at_hand: bool,
+    /// Bytes that are reserved for it, or will be; `None` where it was not inspected.
+    pub known_bytes: Option<u64>,
+    /// Mean of its recent loads; `None` before the first.
+    pub load_wall: Option<Duration>,
+    /// What a model may have at most: the budget without what other models hold that stay.
+    pub available_bytes: u64,
+    /// What is free, or held by models that nobody uses and that may go.
+    pub reclaimable_bytes: u64,
+    /// Whether new requests are refused.
+    pub shutting_down: bool,
+}
+
 /// One model at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSnapshot {

@@ -57,7 +57,9 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
             weights_bytes: 1 << 20,
             quality: Quality::Measured,
         },
+        busy: Nanos::default(),
         sharing: StepSharing::WholeStep,
+        routing: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::routing::Routing;
 use crate::energy::Quality;
 use crate::residency::RequestCharge;
 use crate::step_costs::{EqualReason, SplitMethod};
@@ -86,10 +87,14 @@ pub struct Measured {
     pub times: MeasuredTimes,
     /// Processor time of the compute threads.
     pub cpu: MeasuredCpu,
+    /// Time for which the device computed for it: its shares of the steps.
+    pub busy: Nanos,
     /// Memory over time.
     pub memory: MeasuredMemory,
     /// How step costs were shared.
     pub sharing: StepSharing,
+    /// How its device was chosen, where there are several.
+    pub routing: Option<Routing>,
 }
 
 /// Token counts: `cached` is a part of `prompt`.

@@ -31,7 +31,9 @@ fn measured() -> Measured {
             weights_bytes: 80_000_000,
             quality: Quality::Derived,
         },
+        busy: Nanos::new(700_000_000),
         sharing: StepSharing::WholeStep,
+        routing: None,
     }
 }
 
@@ -71,6 +73,32 @@ fn explains_itself_in_json() {
     });
     assert_eq!(serde_json::to_value(&receipt).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Receipt>(expected).unwrap(), receipt);
+}
+
+#[test]
+fn a_choice_of_device_is_told_with_what_it_was_made_of() {
+    let candidate = |device: &str, excluded: Option<&str>| RoutedCandidate {
+        device: device.into(),
+        predicted_finish_ms: excluded.is_none().then_some(12.5),
+        predicted_joules: None,
+        predicted_cost: None,
+        excluded: excluded.map(str::to_owned),
+    };
+    let routing = Routing {
+        policy: "latency".into(),
+        device: "cpu".into(),
+        reason: "spilled".into(),
+        candidates: vec![candidate("gpu", Some("its queue is full")), candidate("cpu", None)],
+    };
+    let receipt = assemble(Measured { routing: Some(routing), ..measured() }, &RateCard::default());
+    let told = serde_json::to_value(&receipt).unwrap();
+    let candidates = &told["method"]["routing"]["candidates"];
+    assert_eq!(
+        (&candidates[0]["excluded"], &candidates[1]["predicted_finish_ms"]),
+        (&json!("its queue is full"), &json!(12.5))
+    );
+    assert_eq!(candidates[1].get("excluded"), None);
+    assert_eq!(serde_json::from_value::<Receipt>(told).unwrap(), receipt);
 }
 
 #[test]

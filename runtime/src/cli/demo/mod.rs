@@ -122,7 +122,7 @@ async fn savings_of(server: &Server) -> Result<SavingsReport, Failure> {
     metering.store_accounts().await.context("the accounts cannot be stored")?;
     let query = SavingsQuery { since: Since::LatestRun, until: Some(metering.clock().now()) };
     let inputs = tokio::task::block_in_place(|| metering.ledger().reader().savings_inputs(query));
-    let prices = metering.prices();
+    let prices = metering.prices_of(0);
     Ok(report(&inputs.context("the ledger cannot be read")?, &prices.energy, &prices.rates))
 }
 

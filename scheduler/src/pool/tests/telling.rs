@@ -102,3 +102,25 @@ async fn a_model_that_does_not_begin_to_load_is_told_as_dismissed() {
     sleep(INSPECT).await;
     assert_eq!(told(&bench, "c").last(), Some(&dismissed(Dismissal::Shutdown)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outlook_tells_what_a_request_would_meet() {
+    let bench = Bench::new(25);
+    let new = bench.pool.outlook("a").await;
+    let nothing = Outlook { available_bytes: 25, reclaimable_bytes: 25, ..Outlook::default() };
+    assert_eq!(new, nothing);
+    let held = bench.lease("a").await.unwrap();
+    let busy = bench.pool.outlook("a").await;
+    assert_eq!((busy.is_at_hand, busy.known_bytes, busy.load_wall), (true, Some(10), Some(LOAD)));
+    assert_eq!(bench.pool.outlook("b").await.reclaimable_bytes, 15, "a is in use");
+    drop(held);
+    sleep(INSPECT).await;
+    assert_eq!(bench.pool.outlook("b").await.reclaimable_bytes, 25, "a may go");
+    bench.pool.pin("a", Instant::now() + SECOND).await.unwrap();
+    let beside = bench.pool.outlook("b").await;
+    assert_eq!((beside.available_bytes, beside.reclaimable_bytes), (15, 15), "a stays");
+    assert_eq!(bench.pool.outlook("a").await.available_bytes, 25);
+    bench.pool.shutdown();
+    sleep(SECOND).await;
+    assert!(bench.pool.outlook("a").await.shutting_down);
+}
