@@ -7,22 +7,22 @@
 //! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
+mod prices;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ledger::{Completion, Ledger, LedgerError, Reservation, Settlement};
-use meter::carbon::CarbonFactors;
-use meter::energy::EnergyModel;
 use meter::kv::{BlockId, PublishedBlock, SharedBlocks};
-use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
-use meter::{Account, CpuDescription, KibMillis, Moment, Nanos};
+use meter::{Account, KibMillis, Moment, Nanos};
 use scheduler::{Identity, PoolEvent, PoolEventKind};
 use tokio::sync::oneshot;
 
+pub(crate) use self::prices::{DevicePrices, Prices, default_energy_model};
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
 
@@ -41,20 +41,6 @@ impl Clock {
     fn at(self, instant: Instant) -> Moment {
         Moment::after_start(instant.saturating_duration_since(self.0))
     }
-}
-
-/// How receipts are priced.
-pub(crate) struct Prices {
-    /// By the devices' numbers; at least one.
-    pub(crate) devices: Vec<DevicePrices>,
-    pub(crate) carbon: CarbonFactors,
-}
-
-/// How what one device does is priced.
-#[derive(Clone, Debug)]
-pub(crate) struct DevicePrices {
-    pub(crate) energy: EnergyModel,
-    pub(crate) rates: RateCard,
 }
 
 /// The meter of one server.
@@ -373,6 +359,7 @@ impl Metering {
             PoolEventKind::Loaded { identity, bytes, wall, waiters, source, cause } => {
                 tracing::info!(
                     model = &*event.model,
+                    device,
                     bytes,
                     ?wall,
                     waiters,
@@ -402,18 +389,6 @@ impl Metering {
             _ => {}
         }
     }
-}
-
-/// The machine's power model: which processor it is, and how much memory shares its idle power.
-pub(crate) fn default_energy_model() -> EnergyModel {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
 }
 
 fn bridge() -> (Completion, oneshot::Receiver<Result<(), LedgerError>>) {

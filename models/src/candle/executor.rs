@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::network::{Part, hidden_states, logits};
@@ -97,42 +97,41 @@ impl Executor {
     ) -> Result<()> {
         let plan = model.plan();
         let mut parts: Vec<Part<'_>> = Vec::with_capacity(runs.len());
-        let mut wanted = Vec::with_capacity(runs.len());
+        // Whose logits are wanted: the run, which of its tokens, and which of all.
+        let mut wanted: Vec<(usize, usize, u32)> = Vec::new();
         let mut begin = 0;
-        for SequenceRun { cache, run } in runs {
-            assert!(!run.tokens.is_empty(), "a run has tokens");
+        for (number, SequenceRun { cache, run }) in runs.iter_mut().enumerate() {
+            let count = run.tokens.len();
+            assert!(count > 0, "a run has tokens");
             assert!(run.position <= cache.len(), "the cache holds what precedes the run");
-            let end = begin + run.tokens.len();
-            wanted.push((begin..end, run.wanted));
+            let first = match run.wanted {
+                Wanted::Nothing => count,
+                Wanted::Last => count - 1,
+                Wanted::Each => 0,
+            };
+            let row = |token: usize| u32::try_from(begin + token).expect("a step has fewer tokens than that");
+            wanted.extend((first..count).map(|token| (number, token, row(token))));
             parts.push(Part { tokens: run.tokens, position: run.position, cache });
-            begin = end;
+            begin += count;
         }
         let threads = &self.threads;
         let hidden = threads.install(|| hidden_states(tensors, plan, &mut parts))?;
-        let logits = |begin: usize, count: usize| {
-            threads.install(|| -> Result<Vec<f32>> {
-                logits(tensors, plan, &hidden.narrow(0, begin, count)?)?.flatten_all()?.to_vec1()
-            })
-        };
-        for (number, (tokens, wanted)) in wanted.into_iter().enumerate() {
-            let mut last = Vec::new();
-            let first = match wanted {
-                Wanted::Nothing => tokens.end,
-                Wanted::Last => tokens.end - 1,
-                Wanted::Each => tokens.start,
-            };
-            for begin in (first..tokens.end).step_by(SCORED_POSITIONS_AT_ONCE) {
-                let count = SCORED_POSITIONS_AT_ONCE.min(tokens.end - begin);
-                let rows = logits(begin, count)?;
-                if wanted == Wanted::Each {
-                    for (index, row) in rows.chunks_exact(plan.vocabulary).enumerate() {
-                        each(number, begin + index - tokens.start, row);
-                    }
+        self.last.resize(runs.len(), Vec::new());
+        for wanted in wanted.chunks(SCORED_POSITIONS_AT_ONCE) {
+            let rows: Vec<u32> = wanted.iter().map(|(_, _, row)| *row).collect();
+            let rows = threads.install(|| -> Result<Vec<f32>> {
+                let rows = Tensor::new(rows, hidden.device())?;
+                logits(tensors, plan, &hidden.index_select(&rows, 0)?)?.flatten_all()?.to_vec1()
+            })?;
+            for (&(number, token, _), row) in wanted.iter().zip(rows.chunks_exact(plan.vocabulary)) {
+                let run = &runs[number].run;
+                if run.wanted == Wanted::Each {
+                    each(number, token, row);
                 }
-                last = rows;
+                if token + 1 == run.tokens.len() {
+                    self.last[number] = row.to_vec();
+                }
             }
-            last.drain(..last.len().saturating_sub(plan.vocabulary));
-            self.last.push(last);
         }
         Ok(())
     }

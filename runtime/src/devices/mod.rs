@@ -212,7 +212,7 @@ fn maker(
 ) -> impl Fn() -> DeviceEngine + Send + 'static {
     move || {
         let arithmetic = match &candle {
-            None => Arithmetic::Kernels(KernelExecutor::new(threads, isa)),
+            None => Arithmetic::Kernels(Box::new(KernelExecutor::new(threads, isa))),
             Some(executor) => Arithmetic::Candle(executor.another()),
         };
         DeviceEngine::new(arithmetic, Arc::clone(&prefixes))

@@ -157,7 +157,7 @@ impl Device {
                 outlook.load_wall.or_else(|| self.estimates.load(needed_bytes)).unwrap_or_else(|| assumed(needed_bytes))
             }
         };
-        let obstacle = if outlook.shutting_down {
+        let obstacle = if outlook.shutting_down || self.executor.has_ended() {
             Some(Obstacle::Ended)
         } else if needed_bytes > outlook.available_bytes && !self.may_page() {
             Some(Obstacle::TooLarge { needed_bytes, limit_bytes: outlook.available_bytes })

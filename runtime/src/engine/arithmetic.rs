@@ -13,7 +13,7 @@ use crate::loading::LoadedModel;
 /// What computes.
 pub(crate) enum Arithmetic {
     /// Our kernels.
-    Kernels(Executor),
+    Kernels(Box<Executor>),
     /// candle's ops.
     Candle(candle::Executor),
 }

@@ -1,4 +1,5 @@
 use ledger::LedgerOptions;
+use meter::{CarbonFactors, CpuDescription, EnergyModel, RateCard};
 use scheduler::{EvictionCause, LoadCause, LoadSource};
 
 use super::*;

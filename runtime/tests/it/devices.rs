@@ -79,6 +79,29 @@ fn a_server_with_one_device_says_nothing_of_routing() {
 }
 
 #[test]
+fn both_devices_score_prompts_and_answer_several_times_alike() {
+    let server = Options::with_models(models).config(SECOND).start();
+    let body = json!({
+        "model": "slow", "prompt": "on and on and on", "max_tokens": 4, "ignore_eos": true, "temperature": 0, "n": 2,
+        "echo": true, "logprobs": 1,
+    });
+    let answers = [(); 2].map(|()| server.complete(&body).ok());
+    assert_eq!((device(&answers[0]).0, device(&answers[1]).0), ("cpu", "second"));
+    let logprobs = |answer: &Value, choice: usize| -> Vec<f64> {
+        let listed = answer["choices"][choice]["logprobs"]["token_logprobs"].as_array().unwrap();
+        listed.iter().filter_map(Value::as_f64).collect()
+    };
+    assert_eq!(answers[1]["choices"][0]["text"], answers[1]["choices"][1]["text"], "greedy, and so alike");
+    for choice in 0..2 {
+        let (here, there) = (logprobs(&answers[0], choice), logprobs(&answers[1], choice));
+        assert!(here.len() > 4 && here.len() == there.len(), "{here:?}");
+        for (here, there) in here.iter().zip(&there) {
+            assert!((here - there).abs() < 0.01, "{here} and {there}");
+        }
+    }
+}
+
+#[test]
 fn energy_is_saved_where_the_operator_says_so() {
     let config = format!(
         "[scheduler]\nrouting = \"energy\"\nrouting_slack = 1000.0\n[devices.cpu]\nwatts_idle = 0.0\nwatts_max = 5000.0\n\
@@ -128,7 +151,7 @@ fn copies_on_both_devices_are_counted_and_let_go() {
     }
     server.post("/models/unload", &json!({ "model": "slow" })).ok();
     until("both copies are gone", SOON, || (server.used_bytes() == 0).then_some(()));
-    assert_eq!(server.status("slow"), "unloaded");
+    server.wait_for_status("slow", "unloaded");
     let evictions = server.pool()["evictions"].clone();
     let mut devices: Vec<&str> =
         evictions.as_array().unwrap().iter().map(|eviction| eviction["device"].as_str().unwrap()).collect();

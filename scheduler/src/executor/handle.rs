@@ -251,6 +251,12 @@ impl<E: Engine> Executor<E> {
         self.handle.shared.inbox.send(Signal::Stop);
     }
 
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        *self.handle.shared.ended.borrow() == Ended::Yes
+    }
+
     /// Waits until the executor has ended and its engine was dropped, but for one whose step does not return.
     pub async fn ended(&self) {
         let mut ended = self.handle.shared.ended.subscribe();

@@ -1,6 +1,6 @@
 //! Which device a request goes to.
 //!
-//! A pure function of what is known of each device at one moment: whether it can have the model, when it would be done,
+//! A pure function of what is known of each device at one moment: whether the model fits it, when it would be done,
 //! what that would take of energy and money. Every candidate's figures come back with the choice, so that a receipt can
 //! explain it. All figures are predictions; what came of them is the caller's to record.
 //!
@@ -98,12 +98,6 @@ pub enum Exploration {
 /// Why a device cannot be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
-    /// It cannot compute the model.
-    #[error("it cannot compute this model: {reason}")]
-    Unsupported {
-        /// Why.
-        reason: String,
-    },
     /// The model can never fit its memory.
     #[error("the model needs {needed_bytes} bytes, and it may have {limit_bytes}")]
     TooLarge {

@@ -199,7 +199,7 @@ fn a_stream_of_requests_spills_and_comes_back() {
     for _ in 0..7 {
         arrive(&mut queues);
     }
-    queues[0].remove(0);
+    drop(queues[0].remove(0));
     arrive(&mut queues);
     let fast = Some((0, Reason::Fastest));
     let spilled = Some((1, Reason::Spilled));
