@@ -7,6 +7,8 @@
 //! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character). An encoder has
 //! [`encoding`] in the place of [`generation`]: texts in, vectors or scores out.
 //!
+//! What was computed of a text that many begin with is kept in files by [`contexts`].
+//!
 //! An architecture file turns metadata into a [`plan::Network`]; two executors read that plan: [`executor`], which runs
 //! requests, and [`mod@reference`], candle's plain ops over weights that candle itself unpacked, which is the oracle.
 //!
@@ -16,6 +18,7 @@
 //! Deliberately absent: files (in `loader`), who runs when and on how much memory (in `scheduler`).
 
 pub mod architecture;
+pub mod contexts;
 pub mod descriptor;
 pub mod detokenizer;
 pub mod encoding;

@@ -16,19 +16,21 @@ use meter::Receipt;
 use models::Descriptor;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
+use models::limits::KV_BLOCK_POSITIONS;
 use scheduler::{
     FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Standing,
     StandingWatch, Submission, SubmitError,
 };
 use tokio::sync::mpsc;
 
-pub(crate) use self::prompt::{Asked, Prompt};
+pub(crate) use self::prompt::{Asked, Prompt, encode_context};
 use crate::app::{App, Lease};
+use crate::contexts::{AtHand, Contexts, Publication};
 use crate::engine::{Beginnings, Extent, Generating, Holder, KernelEngine, Sequence};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
-use crate::loading::LoadError;
+use crate::loading::{LoadError, LoadedModel};
 use drive::Drive;
 
 /// What a client is shown, in order; [`Piece::End`] is the last.
@@ -57,9 +59,21 @@ pub(crate) struct Caller {
     pub(crate) urgency: Urgency,
 }
 
+/// What a request is prepared for.
+pub(crate) struct Preparation<'a> {
+    pub(crate) model: &'a LoadedModel,
+    /// The model's true name.
+    pub(crate) name: Arc<str>,
+    /// Positions that a text may have.
+    pub(crate) positions_max: usize,
+    pub(crate) contexts: &'a Contexts,
+}
+
 /// What a model is to do.
 pub(crate) enum Work {
     Generate(GenerationRequest),
+    /// To compute a prompt that is then everyone's.
+    Publish(GenerationRequest, Box<Publication>),
     Encode(Encoding),
 }
 
@@ -94,7 +108,12 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
     };
-    start(app, caller, |descriptor, context| asked.encode(descriptor, context).map(Work::Generate)).await
+    if let Some(name) = &asked.common.context
+        && app.contexts.called(name).is_empty()
+    {
+        return Err(ApiError::context_not_found(name));
+    }
+    start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may
@@ -102,7 +121,7 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
 pub(crate) async fn start(
     app: &Arc<App>,
     caller: Caller,
-    prepare: impl FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
+    prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
     let Caller { id, tenant, model, keep_alive, urgency } = caller;
@@ -114,14 +133,9 @@ pub(crate) async fn start(
     let lease = lease(app, &model, keep_alive, deadline).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
-    let context = app.context_of(&descriptor);
-    let work = {
-        let descriptor = Arc::clone(&descriptor);
-        let prepared = tokio::task::spawn_blocking(move || prepare(&descriptor, context)).await;
-        prepared.map_err(ApiError::internal)??
-    };
+    let (work, contexts) = prepared(app, &lease, &tenant, prepare).await?;
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
-    let sequence = sequence(app, work, &lease, (&id, &tenant));
+    let (sequence, publication) = sequence(app, (work, contexts), &lease, (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
@@ -144,28 +158,63 @@ pub(crate) async fn start(
         ticket,
         reserved,
         pieces: sender,
+        publication,
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, is_cold, standing })
 }
 
-fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>)) -> Sequence {
-    match work {
-        Work::Generate(request) => {
-            let beginnings = Beginnings {
-                prefixes: Arc::clone(lease.model().prefixes()),
-                scope: app.config.scheduler.scope(tenant),
-                extent: if request.choices > 1 { Extent::Prompt } else { Extent::Whole },
-            };
-            let holder =
-                Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
-            let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
-            let budget = Arc::clone(app.pool.budget());
-            let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
-            Sequence::Generating(Box::new(generating))
+/// What is to be done, and the published contexts that its prompts begin with, mapped: both may block.
+async fn prepared(
+    app: &Arc<App>,
+    lease: &Lease,
+    tenant: &Arc<str>,
+    prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
+) -> Result<(Work, Vec<Arc<AtHand>>), ApiError> {
+    let positions_max = app.context_of(lease.model().descriptor());
+    let (contexts, scope) = (Arc::clone(&app.contexts), app.config.scheduler.scope(tenant));
+    let lease = lease.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let (name, model) = (Arc::clone(lease.name()), lease.model());
+        let work = prepare(&Preparation { model, name, positions_max, contexts: &contexts })?;
+        let (Work::Generate(request) | Work::Publish(request, _)) = &work else { return Ok((work, Vec::new())) };
+        let mut at_hand: Vec<Arc<AtHand>> = Vec::new();
+        for tokens in &request.prompts {
+            let known_blocks = model.prefixes().covered(&scope, tokens) / KV_BLOCK_POSITIONS;
+            let found = contexts.at_hand(model.context_key(), model.kv_shape(), tokens, known_blocks);
+            at_hand.extend(found.filter(|found| !at_hand.iter().any(|known| Arc::ptr_eq(known, found))));
         }
-        Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),
-    }
+        Ok((work, at_hand))
+    });
+    prepared.await.map_err(ApiError::internal)?
+}
+
+fn sequence(
+    app: &App,
+    (work, contexts): (Work, Vec<Arc<AtHand>>),
+    lease: &Lease,
+    (id, tenant): (&str, &Arc<str>),
+) -> (Sequence, Option<Box<Publication>>) {
+    let (request, publication) = match work {
+        Work::Generate(request) => (request, None),
+        Work::Publish(request, publication) => (request, Some(publication)),
+        Work::Encode(encoding) => return (Sequence::Encoding(Box::new(encoding)), None),
+    };
+    let beginnings = Beginnings {
+        prefixes: Arc::clone(lease.model().prefixes()),
+        scope: app.config.scheduler.scope(tenant),
+        extent: match &publication {
+            Some(_) => Extent::Nothing,
+            None if request.choices > 1 => Extent::Prompt,
+            None => Extent::Whole,
+        },
+        contexts,
+    };
+    let holder = Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
+    let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
+    let budget = Arc::clone(app.pool.budget());
+    let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
+    (Sequence::Generating(Box::new(generating)), publication)
 }
 
 async fn lease(

@@ -89,5 +89,13 @@ pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const MEMORY_BUDGET_BYTES_MIN: u64 = 1 << 20;
 /// Loads at once that may be configured: each takes a thread.
 pub(crate) const LOADS_PARALLEL_MAX: usize = 64;
+/// Published contexts.
+pub(crate) const CONTEXTS_MAX: usize = 1024;
+/// Characters of a context's name.
+pub(crate) const CONTEXT_NAME_CHARS_MAX: usize = 128;
+/// What the ids of contexts begin with, and their names do not.
+pub(crate) const CONTEXT_ID_PREFIX: &str = "ctx_";
+/// Files of contexts that are mapped at once: models need places among the mapped files, too.
+pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use kernels::Isa;
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, BringIn, Lock, MapError, OpenError};
+use models::contexts::ContextKey;
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{
@@ -46,6 +48,8 @@ pub(crate) struct Models {
     /// What steps cost, by the files' version: known again when a model comes back.
     costs: moka::sync::Cache<ArtifactIdentity, ModelCosts>,
     metering: Arc<Metering>,
+    /// Instructions that its models compute by.
+    isa: Isa,
 }
 
 /// A model in memory, and what was computed with it for whoever begins alike.
@@ -53,9 +57,18 @@ pub(crate) struct LoadedModel {
     model: Model,
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
+    context_key: Option<ContextKey>,
 }
 
 impl LoadedModel {
+    /// What its keys and values are computed by.
+    ///
+    /// # Panics
+    /// When the model is an encoder, which keeps none.
+    pub(crate) fn context_key(&self) -> &ContextKey {
+        self.context_key.as_ref().expect("only decoders go on with texts")
+    }
+
     /// What was computed with it.
     pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
         &self.prefixes
@@ -141,6 +154,7 @@ impl Models {
             prefixes,
             costs,
             metering,
+            isa: config.isa,
         }
     }
 
@@ -234,7 +248,9 @@ impl ModelLoader for Models {
         }
         self.keep(model.descriptor(), origin);
         self.metering.load_computed(name, thread_cpu_time().saturating_sub(before));
+        let is_decoder = model.descriptor().decoder().is_some();
         let model = LoadedModel {
+            context_key: is_decoder.then(|| ContextKey::new(model.descriptor(), self.isa, model.kv_shape())),
             costs: self.costs.get_with(model.artifact().identity().clone(), ModelCosts::default),
             prefixes: Arc::new(self.prefixes.instance()),
             model,

@@ -90,6 +90,10 @@ pub(crate) struct Metrics {
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
     prefix_dropped: Gauge,
+    contexts: Gauge,
+    contexts_bytes: Gauge,
+    contexts_mapped: Gauge,
+    context_maps: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
@@ -118,12 +122,17 @@ impl Metrics {
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
             prefix_dropped: Gauge::default(),
+            contexts: Gauge::default(),
+            contexts_bytes: Gauge::default(),
+            contexts_mapped: Gauge::default(),
+            context_maps: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
         };
         metrics.register_requests();
         metrics.register_pool();
+        metrics.register_contexts();
         metrics
     }
 
@@ -165,6 +174,15 @@ impl Metrics {
         registry.register("descriptors", "Headers, tokenizers and templates kept", self.descriptors.clone());
         let text = "Memory of the kept descriptors, estimated";
         registry.register_with_unit("descriptors", text, Unit::Bytes, self.descriptors_bytes.clone());
+    }
+
+    fn register_contexts(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("contexts", "Published contexts", self.contexts.clone());
+        let text = "Files of published contexts";
+        registry.register_with_unit("contexts", text, Unit::Bytes, self.contexts_bytes.clone());
+        registry.register("contexts_mapped", "Published contexts that are mapped", self.contexts_mapped.clone());
+        registry.register("context_maps", "How often one was mapped, since the start", self.context_maps.clone());
     }
 
     /// The label of a tenant: its name, as long as there are few.
@@ -255,6 +273,11 @@ impl Metrics {
         self.prefix_lookups.set(gauge(prefixes.lookups));
         self.prefix_hits.set(gauge(prefixes.hits));
         self.prefix_dropped.set(gauge(prefixes.dropped));
+        let contexts = app.contexts.status();
+        self.contexts.set(gauge(contexts.contexts));
+        self.contexts_bytes.set(gauge(contexts.bytes));
+        self.contexts_mapped.set(gauge(contexts.mapped));
+        self.context_maps.set(gauge(contexts.maps));
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
