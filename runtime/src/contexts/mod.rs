@@ -25,7 +25,7 @@ use models::contexts::{ContextError, ContextKey, ContextRecord, ContextSource, C
 use models::limits::KV_BLOCK_POSITIONS;
 
 pub(crate) use self::publication::{Publication, Written};
-pub(crate) use self::publish::{PublishRequest, Published, publish};
+pub(crate) use self::publish::{PublishRequest, Published, param_of, publish};
 use self::shelf::Shelf;
 use crate::config::ContextChoices;
 use crate::http::error::ApiError;

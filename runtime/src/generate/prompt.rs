@@ -10,7 +10,7 @@ use models::template::{Message, TemplateError};
 use models::tokenizer::{Special, Start};
 
 use super::{Preparation, bound};
-use crate::contexts::Context;
+use crate::contexts::{Context, param_of};
 use crate::http::error::ApiError;
 use crate::http::wire::{Common, PromptInput, Urgency};
 use crate::limits::ANSWER_TOKENS_MAX;
@@ -40,13 +40,17 @@ impl Asked {
         let (descriptor, context) = (&**preparation.model.descriptor(), preparation.positions_max);
         check_is_decoder(descriptor)?;
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
-        let limits = Limits { context, tokens_max: self.common.tokens_max };
+        let param = match &self.prompt {
+            Prompt::Messages(_) => "messages",
+            Prompt::Raw(..) => "prompt",
+        };
+        let limits = Limits { context, tokens_max: self.common.tokens_max, param };
         let named = self.common.context.as_deref();
         let named = named.map(|name| preparation.contexts.of_model(name, &preparation.name)).transpose()?;
         let prompts = match self.prompt {
             Prompt::Messages(messages) => {
                 let messages = behind_messages(named.as_deref(), messages, preparation)?;
-                vec![limits.checked(encode_chat(&messages, descriptor, &limits)?, "messages")?]
+                vec![limits.checked(encode_chat(&messages, descriptor, &limits)?)?]
             }
             Prompt::Raw(inputs, special) => {
                 let before = named.map(|context| tokens_of(&context, preparation)).transpose()?;
@@ -54,7 +58,7 @@ impl Asked {
                 let before = before.unwrap_or_default();
                 let encode = |input| {
                     let own = encode_raw(input, (special, start), descriptor, &limits)?;
-                    limits.checked([&before[..], &own].concat(), "prompt")
+                    limits.checked([&before[..], &own].concat())
                 };
                 inputs.into_iter().map(encode).collect::<Result<_, ApiError>>()?
             }
@@ -111,18 +115,18 @@ fn behind_messages(
 pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'_>) -> Result<Vec<u32>, ApiError> {
     let descriptor = &**preparation.model.descriptor();
     check_is_decoder(descriptor)?;
-    let limits = Limits { context: preparation.positions_max, tokens_max: None };
+    let limits = Limits { context: preparation.positions_max, tokens_max: None, param: param_of(source) };
     match source {
         ContextSource::Text(text) => {
             let input = PromptInput::Text(text.clone());
             let tokens = encode_raw(input, (Special::Parsed, Start::AsModel), descriptor, &limits)?;
-            limits.checked(tokens, "text")
+            limits.checked(tokens)
         }
         ContextSource::Messages(messages) => {
             let followed_by = |said: &str| {
                 let next = Message { role: "user".to_owned(), content: said.to_owned(), name: None };
                 let tokens = encode_chat(&[&messages[..], &[next]].concat(), descriptor, &limits)?;
-                limits.checked(tokens, "messages")
+                limits.checked(tokens)
             };
             let (mut tokens, other) = (followed_by("a")?, followed_by("1")?);
             let alike = tokens.iter().zip(&other).take_while(|(one, other)| one == other).count();
@@ -135,17 +139,19 @@ pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'
 struct Limits {
     context: usize,
     tokens_max: Option<usize>,
+    /// The field that texts came in.
+    param: &'static str,
 }
 
 impl Limits {
     /// A prompt that has a token and leaves room for what is asked.
-    fn checked(&self, prompt: Vec<u32>, param: &'static str) -> Result<Vec<u32>, ApiError> {
+    fn checked(&self, prompt: Vec<u32>) -> Result<Vec<u32>, ApiError> {
         if prompt.is_empty() {
-            return Err(ApiError::invalid_value(param, "it has no tokens".to_owned()));
+            return Err(ApiError::invalid_value(self.param, "it has no tokens".to_owned()));
         }
         let asked = self.tokens_max.unwrap_or(1);
         if prompt.len().saturating_add(asked) > self.context {
-            return Err(self.exceeded(param, prompt.len()));
+            return Err(self.exceeded(prompt.len()));
         }
         Ok(prompt)
     }
@@ -164,19 +170,19 @@ impl Limits {
         Ok(())
     }
 
-    fn exceeded(&self, param: &'static str, tokens: usize) -> ApiError {
+    fn exceeded(&self, tokens: usize) -> ApiError {
         let (asked, context) = (self.tokens_max.unwrap_or(1), self.context);
         let why = format_args!(
             "the prompt has {tokens} tokens or more and {asked} were asked for; the context has {context}"
         );
-        ApiError::context_length_exceeded(param, why)
+        ApiError::context_length_exceeded(self.param, why)
     }
 
     /// Refuses a text that cannot fit before it is tokenized: a token has only so many bytes.
-    fn checked_bytes(&self, bytes: usize, descriptor: &Descriptor, param: &'static str) -> Result<(), ApiError> {
+    fn checked_bytes(&self, bytes: usize, descriptor: &Descriptor) -> Result<(), ApiError> {
         let tokens = bytes / descriptor.tokenizer.token_bytes_max().max(1);
         if tokens > self.context {
-            return Err(self.exceeded(param, tokens));
+            return Err(self.exceeded(tokens));
         }
         Ok(())
     }
@@ -191,7 +197,7 @@ fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -
         return Err(ApiError::invalid_value("model", why));
     };
     let bytes = messages.iter().map(|message| message.content.len()).sum();
-    limits.checked_bytes(bytes, descriptor, "messages")?;
+    limits.checked_bytes(bytes, descriptor)?;
     template.encode(messages, &descriptor.tokenizer, limits.context).map_err(|error| match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
         TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
@@ -208,7 +214,7 @@ fn encode_raw(
 ) -> Result<Vec<u32>, ApiError> {
     match input {
         PromptInput::Text(text) => {
-            limits.checked_bytes(text.len(), descriptor, "prompt")?;
+            limits.checked_bytes(text.len(), descriptor)?;
             let tokenizer = &descriptor.tokenizer;
             tokenizer.encode_up_to(&text, special, start, limits.context).map_err(ApiError::internal)
         }

@@ -10,7 +10,7 @@ use crate::client::{post, text_of};
 use crate::server::Options;
 
 /// Where `dayfly pull smollm2` puts it.
-fn models_dir() -> PathBuf {
+pub(crate) fn models_dir() -> PathBuf {
     let folder = etcetera::choose_base_strategy().unwrap().data_dir().join("dayfly").join("models");
     pull(&PullRequest::parse("smollm2", &folder).unwrap(), &Silent).unwrap();
     folder
