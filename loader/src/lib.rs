@@ -3,7 +3,7 @@
 //! - [`Artifact`] is an opened model, of one file or of several: [`gguf`] validates the header, `mapping` maps the bytes;
 //!   `folder` translates what `transformers` saves into the same header.
 //! - [`catalog`] knows the models in the models directories by name.
-//! - [`tables`] keeps what was made of a header between runs.
+//! - [`tables`] keeps what was made of a header between runs, in a [`private_folder`].
 //! - [`pull`] brings a model into a models directory.
 //! - `fixture` (feature of that name, for tests) writes tiny models and broken files.
 //!
@@ -19,9 +19,10 @@ pub mod fixture;
 mod folder;
 pub mod gguf;
 pub mod limits;
+pub mod private_folder;
 pub mod pull;
 pub mod tables;
 
 pub use artifact::{Artifact, ArtifactFiles, ArtifactIdentity, OpenError, Place, TensorView};
 pub use folder::FolderError;
-pub use mapping::{BringIn, LetGo, Lock, MapError, MappedFile, thread_major_faults};
+pub use mapping::{BringIn, FileIdentity, LetGo, Lock, MapError, MappedFile, thread_major_faults};

@@ -62,7 +62,7 @@ pub const TABLES_FILES_MAX: usize = 1024;
 /// Tables in one file.
 pub const TABLES_MAX: usize = 64;
 /// What a writer that died left behind is removed when it is so old.
-pub const TABLES_ABANDONED: Duration = Duration::from_secs(60 * 60);
+pub const UNNAMED_FILE_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Bytes of one pulled file, unless a request says otherwise.
 pub const PULL_BYTES_MAX: u64 = 256 << 30;

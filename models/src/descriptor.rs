@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use kernels::{KvPrecision, KvShape};
 use loader::gguf::Header;
 use loader::{Artifact, ArtifactIdentity};
 
 use crate::ModelError;
 use crate::architecture;
+use crate::limits::KV_BLOCK_POSITIONS;
 use crate::plan::{EncoderPlan, Network, Plan};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
@@ -73,6 +75,22 @@ impl Descriptor {
         match &self.network {
             Network::Decoder(plan) => Some(plan),
             Network::Encoder(_) => None,
+        }
+    }
+
+    /// The sizes of a sequence's keys and values.
+    ///
+    /// # Panics
+    /// When the model is an encoder, which keeps none.
+    #[must_use]
+    pub fn kv_shape(&self) -> KvShape {
+        let plan = self.decoder().expect("only decoders keep keys and values");
+        KvShape {
+            layers: plan.layers.len(),
+            kv_heads: plan.kv_heads,
+            head_dim: plan.head_dim,
+            block_positions: KV_BLOCK_POSITIONS,
+            precision: KvPrecision::F16,
         }
     }
 

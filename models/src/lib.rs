@@ -7,6 +7,8 @@
 //! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character). An encoder has
 //! [`encoding`] in the place of [`generation`]: texts in, vectors or scores out.
 //!
+//! What was computed of a text that many begin with is kept in files by [`contexts`].
+//!
 //! An architecture file turns metadata into a [`plan::Network`]; two executors read that plan: [`executor`], which runs
 //! requests on our kernels, and [`candle`], which runs them on any device that candle has; [`mod@reference`] is its ops over
 //! weights that candle itself unpacked, which is the oracle.
@@ -18,6 +20,7 @@
 
 pub mod architecture;
 pub mod candle;
+pub mod contexts;
 pub mod descriptor;
 pub mod detokenizer;
 pub mod encoding;

@@ -59,3 +59,9 @@ pub const LOGIT_BIAS_MAX: usize = 1024;
 pub const CHOICES_MAX: usize = 128;
 /// Prompts of one request.
 pub const PROMPTS_MAX: usize = 256;
+/// Bytes of what a context's file says of it, in JSON.
+pub const CONTEXT_ABOUT_BYTES_MAX: u64 = 16 << 10;
+/// Bytes of a context's source, in JSON; a request's body has no more.
+pub const CONTEXT_SOURCE_BYTES_MAX: u64 = 64 << 20;
+/// Files of a folder of contexts that are looked at.
+pub const CONTEXT_FILES_READ_MAX: usize = 8192;

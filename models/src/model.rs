@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use kernels::{KvPrecision, KvShape, RopeTable};
+use kernels::{KvShape, RopeTable};
 use loader::{Artifact, BringIn, LetGo, MapError, Place, thread_major_faults};
 
 use crate::Descriptor;
-use crate::limits::KV_BLOCK_POSITIONS;
 use crate::plan::{Attention, EncoderLayer, EncoderPlan, FeedForward, Layer, Linear, Network, Plan, Rope};
 use crate::residency::{BroughtIn, Progress};
 
@@ -83,14 +82,7 @@ impl Model {
     /// When the model is an encoder, which keeps none.
     #[must_use]
     pub fn kv_shape(&self) -> KvShape {
-        let plan = self.plan();
-        KvShape {
-            layers: plan.layers.len(),
-            kv_heads: plan.kv_heads,
-            head_dim: plan.head_dim,
-            block_positions: KV_BLOCK_POSITIONS,
-            precision: KvPrecision::F16,
-        }
+        self.descriptor.kv_shape()
     }
 
     /// Bytes of the mapped files.

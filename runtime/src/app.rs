@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, PullPolicy};
+use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) pool_events: Arc<PoolEvents>,
     pub(crate) memory_budget: Arc<MemoryBudget>,
     pub(crate) prefixes: Arc<Prefixes>,
+    pub(crate) contexts: Arc<Contexts>,
     /// True once the server stops: whoever only listens leaves then.
     pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
@@ -137,6 +139,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let prices = Prices { devices: crate::devices::prices(&config), carbon: config.carbon.clone() };
     let metering = Arc::new(Metering::new(ledger, prices));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
+    let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
     let pool_events = Arc::new(PoolEvents::new(Arc::clone(&metering)));
     let parts =
@@ -156,6 +159,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         pool_events,
         memory_budget: Arc::clone(&memory_budget),
         prefixes,
+        contexts,
         stopping: stop.clone(),
         requests: TaskTracker::new(),
         pulling: Arc::default(),

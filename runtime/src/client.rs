@@ -125,6 +125,14 @@ impl Client {
         whole(self.send(Method::POST, path, Some(body)).await?).await
     }
 
+    /// Has what `path` leads to deleted.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        whole(self.send(Method::DELETE, path, None).await?).await
+    }
+
     /// Sends `body` to `path` and hands every event of the answer to `each`.
     ///
     /// # Errors

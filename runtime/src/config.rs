@@ -9,6 +9,7 @@
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
 mod chat_templates;
+mod contexts;
 mod devices;
 mod environment;
 mod layer;
@@ -36,6 +37,8 @@ use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+pub(crate) use self::contexts::ContextChoices;
+use self::contexts::Tenancy;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay};
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
@@ -78,6 +81,8 @@ pub(crate) struct Config {
     pub(crate) isa: Isa,
     /// How models share the memory, and how long they stay where nobody says.
     pub(crate) pool: PoolOptions,
+    /// What is kept of published contexts, and who publishes.
+    pub(crate) contexts: ContextChoices,
     /// Who waits, who computes, and what is kept of what was computed.
     pub(crate) scheduler: SchedulerChoices,
     /// How the pages of models' files come and go.
@@ -251,6 +256,9 @@ impl Config {
         if let Some(asked) = asked_bytes.filter(|&asked| asked > memory_budget_bytes) {
             tracing::warn!(asked, has = memory_budget_bytes, "the memory budget is cut to the memory that there is");
         }
+        let tenants = chosen.tenants.unwrap_or_default();
+        let tenancy = if keys.is_empty() { Tenancy::Single } else { Tenancy::Keyed };
+        let contexts_dir = folders.state.join("contexts");
         let models = pool::choices(chosen.models.unwrap_or_default(), &aliases)?;
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
@@ -264,11 +272,8 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads,
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            scheduler: chosen.scheduler.unwrap_or_default().choices(
-                memory_budget_bytes,
-                chosen.tenants.unwrap_or_default(),
-                &models,
-            )?,
+            contexts: chosen.contexts.unwrap_or_default().choices(contexts_dir, &tenants, tenancy),
+            scheduler: chosen.scheduler.unwrap_or_default().choices(memory_budget_bytes, tenants, &models)?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
             models,

@@ -15,7 +15,7 @@ use models::tokenizer::{Special, Start};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::generate::{Caller, Finished, Piece, Work, start};
+use crate::generate::{Caller, Finished, Piece, Preparation, Work, start};
 use crate::http::error::ApiError;
 use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, inputs};
 use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX};
@@ -109,7 +109,8 @@ async fn encode(
     caller: Caller,
     prepare: impl FnOnce(&Descriptor, usize) -> Result<Encoding, ApiError> + Send + 'static,
 ) -> Result<Encoded, ApiError> {
-    let prepare = |descriptor: &Descriptor, context| prepare(descriptor, context).map(Work::Encode);
+    let prepare =
+        |preparation: &Preparation<'_>| prepare(preparation.descriptor, preparation.positions_max).map(Work::Encode);
     let mut answer = start(app, caller, prepare).await?;
     loop {
         match answer.next().await {

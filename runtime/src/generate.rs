@@ -15,16 +15,19 @@ use std::sync::Arc;
 
 use meter::Receipt;
 use models::Descriptor;
+use models::contexts::ContextKey;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
+use models::limits::KV_BLOCK_POSITIONS;
 use scheduler::{
     FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Standing,
     StandingWatch, Submission, SubmitError,
 };
 use tokio::sync::mpsc;
 
-pub(crate) use self::prompt::{Asked, Prompt};
+pub(crate) use self::prompt::{Asked, Prompt, encode_context};
 use crate::app::{App, Lease};
+use crate::contexts::{AtHand, Contexts, Publication};
 use crate::devices::{Question, Routed};
 use crate::engine::{Beginnings, DeviceEngine, Extent, Generating, Holder, Sequence};
 use crate::http::error::ApiError;
@@ -59,9 +62,31 @@ pub(crate) struct Caller {
     pub(crate) urgency: Urgency,
 }
 
+/// What a request is prepared for.
+pub(crate) struct Preparation<'a> {
+    pub(crate) descriptor: &'a Descriptor,
+    /// The model's true name.
+    pub(crate) name: Arc<str>,
+    /// Positions that a text may have.
+    pub(crate) positions_max: usize,
+    pub(crate) contexts: &'a Contexts,
+}
+
+impl Preparation<'_> {
+    /// What the kernels compute keys and values by.
+    ///
+    /// # Panics
+    /// When the model is an encoder.
+    pub(crate) fn context_key(&self) -> ContextKey {
+        ContextKey::new(self.descriptor, self.contexts.isa(), self.descriptor.kv_shape())
+    }
+}
+
 /// What a model is to do.
 pub(crate) enum Work {
     Generate(GenerationRequest),
+    /// To compute a prompt that is then everyone's.
+    Publish(GenerationRequest, Box<Publication>),
     Encode(Encoding),
 }
 
@@ -96,7 +121,12 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
     };
-    start(app, caller, |descriptor, context| asked.encode(descriptor, context).map(Work::Generate)).await
+    if let Some(name) = &asked.common.context
+        && app.contexts.called(name).is_empty()
+    {
+        return Err(ApiError::context_not_found(name));
+    }
+    start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may
@@ -104,7 +134,7 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
 pub(crate) async fn start(
     app: &Arc<App>,
     caller: Caller,
-    prepare: impl FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
+    prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
     let Caller { id, tenant, model, keep_alive, urgency } = caller;
@@ -112,12 +142,12 @@ pub(crate) async fn start(
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
-    let mut unprepared = Preparation::Wanted(prepare);
+    let mut unprepared = Preparing::Wanted(prepare);
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
     let routed = if app.devices.are_several() {
         let descriptor = app.descriptor(&model).await?;
-        unprepared = Preparation::Done(prepared(app, &descriptor, unprepared).await?);
-        let Preparation::Done(work) = &unprepared else { unreachable!("it was done just now") };
+        unprepared = Preparing::Done(prepared(app, (&descriptor, &model), unprepared).await?);
+        let Preparing::Done(work) = &unprepared else { unreachable!("it was done just now") };
         let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work };
         app.devices.route(&question, entered).await?
     } else {
@@ -128,9 +158,10 @@ pub(crate) async fn start(
     let lease = lease(app, (device, &model), keep_alive, deadline).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
-    let work = prepared(app, &descriptor, unprepared).await?;
+    let work = prepared(app, (&descriptor, &model), unprepared).await?;
+    let (work, contexts) = at_hand(app, work, &lease, &tenant).await?;
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
-    let sequence = sequence(app, work, (device, &lease), (&id, &tenant));
+    let (sequence, publication) = sequence(app, (work, contexts), (device, &lease), (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
@@ -155,48 +186,93 @@ pub(crate) async fn start(
         ticket,
         reserved,
         pieces: sender,
+        publication,
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, is_cold, standing })
 }
 
 /// What a model is to do, before or after it was made of what was asked.
-enum Preparation<P> {
+enum Preparing<P> {
     Wanted(P),
     Done(Work),
 }
 
 /// What is to be done. Whatever takes long of it is done where that holds nobody up.
-async fn prepared<P>(app: &App, descriptor: &Arc<Descriptor>, preparation: Preparation<P>) -> Result<Work, ApiError>
+async fn prepared<P>(
+    app: &App,
+    (descriptor, name): (&Arc<Descriptor>, &Arc<str>),
+    preparing: Preparing<P>,
+) -> Result<Work, ApiError>
 where
-    P: FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
+    P: FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 {
-    let prepare = match preparation {
-        Preparation::Wanted(prepare) => prepare,
-        Preparation::Done(work) => return Ok(work),
+    let prepare = match preparing {
+        Preparing::Wanted(prepare) => prepare,
+        Preparing::Done(work) => return Ok(work),
     };
-    let (descriptor, context) = (Arc::clone(descriptor), app.context_of(descriptor));
-    let prepared = tokio::task::spawn_blocking(move || prepare(&descriptor, context)).await;
-    prepared.map_err(ApiError::internal)?
+    let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
+    let contexts = Arc::clone(&app.contexts);
+    let prepared = tokio::task::spawn_blocking(move || {
+        prepare(&Preparation { descriptor: &descriptor, name, positions_max, contexts: &contexts })
+    });
+    prepared.await.map_err(ApiError::internal)?
 }
 
-fn sequence(app: &App, work: Work, (device, lease): (usize, &Lease), (id, tenant): (&str, &Arc<str>)) -> Sequence {
-    match work {
-        Work::Generate(request) => {
-            let beginnings = Beginnings {
-                prefixes: Arc::clone(lease.model().prefixes()),
-                scope: app.config.scheduler.scope(tenant),
-                extent: if request.choices > 1 { Extent::Prompt } else { Extent::Whole },
-            };
-            let holder =
-                Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
-            let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
-            let budget = Arc::clone(app.devices.get(device).pool.budget());
-            let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
-            Sequence::Generating(Box::new(generating))
-        }
-        Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),
+/// The published contexts that the prompts of `work` begin with, mapped, which may block.
+async fn at_hand(
+    app: &App,
+    work: Work,
+    lease: &Lease,
+    tenant: &Arc<str>,
+) -> Result<(Work, Vec<Arc<AtHand>>), ApiError> {
+    if matches!(work, Work::Encode(_)) || lease.model().context_key().is_none() || app.contexts.is_empty() {
+        return Ok((work, Vec::new()));
     }
+    let (contexts, scope) = (Arc::clone(&app.contexts), app.config.scheduler.scope(tenant));
+    let lease = lease.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        let model = lease.model();
+        let mut at_hand: Vec<Arc<AtHand>> = Vec::new();
+        let (Work::Generate(request) | Work::Publish(request, _), Some(key)) = (&work, model.context_key()) else {
+            return (work, at_hand);
+        };
+        for tokens in &request.prompts {
+            let known_blocks = model.prefixes().covered(&scope, tokens) / KV_BLOCK_POSITIONS;
+            let found = contexts.at_hand(key, model.kv_shape(), tokens, known_blocks);
+            at_hand.extend(found.filter(|found| !at_hand.iter().any(|known| Arc::ptr_eq(known, found))));
+        }
+        (work, at_hand)
+    });
+    found.await.map_err(ApiError::internal)
+}
+
+fn sequence(
+    app: &App,
+    (work, contexts): (Work, Vec<Arc<AtHand>>),
+    (device, lease): (usize, &Lease),
+    (id, tenant): (&str, &Arc<str>),
+) -> (Sequence, Option<Box<Publication>>) {
+    let (request, publication) = match work {
+        Work::Generate(request) => (request, None),
+        Work::Publish(request, publication) => (request, Some(publication)),
+        Work::Encode(encoding) => return (Sequence::Encoding(Box::new(encoding)), None),
+    };
+    let beginnings = Beginnings {
+        prefixes: Arc::clone(lease.model().prefixes()),
+        scope: app.config.scheduler.scope(tenant),
+        extent: match &publication {
+            Some(_) => Extent::Nothing,
+            None if request.choices > 1 => Extent::Prompt,
+            None => Extent::Whole,
+        },
+        contexts,
+    };
+    let holder = Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
+    let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
+    let budget = Arc::clone(app.devices.get(device).pool.budget());
+    let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
+    (Sequence::Generating(Box::new(generating)), publication)
 }
 
 async fn lease(

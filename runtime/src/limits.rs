@@ -97,5 +97,13 @@ pub(crate) const DEVICE_NAME_CHARS_MAX: usize = 64;
 pub(crate) const EXPLORED_REQUESTS: u32 = 1;
 /// Bytes a second that a device loads, before any load was measured there.
 pub(crate) const LOAD_BYTES_PER_SECOND_ASSUMED: u64 = 1_000_000_000;
+/// Published contexts.
+pub(crate) const CONTEXTS_MAX: usize = 1024;
+/// Characters of a context's name.
+pub(crate) const CONTEXT_NAME_CHARS_MAX: usize = 128;
+/// What the ids of contexts begin with, and their names do not.
+pub(crate) const CONTEXT_ID_PREFIX: &str = "ctx_";
+/// Files of contexts that are mapped at once: models need places among the mapped files, too.
+pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);

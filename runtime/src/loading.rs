@@ -13,9 +13,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use kernels::Isa;
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, MapError, OpenError};
 use models::candle::{CandleError, Weights};
+use models::contexts::ContextKey;
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
@@ -44,6 +46,8 @@ pub(crate) struct Models {
     /// What steps cost, by the device and the files' version: known again when a model comes back.
     costs: moka::sync::Cache<(usize, ArtifactIdentity), ModelCosts>,
     metering: Arc<Metering>,
+    /// Instructions that its models compute by.
+    isa: Isa,
 }
 
 /// A model on a device, and what was computed with it for whoever begins alike.
@@ -53,16 +57,33 @@ pub(crate) struct LoadedModel {
     weights: Option<Weights>,
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
+    context_key: Option<ContextKey>,
+}
+
+/// What a load brings.
+pub(crate) struct Load {
+    pub(crate) model: Model,
+    /// Copies of its weights, where the device needs them.
+    pub(crate) weights: Option<Weights>,
 }
 
 impl LoadedModel {
-    pub(crate) fn new(model: Model, weights: Option<Weights>, prefixes: InstancePrefixes, costs: ModelCosts) -> Self {
-        Self { model, weights, prefixes: Arc::new(prefixes), costs }
+    /// As `load` has it, computed by instructions of `isa`.
+    pub(crate) fn new(load: Load, prefixes: InstancePrefixes, costs: ModelCosts, isa: Isa) -> Self {
+        let Load { model, weights } = load;
+        let shares = weights.is_none() && model.descriptor().decoder().is_some();
+        let context_key = shares.then(|| ContextKey::new(model.descriptor(), isa, model.kv_shape()));
+        Self { model, weights, prefixes: Arc::new(prefixes), costs, context_key }
     }
 
     /// Copies of its weights; none where it is computed from where it is mapped.
     pub(crate) fn weights(&self) -> Option<&Weights> {
         self.weights.as_ref()
+    }
+
+    /// What its keys and values are computed by; none where they cannot be shared.
+    pub(crate) fn context_key(&self) -> Option<&ContextKey> {
+        self.context_key.as_ref()
     }
 
     /// What was computed with it.
@@ -153,6 +174,7 @@ impl Models {
             prefixes,
             costs,
             metering,
+            isa: config.isa,
         }
     }
 
@@ -211,6 +233,11 @@ impl Models {
     /// Gives back memory of pages that no sequence uses.
     pub(crate) fn reclaim(&self, bytes: u64) -> u64 {
         self.prefixes.reclaim(bytes)
+    }
+
+    /// Instructions that the kernels compute by.
+    pub(crate) const fn isa(&self) -> Isa {
+        self.isa
     }
 
     /// How pages of files come and go.

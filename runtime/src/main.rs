@@ -10,6 +10,7 @@ mod app;
 mod cli;
 mod client;
 mod config;
+mod contexts;
 mod devices;
 mod embed;
 mod engine;

@@ -61,6 +61,11 @@ impl Prefixes {
         self.cache().reclaim(bytes)
     }
 
+    /// Drops the pages of a published context, and those behind them.
+    pub(crate) fn forget_context(&self, id: &str) {
+        self.cache().forget_pages(|page| page.room.context().is_some_and(|context| context.id() == id));
+    }
+
     /// What it holds.
     pub(crate) fn status(&self) -> PrefixStatus {
         self.cache().status()
@@ -96,7 +101,7 @@ impl Drop for InstancePrefixes {
 }
 
 /// The full blocks before the last token, which is always computed: its logits are wanted.
-fn blocks_before_last(tokens: &[u32]) -> impl Iterator<Item = &[u32]> {
+fn blocks_before_last(tokens: &[u32]) -> impl Iterator<Item = &[u32]> + Clone {
     let (_, before) = tokens.split_last().unwrap_or((&0, &[]));
     before.chunks_exact(KV_BLOCK_POSITIONS)
 }

@@ -28,6 +28,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::artifact::ArtifactIdentity;
+use crate::private_folder::PrivateFolder;
 
 /// What tables were made of, and by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,14 +92,14 @@ impl<'a> Table<'a> {
 /// A folder with tables. `Sync`; several processes may share one.
 #[derive(Clone, Debug)]
 pub struct TableStore {
-    folder: PathBuf,
+    folder: PrivateFolder,
 }
 
 impl TableStore {
     /// The tables in `folder`, which is made (for its owner alone) when the first are kept. Nothing is looked at yet.
     #[must_use]
     pub fn at(folder: PathBuf) -> Self {
-        Self { folder }
+        Self { folder: PrivateFolder::at(folder) }
     }
 
     /// The tables kept for `key`, which are then the last to go; `None` if there are none that can be trusted.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::artifact::ArtifactFiles;
-use crate::limits::{TABLES_ABANDONED, TABLES_FILES_MAX};
+use crate::limits::{TABLES_FILES_MAX, UNNAMED_FILE_MAX};
 
 struct Kept {
     folder: tempfile::TempDir,
@@ -42,7 +42,7 @@ impl Kept {
     }
 
     fn only_file(&self) -> PathBuf {
-        let mut files = fs::read_dir(&self.store.folder).unwrap();
+        let mut files = fs::read_dir(&self.store.folder.path()).unwrap();
         let file = files.next().unwrap().unwrap().path();
         assert!(files.next().is_none());
         file
@@ -56,7 +56,7 @@ fn what_was_kept_comes_back_and_its_folder_is_private() {
     kept.store.keep(&kept.key, &tables()).unwrap();
     assert_eq!(kept.store.load(&kept.key), Some(tables()));
     let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&kept.store.folder), mode(&kept.only_file())), (0o700, 0o600));
+    assert_eq!((mode(kept.store.folder.path()), mode(&kept.only_file())), (0o700, 0o600));
     // Again, in the place of the first.
     kept.store.keep(&kept.key, &tables()[..1]).unwrap();
     assert_eq!(kept.store.load(&kept.key), Some(tables()[..1].to_vec()));
@@ -114,15 +114,15 @@ fn a_file_answers_to_its_own_key_alone() {
 fn folder_path(kept: &Kept, key: &TablesKey) -> PathBuf {
     let aside = TableStore::at(kept.folder.path().join("aside"));
     aside.keep(key, &[]).unwrap();
-    let name = fs::read_dir(&aside.folder).unwrap().next().unwrap().unwrap().file_name();
-    fs::remove_dir_all(&aside.folder).unwrap();
-    kept.store.folder.join(name)
+    let name = fs::read_dir(aside.folder.path()).unwrap().next().unwrap().unwrap().file_name();
+    fs::remove_dir_all(aside.folder.path()).unwrap();
+    kept.store.folder.path().join(name)
 }
 
 #[test]
 fn nothing_is_kept_where_others_can_write_or_nobody_can() {
     let kept = Kept::filled();
-    fs::set_permissions(&kept.store.folder, Permissions::from_mode(0o770)).unwrap();
+    fs::set_permissions(kept.store.folder.path(), Permissions::from_mode(0o770)).unwrap();
     assert_eq!(kept.store.load(&kept.key), None);
     assert!(kept.store.keep(&kept.key, &tables()).is_err());
     let file = kept.folder.path().join("file");
@@ -147,23 +147,23 @@ fn the_longest_unused_go_first() {
     };
     let first = kept.only_file();
     for number in 0..TABLES_FILES_MAX {
-        let path = kept.store.folder.join(format!("{number:032x}.tables"));
+        let path = kept.store.folder.path().join(format!("{number:032x}.tables"));
         fs::write(&path, "x").unwrap();
         age(&path, Duration::from_secs(60 + number as u64));
     }
-    let abandoned = kept.store.folder.join(".1-1.part");
+    let abandoned = kept.store.folder.path().join(".1-1.part");
     fs::write(&abandoned, "x").unwrap();
-    age(&abandoned, TABLES_ABANDONED + Duration::from_secs(60));
+    age(&abandoned, UNNAMED_FILE_MAX + Duration::from_secs(60));
     age(&first, Duration::from_secs(1 << 20));
     assert_eq!(kept.store.load(&kept.key), Some(tables()), "used just now, it is the last to go");
     let mut other = kept.key;
     other.words[0] = 2;
     kept.store.keep(&other, &tables()).unwrap();
-    let left = fs::read_dir(&kept.store.folder).unwrap().count();
+    let left = fs::read_dir(kept.store.folder.path()).unwrap().count();
     assert_eq!(left, TABLES_FILES_MAX);
     assert!(first.exists() && !abandoned.exists());
     assert_eq!(kept.store.load(&other), Some(tables()));
-    let longest_unused = kept.store.folder.join(format!("{:032x}.tables", TABLES_FILES_MAX - 1));
+    let longest_unused = kept.store.folder.path().join(format!("{:032x}.tables", TABLES_FILES_MAX - 1));
     assert!(!longest_unused.exists());
 }
 
@@ -172,5 +172,5 @@ fn what_is_too_large_is_not_kept() {
     let kept = empty();
     let many = vec![Table::of_bytes(b""); crate::limits::TABLES_MAX + 1];
     assert!(kept.store.keep(&kept.key, &many).is_err());
-    assert!(!kept.store.folder.exists());
+    assert!(!kept.store.folder.path().exists());
 }

@@ -8,21 +8,20 @@
 //! A step of several sequences has one buffer for the keys of all, and one for the values: [`SequenceRows`] tells whose
 //! cache each row belongs to.
 //!
-//! One allocation per block, for all layers. Within it, for each layer and KV head: the keys transposed
+//! One piece of memory per block, for all layers: an allocation, or bytes that someone else keeps (`block.rs`). Within it, for each layer and KV head: the keys transposed
 //! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
 //! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
 //! what llama.cpp keeps too. Numbers from 65,520 on become infinite. What bytes look like is in `packed.rs`.
 
+mod block;
 mod packed;
 mod write;
 
-use std::sync::Arc;
-
+pub use block::{KvBlock, KvBlockError, KvBytes};
 pub(crate) use packed::{widen_keys, widen_values};
 
-use crate::aligned::AlignedBuffer;
 use crate::limits::LANES_MAX;
 
 /// What a key's or a value's numbers are kept as.
@@ -136,46 +135,6 @@ impl SequenceRows for CacheRows<'_> {
     }
 }
 
-/// One block of a cache, shared by whoever holds a clone; immutable once it is shared.
-#[derive(Clone)]
-pub struct KvBlock(Arc<Block>);
-
-struct Block {
-    shape: KvShape,
-    halves: AlignedBuffer<u16>,
-}
-
-impl KvBlock {
-    fn zeroed(shape: KvShape) -> Self {
-        Self(Arc::new(Block { shape, halves: AlignedBuffer::zeroed(shape.block_bytes() / size_of::<u16>()) }))
-    }
-
-    /// All heads of a layer, to be written.
-    fn heads_mut(&mut self, layer: usize) -> &mut [u16] {
-        let block = Arc::get_mut(&mut self.0).expect("a shared block is never written");
-        let (start, len) = (block.shape.head_start(layer, 0), block.shape.kv_heads * block.shape.head_len());
-        &mut block.halves.as_mut_slice()[start..start + len]
-    }
-
-    /// Memory that it takes, however many hold it.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.0.halves.capacity_bytes()
-    }
-
-    /// How many hold it, this one included.
-    #[must_use]
-    pub fn holders(&self) -> usize {
-        Arc::strong_count(&self.0)
-    }
-}
-
-impl std::fmt::Debug for KvBlock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KvBlock").field("shape", &self.0.shape).field("holders", &self.holders()).finish()
-    }
-}
-
 /// The keys and values of one sequence; grows by whole blocks.
 pub struct KvCache {
     shape: KvShape,
@@ -220,7 +179,7 @@ impl KvCache {
     /// # Panics
     /// When the block has another shape, or a position before it is not written.
     pub fn adopt(&mut self, block: KvBlock) {
-        assert_eq!(block.0.shape, self.shape, "a block of this cache's shape");
+        assert_eq!(block.shape(), self.shape, "a block of this cache's shape");
         assert_eq!(self.len, self.capacity(), "what precedes a shared block is written");
         self.blocks.push(block);
         self.len = self.capacity();
@@ -278,13 +237,13 @@ impl KvCache {
 
     /// A head's keys in one block: \[head_dim\]\[key_stride\] where they are halves.
     pub(crate) fn keys(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
-        &self.blocks[block].0.halves.as_slice()[self.shape.head_start(layer, kv_head)..][..self.shape.keys_len()]
+        &self.blocks[block].halves()[self.shape.head_start(layer, kv_head)..][..self.shape.keys_len()]
     }
 
     /// A head's values in one block: \[positions\]\[value_stride\] where they are halves.
     pub(crate) fn values(&self, block: usize, layer: usize, kv_head: usize) -> &[u16] {
         let start = self.shape.head_start(layer, kv_head);
-        &self.blocks[block].0.halves.as_slice()[start + self.shape.keys_len()..start + self.shape.head_len()]
+        &self.blocks[block].halves()[start + self.shape.keys_len()..start + self.shape.head_len()]
     }
 
     /// The blocks from number `first` on, to be written.
@@ -372,11 +331,12 @@ mod tests {
     fn only_full_blocks_are_shared_and_only_full_ones_precede_them() {
         let mut cache = small(1);
         cache.set_len(3);
-        assert!(std::panic::catch_unwind(|| cache.block(0)).is_err());
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.block(0))).is_err());
         cache.set_len(4);
         let block = cache.block(0);
         cache.push_block();
-        assert!(std::panic::catch_unwind(move || cache.adopt(block)).is_err());
+        let adopt = std::panic::AssertUnwindSafe(move || cache.adopt(block));
+        assert!(std::panic::catch_unwind(adopt).is_err());
     }
 
     #[test]

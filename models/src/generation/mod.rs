@@ -162,7 +162,7 @@ impl Generation {
         let end = position + tokens.len();
         let wanted = if self.scores_prompt() && end > self.progress.reached() {
             Wanted::Each
-        } else if end == self.progress.tokens().len() {
+        } else if end == self.progress.tokens().len() && self.request.tokens_max != Tokens::PromptAlone {
             Wanted::Last
         } else {
             Wanted::Nothing
@@ -308,9 +308,10 @@ impl Generation {
         self.progress.generated() == 0 && (self.choice > 0 || self.asks_nothing())
     }
 
-    /// Nothing of a prompt is computed where nothing of it is asked: no token to draw, none to score.
+    /// Nothing of a prompt is computed where nothing of it is asked: no token to draw, none to score, nothing to keep.
     fn asks_nothing(&self) -> bool {
-        self.bound() == 0 && (self.choice > 0 || !self.scores_prompt())
+        let wants_prompt = self.scores_prompt() || self.request.tokens_max == Tokens::PromptAlone;
+        self.bound() == 0 && (self.choice > 0 || !wants_prompt)
     }
 
     /// Tokens that this answer may have.
@@ -319,6 +320,7 @@ impl Generation {
         match self.request.tokens_max {
             Tokens::AtMost(tokens) => tokens.min(left),
             Tokens::RestOfContext => left,
+            Tokens::PromptAlone => 0,
         }
     }
 

@@ -32,6 +32,8 @@ pub enum Tokens {
     AtMost(usize),
     /// What is left of the context.
     RestOfContext,
+    /// No answer: the prompt is computed for its keys and values alone.
+    PromptAlone,
 }
 
 /// What a token that ends a text does.

@@ -25,6 +25,7 @@ mod tests;
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
+use serde::{Deserialize, Serialize};
 
 pub use self::builtin::{builtin, builtin_names};
 use crate::ModelError;
@@ -46,7 +47,8 @@ pub struct ChatTemplate {
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Message {
     /// Who speaks: `system`, `user`, `assistant`, ….
     pub role: String,

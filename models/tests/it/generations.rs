@@ -90,7 +90,13 @@ fn random_request(random: &mut Random) -> GenerationRequest {
     GenerationRequest {
         prompts: prompts[..1 + random.below(3)].to_vec(),
         choices: 1 + random.below(3),
-        tokens_max: [Tokens::AtMost(0), Tokens::AtMost(1), Tokens::AtMost(15), Tokens::RestOfContext][random.below(4)],
+        tokens_max: [
+            Tokens::AtMost(0),
+            Tokens::AtMost(1),
+            Tokens::AtMost(15),
+            Tokens::RestOfContext,
+            Tokens::PromptAlone,
+        ][random.below(5)],
         sampling,
         stop: vec!["ab".to_owned(), "e".to_owned()],
         end: [End::Honoured, End::Ignored][random.below(2)],
@@ -154,4 +160,23 @@ fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
     generation.absorb(41, &mut logits, &mut Vec::new()).unwrap();
     assert_eq!(generation.counts(), counts(40, 32, 2, 45));
     assert_eq!(generation.input(1), Input::Done);
+}
+
+#[test]
+fn a_prompt_alone_is_computed_and_nothing_is_drawn() {
+    let (_folder, model) = tiny(&TinyModel::default());
+    let request = GenerationRequest {
+        prompts: vec![(10..50).collect()],
+        choices: 1,
+        tokens_max: Tokens::PromptAlone,
+        sampling: Sampling::default(),
+        stop: Vec::new(),
+        end: End::Honoured,
+        echo: Echo::Nothing,
+        logprobs: None,
+        context: 64,
+    };
+    let lived = live(&request, model.descriptor(), UNTOUCHED);
+    assert_eq!((lived.computed, lived.counts.prompt, lived.counts.completion), (40, 40, 0));
+    assert!(matches!(&lived.outputs[..], [Output { choice: 0, span, .. }] if span.is_empty()), "{:?}", lived.outputs);
 }

@@ -72,7 +72,7 @@ impl Unpin {
 }
 
 /// Asks the running server; a name that it does not know comes with the nearest one that it does.
-fn post(context: &Context, path: &str, body: &Value) -> Result<Value, Failure> {
+pub(super) fn post(context: &Context, path: &str, body: &Value) -> Result<Value, Failure> {
     let config = context.config(Layer::default())?;
     block_on(async {
         let client = reach::running(context, &config).await?;
@@ -89,7 +89,7 @@ async fn not_found(client: &Client, body: &Value, error: ClientError) -> Failure
     Failure::NotFound(anyhow::anyhow!("{error}{}", names::hint(name, &known)))
 }
 
-fn show(context: &Context, answer: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
+pub(super) fn show(context: &Context, answer: &Value, text: impl FnOnce(&Value) -> String) -> Result<(), Failure> {
     match context.format() {
         Format::Json => output::print_json(answer),
         Format::Text => output::print(text(answer)),

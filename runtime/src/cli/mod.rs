@@ -7,6 +7,7 @@
 mod ask;
 mod bench;
 mod chat;
+mod contexts;
 mod demo;
 mod failure;
 mod flags;
@@ -67,6 +68,8 @@ enum Command {
     Load(load::Load),
     Pin(load::Pin),
     Unpin(load::Unpin),
+    #[command(subcommand)]
+    Context(contexts::ContextCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     /// Measure a model on this machine
@@ -104,6 +107,11 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   small = \"SmolLM2-135M-Instruct.Q4_1\"
   [chat_templates]                 # instead of the file's own: chatml, gemma, llama2, llama3, mistral, or a Jinja file
   small = \"chatml\"
+  [contexts]                       # texts that are computed once for everyone
+  dir = \"contexts\"
+  disk_max = \"4GiB\"
+  [tenants.acme]
+  publishes_contexts = true        # where there are keys, only tenants that may
   [[keys]]                         # bearer or x-api-key; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"
@@ -158,6 +166,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Load(load) => load.run(context),
         Command::Pin(pin) => pin.run(context),
         Command::Unpin(unpin) => unpin.run(context),
+        Command::Context(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Bench(bench) => bench.run(context),
     }

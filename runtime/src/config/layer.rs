@@ -9,6 +9,7 @@ use loader::catalog::LinkPolicy;
 use loader::pull::Url;
 use serde::Deserialize;
 
+use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
@@ -37,6 +38,7 @@ pub(crate) struct Layer {
     pub(crate) aliases: Option<BTreeMap<String, String>>,
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
     pub(crate) pool: Option<PoolTable>,
+    pub(crate) contexts: Option<ContextsTable>,
     pub(crate) scheduler: Option<SchedulerTable>,
     pub(crate) tenants: Option<BTreeMap<String, TenantTable>>,
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
@@ -67,6 +69,7 @@ impl Layer {
             aliases: self.aliases.or(next.aliases),
             chat_templates: self.chat_templates.or(next.chat_templates),
             pool: self.pool.or(next.pool),
+            contexts: self.contexts.or(next.contexts),
             scheduler: self.scheduler.or(next.scheduler),
             tenants: self.tenants.or(next.tenants),
             models: self.models.or(next.models),
@@ -82,6 +85,9 @@ impl Layer {
         let paths = self.models_dirs.iter_mut().flatten().chain(&mut self.ledger).chain(&mut self.descriptors_dir);
         for path in paths {
             *path = folder.join(&path);
+        }
+        if let Some(contexts) = &mut self.contexts {
+            contexts.relative_to(folder);
         }
         let choices = self.chat_templates.iter_mut().flat_map(BTreeMap::values_mut);
         choices.filter(|choice| !chat_templates::is_builtin(choice)).for_each(|path| *path = folder.join(&path));

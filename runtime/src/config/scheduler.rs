@@ -56,6 +56,15 @@ pub(crate) struct TenantTable {
     weight: Option<NonZeroU32>,
     /// How urgent its requests may be.
     priority_max: Option<Choice<Priority>>,
+    /// Whether it may publish contexts, which everyone shares.
+    publishes_contexts: Option<bool>,
+}
+
+impl TenantTable {
+    /// Whether it may publish contexts.
+    pub(super) fn publishes_contexts(&self) -> bool {
+        self.publishes_contexts.unwrap_or(false)
+    }
 }
 
 /// Who finds what a tenant computed.

@@ -10,7 +10,7 @@ use scheduler::{Identity, Inspection, KeepAlive, LoadSource, LoadStage, Loaded, 
 
 use super::estimates::Estimates;
 use crate::engine::ModelCosts;
-use crate::loading::{LoadError, LoadedModel, Models, load_source};
+use crate::loading::{Load, LoadError, LoadedModel, Models, load_source};
 
 /// The models of the catalog on one device.
 pub(crate) struct DeviceModels {
@@ -38,6 +38,11 @@ impl DeviceModels {
             Some(device) => Weights::bytes_on(device.kind(), &descriptor.network),
             None => descriptor.identity().weights_bytes(),
         }
+    }
+
+    /// Whether sequences can take over what others computed here.
+    pub(super) fn shares_blocks(&self) -> bool {
+        self.candle.is_none()
     }
 
     /// What steps of a model cost here.
@@ -85,7 +90,8 @@ impl ModelLoader for DeviceModels {
             };
             self.estimates.learn_load(inspection.weights_bytes, began.elapsed());
             let costs = self.costs(model.descriptor());
-            Ok(Loaded { model: LoadedModel::new(model, weights, self.models.instance(), costs), source })
+            let model = LoadedModel::new(Load { model, weights }, self.models.instance(), costs, self.models.isa());
+            Ok(Loaded { model, source })
         })
     }
 }

@@ -126,11 +126,12 @@ impl Devices {
     fn size(&self, work: &Work) -> Size {
         let count = |tokens: usize| u32::try_from(tokens).unwrap_or(u32::MAX);
         match work {
-            Work::Generate(request) => {
+            Work::Generate(request) | Work::Publish(request, _) => {
                 let prompt_tokens = request.prompts.iter().map(Vec::len).sum();
                 let longest = request.prompts.iter().map(Vec::len).max().unwrap_or(0);
                 let tokens_max = match request.tokens_max {
                     Tokens::AtMost(tokens) => tokens,
+                    Tokens::PromptAlone => 0,
                     Tokens::RestOfContext => request.context.saturating_sub(longest),
                 };
                 let answers = count(request.prompts.len().saturating_mul(request.choices));
@@ -159,6 +160,8 @@ impl Device {
         };
         let obstacle = if outlook.shutting_down || self.executor.has_ended() {
             Some(Obstacle::Ended)
+        } else if matches!(question.work, Work::Publish(..)) && !self.models.shares_blocks() {
+            Some(Obstacle::SharesNothing)
         } else if needed_bytes > outlook.available_bytes && !self.may_page() {
             Some(Obstacle::TooLarge { needed_bytes, limit_bytes: outlook.available_bytes })
         } else if !has_place && self.executor.enter(tenant).is_err() {
@@ -203,8 +206,10 @@ fn refusal(candidates: &[Candidate]) -> ApiError {
         Some(obstacle @ Obstacle::TooLarge { .. }) => Some(obstacle.clone()),
         _ => None,
     });
+    let shares_none = candidates.iter().any(|candidate| candidate.obstacle == Some(Obstacle::SharesNothing));
     match too_large {
         _ if is_full => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN),
+        None if shares_none => ApiError::invalid_value("model", "no device of this server can publish a context of it"),
         Some(obstacle) => ApiError::model_too_large(obstacle),
         None => ApiError::shutting_down(),
     }

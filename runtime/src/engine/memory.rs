@@ -1,7 +1,7 @@
 //! The memory of one request's keys and values: its pages, what it was granted, and what it is charged.
 //!
-//! A page is the request's own until others can find it; from then on the meter divides it among those who hold it, and
-//! charges who it is kept for while nobody does.
+//! A page of a published context lies in its file and is never the request's own; any other is, until others can
+//! find it. From then on the meter divides it among those who hold it, and charges who it is kept for while nobody does.
 //!
 //! Invariants: a page's bytes come back to the budget with its last holder, and the meter hears of it; a request that
 //! leaves no receipt is charged to an account.
@@ -12,6 +12,7 @@ use meter::kv::BlockId;
 use meter::{Account, KibMillis, KvIntegral};
 use scheduler::{Budget, Reservation, Scope};
 
+use crate::contexts::AtHand;
 use crate::metering::Metering;
 
 /// The memory of one page.
@@ -19,12 +20,19 @@ pub(crate) struct PageRoom {
     reservation: Reservation,
     /// Once it can be found.
     shared: OnceLock<(BlockId, Arc<Metering>)>,
+    /// Whose file its bytes are in, if they are.
+    context: Option<Arc<AtHand>>,
 }
 
 impl PageRoom {
     /// Memory of the budget.
     pub(crate) fn bytes(&self) -> u64 {
         self.reservation.bytes()
+    }
+
+    /// The published context that its bytes are of, mapped.
+    pub(crate) fn context(&self) -> Option<&Arc<AtHand>> {
+        self.context.as_ref()
     }
 }
 
@@ -91,17 +99,52 @@ impl KvMemory {
     /// Takes memory for `pages` more of `page_bytes` each, or tells how many bytes are missing.
     pub(super) fn grow(&mut self, pages: usize, page_bytes: u64) -> Result<(), u64> {
         let bytes = pages as u64 * page_bytes;
+        self.secure(bytes)?;
+        if let Some(granted) = &mut self.granted {
+            let page = |_| {
+                let reservation = granted.split(page_bytes);
+                Arc::new(PageRoom { reservation, shared: OnceLock::new(), context: None })
+            };
+            self.rooms.extend((0..pages).map(page));
+        }
+        self.own.grow(bytes, self.holder.metering.clock().now());
+        Ok(())
+    }
+
+    /// Has `bytes` granted that are of no page yet, or tells how many are missing.
+    pub(super) fn secure(&mut self, bytes: u64) -> Result<(), u64> {
         let granted = self.granted.as_ref().map_or(0, Reservation::bytes);
         if granted < bytes {
             let more = self.budget.try_reserve(bytes - granted).ok_or(bytes - granted)?;
             self.grant(more);
         }
-        if let Some(granted) = &mut self.granted {
-            let page = |_| Arc::new(PageRoom { reservation: granted.split(page_bytes), shared: OnceLock::new() });
-            self.rooms.extend((0..pages).map(page));
-        }
-        self.own.grow(bytes, self.holder.metering.clock().now());
         Ok(())
+    }
+
+    /// Holds a page of a published context, for which as much was secured. Whoever holds it carries it, and while nobody
+    /// does its publisher.
+    ///
+    /// # Panics
+    /// When less was secured.
+    pub(super) fn adopt_mapped(&mut self, context: &Arc<AtHand>, page_bytes: u64) -> Arc<PageRoom> {
+        let reservation = self.granted.as_mut().expect("it was secured").split(page_bytes);
+        let Holder { model, metering, .. } = &self.holder;
+        let id = metering.page_shared(model, page_bytes, Account::Keepalive(context.publisher().to_owned()));
+        let shared = OnceLock::from((id, Arc::clone(metering)));
+        let room = Arc::new(PageRoom { reservation, shared, context: Some(Arc::clone(context)) });
+        self.adopt(Arc::clone(&room));
+        room
+    }
+
+    /// A published context among those whose pages it holds that is not what was mapped any more.
+    pub(super) fn changed_context(&self) -> Option<&Arc<AtHand>> {
+        let mut last: Option<&Arc<AtHand>> = None;
+        let mut contexts = self.rooms.iter().filter_map(|room| room.context());
+        contexts.find(|context| {
+            let is_seen = last.is_some_and(|last| Arc::ptr_eq(last, context));
+            last = Some(context);
+            !is_seen && !context.is_unchanged()
+        })
     }
 
     /// Memory that was asked for.

@@ -47,6 +47,12 @@ pub(crate) enum StepFault {
     /// The model's file was cut or written to while it was being read.
     #[error("the model's file changed while it was in use")]
     ModelFileChanged,
+    /// The file of a published context was cut or written to while it was being read.
+    #[error("the file of context {id} changed while it was in use")]
+    ContextFileChanged {
+        /// Which.
+        id: Arc<str>,
+    },
     /// The model computes nothing that can be drawn from.
     #[error(transparent)]
     NonFiniteLogits(#[from] NonFiniteLogits),
@@ -79,8 +85,10 @@ impl DeviceEngine {
 
     /// Decides what a member computes, and gets the room for it.
     fn part(&mut self, sequence: &mut Generating, tokens_max: u32) -> Part {
-        if let Input::Run { position: 0, .. } = sequence.generation.input(1) {
-            sequence.begin();
+        if let Input::Run { position: 0, .. } = sequence.generation.input(1)
+            && let Err(bytes) = sequence.begin()
+        {
+            return Part::NeedsRoom { bytes, phase: Phase::Prefill };
         }
         let wanted_tokens = sequence.generation.tokens_wanted();
         let tokens_max = usize::try_from(tokens_max).unwrap_or(usize::MAX);
@@ -234,6 +242,9 @@ fn absorb(
     let tokens = u32::try_from(computed).unwrap_or(u32::MAX);
     if is_changed {
         return outcome(phase, tokens, SequenceState::Failed(StepFault::ModelFileChanged));
+    }
+    if let Some(id) = sequence.changed_context() {
+        return outcome(phase, tokens, SequenceState::Failed(StepFault::ContextFileChanged { id }));
     }
     sequence.place_full_blocks();
     let mut outputs = Vec::new();

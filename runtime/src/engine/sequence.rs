@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernels::KvBlock;
 use meter::step_costs::SplitTally;
 use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
@@ -11,6 +12,7 @@ use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reserva
 
 use super::cache::Cache;
 use super::memory::{Holder, KvMemory, Preempted};
+use crate::contexts::AtHand;
 use crate::loading::LoadedModel;
 use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, KvPage};
@@ -61,6 +63,8 @@ pub(crate) struct Beginnings {
     pub(crate) scope: Scope,
     /// How much of it.
     pub(crate) extent: Extent,
+    /// Published contexts that its prompts begin with, mapped.
+    pub(crate) contexts: Vec<Arc<AtHand>>,
 }
 
 /// How much of a sequence others may find.
@@ -70,6 +74,8 @@ pub(crate) enum Extent {
     Prompt,
     /// Its prompt and its answer.
     Whole,
+    /// None: it is about to be everyone's by other means.
+    Nothing,
 }
 
 impl Sequence {
@@ -78,6 +84,17 @@ impl Sequence {
         match self {
             Self::Generating(generating) => generating.generation.counts(),
             Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), ..TokenCounts::default() },
+        }
+    }
+
+    /// Its full blocks of keys and values.
+    pub(crate) fn kv_blocks(&self) -> Vec<KvBlock> {
+        match self {
+            Self::Generating(generating) => {
+                let cache = &generating.cache;
+                (0..cache.len() / KV_BLOCK_POSITIONS).map(|index| cache.block(index)).collect()
+            }
+            Self::Encoding(_) => Vec::new(),
         }
     }
 
@@ -148,7 +165,15 @@ impl Generating {
 
     /// Tokens that need not be computed.
     fn covered(&self) -> usize {
-        self.beginnings.prefixes.covered(&self.beginnings.scope, self.findable())
+        let tokens = self.findable();
+        let found = self.beginnings.prefixes.covered(&self.beginnings.scope, tokens);
+        found.max(self.published(tokens).map_or(0, |(_, blocks)| blocks * KV_BLOCK_POSITIONS))
+    }
+
+    /// The published context at hand that covers most of `tokens`, and how many blocks of it that is.
+    fn published(&self, tokens: &[u32]) -> Option<(&Arc<AtHand>, usize)> {
+        let covering = self.beginnings.contexts.iter().map(|context| (context, context.covers(tokens)));
+        covering.max_by_key(|(_, blocks)| *blocks)
     }
 
     /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
@@ -156,20 +181,26 @@ impl Generating {
     fn findable(&self) -> &[u32] {
         let tokens = if self.cache.is_shareable() { self.generation.reusable() } else { &[] };
         match self.beginnings.extent {
-            Extent::Whole => tokens,
+            Extent::Whole | Extent::Nothing => tokens,
             // One more than the prompt: the page of the last token is never looked for.
             Extent::Prompt => &tokens[..tokens.len().min(self.generation.prompt_tokens() + 1)],
         }
     }
 
-    /// A text begins, or begins again: what others computed of it is taken over.
-    pub(super) fn begin(&mut self) {
+    /// A text begins, or begins again: what others computed of it is taken over, what was published of it too. Or tells
+    /// how many bytes are missing for that.
+    pub(super) fn begin(&mut self) -> Result<(), u64> {
         self.let_go();
         let Beginnings { prefixes, scope, .. } = &self.beginnings;
         let tokens = self.findable();
         if tokens.is_empty() {
-            return;
+            return Ok(());
         }
+        let found = prefixes.covered(scope, tokens) / KV_BLOCK_POSITIONS;
+        let published = self.published(tokens).filter(|(_, blocks)| *blocks > found);
+        let published = published.map(|(context, blocks)| (Arc::clone(context), blocks));
+        // What is published goes on behind what everyone finds.
+        let scope = if published.is_some() { &Scope::Everyone } else { scope };
         let beginning = prefixes.beginning(scope, tokens);
         self.place = Some(beginning.place);
         self.placed = beginning.pages.len();
@@ -177,9 +208,43 @@ impl Generating {
             self.cache.adopt(block);
             self.memory.adopt(room);
         }
-        if self.placed > 0 {
+        if let Some((context, blocks)) = published
+            && let Err(bytes) = self.adopt_published(&context, blocks)
+        {
+            self.let_go();
+            return Err(bytes);
+        }
+        if self.cache.len() > 0 {
             self.generation.reuse(self.cache.len());
         }
+        Ok(())
+    }
+
+    /// Takes over the first `blocks` of a published context, and lets everyone find them; or tells how many bytes are
+    /// missing for all that precedes the next token.
+    fn adopt_published(&mut self, context: &Arc<AtHand>, blocks: usize) -> Result<(), u64> {
+        let page_bytes = self.cache.block_bytes() as u64;
+        let missing = self.generation.tokens_wanted().div_ceil(KV_BLOCK_POSITIONS) - self.placed;
+        self.memory.secure(missing as u64 * page_bytes)?;
+        for index in self.placed..blocks {
+            let block = context.block(index);
+            let room = self.memory.adopt_mapped(context, page_bytes);
+            self.cache.adopt(block.clone());
+            self.placed += 1;
+            let Some(place) = self.place else { continue };
+            let tokens = &self.generation.reusable()[index * KV_BLOCK_POSITIONS..][..KV_BLOCK_POSITIONS];
+            let page = KvPage { block, room };
+            self.place = match self.beginnings.prefixes.insert(place, &Scope::Everyone, tokens, &page) {
+                Insertion::Taken(behind) | Insertion::Known(behind) => Some(behind),
+                Insertion::Refused => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// A published context that it reads and that is not what was mapped any more.
+    pub(super) fn changed_context(&self) -> Option<Arc<str>> {
+        self.memory.changed_context().map(|context| context.id().into())
     }
 
     /// Takes blocks for `positions`, or tells how many bytes are missing.
@@ -199,11 +264,12 @@ impl Generating {
 
     /// Lets others find the blocks that are full by now.
     pub(super) fn place_full_blocks(&mut self) {
-        let Beginnings { prefixes, scope, extent } = &self.beginnings;
+        let Beginnings { prefixes, scope, extent, .. } = &self.beginnings;
         let tokens = self.generation.reusable();
         let end = match extent {
             Extent::Prompt => self.generation.prompt_tokens().min(self.cache.len()),
             Extent::Whole => self.cache.len(),
+            Extent::Nothing => 0,
         };
         while let Some(place) = self.place
             && (self.placed + 1) * KV_BLOCK_POSITIONS <= end.min(tokens.len())

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
 use crate::app::App;
+use crate::contexts::{Publication, Written};
 use crate::devices::Follow;
 use crate::engine::{DeviceEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
@@ -36,6 +37,8 @@ pub(super) struct Drive {
     pub(super) ticket: Ticket<DeviceEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     pub(super) pieces: mpsc::Sender<Piece>,
+    /// What becomes of the prompt's blocks, where they are everyone's.
+    pub(super) publication: Option<Box<Publication>>,
 }
 
 /// Whether the client still takes pieces.
@@ -103,7 +106,7 @@ impl Drive {
         matches!(tokio::time::timeout(STALL_MAX, self.pieces.send(piece)).await, Ok(Ok(())))
     }
 
-    async fn settle(self, completion: Completion, client: Client) {
+    async fn settle(mut self, completion: Completion, client: Client) {
         let Completion { outcome, lease, sequence, timing } = completion;
         let weights_bytes = lease.weights_bytes();
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
@@ -113,12 +116,16 @@ impl Drive {
         if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
             self.unload();
         }
+        if let Outcome::Failed(StepFault::ContextFileChanged { id }) = &outcome {
+            self.lose_context(Arc::clone(id));
+        }
         if let Client::Refused(error) = client {
             drop(sequence);
             // Never reserved, so there is nothing to settle; nothing was shown either.
             let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
             return;
         }
+        let written = self.written(&outcome, sequence.as_ref()).await;
         let released = sequence.map(Sequence::release);
         let Released { kv, sharing, rows } = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
         let charge = self.stay.ends();
@@ -130,6 +137,10 @@ impl Drive {
             self.app.devices.learn(self.device, model, &timing, (&self.app.metering, follow));
         }
         let (ended, failure) = ended(outcome);
+        let (written, failure) = match written {
+            Ok(written) => (written, failure),
+            Err(error) => (None, failure.or(Some(error))),
+        };
         let measured = Measured {
             id: self.id,
             tenant: self.tenant.to_string(),
@@ -160,9 +171,34 @@ impl Drive {
             (Ok(_), Some(failure)) => Err(failure),
             (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt), rows }),
         };
+        // Nobody finds it before its computation is accounted for.
+        let end = match (end, written) {
+            (Ok(finished), Some(written)) => written.publish().await.map(|()| finished),
+            (end, _) => end,
+        };
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
         }
+    }
+
+    /// Keeps the blocks of a context that was computed to its end, while the request still holds them.
+    async fn written(
+        &mut self,
+        outcome: &Outcome<StepFault>,
+        sequence: Option<&Sequence>,
+    ) -> Result<Option<Written>, ApiError> {
+        match (self.publication.take(), outcome, sequence) {
+            (Some(publication), Outcome::Completed, Some(sequence)) => {
+                publication.write(sequence.kv_blocks()).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Its file is worthless: whoever begins with it next computes it.
+    fn lose_context(&self, id: Arc<str>) {
+        let contexts = Arc::clone(&self.app.contexts);
+        self.app.requests.spawn_blocking(move || contexts.lose(&id));
     }
 
     /// The mapping is worthless: the next request must load the file anew, or learn that it cannot be.
@@ -183,6 +219,9 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         Outcome::StallLimit => (Ended::Cancelled, Some(ApiError::internal("the client took nothing for too long"))),
         Outcome::Failed(fault @ StepFault::ModelFileChanged) => {
             (Ended::Failed, Some(ApiError::model_file_changed().because(fault)))
+        }
+        Outcome::Failed(fault @ StepFault::ContextFileChanged { .. }) => {
+            (Ended::Failed, Some(ApiError::context_file_changed().because(fault)))
         }
         Outcome::Failed(fault @ StepFault::NonFiniteLogits(_)) => {
             (Ended::Failed, Some(ApiError::non_finite_logits().because(fault)))

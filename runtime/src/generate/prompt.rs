@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use models::Descriptor;
+use models::contexts::ContextSource;
 use models::generation::{Echo, GenerationRequest};
 use models::plan::Pooling;
 use models::template::{Message, TemplateError};
 use models::tokenizer::{Special, Start};
 
-use super::bound;
+use super::{Preparation, bound};
+use crate::contexts::{Context, param_of};
 use crate::http::error::ApiError;
 use crate::http::wire::{Common, PromptInput, Urgency};
 use crate::limits::ANSWER_TOKENS_MAX;
@@ -34,23 +36,32 @@ pub(crate) enum Prompt {
 
 impl Asked {
     /// Tokenizes, and checks what only the model can tell. Takes as long as the text is.
-    pub(super) fn encode(self, descriptor: &Descriptor, context: usize) -> Result<GenerationRequest, ApiError> {
-        if let Some(encoder) = descriptor.encoder() {
-            return Err(ApiError::wrong_model(match encoder.pooling {
-                Pooling::Rank(_) => "this model ranks documents and does not go on with texts: use /v1/rerank",
-                _ => "this model embeds texts and does not go on with them: use /v1/embeddings",
-            }));
-        }
+    pub(super) fn encode(self, preparation: &Preparation<'_>) -> Result<GenerationRequest, ApiError> {
+        let (descriptor, context) = (preparation.descriptor, preparation.positions_max);
+        check_is_decoder(descriptor)?;
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
-        let limits = Limits { context, tokens_max: self.common.tokens_max };
+        let param = match &self.prompt {
+            Prompt::Messages(_) => "messages",
+            Prompt::Raw(..) => "prompt",
+        };
+        let limits = Limits { context, tokens_max: self.common.tokens_max, param };
+        let named = self.common.context.as_deref();
+        let named = named.map(|name| preparation.contexts.of_model(name, &preparation.name)).transpose()?;
         let prompts = match self.prompt {
             Prompt::Messages(messages) => {
-                vec![limits.checked(encode_chat(&messages, descriptor, &limits)?, "messages")?]
+                let messages = behind_messages(named.as_deref(), messages, preparation)?;
+                vec![limits.checked(encode_chat(&messages, descriptor, &limits)?)?]
             }
-            Prompt::Raw(inputs, special) => inputs
-                .into_iter()
-                .map(|input| limits.checked(encode_raw(input, special, descriptor, &limits)?, "prompt"))
-                .collect::<Result<_, _>>()?,
+            Prompt::Raw(inputs, special) => {
+                let before = named.map(|context| tokens_of(&context, preparation)).transpose()?;
+                let start = if before.is_some() { Start::Bare } else { Start::AsModel };
+                let before = before.unwrap_or_default();
+                let encode = |input| {
+                    let own = encode_raw(input, (special, start), descriptor, &limits)?;
+                    limits.checked([&before[..], &own].concat())
+                };
+                inputs.into_iter().map(encode).collect::<Result<_, ApiError>>()?
+            }
         };
         limits.check_answers(&prompts, self.common.choices, self.echo)?;
         Ok(GenerationRequest {
@@ -67,20 +78,80 @@ impl Asked {
     }
 }
 
+/// Refuses encoders, by the path that is theirs.
+fn check_is_decoder(descriptor: &Descriptor) -> Result<(), ApiError> {
+    let Some(encoder) = descriptor.encoder() else { return Ok(()) };
+    Err(ApiError::wrong_model(match encoder.pooling {
+        Pooling::Rank(_) => "this model ranks documents and does not go on with texts: use /v1/rerank",
+        _ => "this model embeds texts and does not go on with them: use /v1/embeddings",
+    }))
+}
+
+/// The tokens of a published context. One that is stale was made of other tokens, perhaps, but of the same text.
+fn tokens_of(context: &Context, preparation: &Preparation<'_>) -> Result<Arc<[u32]>, ApiError> {
+    if context.record.about.key == preparation.context_key() {
+        return Ok(Arc::clone(&context.record.tokens));
+    }
+    encode_context(&preparation.contexts.source(context)?, preparation).map(Into::into)
+}
+
+/// A conversation behind the one that a context is.
+fn behind_messages(
+    context: Option<&Context>,
+    messages: Vec<Message>,
+    preparation: &Preparation<'_>,
+) -> Result<Vec<Message>, ApiError> {
+    let Some(context) = context else { return Ok(messages) };
+    match preparation.contexts.source(context)? {
+        ContextSource::Messages(before) => Ok([before, messages].concat()),
+        ContextSource::Text(_) => {
+            Err(ApiError::invalid_value("context", "is a text, which completions go on from, and no conversation"))
+        }
+    }
+}
+
+/// Tokens of a context that leave room for one more. Of messages, those that the template begins with whatever a user says
+/// next: what two different next messages make it begin with alike.
+pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'_>) -> Result<Vec<u32>, ApiError> {
+    let descriptor = preparation.descriptor;
+    check_is_decoder(descriptor)?;
+    let limits = Limits { context: preparation.positions_max, tokens_max: None, param: param_of(source) };
+    match source {
+        ContextSource::Text(text) => {
+            let input = PromptInput::Text(text.clone());
+            let tokens = encode_raw(input, (Special::Parsed, Start::AsModel), descriptor, &limits)?;
+            limits.checked(tokens)
+        }
+        ContextSource::Messages(messages) => {
+            let followed_by = |said: &str| {
+                let next = Message { role: "user".to_owned(), content: said.to_owned(), name: None };
+                let tokens = encode_chat(&[&messages[..], &[next]].concat(), descriptor, &limits)?;
+                limits.checked(tokens)
+            };
+            let (mut tokens, other) = (followed_by("a")?, followed_by("1")?);
+            let alike = tokens.iter().zip(&other).take_while(|(one, other)| one == other).count();
+            tokens.truncate(alike);
+            Ok(tokens)
+        }
+    }
+}
+
 struct Limits {
     context: usize,
     tokens_max: Option<usize>,
+    /// The field that texts came in.
+    param: &'static str,
 }
 
 impl Limits {
     /// A prompt that has a token and leaves room for what is asked.
-    fn checked(&self, prompt: Vec<u32>, param: &'static str) -> Result<Vec<u32>, ApiError> {
+    fn checked(&self, prompt: Vec<u32>) -> Result<Vec<u32>, ApiError> {
         if prompt.is_empty() {
-            return Err(ApiError::invalid_value(param, "it has no tokens".to_owned()));
+            return Err(ApiError::invalid_value(self.param, "it has no tokens".to_owned()));
         }
         let asked = self.tokens_max.unwrap_or(1);
         if prompt.len().saturating_add(asked) > self.context {
-            return Err(self.exceeded(param, prompt.len()));
+            return Err(self.exceeded(prompt.len()));
         }
         Ok(prompt)
     }
@@ -99,19 +170,19 @@ impl Limits {
         Ok(())
     }
 
-    fn exceeded(&self, param: &'static str, tokens: usize) -> ApiError {
+    fn exceeded(&self, tokens: usize) -> ApiError {
         let (asked, context) = (self.tokens_max.unwrap_or(1), self.context);
         let why = format_args!(
             "the prompt has {tokens} tokens or more and {asked} were asked for; the context has {context}"
         );
-        ApiError::context_length_exceeded(param, why)
+        ApiError::context_length_exceeded(self.param, why)
     }
 
     /// Refuses a text that cannot fit before it is tokenized: a token has only so many bytes.
-    fn checked_bytes(&self, bytes: usize, descriptor: &Descriptor, param: &'static str) -> Result<(), ApiError> {
+    fn checked_bytes(&self, bytes: usize, descriptor: &Descriptor) -> Result<(), ApiError> {
         let tokens = bytes / descriptor.tokenizer.token_bytes_max().max(1);
         if tokens > self.context {
-            return Err(self.exceeded(param, tokens));
+            return Err(self.exceeded(tokens));
         }
         Ok(())
     }
@@ -126,7 +197,7 @@ fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -
         return Err(ApiError::invalid_value("model", why));
     };
     let bytes = messages.iter().map(|message| message.content.len()).sum();
-    limits.checked_bytes(bytes, descriptor, "messages")?;
+    limits.checked_bytes(bytes, descriptor)?;
     template.encode(messages, &descriptor.tokenizer, limits.context).map_err(|error| match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
         TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
@@ -137,15 +208,15 @@ fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -
 
 fn encode_raw(
     input: PromptInput,
-    special: Special,
+    (special, start): (Special, Start),
     descriptor: &Descriptor,
     limits: &Limits,
 ) -> Result<Vec<u32>, ApiError> {
     match input {
         PromptInput::Text(text) => {
-            limits.checked_bytes(text.len(), descriptor, "prompt")?;
+            limits.checked_bytes(text.len(), descriptor)?;
             let tokenizer = &descriptor.tokenizer;
-            tokenizer.encode_up_to(&text, special, Start::AsModel, limits.context).map_err(ApiError::internal)
+            tokenizer.encode_up_to(&text, special, start, limits.context).map_err(ApiError::internal)
         }
         PromptInput::Ids(ids) => match ids.iter().find(|&&id| id as usize >= descriptor.tokenizer.len()) {
             Some(id) => Err(ApiError::invalid_value("prompt", format!("{id} is not a token of this model"))),

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use scheduler::limits::RETRY_AFTER_MIN;
 use serde_json::{Value, json};
 
-use crate::limits::{ERROR_PARAM_CHARS_MAX, MODEL_NAME_CHARS_MAX};
+use crate::limits::{CONTEXT_NAME_CHARS_MAX, ERROR_PARAM_CHARS_MAX, MODEL_NAME_CHARS_MAX};
 
 /// An error on its way to a client.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,24 @@ impl ApiError {
         let name: String = name.chars().take(MODEL_NAME_CHARS_MAX).collect();
         let message = format!("the model `{name}` does not exist or is not open to you");
         Self::invalid(StatusCode::NOT_FOUND, "model_not_found", message).about("model")
+    }
+
+    /// There is no such context.
+    pub(crate) fn context_not_found(name: &str) -> Self {
+        let name: String = name.chars().take(CONTEXT_NAME_CHARS_MAX).collect();
+        let message = format!("there is no context `{name}`");
+        Self::invalid(StatusCode::NOT_FOUND, "context_not_found", message).about("context")
+    }
+
+    /// Contexts of several models have this name.
+    pub(crate) fn context_ambiguous(name: &str) -> Self {
+        let message = format!("contexts of several models are called `{name}`: use an id");
+        Self::invalid(StatusCode::CONFLICT, "context_ambiguous", message).about("context")
+    }
+
+    /// The tenant may not do this.
+    pub(crate) fn permission_denied(why: impl Display) -> Self {
+        Self::invalid(StatusCode::FORBIDDEN, "permission_denied", why.to_string())
     }
 
     /// The model that someone wants loaded cannot be.
@@ -198,6 +216,17 @@ impl ApiError {
         Self::unavailable("ledger_unavailable", "the ledger cannot be written".to_owned()).because(source)
     }
 
+    /// Everything that may be kept of contexts is: one has to be deleted first.
+    pub(crate) fn contexts_full(why: impl Display) -> Self {
+        let message = format!("there is no room for the context: {why}");
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorKind::ServiceUnavailable, "contexts_full", message)
+    }
+
+    /// A context's file cannot be written.
+    pub(crate) fn context_not_stored(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::unavailable("context_not_stored", "the context's file cannot be written".to_owned()).because(source)
+    }
+
     /// The server drains.
     pub(crate) fn shutting_down() -> Self {
         Self::unavailable("shutting_down", "the server is shutting down".to_owned())
@@ -221,6 +250,12 @@ impl ApiError {
     /// The model's file changed under the running model.
     pub(crate) fn model_file_changed() -> Self {
         Self::server("model_file_changed", "the model's file changed while it was being read".to_owned())
+    }
+
+    /// The file of a published context, which is a part of the model for whoever reads it, changed under them.
+    pub(crate) fn context_file_changed() -> Self {
+        let message = "the context's file changed while it was being read: the same request computes it".to_owned();
+        Self::server("model_file_changed", message)
     }
 
     /// The model computed something that is no number.

@@ -107,6 +107,10 @@ pub(crate) struct Metrics {
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
     prefix_dropped: Gauge,
+    contexts: Gauge,
+    contexts_bytes: Gauge,
+    contexts_mapped: Gauge,
+    context_maps: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
@@ -142,6 +146,10 @@ impl Metrics {
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
             prefix_dropped: Gauge::default(),
+            contexts: Gauge::default(),
+            contexts_bytes: Gauge::default(),
+            contexts_mapped: Gauge::default(),
+            context_maps: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
@@ -149,6 +157,7 @@ impl Metrics {
         metrics.register_requests();
         metrics.register_pool();
         metrics.register_devices();
+        metrics.register_contexts();
         metrics
     }
 
@@ -210,6 +219,15 @@ impl Metrics {
     /// A request that was routed to `device` is over: by how much its predicted time was off.
     pub(crate) fn routed(&self, device: &str, error_ratio: f64) {
         self.routing_error.get_or_create(&DeviceLabels { device: device.to_owned() }).observe(error_ratio);
+    }
+
+    fn register_contexts(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("contexts", "Published contexts", self.contexts.clone());
+        let text = "Files of published contexts";
+        registry.register_with_unit("contexts", text, Unit::Bytes, self.contexts_bytes.clone());
+        registry.register("contexts_mapped", "Published contexts that are mapped", self.contexts_mapped.clone());
+        registry.register("context_maps", "How often one was mapped, since the start", self.context_maps.clone());
     }
 
     /// The label of a tenant: its name, as long as there are few.
@@ -292,6 +310,11 @@ impl Metrics {
         self.prefix_lookups.set(gauge(prefixes.lookups));
         self.prefix_hits.set(gauge(prefixes.hits));
         self.prefix_dropped.set(gauge(prefixes.dropped));
+        let contexts = app.contexts.status();
+        self.contexts.set(gauge(contexts.contexts));
+        self.contexts_bytes.set(gauge(contexts.bytes));
+        self.contexts_mapped.set(gauge(contexts.mapped));
+        self.context_maps.set(gauge(contexts.maps));
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));

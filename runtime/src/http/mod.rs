@@ -7,6 +7,7 @@ mod accept;
 mod body;
 mod chat;
 mod completions;
+mod contexts;
 mod embeddings;
 pub(crate) mod error;
 mod guard;
@@ -48,6 +49,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::create))
         .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/contexts", get(contexts::list).post(contexts::publish))
+        .route("/v1/contexts/{name}", get(contexts::one).delete(contexts::delete))
         .route("/v1/usage/{id}", get(usage::of_request))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))

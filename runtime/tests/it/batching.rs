@@ -15,7 +15,7 @@ fn both(folder: &std::path::Path) {
     write(folder, "slow", &slow());
 }
 
-fn keys(tenants: &[&str]) -> String {
+pub(crate) fn keys(tenants: &[&str]) -> String {
     let key = |tenant: &&str| {
         let hash: String = Sha256::digest(tenant).iter().map(|byte| format!("{byte:02x}")).collect();
         format!("[[keys]]\ntenant = \"{tenant}\"\nsha256 = \"{hash}\"\n")
@@ -24,7 +24,7 @@ fn keys(tenants: &[&str]) -> String {
 }
 
 /// A tenant's key is its name.
-fn complete_as(server: &Server, tenant: &str, body: &Value) -> Response {
+pub(crate) fn complete_as(server: &Server, tenant: &str, body: &Value) -> Response {
     let key = format!("authorization: Bearer {tenant}");
     let headers = ["content-type: application/json", &key];
     server.send(&request("POST", "/v1/completions", &headers, body.to_string().as_bytes()))
@@ -36,7 +36,7 @@ fn long(tokens: u32, seed: u32) -> Value {
     json!({ "model": "good", "prompt": prompt, "max_tokens": 8, "temperature": 0, "logprobs": 1, "ignore_eos": true })
 }
 
-fn cached(answer: &Value) -> u64 {
+pub(crate) fn cached(answer: &Value) -> u64 {
     answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap()
 }
 

@@ -11,6 +11,7 @@ mod answers;
 mod batching;
 mod cancellation;
 mod client;
+mod contexts;
 mod devices;
 mod draining;
 mod encoders;

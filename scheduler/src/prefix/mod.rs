@@ -16,7 +16,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -160,8 +160,13 @@ impl<P: Page> PrefixCache<P> {
     }
 
     /// How many of `blocks` are there, from the first on, without counting as a use.
-    pub fn covers<'a>(&self, model: ModelInstance, scope: &Scope, blocks: impl Iterator<Item = &'a [u32]>) -> usize {
-        self.found(Parent::Root(model), scope, blocks).count()
+    pub fn covers<'a>(
+        &self,
+        model: ModelInstance,
+        scope: &Scope,
+        blocks: impl Iterator<Item = &'a [u32]> + Clone,
+    ) -> usize {
+        self.longest(Parent::Root(model), scope, blocks).len()
     }
 
     /// The pages of `blocks`, from the first on as far as they are there. They count as used.
@@ -169,9 +174,9 @@ impl<P: Page> PrefixCache<P> {
         &mut self,
         model: ModelInstance,
         scope: &Scope,
-        blocks: impl Iterator<Item = &'a [u32]>,
+        blocks: impl Iterator<Item = &'a [u32]> + Clone,
     ) -> Beginning<P> {
-        let found: Vec<NodeId> = self.found(Parent::Root(model), scope, blocks).collect();
+        let found = self.longest(Parent::Root(model), scope, blocks);
         self.status.lookups += 1;
         self.status.hits += found.len() as u64;
         let place = found.last().map_or(Parent::Root(model), |&id| Parent::Node(id, model));
@@ -255,6 +260,33 @@ impl<P: Page> PrefixCache<P> {
         freed
     }
 
+    /// Drops the pages that `is_unwanted`, and those behind them, whoever holds them. Returns the bytes of what nobody else
+    /// holds.
+    pub fn forget_pages(&mut self, is_unwanted: impl Fn(&P) -> bool) -> u64 {
+        let unwanted = |(_, node): &(&NodeId, &Node<P>)| is_unwanted(&node.page);
+        let mut gone: HashSet<NodeId> = self.nodes.iter().filter(unwanted).map(|(&id, _)| id).collect();
+        if gone.is_empty() {
+            return 0;
+        }
+        // A node is younger than those above it, so that what is above was looked at before.
+        let mut by_age: Vec<NodeId> = self.nodes.keys().copied().collect();
+        by_age.sort_unstable();
+        for id in &by_age {
+            if let Parent::Node(above, _) = self.nodes[id].parent
+                && gone.contains(&above)
+            {
+                gone.insert(*id);
+            }
+        }
+        let mut freed = 0;
+        for id in by_age.into_iter().rev().filter(|id| gone.contains(id)) {
+            let is_free = self.nodes[&id].page.holders() == 1;
+            let bytes = self.remove(id);
+            freed += if is_free { bytes } else { 0 };
+        }
+        freed
+    }
+
     /// Drops everything of `model`. Returns the bytes of what nobody else holds.
     pub fn forget(&mut self, model: ModelInstance) -> u64 {
         let of_model = |(_, node): &(&NodeId, &Node<P>)| node.parent.model() == model;
@@ -269,6 +301,22 @@ impl<P: Page> PrefixCache<P> {
             freed += if node.page.holders() == 1 { node.page.bytes() } else { 0 };
         }
         freed
+    }
+
+    /// The longer of what `scope` finds, its own first, and of what is everyone's alone: what a tenant computed before the
+    /// same was shared ends where it ended.
+    fn longest<'a>(
+        &self,
+        parent: Parent,
+        scope: &Scope,
+        blocks: impl Iterator<Item = &'a [u32]> + Clone,
+    ) -> Vec<NodeId> {
+        let own: Vec<NodeId> = self.found(parent, scope, blocks.clone()).collect();
+        if *scope == Scope::Everyone {
+            return own;
+        }
+        let everyones: Vec<NodeId> = self.found(parent, &Scope::Everyone, blocks).collect();
+        if everyones.len() > own.len() { everyones } else { own }
     }
 
     fn found<'a>(

@@ -194,3 +194,33 @@ fn random_acts(random: &mut Random) {
     cache.reclaim(u64::MAX);
     assert_eq!(cache.status().pages, 0, "every node can be reached from its leaves");
 }
+
+#[test]
+fn what_everyone_shares_is_found_by_those_who_had_computed_a_part_of_it() {
+    let mut cache = PrefixCache::new(1000);
+    let a = tenant("a");
+    insert(&mut cache, &a, &[1, 2]);
+    insert(&mut cache, &Scope::Everyone, &[1, 2, 3, 4]);
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 3, 4, 5]), [1, 2, 3, 4]);
+    assert_eq!(numbers(&mut cache, &tenant("b"), &[1, 2, 3]), [1, 2, 3]);
+    insert(&mut cache, &a, &[1, 2, 3, 4, 5]);
+    let blocks = [[1_u32], [2], [3], [4], [5], [6]];
+    assert_eq!(cache.covers(MODEL, &a, blocks.iter().map(|block| &block[..])), 5);
+}
+
+#[test]
+fn unwanted_pages_go_with_all_behind_them() {
+    let mut cache = PrefixCache::new(1000);
+    let a = tenant("a");
+    insert(&mut cache, &Scope::Everyone, &[1, 2, 3]);
+    insert(&mut cache, &a, &[1, 2, 9, 8]);
+    insert(&mut cache, &a, &[4, 5]);
+    let held = cache.beginning(MODEL, &a, [[1_u32], [2]].iter().map(|block| &block[..])).pages;
+    assert_eq!(cache.forget_pages(|page| *page.0 == 77), 0);
+    assert_eq!(cache.forget_pages(|page| [2, 3].contains(&*page.0)), 3 * BYTES, "one of the four is held");
+    assert_eq!(numbers(&mut cache, &a, &[1, 2, 9, 8]), [1]);
+    assert_eq!(numbers(&mut cache, &a, &[4, 5]), [4, 5]);
+    assert_eq!((cache.status().pages, cache.status().bytes), (3, 3 * BYTES));
+    drop(held);
+    assert_eq!(cache.reclaim(u64::MAX), 3 * BYTES, "what is left can all be given back");
+}

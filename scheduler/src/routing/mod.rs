@@ -109,6 +109,9 @@ pub enum Obstacle {
     /// It has ended.
     #[error("it has ended")]
     Ended,
+    /// What is computed there is nobody's but the request's, and it is to be everyone's.
+    #[error("it shares nothing of what it computes")]
+    SharesNothing,
     /// Its queue has no place for this tenant.
     #[error("its queue is full")]
     QueueFull,

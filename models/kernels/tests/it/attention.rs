@@ -2,7 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{AttentionCall, CacheRows, Isa, Kernels, KvCache, KvPrecision, KvShape, Sight};
+use std::sync::Arc;
+
+use kernels::{AttentionCall, CacheRows, Isa, Kernels, KvBlock, KvBytes, KvCache, KvPrecision, KvShape, Sight};
 
 use crate::seeded::{Seeded, every_isa, with};
 
@@ -382,5 +384,50 @@ fn a_nan_is_not_hidden(shape: KvShape) {
         let mut cache = case.cache(&kernels, 1);
         write(&kernels, &mut cache, (1, 7), &[f32::NAN; 8], &[0.0; 8]);
         assert!(case.outputs(&kernels, &mut cache, 0..1).iter().all(|x| x.is_nan()));
+    }
+}
+
+/// A block's bytes, kept by someone else.
+struct Kept(Vec<Line>);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+impl Kept {
+    fn of(block: &KvBlock) -> Arc<dyn KvBytes> {
+        let bytes: Vec<u8> = block.halves().iter().flat_map(|half| half.to_ne_bytes()).collect();
+        let (lines, rest) = bytes.as_chunks::<64>();
+        assert!(rest.is_empty(), "whole lines");
+        Arc::new(Self(lines.iter().map(|line| Line(*line)).collect()))
+    }
+}
+
+impl KvBytes for Kept {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: lines of bytes are bytes.
+        unsafe { self.0.align_to::<u8>() }.1
+    }
+}
+
+#[test]
+fn what_lies_in_bytes_of_others_is_attended_to_bit_for_bit() {
+    let mut seeded = Seeded(0x0c);
+    for precision in [KvPrecision::F16, KvPrecision::Q8_0] {
+        let shape = KvShape { layers: 2, kv_heads: 2, head_dim: 64, block_positions: 32, precision };
+        let case = Case::new(&mut seeded, (shape, 3), 64, 5);
+        for kernels in every_isa(2) {
+            let mut own = case.cache(&kernels, 1);
+            let mut kept = KvCache::new(shape);
+            for block in 0..2 {
+                kept.adopt(KvBlock::kept(shape, Kept::of(&own.block(block))).unwrap());
+            }
+            kept.push_block();
+            let width = shape.kv_heads * shape.head_dim;
+            write(&kernels, &mut kept, (1, 64), &case.k[64 * width..], &case.v[64 * width..]);
+            kept.set_len(69);
+            let outputs = case.outputs(&kernels, &mut kept, 0..5);
+            assert_eq!(outputs, case.outputs(&kernels, &mut own, 0..5), "{:?} {precision:?}", kernels.isa());
+        }
     }
 }

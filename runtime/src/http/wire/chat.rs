@@ -78,9 +78,14 @@ fn is_text(node: &Node, expected: &str) -> bool {
 }
 
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
+    messages_if_any(fields)?.ok_or_else(|| ApiError::missing_field(fields.path("messages")))
+}
+
+/// `messages`, where they are there; then at least one.
+pub(super) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
     let path = fields.path("messages");
     let items = match fields.take("messages") {
-        None => return Err(ApiError::missing_field(path)),
+        None => return Ok(None),
         Some(Node::List(items)) => items,
         Some(_) => return Err(ApiError::invalid_type(path, "an array of messages")),
     };
@@ -90,7 +95,8 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
     if items.len() > MESSAGES_MAX {
         return Err(ApiError::invalid_value(path, format_args!("has more than {MESSAGES_MAX} messages")));
     }
-    items.into_iter().enumerate().map(|(index, item)| message(item, &format!("{path}[{index}]"))).collect()
+    let message = |(index, item)| message(item, &format!("{path}[{index}]"));
+    items.into_iter().enumerate().map(message).collect::<Result<_, _>>().map(Some)
 }
 
 fn message(item: Node, path: &str) -> Result<Message, ApiError> {

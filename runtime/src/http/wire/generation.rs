@@ -33,6 +33,8 @@ pub(crate) struct Common {
     pub(crate) keep_alive: Option<KeepAlive>,
     /// How long the answer may take, and who goes first.
     pub(crate) urgency: Urgency,
+    /// The published context that stands before the prompt, by id or name.
+    pub(crate) context: Option<String>,
 }
 
 /// How the answer comes.
@@ -86,6 +88,7 @@ impl Common {
             delivery: delivery(fields)?,
             keep_alive: keep_alive::take(fields)?,
             urgency: Urgency::take(fields)?,
+            context: fields.text("context")?,
         })
     }
 

@@ -5,13 +5,14 @@
 //! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
 //!
 //! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
-//! [`chat`], [`completion`], [`embedding`], [`rerank`], [`tokenize`], [`load`]; [`answer`] is the way back.
+//! [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`], [`tokenize`], [`load`]; [`answer`] is the way back.
 //!
 //! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
 
 pub(crate) mod answer;
 mod chat;
 mod completion;
+mod context;
 pub(crate) mod embedding;
 mod fields;
 mod generation;
@@ -28,6 +29,7 @@ mod urgency;
 
 pub(crate) use chat::ChatRequest;
 pub(crate) use completion::CompletionRequest;
+pub(crate) use context::ContextRequest;
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
 pub(crate) use generation::{Common, Delivery, IncludeProgress, IncludeUsage};
