@@ -14,6 +14,7 @@ mod layer;
 mod machine;
 mod pool;
 mod quantity;
+mod response_cache;
 mod scheduler;
 mod tables;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
+pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::scheduler::SchedulerChoices;
 
 /// Where a server listens, unless told otherwise.
@@ -75,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) pool: PoolOptions,
     /// Who waits, who computes, and what is kept of what was computed.
     pub(crate) scheduler: SchedulerChoices,
+    /// Answers that are given again, and to whom unasked.
+    pub(crate) response_cache: ResponseCacheChoices,
     /// How the pages of models' files come and go.
     pub(crate) pages: PagePolicy,
     /// What single models have of their own.
@@ -237,6 +241,7 @@ impl Config {
         }
         let models = pool::choices(chosen.models.unwrap_or_default(), &aliases)?;
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
+        let tenants = chosen.tenants.unwrap_or_default();
         Ok(Self {
             listen,
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
@@ -247,11 +252,8 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads: chosen.threads.unwrap_or(machine.threads),
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            scheduler: chosen.scheduler.unwrap_or_default().choices(
-                memory_budget_bytes,
-                chosen.tenants.unwrap_or_default(),
-                &models,
-            )?,
+            response_cache: chosen.response_cache.unwrap_or_default().choices(&tenants),
+            scheduler: chosen.scheduler.unwrap_or_default().choices(memory_budget_bytes, tenants, &models)?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
             models,

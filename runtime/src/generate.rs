@@ -9,6 +9,7 @@
 
 mod drive;
 mod prompt;
+mod stored;
 
 use std::sync::Arc;
 
@@ -29,7 +30,9 @@ use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
 use crate::loading::LoadError;
+use crate::response_cache::Recorder;
 use drive::Drive;
+use stored::Found;
 
 /// What a client is shown, in order; [`Piece::End`] is the last.
 pub(crate) enum Piece {
@@ -46,6 +49,8 @@ pub(crate) struct Finished {
 
 /// Who asks which model.
 pub(crate) struct Caller {
+    /// When it came.
+    pub(crate) arrived: std::time::Instant,
     /// The request's id, which its receipt is found by.
     pub(crate) id: String,
     pub(crate) tenant: Arc<str>,
@@ -55,6 +60,8 @@ pub(crate) struct Caller {
     pub(crate) keep_alive: Option<KeepAlive>,
     /// How long the answer may take, and who goes first.
     pub(crate) urgency: Urgency,
+    /// Takes the answer down, where it may be given again.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// What a model is to do.
@@ -69,13 +76,25 @@ pub(crate) struct Answer {
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) is_cold: bool,
-    standing: StandingWatch<KernelEngine>,
+    /// None where there is nothing to wait for.
+    standing: Option<StandingWatch<KernelEngine>>,
+    /// Whether it was given before, where that was looked for.
+    pub(crate) cache: Option<CacheUse>,
+}
+
+/// What looking into the response cache came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    /// The answer is from there.
+    Hit,
+    /// It was not there, and is there from now on, unless it is too long.
+    Miss,
 }
 
 impl Answer {
     /// How far it is.
     pub(crate) fn standing(&self) -> Standing {
-        self.standing.standing()
+        self.standing.as_ref().map_or(Standing::Ended, StandingWatch::standing)
     }
 
     /// The next piece; a request whose task died ends with a fault.
@@ -85,14 +104,23 @@ impl Answer {
     }
 }
 
-/// Starts a request to go on with texts. Errors are those from before its first step.
+/// Starts a request to go on with texts, or gives the answer that is there. Errors are those from before its first step.
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
+    let arrived = std::time::Instant::now();
+    let (asked, found) = stored::look_up(app, asked).await?;
+    let recorder = match found {
+        Found::Answer(hit) => return Ok(stored::answer(app, asked, hit, arrived)),
+        Found::Nothing(recorder) => Some(recorder),
+        Found::NotLookedFor => None,
+    };
     let caller = Caller {
+        arrived,
         id: asked.id.clone(),
         tenant: Arc::clone(&asked.tenant),
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
+        recorder,
     };
     start(app, caller, |descriptor, context| asked.encode(descriptor, context).map(Work::Generate)).await
 }
@@ -104,9 +132,9 @@ pub(crate) async fn start(
     caller: Caller,
     prepare: impl FnOnce(&Descriptor, usize) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
-    let arrived = std::time::Instant::now();
-    let Caller { id, tenant, model, keep_alive, urgency } = caller;
-    let deadline = Instant::now() + urgency.timeout.unwrap_or(REQUEST_MAX);
+    let Caller { arrived, id, tenant, model, keep_alive, urgency, recorder } = caller;
+    let cache = recorder.is_some().then_some(CacheUse::Miss);
+    let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
@@ -121,6 +149,8 @@ pub(crate) async fn start(
         prepared.map_err(ApiError::internal)??
     };
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
+    // A file that was replaced serves on while it is in memory, and is not answered for by the new one's name.
+    let recorder = recorder.filter(|recorder| recorder.is_of(lease.model().artifact().identity()));
     let sequence = sequence(app, work, &lease, (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
@@ -143,10 +173,11 @@ pub(crate) async fn start(
         stay,
         ticket,
         reserved,
+        recorder,
         pieces: sender,
     };
     app.requests.spawn(drive.run());
-    Ok(Answer { pieces, descriptor, is_cold, standing })
+    Ok(Answer { pieces, descriptor, is_cold, standing: Some(standing), cache })
 }
 
 fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>)) -> Sequence {

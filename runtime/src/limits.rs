@@ -49,6 +49,8 @@ pub(crate) const INTERVALS_WAITING_MAX: usize = 4096;
 pub(crate) const QUEUE_MAX: usize = 256;
 /// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.
 pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
+/// Memory of an answer that is kept for whoever asks the same again.
+pub(crate) const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Models whose steps' costs are remembered; each takes about 1 KiB.
 pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
 /// Descriptors that wait to be written to their folder; those beyond are built again by the next process.

@@ -159,9 +159,29 @@ impl Models {
 
     /// What a model's header says, without loading it. Blocks on the file system.
     pub(crate) fn descriptor(&self, name: &str) -> Result<Arc<Descriptor>, LoadError> {
-        let (_, descriptor, origin) = self.open(&self.entry(name)?)?;
+        self.described(name).map(|(_, descriptor)| descriptor)
+    }
+
+    /// The same, and the entry that the name means. Of files whose descriptor is kept, none is opened.
+    pub(crate) fn described(&self, name: &str) -> Result<(Entry, Arc<Descriptor>), LoadError> {
+        let entry = self.entry(name)?;
+        if let Some(known) = self.kept(&entry) {
+            return Ok((entry, known));
+        }
+        let (_, descriptor, origin) = self.open(&entry)?;
         self.keep(&descriptor, origin);
-        Ok(descriptor)
+        Ok((entry, descriptor))
+    }
+
+    /// The chat template that the operator chose for the model of this true name.
+    pub(crate) fn chat_template(&self, model: &str) -> Option<&str> {
+        self.chat_templates.get(model).map(AsRef::as_ref)
+    }
+
+    /// What is kept of the files as they are now.
+    fn kept(&self, entry: &Entry) -> Option<Arc<Descriptor>> {
+        let template = self.chat_templates.get(&entry.name).cloned();
+        entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template)))
     }
 
     /// Has what the store does not have written to it, soon. Where too many wait already, the next process builds it.
@@ -173,7 +193,7 @@ impl Models {
 
     fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>, Origin), LoadError> {
         let template = self.chat_templates.get(&entry.name);
-        let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template.cloned())));
+        let known = self.kept(entry);
         let artifact = match &known {
             Some(known) => entry.open_with_header(known.identity(), Arc::clone(known.header())),
             None => entry.open(),

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
+use super::response_cache::ResponseCacheTable;
 use super::scheduler::{SchedulerTable, TenantTable};
 use super::tables::{CarbonTable, KeyTable, RateTable};
 use super::{PullPolicy, chat_templates};
@@ -37,6 +38,7 @@ pub(crate) struct Layer {
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
     pub(crate) pool: Option<PoolTable>,
     pub(crate) scheduler: Option<SchedulerTable>,
+    pub(crate) response_cache: Option<ResponseCacheTable>,
     pub(crate) tenants: Option<BTreeMap<String, TenantTable>>,
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
@@ -66,6 +68,7 @@ impl Layer {
             chat_templates: self.chat_templates.or(next.chat_templates),
             pool: self.pool.or(next.pool),
             scheduler: self.scheduler.or(next.scheduler),
+            response_cache: self.response_cache.or(next.response_cache),
             tenants: self.tenants.or(next.tenants),
             models: self.models.or(next.models),
             keys: self.keys.or(next.keys),

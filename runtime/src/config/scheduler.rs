@@ -47,6 +47,8 @@ pub(crate) struct TenantTable {
     weight: Option<NonZeroU32>,
     /// How urgent its requests may be.
     priority_max: Option<Choice<Priority>>,
+    /// Whether its requests use the response cache unasked.
+    pub(super) response_cache: Option<bool>,
 }
 
 /// Who finds what a tenant computed.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger::LedgerError;
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
 use meter::{Measured, Outcome as Ended, Quality};
 use models::generation::TokenCounts;
 use scheduler::{Event, NoRoom, Outcome, Ticket};
@@ -19,6 +19,7 @@ use crate::engine::{KernelEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
 use crate::metering::Stay;
+use crate::response_cache::Recorder;
 
 pub(super) struct Drive {
     pub(super) app: Arc<App>,
@@ -31,6 +32,8 @@ pub(super) struct Drive {
     pub(super) stay: Stay,
     pub(super) ticket: Ticket<KernelEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
+    /// Takes down what is shown, where it may be given again.
+    pub(super) recorder: Option<Recorder>,
     pub(super) pieces: mpsc::Sender<Piece>,
 }
 
@@ -61,6 +64,9 @@ impl Drive {
             };
             match event {
                 Some(Event::Output(output)) if matches!(client, Client::Listening) => {
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.push(&output);
+                    }
                     if !self.show(Piece::Output(output)).await {
                         client = Client::Gone;
                         self.ticket.cancel();
@@ -124,6 +130,7 @@ impl Drive {
             model: self.model.to_string(),
             cold: self.is_cold,
             outcome: ended,
+            answered_from: AnsweredFrom::Model,
             tokens: MeasuredTokens { prompt: counts.prompt, cached: counts.cached, completion: counts.completion },
             times: MeasuredTimes {
                 queue: (timing.queue + timing.turn_wait + timing.room_wait).into(),
@@ -144,7 +151,12 @@ impl Drive {
         let end = match (self.app.metering.settle(measured).await, failure) {
             (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
-            (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt), rows }),
+            (Ok(receipt), None) => {
+                if let Some(recorder) = self.recorder {
+                    self.app.responses.keep(recorder, counts);
+                }
+                Ok(Finished { receipt: Box::new(receipt), rows })
+            }
         };
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
@@ -185,7 +197,7 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
 }
 
 /// A ledger that is behind is an overload; one that cannot be written is a fault.
-fn ledger_error(error: LedgerError) -> ApiError {
+pub(super) fn ledger_error(error: LedgerError) -> ApiError {
     match error {
         LedgerError::Overloaded { .. } => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN).because(error),
         _ => ApiError::ledger_unavailable(error),

@@ -18,6 +18,7 @@ use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
 use std::sync::atomic::AtomicU64;
 
 use crate::app::App;
+use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,6 +91,10 @@ pub(crate) struct Metrics {
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
     prefix_dropped: Gauge,
+    response_hits: Counter,
+    response_misses: Counter,
+    responses: Gauge,
+    response_bytes: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
@@ -118,12 +123,17 @@ impl Metrics {
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
             prefix_dropped: Gauge::default(),
+            response_hits: Counter::default(),
+            response_misses: Counter::default(),
+            responses: Gauge::default(),
+            response_bytes: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
         };
         metrics.register_requests();
         metrics.register_pool();
+        metrics.register_caches();
         metrics
     }
 
@@ -156,6 +166,17 @@ impl Metrics {
         registry.register_with_unit("pool_used", "Reserved bytes", Unit::Bytes, self.used.clone());
         registry.register_with_unit("pool_limit", "The budget", Unit::Bytes, self.limit.clone());
         registry.register("pool_waiting_requests", "Requests that wait for a model or for room", self.waiting.clone());
+    }
+
+    fn register_caches(&mut self) {
+        let registry = &mut self.registry;
+        let text = "Requests that were answered with a stored answer";
+        registry.register("response_cache_hits", text, self.response_hits.clone());
+        let text = "Requests whose answer was looked for among the stored ones and not there";
+        registry.register("response_cache_misses", text, self.response_misses.clone());
+        registry.register("response_cache_answers", "Answers that are stored", self.responses.clone());
+        let text = "Memory of the stored answers, estimated";
+        registry.register_with_unit("response_cache", text, Unit::Bytes, self.response_bytes.clone());
         let text = "Memory of cached keys and values, in use or not";
         registry.register_with_unit("prefix_cache", text, Unit::Bytes, self.prefix_bytes.clone());
         let text = "Sequences whose beginning was looked for, since the start";
@@ -216,6 +237,14 @@ impl Metrics {
         self.requests.get_or_create(&labels).inc();
     }
 
+    /// A request's answer was looked for among the stored ones.
+    pub(crate) fn looked_for_response(&self, came_to: CacheUse) {
+        match came_to {
+            CacheUse::Hit => self.response_hits.inc(),
+            CacheUse::Miss => self.response_misses.inc(),
+        };
+    }
+
     /// The pool changed.
     pub(crate) fn observe(&self, event: &PoolEvent) {
         let model = || event.model.to_string();
@@ -255,6 +284,9 @@ impl Metrics {
         self.prefix_lookups.set(gauge(prefixes.lookups));
         self.prefix_hits.set(gauge(prefixes.hits));
         self.prefix_dropped.set(gauge(prefixes.dropped));
+        let responses = app.responses.status();
+        self.responses.set(gauge(responses.answers));
+        self.response_bytes.set(gauge(responses.bytes));
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));

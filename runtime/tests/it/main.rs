@@ -23,6 +23,7 @@ mod minilm;
 mod models;
 mod pool;
 mod receipts;
+mod response_cache;
 mod scoring;
 mod server;
 mod smollm2;
