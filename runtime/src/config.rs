@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use ::scheduler::{KeepAlive, PoolOptions};
 use etcetera::BaseStrategy as _;
-use kernels::Isa;
+use kernels::{Isa, KvPrecision};
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
@@ -41,7 +41,7 @@ pub(crate) use self::layer::Layer;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
-pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
+pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text, word_of};
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::scheduler::SchedulerChoices;
 
@@ -272,6 +272,11 @@ impl Config {
 }
 
 impl Config {
+    /// What the keys and values of a model's sequences are kept as.
+    pub(crate) fn kv_precision(&self, model: &str) -> KvPrecision {
+        self.models.kv_precisions.get(model).copied().unwrap_or(self.scheduler.kv_precision)
+    }
+
     /// The models of the models directories, under their names and aliases.
     pub(crate) fn catalog(&self) -> Catalog {
         let (roots, aliases) = (self.models_dirs.clone(), self.aliases.clone());

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use kernels::{KvPrecision, KvShape};
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, BringIn, Lock, MapError, OpenError};
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
@@ -39,6 +40,9 @@ pub(crate) struct Models {
     pages: PagePolicy,
     /// How long models stay that have a keep-alive of their own.
     keep_alives: BTreeMap<String, KeepAlive>,
+    /// What is kept of their sequences' keys and values: by default, and of those that have it otherwise.
+    kv_precision: KvPrecision,
+    kv_precisions: BTreeMap<String, KvPrecision>,
     store: DescriptorStore,
     /// Descriptors that the store has not; it writes them when there is time.
     to_keep: SyncSender<Arc<Descriptor>>,
@@ -53,9 +57,18 @@ pub(crate) struct LoadedModel {
     model: Model,
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
+    kv_precision: KvPrecision,
 }
 
 impl LoadedModel {
+    /// Shape of the caches of its sequences; all of one load have the same, and so share pages.
+    ///
+    /// # Panics
+    /// When it is an encoder, which keeps none.
+    pub(crate) fn kv_shape(&self) -> KvShape {
+        KvShape { precision: self.kv_precision, ..self.model.kv_shape() }
+    }
+
     /// What was computed with it.
     pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
         &self.prefixes
@@ -138,6 +151,8 @@ impl Models {
             to_keep,
             pages: config.pages,
             keep_alives,
+            kv_precision: config.scheduler.kv_precision,
+            kv_precisions: config.models.kv_precisions.clone(),
             prefixes,
             costs,
             metering,
@@ -257,6 +272,7 @@ impl ModelLoader for Models {
         let model = LoadedModel {
             costs: self.costs.get_with(model.artifact().identity().clone(), ModelCosts::default),
             prefixes: Arc::new(self.prefixes.instance()),
+            kv_precision: self.kv_precisions.get(name).copied().unwrap_or(self.kv_precision),
             model,
         };
         Ok(Loaded { model, source: load_source(&brought_in) })

@@ -84,6 +84,7 @@ fn receipt(id: &str) -> Receipt {
             weights_bytes: 100_000_000,
             quality: Quality::Measured,
         },
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
     };
     let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);

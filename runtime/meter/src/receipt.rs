@@ -344,6 +344,9 @@ fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
             "tokens: all of them were found, and are priced as cached ones".to_owned(),
         ],
     };
+    if let Some(precision) = measured.kv_precision {
+        notes.push(format!("keys and values: kept as {precision}"));
+    }
     if measured.outcome == Outcome::Cancelled {
         notes.push("cancelled: charged for what was computed".to_owned());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use kernels::KvPrecision;
 use models::limits::PREFILL_CHUNK_TOKENS;
 use scheduler::{ExecutorOptions, Priority, Scope};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub(crate) struct SchedulerTable {
     step_wall_max: Option<Span>,
     /// After how long a step is taken never to return.
     step_timeout: Option<Span>,
+    /// What keys and values are kept as, of models that say nothing of their own.
+    kv_precision: Option<Choice<KvPrecision>>,
     /// Memory of pages that are kept for those who begin alike.
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
@@ -66,6 +69,8 @@ pub(crate) enum PrefixScope {
 pub(crate) struct SchedulerChoices {
     /// The executor's.
     pub(crate) options: ExecutorOptions,
+    /// What keys and values are kept as, of models that say nothing of their own.
+    pub(crate) kv_precision: KvPrecision,
     /// Memory of pages that are kept for those who begin alike.
     pub(crate) prefix_cache_bytes_max: u64,
     /// Who finds them.
@@ -143,6 +148,7 @@ impl SchedulerTable {
                 stall_max: STALL_MAX,
                 ..default
             },
+            kv_precision: self.kv_precision.map_or(KvPrecision::default(), |Choice(precision)| precision),
             prefix_cache_bytes_max: self
                 .prefix_cache
                 .map_or(memory_budget_bytes / PREFIX_CACHE_DIVISOR, |ByteSize(bytes)| bytes),
@@ -174,15 +180,18 @@ mod tests {
         assert_eq!((chosen.prefix_cache_bytes_max, chosen.prefix_scope), (100 << 20, PrefixScope::Tenant));
         assert_eq!((chosen.weight("anyone").get(), chosen.priority_max("anyone")), (1, Priority::Normal));
         assert_eq!(chosen.scope(&"me".into()), Scope::Tenant("me".into()));
+        assert_eq!(chosen.kv_precision, KvPrecision::F16);
     }
 
     #[test]
     fn what_is_said_is_taken() {
         let table = "queue_max = 9\nqueue_per_tenant_max = 3\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
-                     step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'";
+                     step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'\n\
+                     kv_precision = 'q8_0'";
         let weights = [("m".to_owned(), NonZeroU32::new(5).unwrap())].into();
         let models = ModelChoices { weights, ..ModelChoices::default() };
         let chosen = choices(table, "[a]\nweight = 4\npriority_max = 'high'\n[b]", &models).unwrap();
+        assert_eq!(chosen.kv_precision, KvPrecision::Q8_0);
         let options = &chosen.options;
         assert_eq!((options.queue_max, options.queue_per_tenant_max, options.started_per_model_max), (9, 3, 2));
         assert_eq!((options.step_tokens_max, options.step_wall_max.as_millis()), (7, 5));
@@ -206,7 +215,13 @@ mod tests {
                 "{table}"
             );
         }
-        for table in ["step_tokens_max = 0", "prefix_scope = 'nobody'", "step_wall_max = 'soon'", "queues = 1"] {
+        for table in [
+            "step_tokens_max = 0",
+            "prefix_scope = 'nobody'",
+            "step_wall_max = 'soon'",
+            "kv_precision = 'q4_0'",
+            "queues = 1",
+        ] {
             assert!(toml::from_str::<SchedulerTable>(table).is_err(), "{table}");
         }
         assert!(toml::from_str::<BTreeMap<String, TenantTable>>("[a]\nweight = 0").is_err());

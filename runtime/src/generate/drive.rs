@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
 use crate::app::App;
+use crate::config::word_of;
 use crate::engine::{KernelEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
@@ -105,6 +106,8 @@ impl Drive {
     async fn settle(self, completion: Completion, client: Client) {
         let Completion { outcome, lease, sequence, timing } = completion;
         let weights_bytes = lease.weights_bytes();
+        let decoder = lease.model().descriptor().decoder();
+        let kv_precision = decoder.map(|_| word_of(lease.model().kv_shape().precision));
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
         let computed =
             TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
@@ -146,6 +149,7 @@ impl Drive {
                 load: charge.load_cpu,
             },
             memory: MeasuredMemory { weights: charge.weights, kv, weights_bytes, quality: Quality::Derived },
+            kv_precision,
             sharing,
         };
         let end = match (self.app.metering.settle(measured).await, failure) {

@@ -161,6 +161,7 @@ impl Replay {
                 weights_bytes: 0,
                 quality: Quality::Measured,
             },
+            kv_precision: None,
             sharing: StepSharing::WholeStep,
         };
         metering.settle(measured).await.map_err(ledger_error)

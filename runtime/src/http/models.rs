@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::model_events::{break_even, evicted_for, progress, source, status};
 use crate::app::App;
+use crate::config::word_of;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
 
@@ -48,7 +49,7 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
         .iter()
         .map(|entry| {
             let known = snapshot.models.iter().find(|model| *model.name == *entry.name);
-            state(entry, known)
+            state(&app, entry, known)
         })
         .collect();
     Ok(Json(json!({
@@ -75,7 +76,7 @@ pub(super) async fn state_of(app: &Arc<App>, name: &str) -> Value {
     let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await;
     let snapshot = app.pool.snapshot().await;
     let known = snapshot.models.iter().find(|model| *model.name == *name);
-    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(&entry, known))
+    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(app, &entry, known))
 }
 
 async fn entries(app: &Arc<App>) -> Result<Vec<Entry>, ApiError> {
@@ -94,7 +95,8 @@ fn openai_model(entry: &Entry) -> Value {
     })
 }
 
-fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
+fn state(app: &App, entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
+    let kv_precision = word_of(app.config.kv_precision(&entry.name));
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let Some(model) = known else {
         return json!({
@@ -102,6 +104,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
             "object": "model",
             "status": { "value": "unloaded" },
             "size_bytes": entry.size_bytes,
+        "kv_precision": kv_precision,
         });
     };
     json!({
@@ -109,6 +112,7 @@ fn state(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "object": "model",
         "status": { "value": status(model.state), "state": model.state.name(), "progress": model.progress.map(progress) },
         "size_bytes": entry.size_bytes,
+        "kv_precision": kv_precision,
         "weights_bytes": model.weights_bytes,
         "pinned": model.pinned,
         "paged": model.paged,

@@ -22,6 +22,7 @@ mod loads;
 mod minilm;
 mod models;
 mod pool;
+mod precision;
 mod receipts;
 mod response_cache;
 mod scoring;

@@ -58,6 +58,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
             weights_bytes: 1 << 20,
             quality: Quality::Measured,
         },
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
     }
 }

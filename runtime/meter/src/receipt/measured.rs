@@ -101,6 +101,8 @@ pub struct Measured {
     pub cpu: MeasuredCpu,
     /// Memory over time.
     pub memory: MeasuredMemory,
+    /// What its keys and values were kept as; none where there were none.
+    pub kv_precision: Option<&'static str>,
     /// How step costs were shared; of no meaning where nothing was computed.
     pub sharing: StepSharing,
 }

@@ -32,6 +32,7 @@ fn measured() -> Measured {
             weights_bytes: 80_000_000,
             quality: Quality::Derived,
         },
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
     }
 }
@@ -108,6 +109,12 @@ fn a_missing_price_is_null_and_a_note_not_zero() {
 fn a_cancelled_request_says_what_it_is_charged_for() {
     let receipt = assemble(Measured { outcome: Outcome::Cancelled, ..measured() }, &RateCard::default());
     assert!(receipt.method.notes.iter().any(|note| note.starts_with("cancelled")), "{:?}", receipt.method.notes);
+}
+
+#[test]
+fn what_keys_and_values_were_kept_as_is_said() {
+    let receipt = assemble(Measured { kv_precision: Some("q8_0"), ..measured() }, &RateCard::default());
+    assert_eq!(receipt.method.notes.last().unwrap(), "keys and values: kept as q8_0");
 }
 
 #[test]
