@@ -53,6 +53,8 @@ pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
 pub(crate) const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Models whose steps' costs are remembered; each takes about 1 KiB.
 pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
+/// Requests in a row that a model computes no numbers for before it is quarantined.
+pub(crate) const STRIKES_MAX: u32 = 3;
 /// Descriptors that wait to be written to their folder; those beyond are built again by the next process.
 pub(crate) const DESCRIPTORS_WAITING_MAX: usize = 64;
 /// How often the accounts of held memory go to the ledger.

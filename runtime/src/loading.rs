@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use scheduler::{
 
 use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
-use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
+use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX, STRIKES_MAX};
 use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, Prefixes};
 
@@ -58,9 +59,22 @@ pub(crate) struct LoadedModel {
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
     kv_precision: KvPrecision,
+    /// Requests in a row that it computed no numbers for.
+    strikes: AtomicU32,
 }
 
 impl LoadedModel {
+    /// It computed no numbers for a request, which may be the request's fault, but not of several in a row.
+    pub(crate) fn strike(&self) -> Trust {
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if strikes >= STRIKES_MAX { Trust::Lost } else { Trust::Kept }
+    }
+
+    /// It answered a request.
+    pub(crate) fn did_well(&self) {
+        self.strikes.store(0, Ordering::Relaxed);
+    }
+
     /// Shape of the caches of its sequences; all of one load have the same, and so share pages.
     ///
     /// # Panics
@@ -88,6 +102,13 @@ impl Deref for LoadedModel {
     }
 }
 
+/// Whether a model is trusted to compute for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Kept,
+    Lost,
+}
+
 /// Why a model cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
@@ -109,6 +130,12 @@ pub(crate) enum LoadError {
     /// Another file took its place and is larger than the room that was made.
     #[error("the file was replaced while it was loaded")]
     Replaced,
+    /// It was loaded, and a step of it never came back.
+    #[error("a step of it did not return in time")]
+    StepLost,
+    /// It was loaded, and what it computes are no numbers, again and again.
+    #[error("what it computes is not finite")]
+    NotFinite,
     /// A bug.
     #[error("the load panicked: {0}")]
     Panicked(String),
@@ -119,7 +146,7 @@ impl LoadFault for LoadError {
         match self {
             Self::NotFound(_) | Self::Open(OpenError::NotFound { .. }) => FaultKind::NotFound,
             Self::Open(error) if error.is_load_fail() => FaultKind::Invalid,
-            Self::Model(_) | Self::Panicked(_) => FaultKind::Invalid,
+            Self::Model(_) | Self::StepLost | Self::NotFinite | Self::Panicked(_) => FaultKind::Invalid,
             Self::Open(_) | Self::Catalog(_) | Self::Lock(_) | Self::Replaced => FaultKind::Transient,
         }
     }
@@ -272,6 +299,7 @@ impl ModelLoader for Models {
         let model = LoadedModel {
             costs: self.costs.get_with(model.artifact().identity().clone(), ModelCosts::default),
             prefixes: Arc::new(self.prefixes.instance()),
+            strikes: AtomicU32::new(0),
             kv_precision: self.kv_precisions.get(name).copied().unwrap_or(self.kv_precision),
             model,
         };

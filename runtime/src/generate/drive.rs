@@ -14,11 +14,12 @@ use scheduler::{Event, NoRoom, Outcome, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
-use crate::app::App;
+use crate::app::{App, Lease};
 use crate::config::word_of;
 use crate::engine::{KernelEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
+use crate::loading::{LoadError, Trust};
 use crate::metering::Stay;
 use crate::response_cache::Recorder;
 
@@ -112,9 +113,7 @@ impl Drive {
         let computed =
             TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
         let counts = sequence.as_ref().map_or(computed, Sequence::counts);
-        if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
-            self.unload();
-        }
+        self.judge(&outcome, &lease).await;
         if let Client::Refused(error) = client {
             drop(sequence);
             // Never reserved, so there is nothing to settle; nothing was shown either.
@@ -165,6 +164,23 @@ impl Drive {
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
         }
+    }
+
+    /// What the end says of the model: who asks next must not run into the same.
+    async fn judge(&self, outcome: &Outcome<StepFault>, lease: &Lease) {
+        let fault = match outcome {
+            Outcome::Completed => return lease.model().did_well(),
+            Outcome::Failed(StepFault::ModelFileChanged) => return self.unload(),
+            Outcome::EngineTimeout => LoadError::StepLost,
+            Outcome::Failed(StepFault::NonFiniteLogits(_) | StepFault::NonFiniteVector(_)) => {
+                match lease.model().strike() {
+                    Trust::Kept => return,
+                    Trust::Lost => LoadError::NotFinite,
+                }
+            }
+            _ => return,
+        };
+        self.app.pool.quarantine(lease, Arc::new(fault)).await;
     }
 
     /// The mapping is worthless: the next request must load the file anew, or learn that it cannot be.

@@ -305,6 +305,7 @@ fn cause_label(cause: &EvictionCause) -> &'static str {
         EvictionCause::BudgetCut => "budget_cut",
         EvictionCause::Requested => "requested",
         EvictionCause::KeepAliveZero => "keep_alive_zero",
+        EvictionCause::Quarantined => "quarantined",
         EvictionCause::Shutdown => "shutdown",
     }
 }
