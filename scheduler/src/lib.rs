@@ -38,6 +38,6 @@ pub use pool::{
     LoadStage, Loaded, ModelLoader, ModelSnapshot, ModelState, NoRoom, Oversize, Pool, PoolEvent, PoolEventKind,
     PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome, UnpinOutcome,
 };
-pub use prefix::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Scope};
+pub use prefix::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Reach, Scope};
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

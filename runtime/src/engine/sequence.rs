@@ -1,5 +1,6 @@
 //! One request's state between steps: what it goes on with, its pages, and their memory.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use kernels::KvCache;
@@ -8,7 +9,7 @@ use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
+use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope};
 
 use super::memory::{Holder, KvMemory, Preempted};
 use crate::loading::LoadedModel;
@@ -51,6 +52,8 @@ pub(crate) struct Generating {
     place: Option<PrefixPlace>,
     /// Blocks that were put there, or found.
     placed: usize,
+    /// How far its text was found when that was looked at last; none once it has begun.
+    reach: Cell<Option<Reach>>,
 }
 
 /// What a sequence shares with others that begin alike.
@@ -123,6 +126,7 @@ impl Generating {
             beginnings,
             place: None,
             placed: 0,
+            reach: Cell::default(),
         }
     }
 
@@ -148,7 +152,10 @@ impl Generating {
 
     /// Tokens that need not be computed.
     fn covered(&self) -> usize {
-        self.beginnings.prefixes.covered(&self.beginnings.scope, self.findable())
+        let Beginnings { prefixes, scope, .. } = &self.beginnings;
+        let reach = prefixes.reach(self.reach.get(), scope, self.findable());
+        self.reach.set(Some(reach));
+        reach.blocks * KV_BLOCK_POSITIONS
     }
 
     /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
@@ -179,6 +186,7 @@ impl Generating {
         }
         if self.placed > 0 {
             self.generation.reuse(self.cache.len());
+        self.reach.set(None);
         }
     }
 
@@ -231,6 +239,7 @@ impl Generating {
         self.generation.preempted();
         preempted
     }
+        self.reach.set(None);
 
     fn let_go(&mut self) {
         self.cache.clear();
