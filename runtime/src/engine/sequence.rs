@@ -150,7 +150,7 @@ impl Generating {
         }
     }
 
-    /// Tokens that need not be computed.
+    /// Tokens that need not be computed. Asked before each step while it waits: only what has come since is looked at.
     fn covered(&self) -> usize {
         let Beginnings { prefixes, scope, .. } = &self.beginnings;
         let reach = prefixes.reach(self.reach.get(), scope, self.findable());
@@ -161,12 +161,7 @@ impl Generating {
     /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
     /// written.
     fn findable(&self) -> &[u32] {
-        let tokens = self.generation.reusable();
-        match self.beginnings.extent {
-            Extent::Whole => tokens,
-            // One more than the prompt: the page of the last token is never looked for.
-            Extent::Prompt => &tokens[..tokens.len().min(self.generation.prompt_tokens() + 1)],
-        }
+        findable(&self.generation, self.beginnings.extent)
     }
 
     /// A text begins, or begins again: what others computed of it is taken over.
@@ -186,12 +181,12 @@ impl Generating {
         }
         if self.placed > 0 {
             self.generation.reuse(self.cache.len());
-        self.reach.set(None);
         }
     }
 
     /// Takes blocks for `positions`, or tells how many bytes are missing.
     pub(super) fn make_room(&mut self, positions: usize) -> Result<(), u64> {
+        self.reach.set(None);
         let missing = positions.saturating_sub(self.cache.capacity()).div_ceil(KV_BLOCK_POSITIONS);
         if missing == 0 {
             return Ok(());
@@ -239,11 +234,24 @@ impl Generating {
         self.generation.preempted();
         preempted
     }
-        self.reach.set(None);
 
     fn let_go(&mut self) {
         self.cache.clear();
         self.memory.clear();
         (self.place, self.placed) = (None, 0);
+        self.reach.set(None);
     }
 }
+
+/// What of a generation's tokens it may take over others' pages of.
+fn findable(generation: &Generation, extent: Extent) -> &[u32] {
+    let tokens = generation.reusable();
+    match extent {
+        Extent::Whole => tokens,
+        // One more than the prompt: the page of the last token is never looked for.
+        Extent::Prompt => &tokens[..tokens.len().min(generation.prompt_tokens() + 1)],
+    }
+}
+
+#[cfg(test)]
+mod tests;
