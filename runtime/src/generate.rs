@@ -170,11 +170,12 @@ pub(crate) async fn start(
         is_cold,
         arrived,
         load_wait,
-        stay,
+        stay: Some(stay),
         ticket,
         reserved,
         recorder,
         pieces: sender,
+        over: None,
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, is_cold, standing: Some(standing), cache })

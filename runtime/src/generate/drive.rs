@@ -10,7 +10,7 @@ use ledger::LedgerError;
 use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
 use meter::{Measured, Outcome as Ended, Quality};
 use models::generation::TokenCounts;
-use scheduler::{Event, NoRoom, Outcome, Ticket};
+use scheduler::{Event, NoRoom, Outcome, RequestTiming, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
@@ -20,7 +20,7 @@ use crate::engine::{KernelEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
 use crate::loading::{LoadError, Trust};
-use crate::metering::Stay;
+use crate::metering::{Stay, StayCharge};
 use crate::response_cache::Recorder;
 
 pub(super) struct Drive {
@@ -31,12 +31,26 @@ pub(super) struct Drive {
     pub(super) is_cold: bool,
     pub(super) arrived: Instant,
     pub(super) load_wait: Duration,
-    pub(super) stay: Stay,
+    /// None once it is over.
+    pub(super) stay: Option<Stay>,
     pub(super) ticket: Ticket<KernelEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     /// Takes down what is shown, where it may be given again.
     pub(super) recorder: Option<Recorder>,
     pub(super) pieces: mpsc::Sender<Piece>,
+    /// Once the sequence has ended, which may be before the client has taken what it showed.
+    pub(super) over: Option<Over>,
+}
+
+/// An ended sequence, when what it held was let go.
+pub(super) struct Over {
+    outcome: Outcome<StepFault>,
+    timing: RequestTiming,
+    counts: TokenCounts,
+    charge: StayCharge,
+    released: Released,
+    weights_bytes: u64,
+    kv_precision: Option<&'static str>,
 }
 
 /// Whether the client still takes pieces.
@@ -79,9 +93,14 @@ impl Drive {
                 None => break None,
             }
         };
-        match completion {
-            Some(completion) => self.settle(completion, client).await,
-            None => tracing::error!(id = self.id, "the executor dropped a request"),
+        match (completion, self.over.take(), client) {
+            (Some(completion), _, Client::Refused(error)) => self.refuse(completion, error).await,
+            (Some(completion), _, client) => {
+                let over = self.let_go(completion).await;
+                self.settle(over, client).await;
+            }
+            (None, Some(over), client) => self.settle(over, client).await,
+            (None, None, _) => tracing::error!(id = self.id, "the executor dropped a request"),
         }
     }
 
@@ -94,19 +113,39 @@ impl Drive {
         }
     }
 
-    /// Whether the client took it in time.
-    async fn show(&self, piece: Piece) -> bool {
+    /// Whether the client took it in time. What the sequence held goes meanwhile, if that ends.
+    async fn show(&mut self, piece: Piece) -> bool {
         let piece = match self.pieces.try_send(piece) {
             Ok(()) => return true,
             Err(mpsc::error::TrySendError::Closed(_)) => return false,
             Err(mpsc::error::TrySendError::Full(piece)) => piece,
         };
-        matches!(tokio::time::timeout(STALL_MAX, self.pieces.send(piece)).await, Ok(Ok(())))
+        let pieces = self.pieces.clone();
+        let taken = tokio::time::timeout(STALL_MAX, pieces.send(piece));
+        tokio::pin!(taken);
+        while self.over.is_none() {
+            let completion = tokio::select! {
+                taken = &mut taken => return matches!(taken, Ok(Ok(()))),
+                completion = self.ticket.ended() => completion,
+            };
+            match completion {
+                Some(completion) => self.over = Some(self.let_go(*completion).await),
+                None => break,
+            }
+        }
+        matches!(taken.await, Ok(Ok(())))
     }
 
-    async fn settle(self, completion: Completion, client: Client) {
+    /// Never reserved, so there is nothing to settle; nothing was shown either.
+    async fn refuse(self, completion: Completion, error: LedgerError) {
+        self.judge(&completion.outcome, &completion.lease).await;
+        drop(completion);
+        let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
+    }
+
+    /// Lets go of what an ended sequence held: its memory, then its model.
+    async fn let_go(&mut self, completion: Completion) -> Over {
         let Completion { outcome, lease, sequence, timing } = completion;
-        let weights_bytes = lease.weights_bytes();
         let decoder = lease.model().descriptor().decoder();
         let kv_precision = decoder.map(|_| word_of(lease.model().kv_shape().precision));
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
@@ -114,17 +153,15 @@ impl Drive {
             TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
         let counts = sequence.as_ref().map_or(computed, Sequence::counts);
         self.judge(&outcome, &lease).await;
-        if let Client::Refused(error) = client {
-            drop(sequence);
-            // Never reserved, so there is nothing to settle; nothing was shown either.
-            let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
-            return;
-        }
         let released = sequence.map(Sequence::release);
-        let Released { kv, sharing, rows } = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
-        let charge = self.stay.ends();
-        // Nobody waits for the memory's way back: the row does not need the model any more.
-        drop(lease);
+        let released = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
+        let charge = self.stay.take().map(Stay::ends).unwrap_or_default();
+        Over { outcome, timing, counts, charge, released, weights_bytes: lease.weights_bytes(), kv_precision }
+    }
+
+    async fn settle(self, over: Over, client: Client) {
+        let Over { outcome, timing, counts, charge, released, weights_bytes, kv_precision } = over;
+        let Released { kv, sharing, rows } = released;
         let (ended, failure) = ended(outcome);
         let measured = Measured {
             id: self.id,
