@@ -162,6 +162,7 @@ impl Drive {
     async fn settle(self, over: Over, client: Client) {
         let Over { outcome, timing, counts, charge, released, weights_bytes, kv_precision } = over;
         let Released { kv, sharing, rows } = released;
+        self.app.metering.metrics().preempted(&self.model, timing.preempted);
         let (ended, failure) = ended(outcome);
         let measured = Measured {
             id: self.id,

@@ -76,6 +76,7 @@ pub(crate) struct Metrics {
     tenants: Mutex<HashSet<String>>,
     tokens: Family<TokenLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
+    preemptions: Family<ModelLabels, Counter>,
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
     energy: Family<EnergyLabels, Seconds>,
@@ -110,6 +111,7 @@ impl Metrics {
             requests: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
+            preemptions: Family::default(),
             energy: Family::default(),
             loads: Family::default(),
             evictions: Family::default(),
@@ -145,6 +147,8 @@ impl Metrics {
             "request_cpu",
             "Processor time of settled requests",
             Unit::Seconds,
+        let text = "How often the memory of requests that have ended was taken for others";
+        registry.register("preemptions", text, self.preemptions.clone());
             self.cpu.clone(),
         );
         let unit = Unit::Other("byte_seconds".to_owned());
@@ -248,6 +252,13 @@ impl Metrics {
     /// The pool changed.
     pub(crate) fn observe(&self, event: &PoolEvent) {
         let model = || event.model.to_string();
+    /// A request of `model` has ended, whose memory was taken `times` times.
+    pub(crate) fn preempted(&self, model: &str, times: u32) {
+        if times > 0 {
+            self.preemptions.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(times.into());
+        }
+    }
+
         match &event.kind {
             PoolEventKind::Loaded { wall, cause, .. } => {
                 self.loads.get_or_create(&CauseLabels { model: model(), cause: cause.name() }).inc();
