@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use meter::receipt::Receipt;
+use meter::receipt::{Receipt, StepSharing};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -100,6 +100,7 @@ pub(crate) struct Metrics {
     descriptors_bytes: Gauge,
     imbalance: Gauge,
 }
+    fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -134,6 +135,7 @@ impl Metrics {
             imbalance: Gauge::default(),
         };
         metrics.register_requests();
+            fit_error: Family::default(),
         metrics.register_pool();
         metrics.register_caches();
         metrics
@@ -158,6 +160,8 @@ impl Metrics {
         registry.register("ledger_imbalance", text, self.imbalance.clone());
         registry.register("queued_requests", "Requests that wait for their first step", self.queued.clone());
     }
+        let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
+        registry.register("attribution_fit_error_ratio", text, self.fit_error.clone());
 
     fn register_pool(&mut self) {
         let registry = &mut self.registry;
@@ -239,6 +243,9 @@ impl Metrics {
         }
         let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
         self.requests.get_or_create(&labels).inc();
+        if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
+            self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
+        }
     }
 
     /// A request's answer was looked for among the stored ones.
@@ -318,5 +325,51 @@ fn cause_label(cause: &EvictionCause) -> &'static str {
         EvictionCause::KeepAliveZero => "keep_alive_zero",
         EvictionCause::Quarantined => "quarantined",
         EvictionCause::Shutdown => "shutdown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meter::receipt::{AnsweredFrom, Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome};
+    use meter::{CarbonFactors, CpuDescription, EnergyModel, KibMillis, Quality, RateCard, RequestCharge};
+
+    use super::*;
+
+    fn receipt(model: &str, sharing: StepSharing) -> Receipt {
+        let measured = Measured {
+            id: "cmpl-1".to_owned(),
+            tenant: "acme".to_owned(),
+            model: model.to_owned(),
+            cold: false,
+            outcome: Outcome::Completed,
+            answered_from: AnsweredFrom::Model,
+            tokens: MeasuredTokens::default(),
+            times: MeasuredTimes::default(),
+            cpu: MeasuredCpu::default(),
+            memory: MeasuredMemory {
+                weights: RequestCharge::default(),
+                kv: KibMillis::ZERO,
+                weights_bytes: 0,
+                quality: Quality::Derived,
+            },
+            kv_precision: None,
+            sharing,
+        };
+        let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
+        Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
+    }
+
+    #[test]
+    fn how_good_the_latest_fit_is_stands_with_its_model() {
+        let metrics = Metrics::new();
+        for ratio in [0.5, 0.125] {
+            metrics.settled(&receipt("m", StepSharing::Affine { fit_error_ratio: ratio }));
+        }
+        metrics.settled(&receipt("m", StepSharing::WholeStep));
+        metrics.settled(&receipt("other", StepSharing::WholeStep));
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with("dayfly_attribution_fit")).collect();
+        assert_eq!(told, ["dayfly_attribution_fit_error_ratio{model=\"m\"} 0.125"]);
     }
 }
