@@ -18,7 +18,7 @@ use models::Descriptor;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
 use scheduler::{
-    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Standing,
+    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, Place, PoolOptions, Standing,
     StandingWatch, Submission, SubmitError,
 };
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ use crate::app::{App, Lease};
 use crate::engine::{Beginnings, Extent, Generating, Holder, KernelEngine, Sequence};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
-use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
+use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
 use crate::loading::LoadError;
 use crate::response_cache::Recorder;
 use drive::Drive;
@@ -136,10 +136,10 @@ pub(crate) async fn start(
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
-    let place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
+    let mut place = app.executor.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
     let stay = app.metering.arrives(&id, &tenant, &model);
-    let lease = lease(app, &model, keep_alive, deadline).await?;
+    let lease = standing_aside(&mut place, lease(app, &model, keep_alive, deadline)).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
     let context = app.context_of(&descriptor);
@@ -198,6 +198,18 @@ fn sequence(app: &App, work: Work, lease: &Lease, (id, tenant): (&str, &Arc<str>
         }
         Work::Encode(encoding) => Sequence::Encoding(Box::new(encoding)),
     }
+}
+
+/// Waits for a lease. One that takes longer than a model at hand does is waited for beside the queue.
+async fn standing_aside<T>(place: &mut Place, leasing: impl Future<Output = T>) -> T {
+    tokio::pin!(leasing);
+    if let Ok(leased) = tokio::time::timeout(AT_HAND_WITHIN, &mut leasing).await {
+        return leased;
+    }
+    place.stand_aside();
+    let leased = leasing.await;
+    place.come_back();
+    leased
 }
 
 async fn lease(

@@ -47,6 +47,10 @@ pub(crate) const SETTLEMENTS_WAITING_MAX: usize = 4096;
 pub(crate) const INTERVALS_WAITING_MAX: usize = 4096;
 /// Sequences that wait for their first step.
 pub(crate) const QUEUE_MAX: usize = 256;
+/// Requests that wait for their model's load, beside those.
+pub(crate) const LOADING_MAX: usize = 1024;
+/// A lease that takes longer is of a model that has to be loaded.
+pub(crate) const AT_HAND_WITHIN: Duration = Duration::from_millis(20);
 /// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.
 pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
 /// Memory of an answer that is kept for whoever asks the same again.

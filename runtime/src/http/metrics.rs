@@ -88,6 +88,7 @@ pub(crate) struct Metrics {
     limit: Gauge,
     waiting: Gauge,
     queued: Gauge,
+    loading: Gauge,
     prefix_bytes: Gauge,
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
@@ -99,8 +100,8 @@ pub(crate) struct Metrics {
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
-}
     fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
+}
 
 impl Metrics {
     pub(crate) fn new() -> Self {
@@ -110,9 +111,9 @@ impl Metrics {
             tenants: Mutex::default(),
             tokens: Family::default(),
             requests: Family::default(),
+            preemptions: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
-            preemptions: Family::default(),
             energy: Family::default(),
             loads: Family::default(),
             evictions: Family::default(),
@@ -122,6 +123,7 @@ impl Metrics {
             limit: Gauge::default(),
             waiting: Gauge::default(),
             queued: Gauge::default(),
+            loading: Gauge::default(),
             prefix_bytes: Gauge::default(),
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
@@ -133,9 +135,9 @@ impl Metrics {
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
+            fit_error: Family::default(),
         };
         metrics.register_requests();
-            fit_error: Family::default(),
         metrics.register_pool();
         metrics.register_caches();
         metrics
@@ -145,12 +147,12 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("tokens", "Tokens of settled requests", self.tokens.clone());
         registry.register("requests", "Settled requests", self.requests.clone());
+        let text = "How often the memory of requests that have ended was taken for others";
+        registry.register("preemptions", text, self.preemptions.clone());
         registry.register_with_unit(
             "request_cpu",
             "Processor time of settled requests",
             Unit::Seconds,
-        let text = "How often the memory of requests that have ended was taken for others";
-        registry.register("preemptions", text, self.preemptions.clone());
             self.cpu.clone(),
         );
         let unit = Unit::Other("byte_seconds".to_owned());
@@ -158,10 +160,12 @@ impl Metrics {
         registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
         let text = "Measured memory that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
-        registry.register("queued_requests", "Requests that wait for their first step", self.queued.clone());
-    }
         let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
         registry.register("attribution_fit_error_ratio", text, self.fit_error.clone());
+        let text = "Requests that wait for their model's load";
+        registry.register("loading_requests", text, self.loading.clone());
+        registry.register("queued_requests", "Requests that wait for their first step", self.queued.clone());
+    }
 
     fn register_pool(&mut self) {
         let registry = &mut self.registry;
@@ -241,10 +245,17 @@ impl Metrics {
             let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, quality };
             self.energy.get_or_create(&labels).inc_by(joules.joules());
         }
-        let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
-        self.requests.get_or_create(&labels).inc();
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
             self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
+        }
+        let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request of `model` has ended, whose memory was taken `times` times.
+    pub(crate) fn preempted(&self, model: &str, times: u32) {
+        if times > 0 {
+            self.preemptions.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(times.into());
         }
     }
 
@@ -259,13 +270,6 @@ impl Metrics {
     /// The pool changed.
     pub(crate) fn observe(&self, event: &PoolEvent) {
         let model = || event.model.to_string();
-    /// A request of `model` has ended, whose memory was taken `times` times.
-    pub(crate) fn preempted(&self, model: &str, times: u32) {
-        if times > 0 {
-            self.preemptions.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(times.into());
-        }
-    }
-
         match &event.kind {
             PoolEventKind::Loaded { wall, cause, .. } => {
                 self.loads.get_or_create(&CauseLabels { model: model(), cause: cause.name() }).inc();
@@ -297,6 +301,7 @@ impl Metrics {
         self.limit.set(gauge(snapshot.limit_bytes));
         self.waiting.set(gauge((snapshot.waiters + snapshot.room_waiters) as u64));
         self.queued.set(gauge(app.executor.queued() as u64));
+        self.loading.set(gauge(app.executor.loading() as u64));
         let prefixes = app.prefixes.status();
         self.prefix_bytes.set(gauge(prefixes.bytes));
         self.prefix_lookups.set(gauge(prefixes.lookups));
