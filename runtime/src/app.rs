@@ -26,6 +26,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
+use crate::response_cache::ResponseCache;
 
 /// A hold on a loaded model.
 pub(crate) type Lease = scheduler::Lease<LoadedModel>;
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) memory_budget: Arc<MemoryBudget>,
     pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) contexts: Arc<Contexts>,
+    pub(crate) responses: ResponseCache,
     /// True once the server stops: whoever only listens leaves then.
     pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
@@ -152,6 +154,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let address = listener.local_addr()?;
     let (stopping, stop) = watch::channel(false);
     let app = Arc::new(App {
+        responses: ResponseCache::new(config.response_cache.bytes_max),
         config,
         models,
         devices,

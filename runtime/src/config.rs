@@ -16,6 +16,7 @@ mod layer;
 mod machine;
 mod pool;
 mod quantity;
+mod response_cache;
 mod scheduler;
 mod tables;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use ::scheduler::{KeepAlive, PoolOptions};
 use etcetera::BaseStrategy as _;
-use kernels::Isa;
+use kernels::{Isa, KvPrecision};
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::pull::{Hub, KNOWN};
 use meter::carbon::CarbonFactors;
@@ -45,7 +46,8 @@ pub(crate) use self::layer::Layer;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
-pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text};
+pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text, word_of};
+pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::scheduler::SchedulerChoices;
 use crate::limits::MEMORY_BUDGET_BYTES_MIN;
 
@@ -85,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) contexts: ContextChoices,
     /// Who waits, who computes, and what is kept of what was computed.
     pub(crate) scheduler: SchedulerChoices,
+    /// Answers that are given again, and to whom unasked.
+    pub(crate) response_cache: ResponseCacheChoices,
     /// How the pages of models' files come and go.
     pub(crate) pages: PagePolicy,
     /// What single models have of their own.
@@ -273,6 +277,7 @@ impl Config {
             threads,
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
             contexts: chosen.contexts.unwrap_or_default().choices(contexts_dir, &tenants, tenancy),
+            response_cache: chosen.response_cache.unwrap_or_default().choices(&tenants),
             scheduler: chosen.scheduler.unwrap_or_default().choices(memory_budget_bytes, tenants, &models)?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
@@ -292,6 +297,11 @@ impl Config {
 }
 
 impl Config {
+    /// What the keys and values of a model's sequences are kept as.
+    pub(crate) fn kv_precision(&self, model: &str) -> KvPrecision {
+        self.models.kv_precisions.get(model).copied().unwrap_or(self.scheduler.kv_precision)
+    }
+
     /// The models of the models directories, under their names and aliases.
     pub(crate) fn catalog(&self) -> Catalog {
         let (roots, aliases) = (self.models_dirs.clone(), self.aliases.clone());

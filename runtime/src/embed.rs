@@ -6,18 +6,20 @@
 //! Deliberately absent: how answers look on the wire (`http`); cutting a text that is too long, which is refused.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use meter::Receipt;
 use models::Descriptor;
 use models::encoding::{Encoding, Passage};
 use models::plan::{EncoderPlan, Pooling};
 use models::tokenizer::{Special, Start};
+use scheduler::KeepAlive;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::generate::{Caller, Finished, Piece, Preparation, Work, start};
 use crate::http::error::ApiError;
-use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, inputs};
+use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, Urgency, inputs};
 use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX};
 
 /// A vector for each text, and the receipt, which is durable.
@@ -39,7 +41,7 @@ pub(crate) async fn embed(
     mut request: EmbeddingRequest,
 ) -> Result<Encoded, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = Caller { id: id("embd"), tenant, model, keep_alive: request.keep_alive, urgency: request.urgency };
+    let caller = caller("embd", tenant, model, (request.keep_alive, request.urgency));
     encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if let Pooling::Rank(_) = plan.pooling {
@@ -60,7 +62,7 @@ pub(crate) async fn embed(
 /// Scores each document by what it has to do with the query.
 pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = Caller { id: id("rerank"), tenant, model, keep_alive: request.keep_alive, urgency: request.urgency };
+    let caller = caller("rerank", tenant, model, (request.keep_alive, request.urgency));
     let encoded = encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if !matches!(plan.pooling, Pooling::Rank(_)) {
@@ -91,9 +93,15 @@ fn probability(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
 
-/// The id of a request, as the receipt has it.
-fn id(prefix: &str) -> String {
-    format!("{prefix}-{}", Uuid::now_v7().simple())
+/// Who asks now, under an id that begins with `prefix`.
+fn caller(
+    prefix: &str,
+    tenant: Arc<str>,
+    model: String,
+    (keep_alive, urgency): (Option<KeepAlive>, Urgency),
+) -> Caller {
+    let id = format!("{prefix}-{}", Uuid::now_v7().simple());
+    Caller { arrived: Instant::now(), id, tenant, model, keep_alive, urgency, recorder: None }
 }
 
 fn encoder(descriptor: &Descriptor) -> Result<&EncoderPlan, ApiError> {

@@ -10,17 +10,18 @@
 
 mod drive;
 mod prompt;
+mod stored;
 
 use std::sync::Arc;
 
+use kernels::{KvPrecision, KvShape};
 use meter::Receipt;
 use models::Descriptor;
 use models::contexts::ContextKey;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
-use models::limits::KV_BLOCK_POSITIONS;
 use scheduler::{
-    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, PoolOptions, Standing,
+    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, Place, PoolOptions, Standing,
     StandingWatch, Submission, SubmitError,
 };
 use tokio::sync::mpsc;
@@ -32,9 +33,11 @@ use crate::devices::{Question, Routed};
 use crate::engine::{Beginnings, DeviceEngine, Extent, Generating, Holder, Sequence};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
-use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
-use crate::loading::LoadError;
+use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
+use crate::loading::{LoadError, context_key};
+use crate::response_cache::Recorder;
 use drive::Drive;
+use stored::Found;
 
 /// What a client is shown, in order; [`Piece::End`] is the last.
 pub(crate) enum Piece {
@@ -51,6 +54,8 @@ pub(crate) struct Finished {
 
 /// Who asks which model.
 pub(crate) struct Caller {
+    /// When it came.
+    pub(crate) arrived: std::time::Instant,
     /// The request's id, which its receipt is found by.
     pub(crate) id: String,
     pub(crate) tenant: Arc<str>,
@@ -60,6 +65,8 @@ pub(crate) struct Caller {
     pub(crate) keep_alive: Option<KeepAlive>,
     /// How long the answer may take, and who goes first.
     pub(crate) urgency: Urgency,
+    /// Takes the answer down, where it may be given again.
+    pub(crate) recorder: Option<Recorder>,
 }
 
 /// What a request is prepared for.
@@ -70,6 +77,8 @@ pub(crate) struct Preparation<'a> {
     /// Positions that a text may have.
     pub(crate) positions_max: usize,
     pub(crate) contexts: &'a Contexts,
+    /// How the kernels keep the model's keys and values.
+    pub(crate) kv_precision: KvPrecision,
 }
 
 impl Preparation<'_> {
@@ -78,7 +87,15 @@ impl Preparation<'_> {
     /// # Panics
     /// When the model is an encoder.
     pub(crate) fn context_key(&self) -> ContextKey {
-        ContextKey::new(self.descriptor, self.contexts.isa(), self.descriptor.kv_shape())
+        context_key(self.descriptor, self.contexts.isa(), self.kv_precision)
+    }
+
+    /// The sizes of keys and values there.
+    ///
+    /// # Panics
+    /// When the model is an encoder.
+    pub(crate) fn kv_shape(&self) -> KvShape {
+        KvShape { precision: self.kv_precision, ..self.descriptor.kv_shape() }
     }
 }
 
@@ -96,13 +113,25 @@ pub(crate) struct Answer {
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
     pub(crate) is_cold: bool,
-    standing: StandingWatch<DeviceEngine>,
+    /// None where there is nothing to wait for.
+    standing: Option<StandingWatch<DeviceEngine>>,
+    /// Whether it was given before, where that was looked for.
+    pub(crate) cache: Option<CacheUse>,
+}
+
+/// What looking into the response cache came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CacheUse {
+    /// The answer is from there.
+    Hit,
+    /// It was not there, and is there from now on, unless it is too long.
+    Miss,
 }
 
 impl Answer {
     /// How far it is.
     pub(crate) fn standing(&self) -> Standing {
-        self.standing.standing()
+        self.standing.as_ref().map_or(Standing::Ended, StandingWatch::standing)
     }
 
     /// The next piece; a request whose task died ends with a fault.
@@ -112,14 +141,23 @@ impl Answer {
     }
 }
 
-/// Starts a request to go on with texts. Errors are those from before its first step.
+/// Starts a request to go on with texts, or gives the answer that is there. Errors are those from before its first step.
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
+    let arrived = std::time::Instant::now();
+    let (asked, found) = stored::look_up(app, asked).await?;
+    let recorder = match found {
+        Found::Answer(hit) => return Ok(stored::answer(app, asked, hit, arrived)),
+        Found::Nothing(recorder) => Some(recorder),
+        Found::NotLookedFor => None,
+    };
     let caller = Caller {
+        arrived,
         id: asked.id.clone(),
         tenant: Arc::clone(&asked.tenant),
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
+        recorder,
     };
     if let Some(name) = &asked.common.context
         && app.contexts.called(name).is_empty()
@@ -136,9 +174,9 @@ pub(crate) async fn start(
     caller: Caller,
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
-    let arrived = std::time::Instant::now();
-    let Caller { id, tenant, model, keep_alive, urgency } = caller;
-    let deadline = Instant::now() + urgency.timeout.unwrap_or(REQUEST_MAX);
+    let Caller { arrived, id, tenant, model, keep_alive, urgency, recorder } = caller;
+    let cache = recorder.is_some().then_some(CacheUse::Miss);
+    let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
@@ -153,14 +191,16 @@ pub(crate) async fn start(
     } else {
         entered.unrouted()
     };
-    let Routed { device, place, follow } = routed;
+    let Routed { device, mut place, follow } = routed;
     let stay = app.metering.arrives(&id, &tenant, (device, &model));
-    let lease = lease(app, (device, &model), keep_alive, deadline).await?;
+    let lease = standing_aside(&mut place, lease(app, (device, &model), keep_alive, deadline)).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
     let work = prepared(app, (&descriptor, &model), unprepared).await?;
     let (work, contexts) = at_hand(app, work, &lease, &tenant).await?;
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
+    // A file that was replaced serves on while it is in memory, and is not answered for by the new one's name.
+    let recorder = recorder.filter(|recorder| recorder.is_of(lease.model().artifact().identity()));
     let (sequence, publication) = sequence(app, (work, contexts), (device, &lease), (&id, &tenant));
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
@@ -182,14 +222,16 @@ pub(crate) async fn start(
         is_cold,
         arrived,
         load_wait,
-        stay,
+        stay: Some(stay),
         ticket,
         reserved,
+        recorder,
         pieces: sender,
         publication,
+        over: None,
     };
     app.requests.spawn(drive.run());
-    Ok(Answer { pieces, descriptor, is_cold, standing })
+    Ok(Answer { pieces, descriptor, is_cold, standing: Some(standing), cache })
 }
 
 /// What a model is to do, before or after it was made of what was asked.
@@ -212,9 +254,9 @@ where
         Preparing::Done(work) => return Ok(work),
     };
     let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
-    let contexts = Arc::clone(&app.contexts);
+    let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.models.kv_precision(&name));
     let prepared = tokio::task::spawn_blocking(move || {
-        prepare(&Preparation { descriptor: &descriptor, name, positions_max, contexts: &contexts })
+        prepare(&Preparation { descriptor: &descriptor, name, positions_max, contexts: &contexts, kv_precision })
     });
     prepared.await.map_err(ApiError::internal)?
 }
@@ -238,7 +280,7 @@ async fn at_hand(
             return (work, at_hand);
         };
         for tokens in &request.prompts {
-            let known_blocks = model.prefixes().covered(&scope, tokens) / KV_BLOCK_POSITIONS;
+            let known_blocks = model.prefixes().reach(None, &scope, tokens).blocks;
             let found = contexts.at_hand(key, model.kv_shape(), tokens, known_blocks);
             at_hand.extend(found.filter(|found| !at_hand.iter().any(|known| Arc::ptr_eq(known, found))));
         }
@@ -273,6 +315,18 @@ fn sequence(
     let budget = Arc::clone(app.devices.get(device).pool.budget());
     let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
     (Sequence::Generating(Box::new(generating)), publication)
+}
+
+/// Waits for a lease. One that takes longer than a model at hand does is waited for beside the queue.
+async fn standing_aside<T>(place: &mut Place, leasing: impl Future<Output = T>) -> T {
+    tokio::pin!(leasing);
+    if let Ok(leased) = tokio::time::timeout(AT_HAND_WITHIN, &mut leasing).await {
+        return leased;
+    }
+    place.stand_aside();
+    let leased = leasing.await;
+    place.come_back();
+    leased
 }
 
 async fn lease(

@@ -47,10 +47,18 @@ pub(crate) const SETTLEMENTS_WAITING_MAX: usize = 4096;
 pub(crate) const INTERVALS_WAITING_MAX: usize = 4096;
 /// Sequences that wait for their first step.
 pub(crate) const QUEUE_MAX: usize = 256;
+/// Requests that wait for their model's load, beside those.
+pub(crate) const LOADING_MAX: usize = 1024;
+/// A lease that takes longer is of a model that has to be loaded.
+pub(crate) const AT_HAND_WITHIN: Duration = Duration::from_millis(20);
 /// Memory of the kept descriptors (headers, tokenizers, templates), in KiB.
 pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
+/// Memory of an answer that is kept for whoever asks the same again.
+pub(crate) const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Models whose steps' costs are remembered; each takes about 1 KiB.
 pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
+/// Requests in a row that a model computes no numbers for before it is quarantined.
+pub(crate) const STRIKES_MAX: u32 = 3;
 /// Descriptors that wait to be written to their folder; those beyond are built again by the next process.
 pub(crate) const DESCRIPTORS_WAITING_MAX: usize = 64;
 /// How often the accounts of held memory go to the ledger.

@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use kernels::Isa;
+use kernels::{Isa, KvPrecision, KvShape};
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, MapError, OpenError};
 use models::candle::{CandleError, Weights};
@@ -24,7 +25,7 @@ use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
 use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
-use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
+use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX, STRIKES_MAX};
 use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, Prefixes};
 
@@ -39,6 +40,9 @@ pub(crate) struct Models {
     pages: PagePolicy,
     /// How long models stay that have a keep-alive of their own.
     keep_alives: BTreeMap<String, KeepAlive>,
+    /// What is kept of their sequences' keys and values: by default, and of those that have it otherwise.
+    kv_precision: KvPrecision,
+    kv_precisions: BTreeMap<String, KvPrecision>,
     store: DescriptorStore,
     /// Descriptors that the store has not; it writes them when there is time.
     to_keep: SyncSender<Arc<Descriptor>>,
@@ -57,7 +61,10 @@ pub(crate) struct LoadedModel {
     weights: Option<Weights>,
     prefixes: Arc<InstancePrefixes>,
     costs: ModelCosts,
+    kv_precision: KvPrecision,
     context_key: Option<ContextKey>,
+    /// Requests in a row that it computed no numbers for.
+    strikes: AtomicU32,
 }
 
 /// What a load brings.
@@ -65,15 +72,18 @@ pub(crate) struct Load {
     pub(crate) model: Model,
     /// Copies of its weights, where the device needs them.
     pub(crate) weights: Option<Weights>,
+    /// How the kernels keep its keys and values.
+    pub(crate) kv_precision: KvPrecision,
 }
 
 impl LoadedModel {
     /// As `load` has it, computed by instructions of `isa`.
     pub(crate) fn new(load: Load, prefixes: InstancePrefixes, costs: ModelCosts, isa: Isa) -> Self {
-        let Load { model, weights } = load;
+        let Load { model, weights, kv_precision } = load;
         let shares = weights.is_none() && model.descriptor().decoder().is_some();
-        let context_key = shares.then(|| ContextKey::new(model.descriptor(), isa, model.kv_shape()));
-        Self { model, weights, prefixes: Arc::new(prefixes), costs, context_key }
+        let context_key = shares.then(|| context_key(model.descriptor(), isa, kv_precision));
+        let (prefixes, strikes) = (Arc::new(prefixes), AtomicU32::new(0));
+        Self { model, weights, prefixes, costs, kv_precision, context_key, strikes }
     }
 
     /// Copies of its weights; none where it is computed from where it is mapped.
@@ -84,6 +94,25 @@ impl LoadedModel {
     /// What its keys and values are computed by; none where they cannot be shared.
     pub(crate) fn context_key(&self) -> Option<&ContextKey> {
         self.context_key.as_ref()
+    }
+
+    /// It computed no numbers for a request, which may be the request's fault, but not of several in a row.
+    pub(crate) fn strike(&self) -> Trust {
+        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if strikes >= STRIKES_MAX { Trust::Lost } else { Trust::Kept }
+    }
+
+    /// It answered a request.
+    pub(crate) fn did_well(&self) {
+        self.strikes.store(0, Ordering::Relaxed);
+    }
+
+    /// Shape of the caches of its sequences; all of one load have the same, and so share pages.
+    ///
+    /// # Panics
+    /// When it is an encoder, which keeps none.
+    pub(crate) fn kv_shape(&self) -> KvShape {
+        KvShape { precision: self.kv_precision, ..self.model.kv_shape() }
     }
 
     /// What was computed with it.
@@ -103,6 +132,21 @@ impl Deref for LoadedModel {
     fn deref(&self) -> &Model {
         &self.model
     }
+}
+
+/// Whether a model is trusted to compute for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Kept,
+    Lost,
+}
+
+/// What keys and values of a model are computed by, where they are kept so.
+///
+/// # Panics
+/// When the model is an encoder, which keeps none.
+pub(crate) fn context_key(descriptor: &Descriptor, isa: Isa, precision: KvPrecision) -> ContextKey {
+    ContextKey::new(descriptor, isa, KvShape { precision, ..descriptor.kv_shape() })
 }
 
 /// Why a model cannot be had.
@@ -129,6 +173,12 @@ pub(crate) enum LoadError {
     /// The device could not take a copy of the weights.
     #[error("the device cannot take the model")]
     Device(#[source] CandleError),
+    /// It was loaded, and a step of it never came back.
+    #[error("a step of it did not return in time")]
+    StepLost,
+    /// It was loaded, and what it computes are no numbers, again and again.
+    #[error("what it computes is not finite")]
+    NotFinite,
     /// A bug.
     #[error("the load panicked: {0}")]
     Panicked(String),
@@ -139,7 +189,7 @@ impl LoadFault for LoadError {
         match self {
             Self::NotFound(_) | Self::Open(OpenError::NotFound { .. }) => FaultKind::NotFound,
             Self::Open(error) if error.is_load_fail() => FaultKind::Invalid,
-            Self::Model(_) | Self::Panicked(_) => FaultKind::Invalid,
+            Self::Model(_) | Self::StepLost | Self::NotFinite | Self::Panicked(_) => FaultKind::Invalid,
             Self::Open(_) | Self::Catalog(_) | Self::Lock(_) | Self::Device(_) | Self::Replaced => FaultKind::Transient,
         }
     }
@@ -171,6 +221,8 @@ impl Models {
             to_keep,
             pages: config.pages,
             keep_alives,
+            kv_precision: config.scheduler.kv_precision,
+            kv_precisions: config.models.kv_precisions.clone(),
             prefixes,
             costs,
             metering,
@@ -193,9 +245,29 @@ impl Models {
 
     /// What a model's header says, without loading it. Blocks on the file system.
     pub(crate) fn descriptor(&self, name: &str) -> Result<Arc<Descriptor>, LoadError> {
-        let (_, descriptor, origin) = self.open(&self.entry(name)?)?;
+        self.described(name).map(|(_, descriptor)| descriptor)
+    }
+
+    /// The same, and the entry that the name means. Of files whose descriptor is kept, none is opened.
+    pub(crate) fn described(&self, name: &str) -> Result<(Entry, Arc<Descriptor>), LoadError> {
+        let entry = self.entry(name)?;
+        if let Some(known) = self.kept(&entry) {
+            return Ok((entry, known));
+        }
+        let (_, descriptor, origin) = self.open(&entry)?;
         self.keep(&descriptor, origin);
-        Ok(descriptor)
+        Ok((entry, descriptor))
+    }
+
+    /// The chat template that the operator chose for the model of this true name.
+    pub(crate) fn chat_template(&self, model: &str) -> Option<&str> {
+        self.chat_templates.get(model).map(AsRef::as_ref)
+    }
+
+    /// What is kept of the files as they are now.
+    fn kept(&self, entry: &Entry) -> Option<Arc<Descriptor>> {
+        let template = self.chat_templates.get(&entry.name).cloned();
+        entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template)))
     }
 
     /// Has what the store does not have written to it, soon. Where too many wait already, the next process builds it.
@@ -207,7 +279,7 @@ impl Models {
 
     fn open(&self, entry: &Entry) -> Result<(Artifact, Arc<Descriptor>, Origin), LoadError> {
         let template = self.chat_templates.get(&entry.name);
-        let known = entry.identity().ok().and_then(|identity| self.descriptors.get(&(identity, template.cloned())));
+        let known = self.kept(entry);
         let artifact = match &known {
             Some(known) => entry.open_with_header(known.identity(), Arc::clone(known.header())),
             None => entry.open(),
@@ -233,6 +305,11 @@ impl Models {
     /// Gives back memory of pages that no sequence uses.
     pub(crate) fn reclaim(&self, bytes: u64) -> u64 {
         self.prefixes.reclaim(bytes)
+    }
+
+    /// How the kernels keep keys and values of the model of this name.
+    pub(crate) fn kv_precision(&self, name: &str) -> KvPrecision {
+        self.kv_precisions.get(name).copied().unwrap_or(self.kv_precision)
     }
 
     /// Instructions that the kernels compute by.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernels::KvBlock;
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Scope};
+use scheduler::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Reach, Scope};
 
 use crate::engine::PageRoom;
 
@@ -83,9 +83,10 @@ impl InstancePrefixes {
         self.prefixes.cache().beginning(self.instance, scope, blocks_before_last(tokens))
     }
 
-    /// Tokens of that beginning.
-    pub(crate) fn covered(&self, scope: &Scope, tokens: &[u32]) -> usize {
-        self.prefixes.cache().covers(self.instance, scope, blocks_before_last(tokens)) * KV_BLOCK_POSITIONS
+    /// How far that beginning is there, where it was there as far as `known` before: as cheap as what has come since.
+    pub(crate) fn reach(&self, known: Option<Reach>, scope: &Scope, tokens: &[u32]) -> Reach {
+        let known = known.unwrap_or(Reach::start(self.instance));
+        self.prefixes.cache().reach(known, scope, blocks_before_last(tokens))
     }
 
     /// Puts the page of `block`, a full block of tokens, behind `place`.

@@ -41,6 +41,6 @@ pub use pool::{
     PoolEventKind, PoolObserver, PoolOptions, PoolSnapshot, Prices, Progress, ShuttingDown, SourceLabel, UnloadOutcome,
     UnpinOutcome,
 };
-pub use prefix::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Scope};
+pub use prefix::{Beginning, Insertion, ModelInstance, Page, PrefixCache, PrefixPlace, PrefixStatus, Reach, Scope};
 /// The clock of every deadline in this crate; tests pause it.
 pub use tokio::time::Instant;

@@ -6,14 +6,14 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{Isa, KvCache};
+use kernels::{Isa, KvCache, KvPrecision, KvShape};
 use loader::fixture::Random;
 use models::executor::{Run, SequenceRun};
 use models::generation::Wanted;
 use models::{Executor, Model};
 
 use crate::peer_models::peer_models;
-use crate::support::{cache, executor, gemma3, smollm2, written};
+use crate::support::{executor, gemma3, smollm2, written};
 
 const BATCHES: [usize; 4] = [2, 3, 8, 17];
 /// Tokens of the sequence that is looked at, and those of them that come one by one.
@@ -26,6 +26,31 @@ fn ids(model: &Model, random: &mut Random, count: usize) -> Vec<u32> {
     (0..count).map(|_| 3 + u32::try_from(random.below(model.plan().vocabulary - 3)).unwrap()).collect()
 }
 
+const PRECISIONS: [KvPrecision; 2] = [KvPrecision::F16, KvPrecision::Q8_0];
+
+/// A model, and what its keys and values are kept as.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    model: &'a Model,
+    name: &'a str,
+    precision: KvPrecision,
+}
+
+impl<'a> Case<'a> {
+    fn each(model: &'a Model, name: &'a str) -> impl Iterator<Item = Self> {
+        PRECISIONS.into_iter().map(move |precision| Self { model, name, precision })
+    }
+
+    /// Empty.
+    fn cache(self) -> KvCache {
+        KvCache::new(KvShape { precision: self.precision, ..self.model.kv_shape() })
+    }
+
+    fn on(self, executor: &Executor) -> String {
+        format!("{} of {:?} on {}", self.name, self.precision, executor.isa())
+    }
+}
+
 /// A sequence that is computed, and how far it is.
 struct Neighbour {
     tokens: Vec<u32>,
@@ -34,8 +59,16 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn new(model: &Model, tokens: Vec<u32>) -> Self {
-        Self { cache: cache(model, tokens.len()), tokens, done: 0 }
+    fn new(case: Case<'_>, tokens: Vec<u32>) -> Self {
+        Self::behind(case.cache(), tokens)
+    }
+
+    /// Goes on from what `cache` holds.
+    fn behind(mut cache: KvCache, tokens: Vec<u32>) -> Self {
+        while cache.capacity() < tokens.len() {
+            cache.push_block();
+        }
+        Self { done: cache.len(), cache, tokens }
     }
 
     fn next(&mut self, count: usize, wanted: Wanted) -> SequenceRun<'_> {
@@ -47,14 +80,14 @@ impl Neighbour {
 }
 
 /// Logits after each of the last tokens of `tokens`, which alone make the steps.
-fn alone(executor: &mut Executor, model: &Model, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
-    let mut sequence = Neighbour::new(model, tokens.to_vec());
+fn alone(executor: &mut Executor, case: Case<'_>, tokens: &[u32], step: usize) -> Vec<Vec<f32>> {
+    let mut sequence = Neighbour::new(case, tokens.to_vec());
     while sequence.done < TOKENS - DECODED {
         let count = step.min(TOKENS - DECODED - sequence.done);
-        executor.step(model, &mut [sequence.next(count, Wanted::Nothing)], &mut |_, _, _| {});
+        executor.step(case.model, &mut [sequence.next(count, Wanted::Nothing)], &mut |_, _, _| {});
         assert!(executor.logits_of(0).is_empty() && executor.logits_of(1).is_empty());
     }
-    decode(executor, model, &mut sequence)
+    decode(executor, case.model, &mut sequence)
 }
 
 fn decode(executor: &mut Executor, model: &Model, sequence: &mut Neighbour) -> Vec<Vec<f32>> {
@@ -67,11 +100,12 @@ fn decode(executor: &mut Executor, model: &Model, sequence: &mut Neighbour) -> V
 }
 
 /// The same in steps with others that are at other positions, in prompts and behind them, the sequence among them.
-fn among_others(executor: &mut Executor, model: &Model, tokens: &[u32], batch: usize) -> Vec<Vec<f32>> {
+fn among_others(executor: &mut Executor, case: Case<'_>, tokens: &[u32], batch: usize) -> Vec<Vec<f32>> {
+    let model = case.model;
     let mut random = Random::new(batch as u64);
     let place = random.below(batch);
-    let mut all: Vec<Neighbour> = (0..batch).map(|_| Neighbour::new(model, ids(model, &mut random, LONGER))).collect();
-    all[place] = Neighbour::new(model, tokens.to_vec());
+    let mut all: Vec<Neighbour> = (0..batch).map(|_| Neighbour::new(case, ids(model, &mut random, LONGER))).collect();
+    all[place] = Neighbour::new(case, tokens.to_vec());
     let mut logits = Vec::new();
     while all[place].done < TOKENS {
         let left = (TOKENS - DECODED).saturating_sub(all[place].done);
@@ -112,40 +146,44 @@ fn every_isa() -> impl Iterator<Item = Executor> {
     available.map(|isa| Executor::new(NonZeroUsize::new(2).unwrap(), isa))
 }
 
-fn is_the_same_in_any_batch(executor: &mut Executor, model: &Model, name: &str) {
-    let tokens = ids(model, &mut Random::new(1), TOKENS);
-    let expected = alone(executor, model, &tokens, 256);
+fn is_the_same_in_any_batch(executor: &mut Executor, case: Case<'_>) {
+    let tokens = ids(case.model, &mut Random::new(1), TOKENS);
+    let expected = alone(executor, case, &tokens, 256);
     assert!(expected[0] != expected[1], "logits follow the tokens");
     // The portable kernels are slow, and have one way for all columns.
     for batch in if executor.isa() == Isa::Scalar { vec![3] } else { BATCHES.to_vec() } {
-        let found = among_others(executor, model, &tokens, batch);
-        assert_same(&found, &expected, &format!("{name} on {}, one of {batch}", executor.isa()));
+        let found = among_others(executor, case, &tokens, batch);
+        assert_same(&found, &expected, &format!("{}, one of {batch}", case.on(executor)));
     }
 }
 
-/// In pieces of other sizes, and behind blocks that another sequence with the same beginning wrote.
-fn is_the_same_however_it_came_about(executor: &mut Executor, model: &Model, name: &str) {
+/// In pieces of other sizes, again after a preemption, and behind blocks that another sequence with the same beginning wrote.
+fn is_the_same_however_it_came_about(executor: &mut Executor, case: Case<'_>) {
+    let model = case.model;
     let tokens = ids(model, &mut Random::new(2), TOKENS);
-    let expected = alone(executor, model, &tokens, 256);
+    let expected = alone(executor, case, &tokens, 256);
     for step in [1, 7, 33] {
-        let found = alone(executor, model, &tokens, step);
-        assert_same(&found, &expected, &format!("{name} on {}, steps of {step}", executor.isa()));
+        let found = alone(executor, case, &tokens, step);
+        assert_same(&found, &expected, &format!("{}, steps of {step}", case.on(executor)));
     }
-    let mut first = Neighbour::new(model, tokens.clone());
+    let mut preempted = Neighbour::new(case, tokens.clone());
+    executor.step(model, &mut [preempted.next(50, Wanted::Nothing)], &mut |_, _, _| {});
+    preempted.cache.clear();
+    let mut again = Neighbour::behind(preempted.cache, tokens.clone());
+    executor.step(model, &mut [again.next(TOKENS - DECODED, Wanted::Nothing)], &mut |_, _, _| {});
+    assert_same(&decode(executor, model, &mut again), &expected, &format!("{}, preempted", case.on(executor)));
+    let mut first = Neighbour::new(case, tokens.clone());
     first.tokens[64] ^= 1;
     executor.step(model, &mut [first.next(TOKENS, Wanted::Nothing)], &mut |_, _, _| {});
     let blocks: Vec<_> = (0..2).map(|index| first.cache.block(index)).collect();
     drop(first);
     for shared in 1..=blocks.len() {
-        let mut cache = KvCache::new(model.kv_shape());
+        let mut cache = case.cache();
         blocks[..shared].iter().for_each(|block| cache.adopt(block.clone()));
-        while cache.capacity() < TOKENS {
-            cache.push_block();
-        }
-        let mut second = Neighbour { tokens: tokens.clone(), done: cache.len(), cache };
+        let mut second = Neighbour::behind(cache, tokens.clone());
         executor.step(model, &mut [second.next(TOKENS - DECODED - 32 * shared, Wanted::Last)], &mut |_, _, _| {});
         let found = decode(executor, model, &mut second);
-        assert_same(&found, &expected, &format!("{name} on {}, {shared} blocks adopted", executor.isa()));
+        assert_same(&found, &expected, &format!("{}, {shared} blocks adopted", case.on(executor)));
     }
 }
 
@@ -153,7 +191,9 @@ fn is_the_same_however_it_came_about(executor: &mut Executor, model: &Model, nam
 fn a_tiny_sequence_is_the_same_in_any_batch() {
     for tiny in peer_models() {
         let (_folder, model) = written(&tiny.file);
-        every_isa().for_each(|mut executor| is_the_same_in_any_batch(&mut executor, &model, &tiny.name));
+        for mut executor in every_isa() {
+            Case::each(&model, &tiny.name).for_each(|case| is_the_same_in_any_batch(&mut executor, case));
+        }
     }
 }
 
@@ -161,15 +201,19 @@ fn a_tiny_sequence_is_the_same_in_any_batch() {
 fn a_tiny_sequence_is_the_same_however_it_came_about() {
     for tiny in peer_models() {
         let (_folder, model) = written(&tiny.file);
-        every_isa().for_each(|mut executor| is_the_same_however_it_came_about(&mut executor, &model, &tiny.name));
+        for mut executor in every_isa() {
+            Case::each(&model, &tiny.name).for_each(|case| is_the_same_however_it_came_about(&mut executor, case));
+        }
     }
 }
 
 #[test]
 fn a_real_sequence_is_the_same_in_any_batch_and_however_it_came_about() {
     for (model, name) in [(smollm2(), "smollm2"), (gemma3(), "gemma3")] {
-        is_the_same_in_any_batch(&mut executor(), &model, name);
-        is_the_same_however_it_came_about(&mut executor(), &model, name);
+        for case in Case::each(&model, name) {
+            is_the_same_in_any_batch(&mut executor(), case);
+            is_the_same_however_it_came_about(&mut executor(), case);
+        }
     }
 }
 
@@ -177,8 +221,9 @@ fn a_real_sequence_is_the_same_in_any_batch_and_however_it_came_about() {
 fn a_step_of_nothing_leaves_no_logits() {
     let (_folder, model) = written(&peer_models()[0].file);
     let mut executor = executor();
+    let case = Case { model: &model, name: "tiny", precision: KvPrecision::F16 };
     let tokens = ids(&model, &mut Random::new(3), TOKENS);
-    executor.step(&model, &mut [Neighbour::new(&model, tokens).next(1, Wanted::Last)], &mut |_, _, _| {});
+    executor.step(&model, &mut [Neighbour::new(case, tokens).next(1, Wanted::Last)], &mut |_, _, _| {});
     assert_eq!(executor.logits_of(0).len(), model.plan().vocabulary);
     executor.step(&model, &mut [], &mut |_, _, _| {});
     assert!(executor.logits_of(0).is_empty());

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing};
+use meter::receipt::{
+    AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing,
+};
 use meter::{
     CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Quality, RateCard, RequestCharge,
 };
@@ -72,6 +74,7 @@ fn receipt(id: &str) -> Receipt {
         model: "smollm2".to_owned(),
         cold: false,
         outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
         tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50 },
         times: MeasuredTimes { wall: Nanos::new(1_000_000_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu { prefill: Nanos::new(1_000_000_000), ..MeasuredCpu::default() },
@@ -82,6 +85,7 @@ fn receipt(id: &str) -> Receipt {
             quality: Quality::Measured,
         },
         busy: Nanos::default(),
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
         routing: None,
     };

@@ -31,7 +31,8 @@ pub struct RateCard {
     pub kilowatt_hour: Option<PicoUnits>,
     /// Surcharge per prompt token that was computed.
     pub prompt_token: Option<PicoUnits>,
-    /// Surcharge per prompt token that was found in the cache.
+    /// Surcharge per token that was found: of a prompt in the cache of keys and values, or of a prompt and its answer in
+    /// the response cache.
     pub cached_token: Option<PicoUnits>,
     /// Surcharge per token generated.
     pub completion_token: Option<PicoUnits>,
@@ -69,7 +70,7 @@ pub struct BilledUse {
     pub energy: Nanojoules,
     /// Prompt tokens computed.
     pub prompt_tokens: u64,
-    /// Prompt tokens found in the cache.
+    /// Tokens found in a cache.
     pub cached_tokens: u64,
     /// Tokens generated.
     pub completion_tokens: u64,
@@ -89,7 +90,7 @@ pub enum Resource {
     Energy,
     /// Prompt tokens computed.
     PromptTokens,
-    /// Prompt tokens found in the cache.
+    /// Tokens found in a cache.
     CachedTokens,
     /// Tokens generated.
     CompletionTokens,

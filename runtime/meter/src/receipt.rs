@@ -10,7 +10,9 @@ mod routing;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::measured::{Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, StepSharing};
+pub use self::measured::{
+    AnsweredFrom, Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, StepSharing,
+};
 pub use self::routing::{RoutedCandidate, Routing};
 use crate::carbon::CarbonFactors;
 use crate::energy::{EnergyModel, EnergyUse, Quality};
@@ -184,8 +186,12 @@ pub struct ReceiptCost {
 /// How a receipt's figures were attributed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReceiptMethod {
-    /// How step costs were shared: by what method most of this request's cost was, and how good the fit was where it was one.
-    pub steps: StepSharing,
+    /// Where the answer is from; rows from before there was a response cache do not say it.
+    #[serde(default)]
+    pub answered_from: AnsweredFrom,
+    /// How step costs were shared: by what method most of this request's cost was, and how good the fit was where it was
+    /// one. None where the answer is from the response cache: there were no steps.
+    pub steps: Option<StepSharing>,
     /// How its device was chosen; absent where there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<Routing>,
@@ -216,9 +222,7 @@ impl Receipt {
             busy: measured.busy,
             memory: memory.total(),
             energy: total,
-            prompt_tokens: tokens.prompt - tokens.cached,
-            cached_tokens: tokens.cached,
-            completion_tokens: tokens.completion,
+            ..billed_tokens(&tokens, measured.answered_from)
         };
         let cost = cost_section(rates, &billed);
         let method = method_section(&measured, &cost);
@@ -257,6 +261,15 @@ fn token_section(tokens: &MeasuredTokens) -> ReceiptTokens {
         completion: tokens.completion,
         total: tokens.prompt.saturating_add(tokens.completion),
     }
+}
+
+/// The tokens by what their prices are for: one that was found, of a prompt or of a whole answer, was not computed.
+fn billed_tokens(tokens: &ReceiptTokens, answered_from: AnsweredFrom) -> BilledUse {
+    let (prompt_tokens, cached_tokens, completion_tokens) = match answered_from {
+        AnsweredFrom::Model => (tokens.prompt - tokens.cached, tokens.cached, tokens.completion),
+        AnsweredFrom::ResponseCache => (0, tokens.total, 0),
+    };
+    BilledUse { prompt_tokens, cached_tokens, completion_tokens, ..BilledUse::default() }
 }
 
 /// What the parts leave of the wall time is `other_ns`; parts that overlap make the wall time their sum, so that the
@@ -325,17 +338,32 @@ fn cost_section(rates: &RateCard, billed: &BilledUse) -> ReceiptCost {
 }
 
 fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
-    let mut notes = vec![
-        measured::explanation(measured.sharing),
-        "weights: split equally over active tenants, then over each tenant's requests".to_owned(),
-    ];
+    let steps = match measured.answered_from {
+        AnsweredFrom::Model => Some(measured.sharing),
+        AnsweredFrom::ResponseCache => None,
+    };
+    let mut notes = match steps {
+        Some(sharing) => vec![
+            measured::explanation(sharing),
+            "weights: split equally over active tenants, then over each tenant's requests".to_owned(),
+        ],
+        None => vec![
+            "response cache: the answer of an earlier request for exactly this; no model was held or computed with"
+                .to_owned(),
+            "tokens: all of them were found, and are priced as cached ones".to_owned(),
+        ],
+    };
+    if let Some(precision) = measured.kv_precision {
+        notes.push(format!("keys and values: kept as {precision}"));
+    }
     if measured.outcome == Outcome::Cancelled {
         notes.push("cancelled: charged for what was computed".to_owned());
     }
     if !cost.missing.is_empty() {
         notes.push("cost unknown: the rate card lacks a price for a resource that was used".to_owned());
     }
-    ReceiptMethod { steps: measured.sharing, routing: measured.routing.clone(), notes }
+    let (answered_from, routing) = (measured.answered_from, measured.routing.clone());
+    ReceiptMethod { answered_from, steps, routing, notes }
 }
 
 #[cfg(test)]

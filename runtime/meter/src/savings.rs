@@ -8,7 +8,8 @@
 //!
 //! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
 //! each arm exactly. Deliberately absent: key-value blocks and the compute of prefill and decode, which are the same
-//! in every arm; the persistent arms' own loads and process overhead, which are counted as nothing in their favour.
+//! in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads and process
+//! overhead, which are counted as nothing in their favour.
 
 mod inputs;
 mod verdict;
@@ -23,12 +24,14 @@ use crate::energy::{EnergyModel, Quality};
 use crate::rate::{BilledUse, RateCard};
 use crate::units::{KibMillis, Nanojoules, Nanos, PicoUnits, kib_of_bytes, split_equally};
 
-const NOTES: [&str; 6] = [
+const NOTES: [&str; 7] = [
     "ephemeral memory is measured; the other arms are derived from measured sizes and spans",
     "energy is modelled; attributional energy follows memory, marginal energy is what this host's meter would change: \
      memory that stays powered saves nothing, and every load costs processor time",
     "money is nominal, by the rate card; what is realised depends on what the operator does with the freed memory",
     "key-value blocks, prefill and decode are the same in every arm and left out",
+    "an answer from the response cache is a request like any other in every arm: it held no memory here, and what it did \
+     not compute is saved in no arm, since the same cache could stand before each",
     "loads and process overhead of the persistent arms are counted as nothing",
     "unloaded files may stay in the page cache, which is reclaimable and not counted in any arm",
 ];

@@ -40,6 +40,7 @@ impl Ps {
             Column::Left("STATUS"),
             Column::Left("DEVICE"),
             Column::Right("WEIGHTS"),
+            Column::Left("KV"),
             Column::Right("REQUESTS"),
             Column::Right("LOADS"),
             Column::Right("UNLOADS IN"),
@@ -125,6 +126,7 @@ fn row(model: &Value) -> Vec<String> {
         state.unwrap_or_else(|| status(model)).to_owned(),
         devices_of(model),
         count("weights_bytes").map_or("-".into(), |bytes| bytes_text(bytes).to_string()),
+        model["kv_precision"].as_str().unwrap_or("-").to_owned(),
         number("leases"),
         number("loads"),
         expires,
@@ -155,7 +157,7 @@ mod tests {
             "data": [
                 { "id": "a", "status": { "value": "loaded", "state": "idle" }, "weights_bytes": 1 << 20,
                   "devices": [{ "id": "cpu", "state": "idle" }, { "id": "gpu", "state": "resident" }],
-                  "leases": 0, "loads": 3, "expires_in_seconds": 12.0, "last_load_seconds": 0.004,
+                  "kv_precision": "q8_0", "leases": 0, "loads": 3, "expires_in_seconds": 12.0, "last_load_seconds": 0.004,
                   "last_load_source": { "label": "page_cache_warm" } },
                 { "id": "b", "status": { "value": "unloaded" } },
             ],
@@ -168,7 +170,13 @@ mod tests {
             "evictions": [{ "model": "b", "cause": "idle", "idle_seconds": 5.0, "seconds_ago": 2.0 }],
         });
         let text = Ps { all: false }.text(&states);
-        assert!(text.contains("idle") && text.contains("12.0 s") && text.contains("1.0 MiB of 1.0 GiB"), "{text}");
+        assert!(
+            text.contains("idle")
+                && text.contains("q8_0")
+                && text.contains("12.0 s")
+                && text.contains("1.0 MiB of 1.0 GiB"),
+            "{text}"
+        );
         assert!(text.contains("4.00 ms, page cache"), "{text}");
         assert!(text.ends_with("2.00 s ago: b unloaded (idle), unused for 5.00 s"), "{text}");
         assert!(text.contains("cpu (idle), gpu (resident)"), "{text}");

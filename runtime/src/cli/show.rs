@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use kernels::{KvPrecision, KvShape};
 use loader::Artifact;
 use loader::gguf::{FormatError, Header, ValueType};
 use models::plan::{EncoderPlan, Network, Pooling};
@@ -71,8 +72,7 @@ impl Show {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer::default())?;
         let (name, artifact) = open(&config, &self.model)?;
-        let template = config.chat_templates.get(&name).map(AsRef::as_ref);
-        let facts = facts(name, artifact, template).map_err(|error| Failure::Failed(error.into()))?;
+        let facts = facts(&config, name, artifact).map_err(|error| Failure::Failed(error.into()))?;
         match context.format() {
             Format::Json => output::print_json(&facts),
             Format::Text => output::print(facts.text()),
@@ -101,8 +101,9 @@ pub(super) fn is_file(argument: &str) -> bool {
     looks_so && Path::new(argument).exists()
 }
 
-/// What there is to know of `artifact`, which goes by `name` and whose own chat template gives way to `template`.
-fn facts(name: String, artifact: Artifact, template: Option<&str>) -> Result<Facts, FormatError> {
+/// What there is to know of `artifact`, which goes by `name`, and of what `config` says of that.
+fn facts(config: &Config, name: String, artifact: Artifact) -> Result<Facts, FormatError> {
+    let (template, precision) = (config.chat_templates.get(&name).map(AsRef::as_ref), config.kv_precision(&name));
     let header = Arc::clone(artifact.header());
     let path = artifact.path().to_owned();
     let size_bytes = artifact.identity().weights_bytes();
@@ -120,7 +121,7 @@ fn facts(name: String, artifact: Artifact, template: Option<&str>) -> Result<Fac
         (None, Err(_)) => None,
     };
     let (serves, kv_bytes_per_position, problem) = match servable {
-        Ok(model) => (serves(model.descriptor()), kv_bytes_per_position(&model), None),
+        Ok(model) => (serves(model.descriptor()), kv_bytes_per_position(&model, precision), None),
         Err(error) => (Vec::new(), None, Some(format!("{:#}", anyhow::Error::new(error)))),
     };
     let (format, gguf_version) = match header.format() {
@@ -164,8 +165,9 @@ fn serves(descriptor: &Descriptor) -> Vec<&'static str> {
     }
 }
 
-fn kv_bytes_per_position(model: &Model) -> Option<usize> {
-    model.descriptor().decoder().map(|_| model.kv_shape().block_bytes() / model.kv_shape().block_positions)
+fn kv_bytes_per_position(model: &Model, precision: KvPrecision) -> Option<usize> {
+    let shape = model.descriptor().decoder().map(|_| KvShape { precision, ..model.kv_shape() })?;
+    Some(shape.block_bytes() / shape.block_positions)
 }
 
 /// A count, where the file has it as one number for all layers.

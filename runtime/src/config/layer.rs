@@ -13,6 +13,7 @@ use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
+use super::response_cache::ResponseCacheTable;
 use super::scheduler::{SchedulerTable, TenantTable};
 use super::tables::{CarbonTable, KeyTable, RateTable};
 use super::{PullPolicy, chat_templates};
@@ -40,6 +41,7 @@ pub(crate) struct Layer {
     pub(crate) pool: Option<PoolTable>,
     pub(crate) contexts: Option<ContextsTable>,
     pub(crate) scheduler: Option<SchedulerTable>,
+    pub(crate) response_cache: Option<ResponseCacheTable>,
     pub(crate) tenants: Option<BTreeMap<String, TenantTable>>,
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) devices: Option<BTreeMap<String, DeviceTable>>,
@@ -71,6 +73,7 @@ impl Layer {
             pool: self.pool.or(next.pool),
             contexts: self.contexts.or(next.contexts),
             scheduler: self.scheduler.or(next.scheduler),
+            response_cache: self.response_cache.or(next.response_cache),
             tenants: self.tenants.or(next.tenants),
             models: self.models.or(next.models),
             devices: self.devices.or(next.devices),

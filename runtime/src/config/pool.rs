@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use kernels::KvPrecision;
 use loader::{BringIn, LetGo, Lock};
 use meter::rate::RateCard;
 use scheduler::{KeepAlive, Oversize, PoolOptions, Prices};
@@ -56,6 +57,8 @@ pub(crate) struct ModelTable {
     pinned: Option<bool>,
     /// Its share of the device's time against others'.
     weight: Option<NonZeroU32>,
+    /// What its sequences' keys and values are kept as.
+    kv_precision: Option<Choice<KvPrecision>>,
 }
 
 /// What was chosen for single models, by their true names.
@@ -67,6 +70,8 @@ pub(crate) struct ModelChoices {
     pub(crate) pinned: Vec<String>,
     /// Shares of the device's time of those that have one of their own.
     pub(crate) weights: BTreeMap<String, NonZeroU32>,
+    /// What the keys and values of their sequences are kept as, where it is not as of most.
+    pub(crate) kv_precisions: BTreeMap<String, KvPrecision>,
 }
 
 impl PoolTable {
@@ -126,7 +131,7 @@ pub(super) fn choices(
 ) -> Result<ModelChoices, ConfigError> {
     let mut choices = ModelChoices::default();
     let mut seen = std::collections::BTreeSet::new();
-    for (name, ModelTable { keep_alive, pinned, weight }) in tables {
+    for (name, ModelTable { keep_alive, pinned, weight, kv_precision }) in tables {
         let model = aliases.get(&name).unwrap_or(&name).clone();
         if !seen.insert(model.clone()) {
             return Err(ConfigError::ModelTwice { model: name });
@@ -136,6 +141,9 @@ pub(super) fn choices(
         }
         if let Some(weight) = weight {
             choices.weights.insert(model.clone(), weight);
+        }
+        if let Some(Choice(kv_precision)) = kv_precision {
+            choices.kv_precisions.insert(model.clone(), kv_precision);
         }
         if pinned == Some(true) {
             choices.pinned.push(model);

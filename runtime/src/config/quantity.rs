@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use kernels::{Isa, IsaError};
+use kernels::{Isa, IsaError, KvPrecision};
 use loader::catalog::LinkPolicy;
 use loader::{BringIn, LetGo};
 use scheduler::routing::Policy;
@@ -96,6 +96,10 @@ impl Named for Priority {
         &[("low", Self::Low), ("normal", Self::Normal), ("high", Self::High)];
 }
 
+impl Named for KvPrecision {
+    const WORDS: &'static [(&'static str, Self)] = &[("f16", Self::F16), ("q8_0", Self::Q8_0)];
+}
+
 impl Named for BringIn {
     const WORDS: &'static [(&'static str, Self)] =
         &[("populate", Self::Populate), ("will-need", Self::WillNeed), ("lazy", Self::Lazy)];
@@ -108,6 +112,11 @@ impl Named for LetGo {
 
 impl Named for PullPolicy {
     const WORDS: &'static [(&'static str, Self)] = &[("on-first-use", Self::OnFirstUse), ("never", Self::Never)];
+}
+
+/// The word for a value.
+pub(crate) fn word_of<T: Named + PartialEq>(value: T) -> &'static str {
+    T::WORDS.iter().find(|(_, meant)| *meant == value).map_or("unknown", |(word, _)| word)
 }
 
 /// Why a text is no such value.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use kernels::KvPrecision;
 use models::limits::PREFILL_CHUNK_TOKENS;
 use scheduler::routing::{Policy, Rule};
 use scheduler::{ExecutorOptions, Priority, Scope};
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 use super::quantity::{ByteSize, Choice, Span};
 use super::{ConfigError, ModelChoices};
-use crate::limits::{QUEUE_MAX, STALL_MAX};
+use crate::limits::{LOADING_MAX, QUEUE_MAX, STALL_MAX};
 
 /// One part in so many of the budget is for pages that no sequence uses, unless told otherwise.
 const PREFIX_CACHE_DIVISOR: u64 = 8;
@@ -30,6 +31,8 @@ pub(crate) struct SchedulerTable {
     queue_max: Option<usize>,
     /// Those of them that are one tenant's.
     queue_per_tenant_max: Option<usize>,
+    /// Requests that wait for their model's load, beside the queue.
+    loading_max: Option<usize>,
     /// Sequences of a model that compute in turn or together.
     sequences_per_model_max: Option<usize>,
     /// Tokens that a step computes.
@@ -38,6 +41,8 @@ pub(crate) struct SchedulerTable {
     step_wall_max: Option<Span>,
     /// After how long a step is taken never to return.
     step_timeout: Option<Span>,
+    /// What keys and values are kept as, of models that say nothing of their own.
+    kv_precision: Option<Choice<KvPrecision>>,
     /// Memory of pages that are kept for those who begin alike.
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
@@ -58,6 +63,8 @@ pub(crate) struct TenantTable {
     priority_max: Option<Choice<Priority>>,
     /// Whether it may publish contexts, which everyone shares.
     publishes_contexts: Option<bool>,
+    /// Whether its requests use the response cache unasked.
+    pub(super) response_cache: Option<bool>,
 }
 
 impl TenantTable {
@@ -82,6 +89,8 @@ pub(crate) enum PrefixScope {
 pub(crate) struct SchedulerChoices {
     /// The executor's.
     pub(crate) options: ExecutorOptions,
+    /// What keys and values are kept as, of models that say nothing of their own.
+    pub(crate) kv_precision: KvPrecision,
     /// Memory of pages that are kept for those who begin alike.
     pub(crate) prefix_cache_bytes_max: u64,
     /// Who finds them.
@@ -131,6 +140,7 @@ impl SchedulerTable {
         let per_tenant = self.queue_per_tenant_max.unwrap_or(default.queue_per_tenant_max.min(queue_max));
         let queue_per_tenant_max =
             count(Some(per_tenant), queue_max, "queue_per_tenant_max is at least 1, and a number of requests")?;
+        let loading_max = count(self.loading_max, LOADING_MAX, "loading_max is at least 1, and a number of requests")?;
         let started_per_model_max = count(
             self.sequences_per_model_max,
             default.started_per_model_max,
@@ -153,6 +163,7 @@ impl SchedulerTable {
             options: ExecutorOptions {
                 queue_max,
                 queue_per_tenant_max,
+                loading_max,
                 started_per_model_max,
                 step_tokens_max: self.step_tokens_max.map_or(default.step_tokens_max, NonZeroU32::get),
                 step_wall_max: self.step_wall_max.map_or(default.step_wall_max, |Span(wall)| wall),
@@ -161,6 +172,7 @@ impl SchedulerTable {
                 stall_max: STALL_MAX,
                 ..default
             },
+            kv_precision: self.kv_precision.map_or(KvPrecision::default(), |Choice(precision)| precision),
             prefix_cache_bytes_max: self
                 .prefix_cache
                 .map_or(memory_budget_bytes / PREFIX_CACHE_DIVISOR, |ByteSize(bytes)| bytes),
@@ -196,24 +208,32 @@ mod tests {
         let chosen = choices("", "", &ModelChoices::default()).unwrap();
         assert_eq!(
             chosen.options,
-            ExecutorOptions { stall_max: STALL_MAX, queue_max: QUEUE_MAX, ..Default::default() }
+            ExecutorOptions {
+                stall_max: STALL_MAX,
+                queue_max: QUEUE_MAX,
+                loading_max: LOADING_MAX,
+                ..Default::default()
+            }
         );
         assert_eq!((chosen.prefix_cache_bytes_max, chosen.prefix_scope), (100 << 20, PrefixScope::Tenant));
         assert_eq!((chosen.weight("anyone").get(), chosen.priority_max("anyone")), (1, Priority::Normal));
         assert_eq!(chosen.routing, Rule { policy: Policy::Latency, slack: 2.0 });
         assert_eq!(chosen.scope(&"me".into()), Scope::Tenant("me".into()));
+        assert_eq!(chosen.kv_precision, KvPrecision::F16);
     }
 
     #[test]
     fn what_is_said_is_taken() {
-        let table = "queue_max = 9\nqueue_per_tenant_max = 3\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
+        let table = "queue_max = 9\nqueue_per_tenant_max = 3\nloading_max = 8\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
                      step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'\n\
-                     routing = 'energy'\nrouting_slack = 1.5";
+                     routing = 'energy'\nrouting_slack = 1.5\nkv_precision = 'q8_0'";
         let weights = [("m".to_owned(), NonZeroU32::new(5).unwrap())].into();
         let models = ModelChoices { weights, ..ModelChoices::default() };
         let chosen = choices(table, "[a]\nweight = 4\npriority_max = 'high'\n[b]", &models).unwrap();
+        assert_eq!(chosen.kv_precision, KvPrecision::Q8_0);
         let options = &chosen.options;
         assert_eq!((options.queue_max, options.queue_per_tenant_max, options.started_per_model_max), (9, 3, 2));
+        assert_eq!(options.loading_max, 8);
         assert_eq!((options.step_tokens_max, options.step_wall_max.as_millis()), (7, 5));
         assert_eq!((options.step_timeout.as_secs(), options.model_weights["m"].get()), (7, 5));
         assert_eq!((chosen.prefix_cache_bytes_max, chosen.scope(&"a".into())), (1 << 20, Scope::Everyone));
@@ -227,6 +247,7 @@ mod tests {
         for table in [
             "queue_max = 0",
             "queue_per_tenant_max = 0",
+            "loading_max = 0",
             "sequences_per_model_max = 100000",
             "step_tokens_max = 257",
             "step_timeout = '0s'",
@@ -238,7 +259,13 @@ mod tests {
                 "{table}"
             );
         }
-        for table in ["step_tokens_max = 0", "prefix_scope = 'nobody'", "step_wall_max = 'soon'", "queues = 1"] {
+        for table in [
+            "step_tokens_max = 0",
+            "prefix_scope = 'nobody'",
+            "step_wall_max = 'soon'",
+            "kv_precision = 'q4_0'",
+            "queues = 1",
+        ] {
             assert!(toml::from_str::<SchedulerTable>(table).is_err(), "{table}");
         }
         assert!(toml::from_str::<BTreeMap<String, TenantTable>>("[a]\nweight = 0").is_err());

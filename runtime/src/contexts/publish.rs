@@ -1,7 +1,7 @@
 //! Publishing: what was asked, as a request of the publisher that computes a prompt and nothing else.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use meter::Receipt;
 use models::contexts::{ContextAbout, ContextDraft, ContextSource};
@@ -40,7 +40,8 @@ pub(crate) struct Published {
 pub(crate) async fn publish(app: &Arc<App>, request: PublishRequest) -> Result<Published, ApiError> {
     let PublishRequest { tenant, model, name, source, keep_alive, urgency } = request;
     let id = format!("{CONTEXT_ID_PREFIX}{}", Uuid::now_v7().simple());
-    let caller = Caller { id: id.clone(), tenant: Arc::clone(&tenant), model, keep_alive, urgency };
+    let (arrived, tenant_of) = (Instant::now(), Arc::clone(&tenant));
+    let caller = Caller { arrived, id: id.clone(), tenant: tenant_of, model, keep_alive, urgency, recorder: None };
     let (contexts, about_id) = (Arc::clone(&app.contexts), id.clone());
     let prepare = move |preparation: &Preparation<'_>| {
         let source = match source {
@@ -102,7 +103,7 @@ fn prepare(
         context: preparation.positions_max,
     };
     let draft = ContextDraft { about, tokens: tokens.into(), source };
-    let publication = Publication::plan(contexts, draft, preparation.descriptor.kv_shape())?;
+    let publication = Publication::plan(contexts, draft, preparation.kv_shape())?;
     Ok(Work::Publish(request, Box::new(publication)))
 }
 

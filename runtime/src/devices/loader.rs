@@ -90,7 +90,8 @@ impl ModelLoader for DeviceModels {
             };
             self.estimates.learn_load(inspection.weights_bytes, began.elapsed());
             let costs = self.costs(model.descriptor());
-            let model = LoadedModel::new(Load { model, weights }, self.models.instance(), costs, self.models.isa());
+            let load = Load { model, weights, kv_precision: self.models.kv_precision(name) };
+            let model = LoadedModel::new(load, self.models.instance(), costs, self.models.isa());
             Ok(Loaded { model, source })
         })
     }

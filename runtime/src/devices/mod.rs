@@ -135,6 +135,11 @@ impl Devices {
         self.devices.iter().map(|device| device.executor.queued()).sum()
     }
 
+    /// Requests that wait for their model's load, on all devices.
+    pub(crate) fn loading(&self) -> usize {
+        self.devices.iter().map(|device| device.executor.loading()).sum()
+    }
+
     /// Waits for every sequence of every device to end, until `deadline`.
     pub(crate) async fn drain(&self, deadline: Instant) -> DrainOutcome {
         let mut outcome = DrainOutcome::Drained;

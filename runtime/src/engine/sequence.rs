@@ -1,5 +1,6 @@
 //! One request's state between steps: what it goes on with, its pages, and their memory.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use kernels::KvBlock;
@@ -8,7 +9,7 @@ use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
+use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope};
 
 use super::cache::Cache;
 use super::memory::{Holder, KvMemory, Preempted};
@@ -53,6 +54,8 @@ pub(crate) struct Generating {
     place: Option<PrefixPlace>,
     /// Blocks that were put there, or found.
     placed: usize,
+    /// How far its text was found when that was looked at last; none once it has begun.
+    reach: Cell<Option<Reach>>,
 }
 
 /// What a sequence shares with others that begin alike.
@@ -140,6 +143,7 @@ impl Generating {
             beginnings,
             place: None,
             placed: 0,
+            reach: Cell::default(),
         }
     }
 
@@ -163,11 +167,14 @@ impl Generating {
         }
     }
 
-    /// Tokens that need not be computed.
+    /// Tokens that need not be computed. Asked before each step while it waits: only what has come since is looked at.
     fn covered(&self) -> usize {
+        let Beginnings { prefixes, scope, .. } = &self.beginnings;
         let tokens = self.findable();
-        let found = self.beginnings.prefixes.covered(&self.beginnings.scope, tokens);
-        found.max(self.published(tokens).map_or(0, |(_, blocks)| blocks * KV_BLOCK_POSITIONS))
+        let reach = prefixes.reach(self.reach.get(), scope, tokens);
+        self.reach.set(Some(reach));
+        let blocks = self.published(tokens).map_or(0, |(_, blocks)| blocks);
+        reach.blocks.max(blocks) * KV_BLOCK_POSITIONS
     }
 
     /// The published context at hand that covers most of `tokens`, and how many blocks of it that is.
@@ -179,12 +186,7 @@ impl Generating {
     /// Whose pages it may take over: of a request for several answers nothing behind the prompt, where each of them is
     /// written.
     fn findable(&self) -> &[u32] {
-        let tokens = if self.cache.is_shareable() { self.generation.reusable() } else { &[] };
-        match self.beginnings.extent {
-            Extent::Whole | Extent::Nothing => tokens,
-            // One more than the prompt: the page of the last token is never looked for.
-            Extent::Prompt => &tokens[..tokens.len().min(self.generation.prompt_tokens() + 1)],
-        }
+        if self.cache.is_shareable() { findable(&self.generation, self.beginnings.extent) } else { &[] }
     }
 
     /// A text begins, or begins again: what others computed of it is taken over, what was published of it too. Or tells
@@ -196,7 +198,7 @@ impl Generating {
         if tokens.is_empty() {
             return Ok(());
         }
-        let found = prefixes.covered(scope, tokens) / KV_BLOCK_POSITIONS;
+        let found = prefixes.reach(None, scope, tokens).blocks;
         let published = self.published(tokens).filter(|(_, blocks)| *blocks > found);
         let published = published.map(|(context, blocks)| (Arc::clone(context), blocks));
         // What is published goes on behind what everyone finds.
@@ -249,6 +251,7 @@ impl Generating {
 
     /// Takes blocks for `positions`, or tells how many bytes are missing.
     pub(super) fn make_room(&mut self, positions: usize) -> Result<(), u64> {
+        self.reach.set(None);
         let missing = positions.saturating_sub(self.cache.capacity()).div_ceil(KV_BLOCK_POSITIONS);
         if missing == 0 {
             return Ok(());
@@ -302,5 +305,19 @@ impl Generating {
         self.cache.clear();
         self.memory.clear();
         (self.place, self.placed) = (None, 0);
+        self.reach.set(None);
     }
 }
+
+/// What of a generation's tokens it may take over others' pages of.
+fn findable(generation: &Generation, extent: Extent) -> &[u32] {
+    let tokens = generation.reusable();
+    match extent {
+        Extent::Whole | Extent::Nothing => tokens,
+        // One more than the prompt: the page of the last token is never looked for.
+        Extent::Prompt => &tokens[..tokens.len().min(generation.prompt_tokens() + 1)],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,21 +6,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kernels::KvBlock;
 use ledger::LedgerError;
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
 use meter::{Measured, Outcome as Ended, Quality};
 use models::generation::TokenCounts;
-use scheduler::{Event, NoRoom, Outcome, Ticket};
+use scheduler::{Event, NoRoom, Outcome, RequestTiming, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Finished, Piece};
-use crate::app::App;
+use crate::app::{App, Lease};
+use crate::config::word_of;
 use crate::contexts::{Publication, Written};
 use crate::devices::Follow;
 use crate::engine::{DeviceEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
 use crate::limits::STALL_MAX;
-use crate::metering::Stay;
+use crate::loading::{LoadError, Trust};
+use crate::metering::{Stay, StayCharge};
+use crate::response_cache::Recorder;
 
 pub(super) struct Drive {
     pub(super) app: Arc<App>,
@@ -33,12 +37,30 @@ pub(super) struct Drive {
     pub(super) is_cold: bool,
     pub(super) arrived: Instant,
     pub(super) load_wait: Duration,
-    pub(super) stay: Stay,
+    /// None once it is over.
+    pub(super) stay: Option<Stay>,
     pub(super) ticket: Ticket<DeviceEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
+    /// Takes down what is shown, where it may be given again.
+    pub(super) recorder: Option<Recorder>,
     pub(super) pieces: mpsc::Sender<Piece>,
     /// What becomes of the prompt's blocks, where they are everyone's.
     pub(super) publication: Option<Box<Publication>>,
+    /// Once the sequence has ended, which may be before the client has taken what it showed.
+    pub(super) over: Option<Over>,
+}
+
+/// An ended sequence, when what it held was let go.
+pub(super) struct Over {
+    /// What a publication kept, or why not.
+    written: Result<Option<Written>, ApiError>,
+    outcome: Outcome<StepFault>,
+    timing: RequestTiming,
+    counts: TokenCounts,
+    charge: StayCharge,
+    released: Released,
+    weights_bytes: u64,
+    kv_precision: Option<&'static str>,
 }
 
 /// Whether the client still takes pieces.
@@ -71,6 +93,9 @@ impl Drive {
             }
             match event {
                 Some(Event::Output(output)) if matches!(client, Client::Listening) => {
+                    if let Some(recorder) = &mut self.recorder {
+                        recorder.push(&output);
+                    }
                     if !self.show(Piece::Output(output)).await {
                         client = Client::Gone;
                         self.ticket.cancel();
@@ -81,9 +106,14 @@ impl Drive {
                 None => break None,
             }
         };
-        match completion {
-            Some(completion) => self.settle(completion, client).await,
-            None => tracing::error!(id = self.id, "the executor dropped a request"),
+        match (completion, self.over.take(), client) {
+            (Some(completion), _, Client::Refused(error)) => self.refuse(completion, error).await,
+            (Some(completion), _, client) => {
+                let over = self.let_go(completion).await;
+                self.settle(over, client).await;
+            }
+            (None, Some(over), client) => self.settle(over, client).await,
+            (None, None, _) => tracing::error!(id = self.id, "the executor dropped a request"),
         }
     }
 
@@ -96,46 +126,66 @@ impl Drive {
         }
     }
 
-    /// Whether the client took it in time.
-    async fn show(&self, piece: Piece) -> bool {
+    /// Whether the client took it in time. What the sequence held goes meanwhile, if that ends.
+    async fn show(&mut self, piece: Piece) -> bool {
         let piece = match self.pieces.try_send(piece) {
             Ok(()) => return true,
             Err(mpsc::error::TrySendError::Closed(_)) => return false,
             Err(mpsc::error::TrySendError::Full(piece)) => piece,
         };
-        matches!(tokio::time::timeout(STALL_MAX, self.pieces.send(piece)).await, Ok(Ok(())))
+        let pieces = self.pieces.clone();
+        let taken = tokio::time::timeout(STALL_MAX, pieces.send(piece));
+        tokio::pin!(taken);
+        while self.over.is_none() {
+            let completion = tokio::select! {
+                taken = &mut taken => return matches!(taken, Ok(Ok(()))),
+                completion = self.ticket.ended() => completion,
+            };
+            match completion {
+                Some(completion) => self.over = Some(self.let_go(*completion).await),
+                None => break,
+            }
+        }
+        matches!(taken.await, Ok(Ok(())))
     }
 
-    async fn settle(mut self, completion: Completion, client: Client) {
+    /// Never reserved, so there is nothing to settle; nothing was shown either.
+    async fn refuse(self, completion: Completion, error: LedgerError) {
+        self.judge(&completion.outcome, &completion.lease).await;
+        drop(completion);
+        let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
+    }
+
+    /// Lets go of what an ended sequence held: its memory, then its model.
+    async fn let_go(&mut self, completion: Completion) -> Over {
         let Completion { outcome, lease, sequence, timing } = completion;
-        let weights_bytes = lease.weights_bytes();
+        let decoder = lease.model().descriptor().decoder();
+        let kv_precision = decoder.map(|_| word_of(lease.model().kv_shape().precision));
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
         let computed =
             TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
         let counts = sequence.as_ref().map_or(computed, Sequence::counts);
-        if matches!(outcome, Outcome::Failed(StepFault::ModelFileChanged)) {
-            self.unload();
-        }
-        if let Outcome::Failed(StepFault::ContextFileChanged { id }) = &outcome {
-            self.lose_context(Arc::clone(id));
-        }
-        if let Client::Refused(error) = client {
-            drop(sequence);
-            // Never reserved, so there is nothing to settle; nothing was shown either.
-            let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
-            return;
-        }
-        let written = self.written(&outcome, sequence.as_ref()).await;
+        self.judge(&outcome, &lease).await;
+        let blocks = match (&self.publication, &sequence) {
+            (Some(_), Some(sequence)) => sequence.kv_blocks(),
+            _ => Vec::new(),
+        };
+        let written = self.written(&outcome, blocks).await;
         let released = sequence.map(Sequence::release);
-        let Released { kv, sharing, rows } = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
-        let charge = self.stay.ends();
-        // Nobody waits for the memory's way back: the row does not need the model any more.
-        drop(lease);
+        let released = released.unwrap_or_else(|| Released::lost(&self.app.metering, &self.id));
+        let charge = self.stay.take().map(Stay::ends).unwrap_or_default();
+        let weights_bytes = lease.weights_bytes();
         if matches!(outcome, Outcome::Completed) {
             let follow = self.follow.as_ref();
-            let model = (&*self.model, weights_bytes);
-            self.app.devices.learn(self.device, model, &timing, (&self.app.metering, follow));
+            self.app.devices.learn(self.device, (&self.model, weights_bytes), &timing, (&self.app.metering, follow));
         }
+        Over { written, outcome, timing, counts, charge, released, weights_bytes, kv_precision }
+    }
+
+    async fn settle(self, over: Over, client: Client) {
+        let Over { written, outcome, timing, counts, charge, released, weights_bytes, kv_precision } = over;
+        let Released { kv, sharing, rows } = released;
+        self.app.metering.metrics().preempted(&self.model, timing.preempted);
         let (ended, failure) = ended(outcome);
         let (written, failure) = match written {
             Ok(written) => (written, failure),
@@ -147,6 +197,7 @@ impl Drive {
             model: self.model.to_string(),
             cold: self.is_cold,
             outcome: ended,
+            answered_from: AnsweredFrom::Model,
             tokens: MeasuredTokens { prompt: counts.prompt, cached: counts.cached, completion: counts.completion },
             times: MeasuredTimes {
                 queue: (timing.queue + timing.turn_wait + timing.room_wait).into(),
@@ -163,13 +214,19 @@ impl Drive {
             },
             busy: timing.computed().into(),
             memory: MeasuredMemory { weights: charge.weights, kv, weights_bytes, quality: Quality::Derived },
+            kv_precision,
             sharing,
             routing: self.follow.as_ref().map(Follow::routing),
         };
         let end = match (self.app.metering.settle(self.device, measured).await, failure) {
             (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
-            (Ok(receipt), None) => Ok(Finished { receipt: Box::new(receipt), rows }),
+            (Ok(receipt), None) => {
+                if let Some(recorder) = self.recorder {
+                    self.app.responses.keep(recorder, counts);
+                }
+                Ok(Finished { receipt: Box::new(receipt), rows })
+            }
         };
         // Nobody finds it before its computation is accounted for.
         let end = match (end, written) {
@@ -185,12 +242,10 @@ impl Drive {
     async fn written(
         &mut self,
         outcome: &Outcome<StepFault>,
-        sequence: Option<&Sequence>,
+        blocks: Vec<KvBlock>,
     ) -> Result<Option<Written>, ApiError> {
-        match (self.publication.take(), outcome, sequence) {
-            (Some(publication), Outcome::Completed, Some(sequence)) => {
-                publication.write(sequence.kv_blocks()).await.map(Some)
-            }
+        match (self.publication.take(), outcome) {
+            (Some(publication), Outcome::Completed) => publication.write(blocks).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -199,6 +254,24 @@ impl Drive {
     fn lose_context(&self, id: Arc<str>) {
         let contexts = Arc::clone(&self.app.contexts);
         self.app.requests.spawn_blocking(move || contexts.lose(&id));
+    }
+
+    /// What the end says of the model: who asks next must not run into the same.
+    async fn judge(&self, outcome: &Outcome<StepFault>, lease: &Lease) {
+        let fault = match outcome {
+            Outcome::Completed => return lease.model().did_well(),
+            Outcome::Failed(StepFault::ModelFileChanged) => return self.unload(),
+            Outcome::Failed(StepFault::ContextFileChanged { id }) => return self.lose_context(Arc::clone(id)),
+            Outcome::EngineTimeout => LoadError::StepLost,
+            Outcome::Failed(StepFault::NonFiniteLogits(_) | StepFault::NonFiniteVector(_)) => {
+                match lease.model().strike() {
+                    Trust::Kept => return,
+                    Trust::Lost => LoadError::NotFinite,
+                }
+            }
+            _ => return,
+        };
+        self.app.devices.get(self.device).pool.quarantine(lease, Arc::new(fault)).await;
     }
 
     /// The mapping is worthless: the next request must load the file anew, or learn that it cannot be.
@@ -239,7 +312,7 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
 }
 
 /// A ledger that is behind is an overload; one that cannot be written is a fault.
-fn ledger_error(error: LedgerError) -> ApiError {
+pub(super) fn ledger_error(error: LedgerError) -> ApiError {
     match error {
         LedgerError::Overloaded { .. } => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN).because(error),
         _ => ApiError::ledger_unavailable(error),

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use meter::receipt::Receipt;
+use meter::receipt::{Receipt, StepSharing};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -18,6 +18,7 @@ use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
 use std::sync::atomic::AtomicU64;
 
 use crate::app::App;
+use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -86,6 +87,7 @@ pub(crate) struct Metrics {
     tenants: Mutex<HashSet<String>>,
     tokens: Family<TokenLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
+    preemptions: Family<ModelLabels, Counter>,
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
     energy: Family<EnergyLabels, Seconds>,
@@ -103,6 +105,7 @@ pub(crate) struct Metrics {
     device_queued: Family<DeviceLabels, Gauge>,
     device_backlog: Family<DeviceLabels, Gauge<f64, AtomicU64>>,
     device_resident: Family<DeviceModelLabels, Gauge>,
+    loading: Gauge,
     prefix_bytes: Gauge,
     prefix_lookups: Gauge,
     prefix_hits: Gauge,
@@ -111,9 +114,14 @@ pub(crate) struct Metrics {
     contexts_bytes: Gauge,
     contexts_mapped: Gauge,
     context_maps: Gauge,
+    response_hits: Counter,
+    response_misses: Counter,
+    responses: Gauge,
+    response_bytes: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Gauge,
+    fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 }
 
 impl Metrics {
@@ -125,6 +133,7 @@ impl Metrics {
             tenants: Mutex::default(),
             tokens: Family::default(),
             requests: Family::default(),
+            preemptions: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
             energy: Family::default(),
@@ -142,6 +151,7 @@ impl Metrics {
             device_queued: Family::default(),
             device_backlog: Family::default(),
             device_resident: Family::default(),
+            loading: Gauge::default(),
             prefix_bytes: Gauge::default(),
             prefix_lookups: Gauge::default(),
             prefix_hits: Gauge::default(),
@@ -150,14 +160,20 @@ impl Metrics {
             contexts_bytes: Gauge::default(),
             contexts_mapped: Gauge::default(),
             context_maps: Gauge::default(),
+            response_hits: Counter::default(),
+            response_misses: Counter::default(),
+            responses: Gauge::default(),
+            response_bytes: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Gauge::default(),
+            fit_error: Family::default(),
         };
         metrics.register_requests();
         metrics.register_pool();
         metrics.register_devices();
         metrics.register_contexts();
+        metrics.register_caches();
         metrics
     }
 
@@ -165,6 +181,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("tokens", "Tokens of settled requests", self.tokens.clone());
         registry.register("requests", "Settled requests", self.requests.clone());
+        let text = "How often the memory of requests that have ended was taken for others";
+        registry.register("preemptions", text, self.preemptions.clone());
         registry.register_with_unit(
             "request_cpu",
             "Processor time of settled requests",
@@ -176,6 +194,10 @@ impl Metrics {
         registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
         let text = "Measured memory that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
+        let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
+        registry.register("attribution_fit_error_ratio", text, self.fit_error.clone());
+        let text = "Requests that wait for their model's load";
+        registry.register("loading_requests", text, self.loading.clone());
         registry.register("queued_requests", "Requests that wait for their first step", self.queued.clone());
     }
 
@@ -190,6 +212,17 @@ impl Metrics {
         registry.register_with_unit("pool_used", "Reserved bytes", Unit::Bytes, self.used.clone());
         registry.register_with_unit("pool_limit", "The budget", Unit::Bytes, self.limit.clone());
         registry.register("pool_waiting_requests", "Requests that wait for a model or for room", self.waiting.clone());
+    }
+
+    fn register_caches(&mut self) {
+        let registry = &mut self.registry;
+        let text = "Requests that were answered with a stored answer";
+        registry.register("response_cache_hits", text, self.response_hits.clone());
+        let text = "Requests whose answer was looked for among the stored ones and not there";
+        registry.register("response_cache_misses", text, self.response_misses.clone());
+        registry.register("response_cache_answers", "Answers that are stored", self.responses.clone());
+        let text = "Memory of the stored answers, estimated";
+        registry.register_with_unit("response_cache", text, Unit::Bytes, self.response_bytes.clone());
         let text = "Memory of cached keys and values, in use or not";
         registry.register_with_unit("prefix_cache", text, Unit::Bytes, self.prefix_bytes.clone());
         let text = "Sequences whose beginning was looked for, since the start";
@@ -275,8 +308,26 @@ impl Metrics {
             let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, quality };
             self.energy.get_or_create(&labels).inc_by(joules.joules());
         }
+        if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
+            self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
+        }
         let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request of `model` has ended, whose memory was taken `times` times.
+    pub(crate) fn preempted(&self, model: &str, times: u32) {
+        if times > 0 {
+            self.preemptions.get_or_create(&ModelLabels { model: model.to_owned() }).inc_by(times.into());
+        }
+    }
+
+    /// A request's answer was looked for among the stored ones.
+    pub(crate) fn looked_for_response(&self, came_to: CacheUse) {
+        match came_to {
+            CacheUse::Hit => self.response_hits.inc(),
+            CacheUse::Miss => self.response_misses.inc(),
+        };
     }
 
     /// The pool changed.
@@ -305,6 +356,7 @@ impl Metrics {
     pub(crate) fn text(&self, app: &Arc<App>, snapshots: &[PoolSnapshot]) -> Result<String, fmt::Error> {
         self.look_at_pools(app, snapshots);
         self.queued.set(gauge(app.devices.queued() as u64));
+        self.loading.set(gauge(app.devices.loading() as u64));
         let prefixes = app.prefixes.status();
         self.prefix_bytes.set(gauge(prefixes.bytes));
         self.prefix_lookups.set(gauge(prefixes.lookups));
@@ -315,6 +367,9 @@ impl Metrics {
         self.contexts_bytes.set(gauge(contexts.bytes));
         self.contexts_mapped.set(gauge(contexts.mapped));
         self.context_maps.set(gauge(contexts.maps));
+        let responses = app.responses.status();
+        self.responses.set(gauge(responses.answers));
+        self.response_bytes.set(gauge(responses.bytes));
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
@@ -362,6 +417,53 @@ fn cause_label(cause: &EvictionCause) -> &'static str {
         EvictionCause::BudgetCut => "budget_cut",
         EvictionCause::Requested => "requested",
         EvictionCause::KeepAliveZero => "keep_alive_zero",
+        EvictionCause::Quarantined => "quarantined",
         EvictionCause::Shutdown => "shutdown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meter::receipt::{AnsweredFrom, Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome};
+    use meter::{CarbonFactors, CpuDescription, EnergyModel, KibMillis, Quality, RateCard, RequestCharge};
+
+    use super::*;
+
+    fn receipt(model: &str, sharing: StepSharing) -> Receipt {
+        let measured = Measured {
+            id: "cmpl-1".to_owned(),
+            tenant: "acme".to_owned(),
+            model: model.to_owned(),
+            cold: false,
+            outcome: Outcome::Completed,
+            answered_from: AnsweredFrom::Model,
+            tokens: MeasuredTokens::default(),
+            times: MeasuredTimes::default(),
+            cpu: MeasuredCpu::default(),
+            memory: MeasuredMemory {
+                weights: RequestCharge::default(),
+                kv: KibMillis::ZERO,
+                weights_bytes: 0,
+                quality: Quality::Derived,
+            },
+            kv_precision: None,
+            sharing,
+        };
+        let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
+        Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
+    }
+
+    #[test]
+    fn how_good_the_latest_fit_is_stands_with_its_model() {
+        let metrics = Metrics::new();
+        for ratio in [0.5, 0.125] {
+            metrics.settled(&receipt("m", StepSharing::Affine { fit_error_ratio: ratio }));
+        }
+        metrics.settled(&receipt("m", StepSharing::WholeStep));
+        metrics.settled(&receipt("other", StepSharing::WholeStep));
+        let mut text = String::new();
+        encode(&mut text, &metrics.registry).unwrap();
+        let told: Vec<&str> = text.lines().filter(|line| line.starts_with("dayfly_attribution_fit")).collect();
+        assert_eq!(told, ["dayfly_attribution_fit_error_ratio{model=\"m\"} 0.125"]);
     }
 }

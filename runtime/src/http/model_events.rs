@@ -201,6 +201,11 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
         PoolEventKind::LoadFailed { message, .. } => {
             json!({ "status": "unloaded", "reason": "load_failed", "error": message })
         }
+        PoolEventKind::Quarantined { message, backoff } => json!({
+            "status": "loaded",
+            "quarantined_for_seconds": backoff.as_secs_f64(),
+            "error": message,
+        }),
         PoolEventKind::Idle { expires_in, break_even: chosen } => json!({
             "status": "loaded",
             "state": "idle",

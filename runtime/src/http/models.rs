@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::model_events::{break_even, evicted_for, progress, source, status};
 use crate::app::App;
+use crate::config::word_of;
 use crate::devices::Device;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
@@ -139,7 +140,8 @@ fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
     let known: Vec<(&Device, ModelSnapshot)> = app.devices.iter().zip(snapshots).filter_map(of_device).collect();
     // Of equals the first, in the order of the configuration.
     let first = known.iter().rev().max_by_key(|(_, model)| nearness(model));
-    let mut told = told(entry, first.map(|(_, model)| model));
+    let kv_precision = word_of(app.config.kv_precision(&entry.name));
+    let mut told = told(entry, kv_precision, first.map(|(_, model)| model));
     if let Some((device, _)) = first {
         told["device"] = json!(&*device.name);
     }
@@ -152,7 +154,7 @@ fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
     told
 }
 
-fn told(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
+fn told(entry: &Entry, kv_precision: &str, known: Option<&ModelSnapshot>) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let Some(model) = known else {
         return json!({
@@ -160,6 +162,7 @@ fn told(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
             "object": "model",
             "status": { "value": "unloaded" },
             "size_bytes": entry.size_bytes,
+        "kv_precision": kv_precision,
         });
     };
     json!({
@@ -167,6 +170,7 @@ fn told(entry: &Entry, known: Option<&ModelSnapshot>) -> Value {
         "object": "model",
         "status": { "value": status(model.state), "state": model.state.name(), "progress": model.progress.map(progress) },
         "size_bytes": entry.size_bytes,
+        "kv_precision": kv_precision,
         "weights_bytes": model.weights_bytes,
         "pinned": model.pinned,
         "paged": model.paged,

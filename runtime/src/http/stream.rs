@@ -22,7 +22,7 @@ use super::progress;
 use super::wire::answer::{AnswerWriter, Collector, Usage};
 use super::wire::{Delivery, IncludeProgress, IncludeUsage};
 use crate::app::App;
-use crate::generate::{Answer, Asked, Finished, Piece, generate};
+use crate::generate::{Answer, Asked, CacheUse, Finished, Piece, generate};
 
 /// How an answer looks, and how many there are.
 pub(super) struct Format {
@@ -43,10 +43,20 @@ async fn whole(mut answer: Answer, format: Format) -> Response {
                 let body = format.writer.whole(&collected.finish(), settled, tokenizer);
                 let mut headers = receipt_headers(&finished.receipt);
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                headers.extend(cache_header(&answer));
                 return (headers, body).into_response();
             }
         }
     }
+}
+
+/// Whether the answer is from the response cache, where it was looked for there.
+fn cache_header(answer: &Answer) -> Option<(HeaderName, HeaderValue)> {
+    let said = match answer.cache? {
+        CacheUse::Hit => "hit",
+        CacheUse::Miss => "miss",
+    };
+    Some((HeaderName::from_static("x-dayfly-response-cache"), HeaderValue::from_static(said)))
 }
 
 /// Answers with a body that `write` makes of the receipt; it may take long, so no thread that serves sockets writes it.
@@ -67,10 +77,12 @@ async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsag
         piece => piece,
     };
     let is_cold = HeaderValue::from_static(if answer.is_cold { "true" } else { "false" });
+    let from_cache = cache_header(&answer);
     let (events, body) = mpsc::channel(1);
     tokio::spawn(write(Writer { answer, format, include_usage, events }, first));
     let mut response = event_stream(body);
     response.headers_mut().insert(HeaderName::from_static("x-dayfly-cold"), is_cold);
+    response.headers_mut().extend(from_cache);
     response
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::client::{post, until};
 use crate::models::{endless, good, quick, slow, write, write_file};
-use crate::server::{SOON, Server};
+use crate::server::{Options, SOON, Server};
 
 #[test]
 fn row_08_weights_that_are_no_numbers() {
@@ -27,6 +27,37 @@ fn row_08_weights_that_are_no_numbers() {
     server.answers("good");
     let rows = server.settled_rows(5);
     assert_eq!(rows.iter().filter(|row| row.outcome == Some(meter::Outcome::Failed)).count(), 4);
+    // Three in a row are the model's fault.
+    let body = json!({ "model": "nan", "prompt": "hello", "max_tokens": 4, "temperature": 0 });
+    server.complete(&body).refused(500, "server_error", "non_finite_logits");
+    is_quarantined(&server, &body);
+    server.answers("good");
+    server.settled_rows(7);
+}
+
+/// Whoever asks for the model now is refused, and so is whoever does when it has gone.
+#[track_caller]
+fn is_quarantined(server: &Server, body: &Value) {
+    for _ in 0..2 {
+        let refused = server.complete(body);
+        refused.refused(503, "service_unavailable_error", "model_quarantined");
+        assert!(refused.retry_after() >= 1);
+        let model = body["model"].as_str().unwrap();
+        server.wait_for_status(model, "unloaded");
+        assert!(server.model(model)["quarantined_for_seconds"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
+fn row_39_a_model_whose_step_does_not_return_is_quarantined() {
+    let step_timeout = "[scheduler]\nstep_timeout = \"1ms\"\n";
+    let server = Options::with_models(|folder| write(folder, "slow", &slow())).config(step_timeout).start();
+    // At least 32 tokens of it are one step, of far more than a millisecond.
+    let body = json!({ "model": "slow", "prompt": vec![5; 400], "max_tokens": 4 });
+    server.complete(&body).refused(504, "server_error", "engine_timeout");
+    is_quarantined(&server, &body);
+    assert_eq!(server.pool()["evictions"][0]["cause"], "failed in use");
+    server.settled_rows(1);
 }
 
 #[test]

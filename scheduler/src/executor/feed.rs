@@ -23,7 +23,8 @@ pub enum Event<E: Engine> {
     Done(Box<Completion<E>>),
 }
 
-/// The end of a sequence. Dropping it gives back what the request held: meter first.
+/// The end of a sequence. Dropping it gives back what the request held: meter first. It need not wait for a slow reader
+/// ([`Ticket::ended`]).
 pub struct Completion<E: Engine> {
     /// How it ended.
     pub outcome: Outcome<E::Fault>,
@@ -228,7 +229,7 @@ impl<E: Engine> Drop for Feed<E> {
 impl<E: Engine> Ticket<E> {
     /// The next event: outputs in order, then [`Event::Done`], then `None`.
     ///
-    /// `None` without a `Done` before it means that the executor's thread died, which is a bug. Cancel-safe.
+    /// `None` without a `Done`, or [`Self::ended`], before it means that the executor's thread died, which is a bug. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Event<E>> {
         loop {
             match self.take() {
@@ -238,6 +239,25 @@ impl<E: Engine> Ticket<E> {
                 // A notification since the look above left a permit, so none is missed.
                 Taken::Nothing => self.stream.readable.notified().await,
             }
+        }
+    }
+
+    /// Waits for the end, however many outputs wait to be read: what the sequence held can be let go before a slow reader
+    /// has come so far. Those outputs are read afterwards, and end with `None`.
+    ///
+    /// `None` where the end was told already, or the executor's thread died. Cancel-safe.
+    pub async fn ended(&mut self) -> Option<Box<Completion<E>>> {
+        loop {
+            {
+                let mut state = self.stream.lock();
+                match std::mem::replace(&mut state.end, End::Over) {
+                    End::Open => state.end = End::Open,
+                    End::Done(completion) => return Some(completion),
+                    End::Over => return None,
+                }
+            }
+            // An output's notification ends here as well: whoever reads looks before it waits.
+            self.stream.readable.notified().await;
         }
     }
 

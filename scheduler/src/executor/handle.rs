@@ -29,6 +29,8 @@ pub struct ExecutorOptions {
     pub queue_max: usize,
     /// Those of them that one tenant may take; at least 1.
     pub queue_per_tenant_max: usize,
+    /// Places of those who wait for their model's load, beside the queue's; each tenant may take as many of them as there.
+    pub loading_max: usize,
     /// Outputs that a sequence may be ahead of its reader; at least 1.
     pub outputs_max: usize,
     /// Sequences of one model that have begun and not ended; at least 1. Tenants that have less than their equal share of
@@ -60,6 +62,7 @@ impl Default for ExecutorOptions {
         Self {
             queue_max: 256,
             queue_per_tenant_max: 128,
+            loading_max: 256,
             outputs_max: 64,
             started_per_model_max: 64,
             step_sequences_max: 64,
@@ -168,7 +171,11 @@ pub(super) fn parts<E: Engine>(options: ExecutorOptions, room: Box<dyn RoomSourc
     let shared = Arc::new(Shared {
         inbox: Arc::new(Inbox::new()),
         ended: watch::Sender::new(Ended::No),
-        queue: Queue::new(Bounds { whole: options.queue_max.max(1), tenant: options.queue_per_tenant_max.max(1) }),
+        queue: Queue::new(Bounds {
+            whole: options.queue_max.max(1),
+            tenant: options.queue_per_tenant_max.max(1),
+            aside: options.loading_max,
+        }),
         outputs_max: options.outputs_max,
         next_id: AtomicU64::new(0),
         completion_nanos: AtomicU64::new(0),
@@ -225,10 +232,16 @@ impl<E: Engine> Executor<E> {
         })
     }
 
-    /// Places taken by those who wait for their first step.
+    /// Places taken by those who wait for their first step, but for those who wait for a load.
     #[must_use]
     pub fn queued(&self) -> usize {
-        self.handle.shared.queue.taken()
+        self.handle.shared.queue.taken().0
+    }
+
+    /// Places taken by those who wait for their model's load.
+    #[must_use]
+    pub fn loading(&self) -> usize {
+        self.handle.shared.queue.taken().1
     }
 
     /// How long a client that is refused for load should wait.
@@ -281,7 +294,7 @@ impl<E: Engine> Shared<E> {
 
     fn retry_after(&self) -> Duration {
         let mean = Duration::from_nanos(self.completion_nanos.load(Ordering::Relaxed));
-        let queued = u32::try_from(self.queue.taken()).unwrap_or(u32::MAX);
+        let queued = u32::try_from(self.queue.taken().0).unwrap_or(u32::MAX);
         mean.saturating_mul(queued).clamp(RETRY_AFTER_MIN, RETRY_AFTER_MAX)
     }
 }

@@ -4,6 +4,10 @@
 //! given back when the sequence steps first, or when whoever holds it drops it. One lock guards all of it; it is held for a
 //! look or a change.
 //!
+//! Whoever waits for its model's load stands aside ([`Place::stand_aside`]), in a bound of its own, and so keeps nobody else
+//! out, however long that takes. It comes back to the queue even where that is full by then: so the queue holds
+//! `whole` of those who come from outside, and at most `aside` more.
+//!
 //! Deliberately absent: the order in which sequences begin (`admission`).
 
 use std::cmp::Ordering;
@@ -20,8 +24,18 @@ use super::inbox::SequenceId;
 pub struct Place {
     queue: Arc<Queue>,
     tenant: Arc<str>,
+    line: Line,
     /// Once something was submitted with it.
     id: Option<SequenceId>,
+}
+
+/// Where a place counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// Among those who wait for a step.
+    Queue,
+    /// Among those who wait for a load.
+    Aside,
 }
 
 /// There is no place. Retry later.
@@ -53,15 +67,44 @@ pub(super) struct Queue {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) whole: usize,
+    /// Of each tenant, in the queue and aside.
     pub(super) tenant: usize,
+    pub(super) aside: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    taken: usize,
-    by_tenant: HashMap<Arc<str>, usize>,
+    queue: Taken,
+    aside: Taken,
     /// Submitted sequences that have not begun.
     waiting: BTreeMap<SequenceId, Waiting>,
+}
+
+/// Places taken of one line.
+#[derive(Debug, Default)]
+struct Taken {
+    in_all: usize,
+    by_tenant: HashMap<Arc<str>, usize>,
+}
+
+impl Taken {
+    fn of(&self, tenant: &str) -> usize {
+        self.by_tenant.get(tenant).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, tenant: &Arc<str>) {
+        self.in_all += 1;
+        *self.by_tenant.entry(Arc::clone(tenant)).or_default() += 1;
+    }
+
+    fn remove(&mut self, tenant: &str) {
+        self.in_all -= 1;
+        let taken = self.by_tenant.get_mut(tenant).expect("a place is counted with its tenant");
+        *taken -= 1;
+        if *taken == 0 {
+            self.by_tenant.remove(tenant);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -78,21 +121,21 @@ impl Queue {
     /// Takes a place for `tenant`, or tells which bound is reached.
     pub(super) fn enter(self: &Arc<Self>, tenant: &Arc<str>) -> Result<Place, Whose> {
         let mut state = self.lock();
-        if state.taken >= self.bounds.whole {
+        if state.queue.in_all >= self.bounds.whole {
             return Err(Whose::Whole);
         }
-        if state.by_tenant.get(tenant).is_some_and(|&taken| taken >= self.bounds.tenant) {
+        if state.queue.of(tenant) >= self.bounds.tenant {
             return Err(Whose::Tenant);
         }
-        state.taken += 1;
-        *state.by_tenant.entry(Arc::clone(tenant)).or_default() += 1;
+        state.queue.add(tenant);
         drop(state);
-        Ok(Place { queue: Arc::clone(self), tenant: Arc::clone(tenant), id: None })
+        Ok(Place { queue: Arc::clone(self), tenant: Arc::clone(tenant), line: Line::Queue, id: None })
     }
 
-    /// Places taken.
-    pub(super) fn taken(&self) -> usize {
-        self.lock().taken
+    /// Places taken in the queue, and by those who stand aside.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.queue.in_all, state.aside.in_all)
     }
 
     /// Sequences that would begin before `id` if nobody else came, as far as can be told without knowing what they will
@@ -115,12 +158,7 @@ impl Queue {
 
     fn leave(&self, place: &Place) {
         let mut state = self.lock();
-        state.taken -= 1;
-        let taken = state.by_tenant.get_mut(&place.tenant).expect("a place is counted with its tenant");
-        *taken -= 1;
-        if *taken == 0 {
-            state.by_tenant.remove(&place.tenant);
-        }
+        state.line(place.line).remove(&place.tenant);
         if let Some(id) = place.id {
             state.waiting.remove(&id);
         }
@@ -132,7 +170,38 @@ impl Queue {
     }
 }
 
+impl State {
+    fn line(&mut self, line: Line) -> &mut Taken {
+        match line {
+            Line::Queue => &mut self.queue,
+            Line::Aside => &mut self.aside,
+        }
+    }
+}
+
 impl Place {
+    /// Its request waits for a load: it makes place in the queue, unless too many stand aside already.
+    pub fn stand_aside(&mut self) {
+        let bounds = self.queue.bounds;
+        let mut state = self.queue.lock();
+        let has_room = state.aside.in_all < bounds.aside && state.aside.of(&self.tenant) < bounds.tenant;
+        if self.line == Line::Queue && has_room {
+            state.queue.remove(&self.tenant);
+            state.aside.add(&self.tenant);
+            self.line = Line::Aside;
+        }
+    }
+
+    /// The wait for a load is over: it counts in the queue, full or not.
+    pub fn come_back(&mut self) {
+        let mut state = self.queue.lock();
+        if self.line == Line::Aside {
+            state.aside.remove(&self.tenant);
+            state.queue.add(&self.tenant);
+            self.line = Line::Queue;
+        }
+    }
+
     /// From now on it is the place of the sequence `id`.
     pub(super) fn assign(&mut self, id: SequenceId, model: &Arc<str>, owner: &Owner) {
         self.id = Some(id);
@@ -165,7 +234,7 @@ mod tests {
     }
 
     fn queue(whole: usize, tenant: usize) -> Arc<Queue> {
-        Queue::new(Bounds { whole, tenant })
+        Queue::new(Bounds { whole, tenant, aside: whole })
     }
 
     #[test]
@@ -178,7 +247,36 @@ mod tests {
         assert_eq!(queue.enter(&c).unwrap_err(), Whose::Whole);
         drop(second);
         let _fourth = queue.enter(&a).unwrap();
-        assert_eq!(queue.taken(), 3);
+        assert_eq!(queue.taken(), (3, 0));
+    }
+
+    #[test]
+    fn those_who_wait_for_a_load_keep_nobody_out() {
+        let queue = Queue::new(Bounds { whole: 2, tenant: 2, aside: 3 });
+        let [a, b] = ["a", "b"].map(Arc::from);
+        let mut loading = vec![queue.enter(&a).unwrap(), queue.enter(&a).unwrap()];
+        assert_eq!(queue.enter(&b).unwrap_err(), Whose::Whole);
+        loading.iter_mut().for_each(Place::stand_aside);
+        assert_eq!(queue.taken(), (0, 2));
+        // A third of the same tenant finds its bound aside reached, and keeps its place in the queue.
+        let mut third = queue.enter(&a).unwrap();
+        third.stand_aside();
+        assert_eq!(queue.taken(), (1, 2));
+        let mut other = queue.enter(&b).unwrap();
+        other.stand_aside();
+        other.stand_aside();
+        assert_eq!(queue.taken(), (1, 3), "once");
+        let mut last = queue.enter(&b).unwrap();
+        last.stand_aside();
+        assert_eq!(queue.taken(), (2, 3), "there is no room aside");
+        // Who comes back is never refused.
+        loading.iter_mut().for_each(Place::come_back);
+        loading.iter_mut().for_each(Place::come_back);
+        assert_eq!(queue.taken(), (4, 1));
+        drop((loading, third, other, last));
+        assert_eq!(queue.taken(), (0, 0));
+        let state = queue.lock();
+        assert!(state.queue.by_tenant.is_empty() && state.aside.by_tenant.is_empty());
     }
 
     #[test]
@@ -188,7 +286,7 @@ mod tests {
         place.assign(SequenceId(1), &"m".into(), &owner("a", Priority::Normal));
         drop(place);
         let state = queue.lock();
-        assert!(state.taken == 0 && state.by_tenant.is_empty() && state.waiting.is_empty());
+        assert!(state.queue.in_all == 0 && state.queue.by_tenant.is_empty() && state.waiting.is_empty());
     }
 
     #[test]

@@ -85,6 +85,13 @@ pub enum PoolEventKind {
         /// Requests that waited for it.
         waiters: usize,
     },
+    /// It failed in use: no request gets it meanwhile, and it goes when those who hold it have let go.
+    Quarantined {
+        /// What whoever held it says.
+        message: String,
+        /// For how long.
+        backoff: Duration,
+    },
     /// A request holds it.
     Leased {
         /// Leases now, this one included.
@@ -161,7 +168,7 @@ pub enum Dismissal {
     Abandoned,
     /// It can never fit.
     TooLarge,
-    /// Its artifact did not load lately.
+    /// Its artifact failed lately.
     Quarantined,
     /// The pool ends.
     Shutdown,
@@ -201,6 +208,8 @@ pub enum EvictionCause {
     Requested,
     /// Its last request wanted it gone after use.
     KeepAliveZero,
+    /// It failed in use.
+    Quarantined,
     /// The pool ends.
     Shutdown,
 }
@@ -225,6 +234,7 @@ impl fmt::Display for EvictionCause {
             Self::BudgetCut => f.write_str("smaller budget"),
             Self::Requested => f.write_str("requested"),
             Self::KeepAliveZero => f.write_str("keep-alive 0"),
+            Self::Quarantined => f.write_str("failed in use"),
             Self::Shutdown => f.write_str("shutdown"),
         }
     }

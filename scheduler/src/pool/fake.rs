@@ -46,6 +46,13 @@ pub(super) struct Fault {
     pub(super) message: String,
 }
 
+impl Fault {
+    /// What a model does in use that should not be.
+    pub(super) fn in_use(message: &str) -> Arc<Self> {
+        Arc::new(Self { kind: FaultKind::Invalid, message: message.to_owned() })
+    }
+}
+
 impl LoadFault for Fault {
     fn kind(&self) -> FaultKind {
         self.kind

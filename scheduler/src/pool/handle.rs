@@ -236,6 +236,20 @@ impl<L: ModelLoader> Pool<L> {
         answer.await.map_err(|_| ShuttingDown)?
     }
 
+    /// The model that `lease` holds failed in use, as `source` says: from the moment that this returns it is refused to
+    /// everyone until the pool's back-off is over, by its artifact and as one whose load failed is. Those who hold it go
+    /// on; it is evicted when the last of them lets go, and any pin of it ends. Does nothing once the pool has ended.
+    ///
+    /// A lease that never comes back keeps its bytes reserved, and holds up nobody: after the back-off requests get the
+    /// copy that is still there.
+    pub async fn quarantine(&self, lease: &Lease<L::Model>, source: Arc<L::Error>) {
+        let (reply, done) = oneshot::channel();
+        let (model, identity) = (Arc::clone(lease.name()), lease.identity());
+        if self.requests.send(Request::Fault { model, identity, source, reply }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
     /// The budget is `limit_bytes` from now on. More of it serves those who wait, at once; less of it evicts idle models
     /// now and busy ones as their leases end, and refuses those who can never fit any more; until that is enough nothing is
     /// granted, so that sequences that need more room wait, each until its deadline.

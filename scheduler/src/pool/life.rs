@@ -13,7 +13,7 @@ use super::loader::{FaultKind, Identity, Inspection, LoadFault, Loaded, ModelLoa
 use super::message::{Arrival, Coldness, Effect, LoadResult, Signal};
 use super::owner::Owner;
 use super::progress::{LoadProgress, Progress};
-use super::quarantine::Quarantine;
+use super::quarantine::{Failed, Quarantine};
 use super::slot::{Idle, Pin, State, Unload, Waiter};
 use super::workers::Work;
 use crate::budget::Reservation;
@@ -49,10 +49,7 @@ impl<L: ModelLoader> Owner<L> {
         };
         let remembered = slot.quarantine.take_if(|quarantine| !quarantine.is_of(inspection.identity));
         drop(remembered);
-        let in_quarantine = slot.quarantine.as_ref().and_then(|quarantine| {
-            let retry_after = quarantine.rest(now)?;
-            Some(LeaseError::Quarantined { source: Arc::clone(quarantine.source()), retry_after })
-        });
+        let in_quarantine = slot.quarantine.as_ref().and_then(|quarantine| quarantine.refusal(now));
         let admitted = match in_quarantine {
             Some(refusal) => Err((refusal, Dismissal::Quarantined)),
             None => self.admit(inspection).map_err(|refusal| (refusal, Dismissal::TooLarge)),
@@ -138,7 +135,7 @@ impl<L: ModelLoader> Owner<L> {
         };
         let (identity, bytes) = (resident.identity, resident.bytes);
         let slot = self.slot(model);
-        slot.quarantine = None;
+        slot.quarantine.take_if(|quarantine| quarantine.ends_with_a_load());
         slot.history.loaded(wall, source);
         slot.state = State::Resident { model: Arc::new(resident), since: Instant::now(), leases: 0, idle: None };
         self.resident.insert(Arc::clone(model));
@@ -214,6 +211,8 @@ impl<L: ModelLoader> Owner<L> {
             self.evict(name, EvictionCause::Shutdown);
         } else if unload == Unload::WhenFree {
             self.evict(name, EvictionCause::Requested);
+        } else if unload == Unload::Faulty {
+            self.evict(name, EvictionCause::Quarantined);
         } else if pin == Pin::NotPinned && keep_alive.is_after_use() {
             self.evict(name, EvictionCause::KeepAliveZero);
         } else {
@@ -307,7 +306,7 @@ impl<L: ModelLoader> Owner<L> {
                 LeaseError::Quarantined { source, retry_after: options.quarantine_min.min(options.quarantine_max) }
             }
             (FaultKind::Invalid, Some(identity)) => {
-                let failed = (identity, Arc::clone(&source));
+                let failed = (identity, Arc::clone(&source), Failed::AtLoad);
                 let bounds = (options.quarantine_min, options.quarantine_max);
                 let quarantine = Quarantine::after(slot.quarantine.take(), failed, bounds, now);
                 let retry_after = quarantine.rest(now).unwrap_or_default();

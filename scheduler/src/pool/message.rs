@@ -28,6 +28,7 @@ pub(super) enum Request<L: ModelLoader> {
     Unload { model: Arc<str>, reply: oneshot::Sender<Result<UnloadOutcome, ShuttingDown>> },
     Unpin { model: Arc<str>, reply: oneshot::Sender<Result<UnpinOutcome, ShuttingDown>> },
     Budget { limit_bytes: u64, reply: oneshot::Sender<Result<(), BudgetRefused>> },
+    Fault { model: Arc<str>, identity: Identity, source: Arc<L::Error>, reply: oneshot::Sender<()> },
     Snapshot { reply: oneshot::Sender<PoolSnapshot> },
     Outlook { model: Arc<str>, reply: oneshot::Sender<Outlook> },
 }

@@ -133,6 +133,10 @@ impl<L: ModelLoader> Owner<L> {
             Request::Budget { limit_bytes, reply } => {
                 let _ = reply.send(self.on_budget(limit_bytes));
             }
+            Request::Fault { model, identity, source, reply } => {
+                self.on_fault(&model, identity, source);
+                let _ = reply.send(());
+            }
             Request::Snapshot { reply } => {
                 let _ = reply.send(self.snapshot(Instant::now()));
                 return Effect::None;
@@ -173,8 +177,11 @@ impl<L: ModelLoader> Owner<L> {
         let slot = self.slots.get(&model);
         let is_at_hand = slot.is_some_and(Slot::is_at_hand);
         let known_bytes = slot.and_then(Slot::known_bytes);
+        let faulty = slot.and_then(|slot| slot.faulty(now));
         let refusal = if self.closing {
             Some(LeaseError::ShuttingDown)
+        } else if faulty.is_some() {
+            faulty
         } else if !is_at_hand && self.waiters_in_all() >= self.options.waiters_max {
             Some(LeaseError::Overloaded { retry_after: self.outgoing.retry_after.get() })
         } else if waiter.cause == LoadCause::Pin {
@@ -250,7 +257,9 @@ impl<L: ModelLoader> Owner<L> {
                 Ok(UnloadOutcome::Evicting)
             }
             State::Resident { .. } | State::Inspecting | State::AwaitingRoom { .. } | State::Loading(..) => {
-                slot.unload = Unload::WhenFree;
+                if slot.unload == Unload::NotAsked {
+                    slot.unload = Unload::WhenFree;
+                }
                 Ok(UnloadOutcome::WhenFree { users: slot.users() })
             }
         }

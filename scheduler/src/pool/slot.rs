@@ -65,11 +65,13 @@ pub(super) struct Leaving {
     pub(super) bytes: u64,
 }
 
-/// Whether someone asked for the model to go.
+/// Whether the model goes as soon as nobody holds it, whatever its keep-alive says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unload {
     NotAsked,
     WhenFree,
+    /// Nobody did: it failed in use.
+    Faulty,
 }
 
 /// Whether requests get the model while it is in memory.
@@ -196,7 +198,7 @@ impl<L: ModelLoader> Slot<L> {
             paged: self.is_paged(),
             pinned: self.pin == Pin::Pinned,
             gives_way_for: if let Turn::GivesWay(cause) = &self.turn { Some(cause.clone()) } else { None },
-            unload_pending: self.unload == Unload::WhenFree,
+            unload_pending: self.unload != Unload::NotAsked,
         }
     }
 }

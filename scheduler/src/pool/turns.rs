@@ -18,7 +18,7 @@ use super::loader::ModelLoader;
 use super::message::{Coldness, Effect};
 use super::owner::Owner;
 use super::room::Need;
-use super::slot::{Pin, Slot, State, Turn};
+use super::slot::{Pin, Slot, State, Turn, Unload};
 use super::victim::{Needed, Standing, give_way};
 
 impl<L: ModelLoader> Owner<L> {
@@ -78,6 +78,8 @@ impl<L: ModelLoader> Owner<L> {
         let mut candidates = self.candidates(now, self.options.residency_min);
         // A sequence does not wait for its own model to go.
         candidates.retain(|candidate| cause.for_model() != Some(&candidate.key));
+        // What failed in use goes as soon as it can, if ever: nobody is to wait for that.
+        candidates.retain(|candidate| self.slots[&candidate.key].unload != Unload::Faulty);
         for candidate in &mut candidates {
             // One that gives way and was let go already must not be handed out again for that.
             if self.giving_way.contains(&candidate.key) {

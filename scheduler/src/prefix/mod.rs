@@ -54,6 +54,22 @@ pub struct Beginning<P> {
     pub place: PrefixPlace,
 }
 
+/// How far a beginning was found: what a later look goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Blocks that were there.
+    pub blocks: usize,
+    place: PrefixPlace,
+}
+
+impl Reach {
+    /// Before the first block of a sequence of `model`.
+    #[must_use]
+    pub const fn start(model: ModelInstance) -> Self {
+        Self { blocks: 0, place: PrefixPlace::start(model) }
+    }
+}
+
 /// What became of a page that was to be inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insertion {
@@ -159,14 +175,20 @@ impl<P: Page> PrefixCache<P> {
         PrefixStatus { unused_bytes: unused.map(|node| node.page.bytes()).sum(), ..self.status }
     }
 
-    /// How many of `blocks` are there, from the first on, without counting as a use.
-    pub fn covers<'a>(
-        &self,
-        model: ModelInstance,
-        scope: &Scope,
-        blocks: impl Iterator<Item = &'a [u32]> + Clone,
-    ) -> usize {
-        self.longest(Parent::Root(model), scope, blocks).len()
+    /// How far `blocks` are there, without counting as a use. `known` says how far they were found before: no block of
+    /// those is looked at again, unless pages of them have gone since.
+    pub fn reach<'a>(&self, known: Reach, scope: &Scope, blocks: impl Iterator<Item = &'a [u32]> + Clone) -> Reach {
+        let known = match known.place.0 {
+            // A node leaves after all below it, so those above this one are there, too.
+            Parent::Node(id, model) if !self.nodes.contains_key(&id) => Reach::start(model),
+            _ => known,
+        };
+        let Reach { blocks: before, place: PrefixPlace(parent) } = known;
+        let found = self.longest(parent, scope, blocks.skip(before));
+        found.into_iter().fold(known, |reach, id| Reach {
+            blocks: reach.blocks + 1,
+            place: PrefixPlace(Parent::Node(id, parent.model())),
+        })
     }
 
     /// The pages of `blocks`, from the first on as far as they are there. They count as used.

@@ -54,8 +54,49 @@ fn a_beginning_is_found_as_far_as_it_agrees() {
     assert_eq!(numbers(&mut cache, &a, &[1, 2, 9, 3]), [1, 2]);
     assert_eq!(numbers(&mut cache, &a, &[1, 2, 3, 4]), [1, 2, 3]);
     assert_eq!(numbers(&mut cache, &a, &[2, 3]), [0; 0], "a block counts behind what it was computed behind alone");
-    assert_eq!(cache.covers(MODEL, &a, [[1], [2]].iter().map(|block| &block[..])), 2);
-    assert_eq!(cache.covers(ModelInstance(8), &a, [[1], [2]].iter().map(|block| &block[..])), 0);
+    let reach = |model, tokens: &[u32]| cache.reach(Reach::start(model), &a, tokens.chunks(1)).blocks;
+    assert_eq!((reach(MODEL, &[1, 2]), reach(ModelInstance(8), &[1, 2])), (2, 0));
+}
+
+/// Counts the blocks that are handed out: those that are skipped are not.
+struct Counted<'a>(std::slice::Chunks<'a, u32>, &'a std::cell::Cell<usize>);
+impl<'a> Iterator for Counted<'a> {
+    type Item = &'a [u32];
+    fn next(&mut self) -> Option<&'a [u32]> {
+        self.1.set(self.1.get() + 1);
+        self.0.next()
+    }
+    fn nth(&mut self, n: usize) -> Option<&'a [u32]> {
+        self.1.set(self.1.get() + 1);
+        self.0.nth(n)
+    }
+}
+
+/// Blocks that are looked at, among `tokens` of one each.
+fn looked_at(cache: &PrefixCache<FakePage>, known: Reach, tokens: &[u32]) -> (Reach, usize) {
+    let looked = std::cell::Cell::new(0);
+    let scope = tenant("a");
+    let reach = cache.reach(known, &scope, Counted(tokens.chunks(1), &looked));
+    (reach, looked.get())
+}
+
+#[test]
+fn a_beginning_that_was_found_is_not_looked_at_again() {
+    let mut cache = PrefixCache::new(1000);
+    let (a, tokens): (_, Vec<u32>) = (tenant("a"), (0..50).collect());
+    insert(&mut cache, &a, &tokens[..30]);
+    let (reach, looked) = looked_at(&cache, Reach::start(MODEL), &tokens);
+    assert_eq!((reach.blocks, looked), (30, 31));
+    assert_eq!(looked_at(&cache, reach, &tokens), (reach, 1), "the next one alone");
+    insert(&mut cache, &a, &tokens[..40]);
+    let (more, looked) = looked_at(&cache, reach, &tokens);
+    assert_eq!((more.blocks, looked), (40, 11), "what came since");
+    // The last pages go: what is left is found anew.
+    assert!(cache.reclaim(15 * BYTES) >= 15 * BYTES);
+    let (less, _) = looked_at(&cache, more, &tokens);
+    assert_eq!(less.blocks, 25);
+    cache.forget(MODEL);
+    assert_eq!(looked_at(&cache, less, &tokens).0, Reach::start(MODEL));
 }
 
 #[test]

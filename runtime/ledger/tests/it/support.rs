@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
 use ledger::{Completion, Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
 use meter::{
     CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Outcome, Quality, RateCard,
     Receipt, RequestCharge,
@@ -48,6 +48,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
         model: "m".into(),
         cold: false,
         outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
         tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7 },
         times: MeasuredTimes { load_wait: Nanos::new(3), wall: Nanos::new(1_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu { prefill: Nanos::new(50_000_000), decode: Nanos::new(7), load: Nanos::new(11) },
@@ -58,6 +59,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
             quality: Quality::Measured,
         },
         busy: Nanos::default(),
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
         routing: None,
     }

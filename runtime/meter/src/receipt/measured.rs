@@ -41,6 +41,17 @@ impl Outcome {
     }
 }
 
+/// Where an answer is from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredFrom {
+    /// The model computed it.
+    #[default]
+    Model,
+    /// An earlier request for exactly this had it computed.
+    ResponseCache,
+}
+
 /// How the cost of compute steps was given to the request: the method that most of its cost was split by, as
 /// [`SplitTally`](crate::step_costs::SplitTally) finds it. In JSON `"whole_step"`, `{"affine": {"fit_error_ratio": 0.04}}`
 /// or `{"equal": {"reason": "few_steps" | "collinear" | "poor_fit"}}`.
@@ -81,6 +92,8 @@ pub struct Measured {
     pub cold: bool,
     /// How it ended.
     pub outcome: Outcome,
+    /// Where its answer is from.
+    pub answered_from: AnsweredFrom,
     /// Tokens.
     pub tokens: MeasuredTokens,
     /// Wall-clock spans.
@@ -91,7 +104,9 @@ pub struct Measured {
     pub busy: Nanos,
     /// Memory over time.
     pub memory: MeasuredMemory,
-    /// How step costs were shared.
+    /// What its keys and values were kept as; none where there were none.
+    pub kv_precision: Option<&'static str>,
+    /// How step costs were shared; of no meaning where nothing was computed.
     pub sharing: StepSharing,
     /// How its device was chosen, where there are several.
     pub routing: Option<Routing>,

@@ -11,6 +11,7 @@ fn measured() -> Measured {
         model: "m".into(),
         cold: true,
         outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
         tokens: MeasuredTokens { prompt: 30, cached: 10, completion: 5 },
         times: MeasuredTimes {
             queue: Nanos::new(1),
@@ -32,6 +33,7 @@ fn measured() -> Measured {
             quality: Quality::Derived,
         },
         busy: Nanos::new(700_000_000),
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
         routing: None,
     }
@@ -67,7 +69,7 @@ fn explains_itself_in_json() {
                  "rate_card": "OpenCost defaults",
                  "parts": [{"resource": "cpu", "pico_units": 14_049_333}, {"resource": "memory", "pico_units": 10_244}],
                  "missing": []},
-        "method": {"steps": "whole_step", "notes": [
+        "method": {"answered_from": "model", "steps": "whole_step", "notes": [
             "whole step: one sequence per batch",
             "weights: split equally over active tenants, then over each tenant's requests"]},
     });
@@ -138,6 +140,12 @@ fn a_cancelled_request_says_what_it_is_charged_for() {
 }
 
 #[test]
+fn what_keys_and_values_were_kept_as_is_said() {
+    let receipt = assemble(Measured { kv_precision: Some("q8_0"), ..measured() }, &RateCard::default());
+    assert_eq!(receipt.method.notes.last().unwrap(), "keys and values: kept as q8_0");
+}
+
+#[test]
 fn more_cached_than_prompt_tokens_are_only_the_prompt() {
     let tokens = MeasuredTokens { prompt: 3, cached: 9, completion: 0 };
     let receipt = assemble(Measured { tokens, ..measured() }, &RateCard::default());
@@ -174,4 +182,61 @@ fn how_steps_were_shared_is_said_in_json_and_in_a_sentence() {
         assert_eq!(steps, json!({"equal": {"reason": name}}));
         assert!(note.contains("equal share") && note.contains(why), "{note}");
     }
+}
+
+/// Of an answer that an earlier request had computed.
+fn found() -> Measured {
+    Measured {
+        cold: false,
+        answered_from: AnsweredFrom::ResponseCache,
+        tokens: MeasuredTokens { prompt: 30, cached: 30, completion: 5 },
+        times: MeasuredTimes { wall: Nanos::new(70_000), ..MeasuredTimes::default() },
+        cpu: MeasuredCpu::default(),
+        memory: MeasuredMemory {
+            weights: RequestCharge::default(),
+            kv: KibMillis::ZERO,
+            weights_bytes: 0,
+            quality: Quality::Derived,
+        },
+        ..measured()
+    }
+}
+
+#[test]
+fn an_answer_from_the_response_cache_says_so_and_took_nothing() {
+    let receipt = assemble(found(), &RateCard::default());
+    assert_eq!((receipt.energy.total_nj, receipt.cost.pico_units), (Nanojoules::ZERO, Some(PicoUnits::ZERO)));
+    assert_eq!((receipt.times.other_ns, receipt.times.wall_ns), (Nanos::new(70_000), Nanos::new(70_000)));
+    let method = serde_json::to_value(&receipt.method).unwrap();
+    assert_eq!((&method["answered_from"], &method["steps"]), (&json!("response_cache"), &Value::Null));
+    assert!(receipt.method.notes[0].starts_with("response cache"), "{:?}", receipt.method.notes);
+    let read: Receipt = serde_json::from_value(serde_json::to_value(&receipt).unwrap()).unwrap();
+    assert_eq!(read, receipt);
+}
+
+#[test]
+fn tokens_that_were_found_have_the_price_of_cached_ones() {
+    let rates = RateCard {
+        prompt_token: Some(PicoUnits::new(100)),
+        cached_token: Some(PicoUnits::new(3)),
+        completion_token: Some(PicoUnits::new(1000)),
+        ..RateCard::default()
+    };
+    let of = |receipt: &Receipt| {
+        let tokens = [Resource::PromptTokens, Resource::CachedTokens, Resource::CompletionTokens];
+        tokens.map(|resource| {
+            let part = receipt.cost.parts.iter().find(|part| part.resource == resource);
+            part.map(|part| part.pico_units.get())
+        })
+    };
+    assert_eq!(of(&assemble(found(), &rates)), [Some(0), Some(35 * 3), Some(0)]);
+    assert_eq!(of(&assemble(measured(), &rates)), [Some(20 * 100), Some(10 * 3), Some(5 * 1000)]);
+}
+
+#[test]
+fn a_row_from_before_there_was_a_response_cache_is_read() {
+    let receipt = assemble(measured(), &RateCard::default());
+    let mut row = serde_json::to_value(&receipt).unwrap();
+    assert!(row["method"].as_object_mut().unwrap().remove("answered_from").is_some());
+    assert_eq!(serde_json::from_value::<Receipt>(row).unwrap(), receipt);
 }

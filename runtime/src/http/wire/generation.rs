@@ -6,7 +6,8 @@ use models::sampling::Sampling;
 use scheduler::KeepAlive;
 
 use super::json::Node;
-use super::{Fields, Urgency, keep_alive, sampling};
+use super::sampling::{self, Repeats};
+use super::{Fields, Urgency, keep_alive};
 use crate::http::error::ApiError;
 use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
 
@@ -35,6 +36,21 @@ pub(crate) struct Common {
     pub(crate) urgency: Urgency,
     /// The published context that stands before the prompt, by id or name.
     pub(crate) context: Option<String>,
+    /// Whether the same request has the same answer again.
+    pub(crate) repeats: Repeats,
+    /// Whether the answer may be one that was given before.
+    pub(crate) cache: CacheWish,
+}
+
+/// What a request says of the response cache.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CacheWish {
+    /// `cache: true`.
+    Use,
+    /// `cache: false`.
+    Avoid,
+    /// Nothing: as its tenant has it.
+    Unsaid,
 }
 
 /// How the answer comes.
@@ -77,11 +93,12 @@ impl Common {
         logprobs: Option<usize>,
     ) -> Result<Self, ApiError> {
         take_harmless(fields)?;
+        let (sampling, repeats) = sampling::take(fields)?;
         Ok(Self {
             model: fields.model()?,
             choices: fields.integer("n", 1..=CHOICES_MAX as i128)?.unwrap_or(1),
             tokens_max,
-            sampling: sampling::take(fields)?,
+            sampling,
             stop: stop(fields)?,
             end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
             logprobs,
@@ -89,6 +106,8 @@ impl Common {
             keep_alive: keep_alive::take(fields)?,
             urgency: Urgency::take(fields)?,
             context: fields.text("context")?,
+            repeats,
+            cache: cache_wish(fields, repeats)?,
         })
     }
 
@@ -119,6 +138,19 @@ pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     }
     fields.object("metadata")?;
     fields.only("store", |node| *node == Node::Bool(false))
+}
+
+/// `cache`, which is for answers that are the same each time.
+fn cache_wish(fields: &mut Fields, repeats: Repeats) -> Result<CacheWish, ApiError> {
+    match (fields.flag("cache")?, repeats) {
+        (None, _) => Ok(CacheWish::Unsaid),
+        (Some(false), _) => Ok(CacheWish::Avoid),
+        (Some(true), Repeats::Yes) => Ok(CacheWish::Use),
+        (Some(true), Repeats::No) => {
+            let why = "is for answers that are the same each time: say `temperature: 0` or a `seed`";
+            Err(ApiError::invalid_value(fields.path("cache"), why))
+        }
+    }
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
@@ -171,7 +203,7 @@ mod tests {
     use models::generation::End;
     use scheduler::KeepAlive;
 
-    use super::{Common, Delivery, IncludeProgress, IncludeUsage};
+    use super::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage, Repeats};
     use crate::http::error::ApiError;
     use crate::http::wire::parse_object;
     use crate::http::wire::refusal::{each_refused, refused};
@@ -244,6 +276,30 @@ mod tests {
                 "store":false,"service_tier":"auto","seed":null,"made_up":null}"#,
         )
         .expect("harmless");
+    }
+
+    #[test]
+    fn the_cache_is_for_answers_that_repeat() {
+        let parsed = |fields: &str| parse(format!("{{{MODEL}{fields}}}").as_bytes());
+        for (fields, repeats, wish) in [
+            ("", Repeats::No, CacheWish::Unsaid),
+            (r#","temperature":0"#, Repeats::Yes, CacheWish::Unsaid),
+            (r#","temperature":0,"cache":true"#, Repeats::Yes, CacheWish::Use),
+            (r#","seed":0,"cache":true"#, Repeats::Yes, CacheWish::Use),
+            (r#","seed":null,"cache":false"#, Repeats::No, CacheWish::Avoid),
+            (r#","temperature":0.7,"seed":1,"cache":true"#, Repeats::Yes, CacheWish::Use),
+            (r#","temperature":0,"cache":null"#, Repeats::Yes, CacheWish::Unsaid),
+        ] {
+            let common = parsed(fields).expect("all in range");
+            assert_eq!((common.repeats, common.cache), (repeats, wish), "{fields}");
+        }
+        let table = [
+            (r#""cache":true"#, "invalid_value", "cache"),
+            (r#""cache":true,"temperature":0.7"#, "invalid_value", "cache"),
+            (r#""cache":true,"temperature":0.7,"seed":null"#, "invalid_value", "cache"),
+            (r#""cache":1"#, "invalid_type", "cache"),
+        ];
+        each_refused(parse, MODEL, &table);
     }
 
     #[test]

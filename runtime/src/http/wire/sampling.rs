@@ -19,11 +19,21 @@ const BIAS: Allowed = Allowed { words: "from -100 to 100", holds: |value| (-100.
 /// A smaller divisor could make a healthy model's logits infinite.
 const REPETITION: Allowed = Allowed { words: "from 0.01 to 10", holds: |value| (0.01..=10.0).contains(&value) };
 
+/// Whether the same request to the same model has the same answer again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Repeats {
+    /// Nothing is drawn, or the request says from which seed.
+    Yes,
+    /// Each time something else is drawn.
+    No,
+}
+
 /// Takes the fields of sampling out of a request. Without a `seed` each request gets one of its own.
-pub(super) fn take(fields: &mut Fields) -> Result<Sampling, ApiError> {
+pub(super) fn take(fields: &mut Fields) -> Result<(Sampling, Repeats), ApiError> {
     let default = Sampling::default();
     let temperature = fields.number("temperature", TEMPERATURE)?.unwrap_or(default.temperature);
-    Ok(Sampling {
+    let seed = seed(fields)?;
+    let sampling = Sampling {
         // Nothing can be divided by what the arithmetic may flush to zero.
         temperature: if temperature < f32::MIN_POSITIVE { 0.0 } else { temperature },
         top_k: fields.integer("top_k", -1..=i128::from(u32::MAX))?.map_or(default.top_k, positive),
@@ -33,8 +43,10 @@ pub(super) fn take(fields: &mut Fields) -> Result<Sampling, ApiError> {
         presence_penalty: fields.number("presence_penalty", PENALTY)?.unwrap_or(default.presence_penalty),
         frequency_penalty: fields.number("frequency_penalty", PENALTY)?.unwrap_or(default.frequency_penalty),
         logit_bias: logit_bias(fields)?,
-        seed: seed(fields)?,
-    })
+        seed: seed.unwrap_or_else(random_seed),
+    };
+    let repeats = if sampling.temperature == 0.0 || seed.is_some() { Repeats::Yes } else { Repeats::No };
+    Ok((sampling, repeats))
 }
 
 /// `top_k`, which 0 and -1 both switch off.
@@ -75,10 +87,10 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
 }
 
 /// Any 64 bits, with or without a sign.
-fn seed(fields: &mut Fields) -> Result<u64, ApiError> {
+fn seed(fields: &mut Fields) -> Result<Option<u64>, ApiError> {
     let range = i128::from(i64::MIN)..=i128::from(u64::MAX);
     let given = fields.integer::<i128>("seed", range)?;
-    Ok(given.map_or_else(random_seed, |seed| match u64::try_from(seed) {
+    Ok(given.map(|seed| match u64::try_from(seed) {
         Ok(seed) => seed,
         Err(_) => i64::try_from(seed).expect("the range is checked").cast_unsigned(),
     }))
@@ -101,7 +113,7 @@ mod tests {
 
     fn parse(body: &[u8]) -> Result<Sampling, ApiError> {
         let mut fields = parse_object(body)?;
-        let sampling = take(&mut fields)?;
+        let (sampling, _) = take(&mut fields)?;
         fields.finish()?;
         Ok(sampling)
     }

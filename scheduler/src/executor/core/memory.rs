@@ -130,11 +130,10 @@ impl<E: Engine> Core<E> {
     /// gives back what it holds and queues again.
     pub(super) fn requeue(&mut self, engine: &mut E, id: SequenceId) {
         let now = Instant::now();
-        let sequence = self.entry(id).sequence.as_mut().expect(AT_HOME);
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| engine.preempt(sequence))) {
-            return self.end(id, Outcome::EnginePanicked { message: panic::message(&*payload) });
+        // One that holds something is preempted as others are; one that holds nothing only changes its place.
+        if self.preempt(engine, id, now) == 0 && self.entries.contains_key(&id) {
+            self.begin_again(id, now);
         }
-        self.begin_again(id, now);
     }
 
     fn others_hold_room(&self, engine: &E, id: SequenceId) -> bool {

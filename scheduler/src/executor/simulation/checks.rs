@@ -15,6 +15,11 @@ impl World {
         let number = client.arrival.script.number;
         let Completion { outcome, timing, sequence, .. } = completion;
         let tally = &mut self.tally;
+        if let Some(taken) = sequence.as_ref().map(|sequence| sequence.taken)
+            && taken != timing.preempted
+        {
+            tally.violations.push(format!("{number}: preempted {taken} times, which counts as {}", timing.preempted));
+        }
         match outcome {
             Outcome::Completed => {
                 tally.completed += 1;

@@ -55,6 +55,8 @@ pub(super) struct SimSequence {
     pub(super) generated: u32,
     shared: Option<Arc<Pages>>,
     own: Option<Reservation>,
+    /// How often its memory was taken.
+    pub(super) taken: u32,
 }
 
 /// Pages that several may read; they come back when nobody does.
@@ -82,7 +84,7 @@ pub(super) struct SimEngine {
 
 impl SimSequence {
     pub(super) fn new(script: Script, cancelled: Arc<AtomicBool>) -> Self {
-        Self { script, cancelled, computed: 0, generated: 0, shared: None, own: None }
+        Self { script, cancelled, computed: 0, generated: 0, shared: None, own: None, taken: 0 }
     }
 
     fn left(&self) -> u32 {
@@ -282,6 +284,7 @@ impl Engine for SimEngine {
         if freed > 0 {
             sequence.computed = 0;
             sequence.shared = None;
+            sequence.taken += 1;
         }
         freed
     }

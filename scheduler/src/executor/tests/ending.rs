@@ -116,3 +116,36 @@ async fn every_ticket_gets_its_completion_whatever_happens() {
     timeout(PATIENCE, bench.executor.ended()).await.expect("the thread ends");
     assert_eq!(bench.executor.queued(), 0);
 }
+
+#[tokio::test]
+async fn what_a_finished_sequence_held_is_let_go_before_its_outputs_are_read() {
+    let bench = Bench::new();
+    bench.run_free();
+    let mut submission = bench.submission("m", "one", &[Token, Token, Token, Finish]);
+    submission.sequence.room = bench.budget.try_reserve(10);
+    let mut ticket = bench.executor.submit(submission).unwrap();
+    let completion = timeout(PATIENCE, ticket.ended()).await.expect("it ends").expect("and says so");
+    assert!(matches!(completion.outcome, Outcome::Completed));
+    drop(completion);
+    assert_eq!(bench.budget.used_bytes(), 0);
+    // Its outputs wait.
+    assert_eq!([output(&mut ticket).await, output(&mut ticket).await, output(&mut ticket).await], [1, 2, 3]);
+    assert!(next(&mut ticket).await.is_none());
+    assert!(ticket.ended().await.is_none(), "the end is told once");
+}
+
+#[tokio::test]
+async fn an_end_that_is_waited_for_in_vain_loses_no_output() {
+    let mut bench = Bench::new();
+    let mut ticket = bench.submit("m", "one", &[Token, Finish]);
+    assert_eq!(bench.stepping().await, "one");
+    let early = timeout(Duration::from_millis(5), ticket.ended()).await;
+    assert!(early.is_err(), "it has not ended");
+    bench.permit();
+    assert_eq!(bench.stepping().await, "one");
+    let early = timeout(Duration::from_millis(5), ticket.ended()).await;
+    assert!(early.is_err());
+    assert_eq!(output(&mut ticket).await, 1);
+    bench.permit();
+    assert!(matches!(finish(&mut ticket).await, (0, Completion { outcome: Outcome::Completed, .. })));
+}

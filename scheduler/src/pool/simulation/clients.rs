@@ -29,6 +29,7 @@ pub(super) async fn client(world: Arc<World>, mut random: Random) {
             4 => world.pin(name, &mut random).await,
             5 | 7 => world.unpin(name).await,
             6 => world.resize(&mut random).await,
+            8 => world.fail_in_use(name, &mut random).await,
             _ => world.use_model(name, &mut random).await,
         }
         world.check().await;
@@ -84,6 +85,24 @@ impl World {
         }
         self.watch.end_use(name);
         lease.users.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A model fails in use, and is refused at once; now and then its hold is lost for long.
+    async fn fail_in_use(&self, name: &str, random: &mut Random) {
+        let Some(lease) = self.lease(name, random).await else { return };
+        self.pool.quarantine(&lease, Fault::in_use("it hangs")).await;
+        match self.pool.lease(name, within(Duration::from_secs(1))).await {
+            Err(LeaseError::Quarantined { .. } | LeaseError::ShuttingDown) => {}
+            other => self.violation(format!("{name} failed in use, and then: {other:?}")),
+        }
+        self.tally.lock().unwrap().failed_in_use += 1;
+        if random.below(4) == 0 {
+            let lost = Duration::from_millis(random.below(5_000));
+            tokio::spawn(async move {
+                sleep(lost).await;
+                drop(lease);
+            });
+        }
     }
 
     async fn room(&self, name: &str, random: &mut Random) -> Option<crate::Reservation> {

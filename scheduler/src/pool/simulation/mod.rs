@@ -1,7 +1,7 @@
 //! A seeded simulation of the whole pool: the real owner, handles and leases, on one thread, in paused time.
 //!
-//! Clients lease, hold, leave early, want room, load, pin, unpin, unload and look, and change the budget; artifacts break
-//! and are replaced; loads take random time. Every option of the pool is random too. The same seed is the same run. After
+//! Clients lease, hold, leave early, want room, load, pin, unpin, unload and look, and change the budget; artifacts break,
+//! fail in use and are replaced; some holds are lost for long; loads take random time. Every option of the pool is random too. The same seed is the same run. After
 //! every act of a client, and at regular times, the world is checked:
 //!
 //! - the budget is never exceeded, and covers every live model and every sequence; after it was cut, what exceeds it only
@@ -11,7 +11,7 @@
 //! - every wait ends by its deadline;
 //! - no wake-up is lost: nobody waits for room that could be made now (found without asking the pool: that would
 //!   wake it);
-//! - nobody waits for a model in memory unless it gives way;
+//! - nobody waits for a model in memory unless it gives way, and nobody gets one that has just failed in use;
 //! - in the end, used bytes are those of the live models; after shutdown, none.
 
 mod checks;
@@ -67,7 +67,8 @@ fn simulate(seeds: std::ops::Range<u64>) {
     // The runs must reach what they are about.
     let often = [total.leases, total.refusals, total.rooms, total.evictions, total.collated, total.resized];
     let seldom = [total.loads, total.pins, total.unpins, total.turns, total.turns_ended, total.paged, total.cuts];
-    let enough = often.into_iter().all(|count| count > 1_000) && seldom.into_iter().all(|count| count > 100);
+    let is_often = often.into_iter().all(|count| count > 1_000);
+    let enough = is_often && seldom.into_iter().chain([total.failed_in_use]).all(|count| count > 100);
     assert!(enough, "the simulation hardly does anything: {total:?}");
 }
 
@@ -91,6 +92,7 @@ struct Tally {
     turns_ended: usize,
     /// Loads of models larger than the budget.
     paged: usize,
+    failed_in_use: usize,
     violations: Vec<String>,
     /// Of the run: when it ended.
     lasted: Duration,
@@ -111,6 +113,7 @@ impl Tally {
         self.turns += other.turns;
         self.turns_ended += other.turns_ended;
         self.paged += other.paged;
+        self.failed_in_use += other.failed_in_use;
     }
 }
 

@@ -137,6 +137,7 @@ impl PoolObserver for Watch {
             PoolEventKind::Requested { .. }
             | PoolEventKind::AwaitingRoom { .. }
             | PoolEventKind::Dismissed { .. }
+            | PoolEventKind::Quarantined { .. }
             | PoolEventKind::Progress(_)
             | PoolEventKind::Idle { .. } => {}
         }

@@ -133,3 +133,90 @@ async fn of_too_many_absent_models_the_one_asked_for_longest_ago_is_forgotten() 
     assert_eq!(bench.pool.snapshot().await.models.len(), remembered);
     assert_eq!((bench.find("model 1").await, bench.model("model 0").await.loads), (None, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn row_39_a_model_that_fails_in_use_is_refused_until_its_back_off_is_over() {
+    let options = PoolOptions { quarantine_min: 4 * SECOND, quarantine_max: 10 * SECOND, ..PoolOptions::default() };
+    let bench = Bench::with(20, options);
+    bench.loader.put("a", 10, Behaviour::Good);
+    bench.loader.put("b", 10, Behaviour::Good);
+    for backoff in [4, 8, 10] {
+        let (lease, other) = (bench.lease("a").await.unwrap(), bench.lease("a").await.unwrap());
+        bench.pool.quarantine(&lease, Fault::in_use("it hangs")).await;
+        // Those who were in the same step say the same.
+        bench.pool.quarantine(&other, Fault::in_use("it hangs")).await;
+        let refusal = bench.lease("a").await.unwrap_err();
+        assert!(
+            matches!(&refusal, LeaseError::Quarantined { source, retry_after }
+            if source.message == "it hangs" && *retry_after == backoff * SECOND),
+            "{refusal:?}"
+        );
+        assert!(bench.lease("b").await.is_ok(), "others are served");
+        drop(lease);
+        assert_eq!(bench.model("a").await.state, ModelState::Resident, "whoever holds it keeps it");
+        drop(other);
+        sleep(SECOND).await;
+        assert_eq!(bench.model("a").await.state, ModelState::Absent);
+        assert_eq!(bench.heard.evictions().last(), Some(&("a".into(), EvictionCause::Quarantined)));
+        assert!(matches!(bench.lease("a").await.unwrap_err(), LeaseError::Quarantined { .. }));
+        sleep(backoff * SECOND).await;
+    }
+    drop(bench.lease("a").await.unwrap());
+    sleep(30 * SECOND).await;
+    // It did well for long enough.
+    let lease = bench.lease("a").await.unwrap();
+    bench.pool.quarantine(&lease, Fault::in_use("it hangs")).await;
+    assert_eq!(bench.model("a").await.quarantined_for, Some(4 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_never_ends_keeps_its_bytes_and_holds_up_nobody() {
+    let options = PoolOptions { quarantine_min: SECOND, busy_turn_max: SECOND, ..PoolOptions::default() };
+    let bench = Bench::with(20, options);
+    for name in ["a", "b", "c"] {
+        bench.loader.put(name, 10, Behaviour::Good);
+    }
+    let stuck = bench.lease("a").await.unwrap();
+    bench.pool.quarantine(&stuck, Fault::in_use("it hangs")).await;
+    // The room that is left is shared by turns, and what hangs is not waited for.
+    let busy = bench.lease("b").await.unwrap();
+    let waiting = bench.lease_meanwhile("c").await;
+    sleep(2 * SECOND).await;
+    assert_eq!(bench.model("a").await.gives_way_for, None);
+    assert!(bench.model("b").await.gives_way_for.is_some());
+    drop(busy);
+    assert!(waiting.await.unwrap().is_ok());
+    // The copy that is there serves once its time is over: there is room for no other.
+    let again = bench.lease("a").await.unwrap();
+    assert!(!again.is_cold());
+    assert_eq!((bench.loader.loads("a"), bench.budget.used_bytes()), (1, 20));
+    drop((stuck, again));
+    sleep(SECOND).await;
+    assert_eq!(bench.heard.evictions().last(), Some(&("a".into(), EvictionCause::Quarantined)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_artifact_is_not_in_the_quarantine_of_the_one_that_failed_in_use() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 10, Behaviour::Good);
+    let lease = bench.lease("a").await.unwrap();
+    bench.pool.quarantine(&lease, Fault::in_use("no numbers")).await;
+    bench.loader.put("a", 10, Behaviour::Good);
+    assert!(matches!(bench.lease("a").await.unwrap_err(), LeaseError::Quarantined { .. }), "the old one is there yet");
+    drop(lease);
+    assert!(bench.lease("a").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pin_ends_where_the_model_fails_in_use() {
+    let bench = Bench::new(10);
+    bench.loader.put("a", 5, Behaviour::Good);
+    bench.pool.pin("a", tokio::time::Instant::now() + SECOND).await.unwrap();
+    let lease = bench.lease("a").await.unwrap();
+    bench.pool.quarantine(&lease, Fault::in_use("it hangs")).await;
+    assert!(!bench.model("a").await.pinned);
+    assert_eq!(bench.pool.snapshot().await.pinned_bytes, 0);
+    drop(lease);
+    sleep(SECOND).await;
+    assert_eq!(bench.model("a").await.state, ModelState::Absent);
+}

@@ -1,0 +1,176 @@
+//! What an answer is found by.
+//!
+//! SHA-256 over all that decides the answer, written so that no two requests are written alike: numbers in eight bytes,
+//! texts after their lengths, alternatives after their number. Every field of a request is named here, so that one that
+//! is new does not compile before somebody has decided whether it is of the key.
+
+use loader::ArtifactIdentity;
+use models::generation::{Echo, End};
+use models::sampling::Sampling;
+use models::template::Message;
+use models::tokenizer::Special;
+use sha2::{Digest as _, Sha256};
+
+use crate::generate::{Asked, Prompt};
+use crate::http::wire::{Common, PromptInput};
+
+/// The digest of a request, of the model that it names and of who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+/// The model that a request's name stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Served<'a> {
+    /// Its true name.
+    pub(crate) model: &'a str,
+    /// Its files' version.
+    pub(crate) identity: &'a ArtifactIdentity,
+    /// The chat template that the operator chose for it.
+    pub(crate) template: Option<&'a str>,
+    /// The id of the published context that stands before the prompt: a name may come to mean another one.
+    pub(crate) context: Option<&'a str>,
+}
+
+impl Key {
+    /// Of `asked` to `served`. Takes as long as the prompt is.
+    pub(crate) fn of(asked: &Asked, served: Served<'_>) -> Self {
+        let mut writing = Writing(Sha256::new());
+        let Asked { id: _, tenant, urgency: _, common, prompt, echo } = asked;
+        let Served { model, identity, template, context } = served;
+        writing.text(tenant);
+        writing.text(model);
+        identity.words().into_iter().for_each(|word| writing.number(word));
+        writing.choice(template, Writing::text);
+        writing.choice(context, Writing::text);
+        writing.common(common);
+        writing.number(match echo {
+            Echo::Nothing => 0,
+            Echo::Prompt => 1,
+        });
+        writing.prompt(prompt);
+        Self(writing.0.finalize().into())
+    }
+}
+
+struct Writing(Sha256);
+
+impl Writing {
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_le_bytes());
+    }
+
+    fn count(&mut self, count: usize) {
+        self.number(count as u64);
+    }
+
+    fn float(&mut self, float: f32) {
+        self.number(float.to_bits().into());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.count(text.len());
+        self.0.update(text);
+    }
+
+    fn choice<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.number(value.is_some().into());
+        if let Some(value) = value {
+            write(self, value);
+        }
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.count(items.len());
+        items.iter().for_each(|item| write(self, item));
+    }
+
+    fn common(&mut self, common: &Common) {
+        let Common {
+            // Its true name counts.
+            model: _,
+            // Its id counts.
+            context: _,
+            choices,
+            tokens_max,
+            sampling,
+            stop,
+            end,
+            logprobs,
+            // How and when the answer comes.
+            delivery: _,
+            keep_alive: _,
+            urgency: _,
+            // Whether it is looked for at all.
+            repeats: _,
+            cache: _,
+        } = common;
+        self.count(*choices);
+        self.choice(*tokens_max, Self::count);
+        self.sampling(sampling);
+        self.list(stop, |writing, stop| writing.text(stop));
+        self.number(match end {
+            End::Honoured => 0,
+            End::Ignored => 1,
+        });
+        self.choice(*logprobs, Self::count);
+    }
+
+    fn sampling(&mut self, sampling: &Sampling) {
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
+            logit_bias,
+            seed,
+        } = sampling;
+        self.float(*temperature);
+        self.count(*top_k);
+        for float in [top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty] {
+            self.float(*float);
+        }
+        self.list(logit_bias, |writing, (id, bias)| {
+            writing.number((*id).into());
+            writing.float(*bias);
+        });
+        // Nothing is drawn at temperature 0, and each request that names no seed has one of its own.
+        self.choice((*temperature != 0.0).then_some(*seed), Self::number);
+    }
+
+    fn prompt(&mut self, prompt: &Prompt) {
+        match prompt {
+            Prompt::Messages(messages) => {
+                self.number(0);
+                self.list(messages, |writing, Message { role, content, name }| {
+                    writing.text(role);
+                    writing.text(content);
+                    writing.choice(name.as_deref(), Self::text);
+                });
+            }
+            Prompt::Raw(inputs, special) => {
+                self.number(1);
+                self.number(match special {
+                    Special::Parsed => 0,
+                    Special::Plain => 1,
+                });
+                self.list(inputs, Self::input);
+            }
+        }
+    }
+
+    fn input(&mut self, input: &PromptInput) {
+        match input {
+            PromptInput::Text(text) => {
+                self.number(0);
+                self.text(text);
+            }
+            PromptInput::Ids(ids) => {
+                self.number(1);
+                self.list(ids, |writing, id| writing.number((*id).into()));
+            }
+        }
+    }
+}
