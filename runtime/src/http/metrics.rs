@@ -446,7 +446,9 @@ mod tests {
                 weights_bytes: 0,
                 quality: Quality::Derived,
             },
+            busy: meter::Nanos::default(),
             kv_precision: None,
+            routing: None,
             sharing,
         };
         let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
