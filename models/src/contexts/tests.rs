@@ -81,7 +81,7 @@ fn mode(path: &Path) -> u32 {
 fn what_was_written_comes_back_and_its_folder_is_private() {
     let kept = kept();
     let Kept { store, record, .. } = &kept;
-    assert_eq!(store.list(), [record.clone()]);
+    assert_eq!(store.list(), std::slice::from_ref(record));
     assert_eq!((record.blocks, record.tokens.len()), (2, 17));
     assert_eq!(record.file_bytes, fs::metadata(kept.path()).unwrap().len());
     assert_eq!(ContextStore::planned_bytes(&draft("ctx_1"), 2, SHAPE.block_bytes()).unwrap(), record.file_bytes);
