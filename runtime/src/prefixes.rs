@@ -89,9 +89,13 @@ impl InstancePrefixes {
         self.prefixes.cache().reach(known, scope, blocks_before_last(tokens))
     }
 
-    /// Puts the page of `block`, a full block of tokens, behind `place`.
+    /// Puts the page of `block`, a full block of tokens, behind `place`; none of a context that was withdrawn.
     pub(crate) fn insert(&self, place: PrefixPlace, scope: &Scope, block: &[u32], page: &KvPage) -> Insertion {
-        self.prefixes.cache().insert(place, scope, block, page)
+        let mut cache = self.prefixes.cache();
+        if page.room.context().is_some_and(|context| context.is_withdrawn()) {
+            return Insertion::Refused;
+        }
+        cache.insert(place, scope, block, page)
     }
 }
 

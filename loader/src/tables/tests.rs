@@ -42,7 +42,7 @@ impl Kept {
     }
 
     fn only_file(&self) -> PathBuf {
-        let mut files = fs::read_dir(&self.store.folder.path()).unwrap();
+        let mut files = fs::read_dir(self.store.folder.path()).unwrap();
         let file = files.next().unwrap().unwrap().path();
         assert!(files.next().is_none());
         file

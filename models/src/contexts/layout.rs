@@ -30,7 +30,9 @@ const HEAD_BYTES: u64 = 8 * WORDS as u64;
 /// Where blocks may begin in a file that is mapped anywhere.
 const PAGE_BYTES: u64 = 4096;
 /// Where each block begins in memory.
-const BORDER_BYTES: u64 = 64;
+const BORDER_BYTES: u64 = BORDER.len() as u64;
+/// What lies between blocks, and less than one border.
+const BORDER: [u8; 64] = [0; 64];
 
 /// Why a file is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,8 +170,7 @@ pub(super) fn write(file: &mut File, draft: &ContextDraft, blocks: &[KvBlock]) -
     file.write_all(bytemuck::cast_slice(parts.tokens))?;
     file.write_all(&parts.source)?;
     file.seek(SeekFrom::Start(head.blocks_at()))?;
-    let between = [0; BORDER_BYTES as usize];
-    let between = &between[..usize::try_from(head.stride_bytes() - head.block_bytes).expect("less than a border")];
+    let between = &BORDER[..usize::try_from(head.stride_bytes() - head.block_bytes).expect("less than a border")];
     let mut digest = Xxh3::new();
     for block in blocks {
         for bytes in [bytemuck::cast_slice(block.halves()), between] {

@@ -5,8 +5,9 @@
 //! mapped by whoever begins with its tokens ([`ContextStore::map`]); the blocks are read where they are mapped.
 //!
 //! Invariants: a file answers only for the very model, instructions and shape that its [`ContextKey`] names; one that is
-//! torn, cut or changed in any bit is no context, and is removed; a file appears by rename, whole and synchronized. Bits
-//! of the blocks are looked at when a file is first mapped, all others when the folder is read.
+//! torn, cut or changed in any bit that means something is no context, and is removed; a file appears by rename, whole and
+//! synchronized. The source is looked at when it is read, the blocks when they are first mapped, all else when the folder
+//! is read.
 //!
 //! Deliberately absent: which contexts are used, and for whom (the runtime keeps the index); a bound of the folder.
 

@@ -81,7 +81,7 @@ fn mode(path: &Path) -> u32 {
 fn what_was_written_comes_back_and_its_folder_is_private() {
     let kept = kept();
     let Kept { store, record, .. } = &kept;
-    assert_eq!(store.list(), [record.clone()]);
+    assert_eq!(store.list(), std::slice::from_ref(record));
     assert_eq!((record.blocks, record.tokens.len()), (2, 17));
     assert_eq!(record.file_bytes, fs::metadata(kept.path()).unwrap().len());
     assert_eq!(ContextStore::planned_bytes(&draft("ctx_1"), 2, SHAPE.block_bytes()).unwrap(), record.file_bytes);
@@ -115,7 +115,8 @@ fn what_is_not_committed_leaves_nothing() {
 #[test]
 fn a_changed_bit_anywhere_is_noticed_and_the_file_removed() {
     // Of the head, the description, the tokens.
-    for at in [0, 9, 17, 40, 80, 90, 400] {
+    let tokens_at = 88 + serde_json::to_vec(&draft("ctx_1").about).unwrap().len() as u64;
+    for at in [0, 9, 17, 40, 80, 90, tokens_at, tokens_at + 4 * 16] {
         let kept = kept();
         let byte = fs::read(kept.path()).unwrap()[usize::try_from(at).unwrap()];
         kept.overwrite(at, &[byte ^ 4]);
@@ -125,6 +126,10 @@ fn a_changed_bit_anywhere_is_noticed_and_the_file_removed() {
         assert_eq!((found.len(), kept.files()), (0, usize::from(is_other_version)), "at {at}");
         assert!(matches!(kept.store.map(&kept.record, SHAPE, None), Err(ContextError::Damaged)));
     }
+    // Of the source: looked at when it is read.
+    let other = kept();
+    other.overwrite(tokens_at + 4 * 17, b"[");
+    assert!(matches!(other.store.source(&other.record), Err(ContextError::Damaged)));
     // Of the blocks: looked at when it is first mapped.
     let kept = kept();
     let at = kept.record.file_bytes - 100;

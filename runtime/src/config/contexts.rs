@@ -33,6 +33,12 @@ pub(crate) struct ContextChoices {
 }
 
 impl ContextChoices {
+    /// Those of a server without keys.
+    #[cfg(test)]
+    pub(crate) fn of_everyone(dir: PathBuf, disk_bytes_max: u64) -> Self {
+        Self { dir, disk_bytes_max, publishers: None }
+    }
+
     /// Whether `tenant` may publish contexts.
     pub(crate) fn may_publish(&self, tenant: &str) -> bool {
         self.publishers.as_ref().is_none_or(|publishers| publishers.contains(tenant))

@@ -15,8 +15,10 @@
 mod publication;
 mod publish;
 mod shelf;
+#[cfg(test)]
+mod tests;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use kernels::{Isa, KvBlock, KvShape};
@@ -52,6 +54,8 @@ pub(crate) struct Context {
     pub(crate) record: ContextRecord,
     last_map: Mutex<LastMap>,
     used: AtomicU64,
+    /// Deleted, replaced or damaged: who begins from now on does not use it, at hand or not.
+    is_withdrawn: AtomicBool,
 }
 
 #[derive(Default)]
@@ -98,7 +102,8 @@ impl ContextState {
 
 impl Context {
     fn new(record: ContextRecord) -> Arc<Self> {
-        Arc::new(Self { record, last_map: Mutex::default(), used: AtomicU64::new(0) })
+        let (last_map, used, is_withdrawn) = (Mutex::default(), AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { record, last_map, used, is_withdrawn })
     }
 
     /// Its id.
@@ -136,9 +141,14 @@ impl AtHand {
         &self.context.record.about.publisher
     }
 
-    /// Full blocks that `tokens` begin with, which some are behind.
+    /// Full blocks that `tokens` begin with, which some are behind; none once it is withdrawn.
     pub(crate) fn covers(&self, tokens: &[u32]) -> usize {
-        self.context.covers(tokens)
+        if self.is_withdrawn() { 0 } else { self.context.covers(tokens) }
+    }
+
+    /// Whether nobody may find its pages any more.
+    pub(crate) fn is_withdrawn(&self) -> bool {
+        self.context.is_withdrawn.load(Ordering::Relaxed)
     }
 
     /// One of its blocks.
@@ -293,9 +303,17 @@ impl Contexts {
     /// # Errors
     /// What the system says when its file cannot be removed; it is then there again after a restart.
     pub(crate) fn remove(&self, id: &str) -> std::io::Result<()> {
-        self.shelf().take(id);
-        self.prefixes.forget_context(id);
+        if let Some(context) = self.shelf().take(id) {
+            self.withdraw(&context);
+        }
         self.store.remove(id)
+    }
+
+    /// What is in the prefix cache of a context that was taken off the shelf goes, and nothing of it comes there again: who
+    /// puts a page there looks under the same lock.
+    fn withdraw(&self, context: &Context) {
+        context.is_withdrawn.store(true, Ordering::Relaxed);
+        self.prefixes.forget_context(context.id());
     }
 
     /// Whether one more file may be mapped: the longest unused are let go for it, if only the prefix cache holds them.

@@ -97,10 +97,11 @@ impl Written {
             let context = Context::new(written.commit()?);
             let contexts = &planned.contexts;
             let replaced = contexts.shelf().put(context);
-            if let Some(replaced) = replaced
-                && let Err(error) = contexts.remove(replaced.id())
-            {
-                tracing::warn!(id = replaced.id(), "the file of a replaced context cannot be removed: {error}");
+            if let Some(replaced) = replaced {
+                contexts.withdraw(&replaced);
+                if let Err(error) = contexts.store.remove(replaced.id()) {
+                    tracing::warn!(id = replaced.id(), "the file of a replaced context cannot be removed: {error}");
+                }
             }
             Ok(())
         });

@@ -216,7 +216,7 @@ impl Generating {
             self.let_go();
             return Err(bytes);
         }
-        if self.cache.len() > 0 {
+        if !self.cache.is_empty() {
             self.generation.reuse(self.cache.len());
         }
         Ok(())
