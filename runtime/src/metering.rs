@@ -162,8 +162,13 @@ impl Metering {
 
     /// Writes down that work is about to be done. The answer comes when that is durable.
     pub(crate) fn reserve(&self, id: &str, tenant: &str, model: &str) -> oneshot::Receiver<Result<(), LedgerError>> {
-        let reservation =
-            Reservation { id: id.to_owned(), tenant: tenant.to_owned(), model: model.to_owned(), at: self.clock.now() };
+        let reservation = Reservation {
+            id: id.to_owned(),
+            tenant: tenant.to_owned(),
+            model: model.to_owned(),
+            at: self.clock.now(),
+            idempotency_key: None,
+        };
         let (done, answer) = bridge();
         self.ledger.reserve(reservation, done);
         answer

@@ -9,15 +9,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::AccountInterval;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreFailure;
 use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX};
 use crate::lock::{self, ProcessLock};
-use crate::operation::{Completion, Operation, Reservation, Settlement};
+use crate::operation::{Checkpoint, Completion, Operation, Reservation, Settlement};
 use crate::reader::Reader;
-use crate::writer::{self, Submission};
-use crate::{LedgerError, schema};
+use crate::writer::{self, Submission, Writer};
+use crate::{LedgerError, run, schema};
 
 /// How to open a ledger.
 #[derive(Debug, Clone)]
@@ -26,11 +26,13 @@ pub struct LedgerOptions {
     pub queue_max: usize,
     /// The most pages that the file may have; none for as many as fit the disk.
     pub pages_max: Option<u32>,
+    /// Milliseconds since 1970 by the wall clock. What it says is stored and orders nothing.
+    pub wall_clock: fn() -> i64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { queue_max: QUEUE_MAX, pages_max: None }
+        Self { queue_max: QUEUE_MAX, pages_max: None, wall_clock: unix_millis }
     }
 }
 
@@ -92,32 +94,42 @@ impl Ledger {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
              PRAGMA cell_size_check = ON;",
         )?;
-        schema::prepare(&mut connection)?;
-        let (run, crashed) = begin_run(&mut connection)?;
+        let now = (options.wall_clock)();
+        schema::prepare(&mut connection, now)?;
+        let begun = run::begin(&mut connection, now)?;
         if let Some(pages_max) = options.pages_max {
             connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
         }
         let reader = open_reader()?;
         let (queue, submissions) = mpsc::sync_channel(options.queue_max);
-        let writer = thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || writer::run(connection, run, &submissions))?;
+        let writing = Writer { connection, begun, wall_clock: options.wall_clock, removals: Vec::new() };
+        let writer = thread::Builder::new().name("ledger".to_owned()).spawn(move || writing.run(&submissions))?;
         Ok(Self {
             queue: Some(queue),
             queue_max: options.queue_max,
             writer: Some(writer),
             reader,
-            crashed,
+            crashed: begun.crashed,
             _lock: lock,
         })
     }
 
     /// Records that work is about to be done for a request. A repeat is absorbed.
     ///
-    /// `done` gets [`LedgerError::Duplicate`] if the id was reserved for another tenant or model, else what
-    /// [`LedgerError`] says.
+    /// `done` gets [`LedgerError::Duplicate`] if the id was reserved for another tenant or model,
+    /// [`LedgerError::KeyUsed`] if another request of the tenant had its idempotency key, else what [`LedgerError`] says.
     pub fn reserve(&self, reservation: Reservation, done: Completion) {
         self.submit(Operation::Reserve(reservation), done);
+    }
+
+    /// Records what a request that goes on has used. A repeat is absorbed, and so is what comes after the settlement.
+    ///
+    /// `done` gets [`LedgerError::NotReserved`] without a reservation, [`LedgerError::Duplicate`] if its number had other
+    /// figures, [`LedgerError::TooManyCheckpoints`] beyond [`CHECKPOINTS_PER_REQUEST_MAX`], else what [`LedgerError`] says.
+    ///
+    /// [`CHECKPOINTS_PER_REQUEST_MAX`]: crate::CHECKPOINTS_PER_REQUEST_MAX
+    pub fn checkpoint(&self, checkpoint: Checkpoint, done: Completion) {
+        self.submit(Operation::Checkpoint(checkpoint), done);
     }
 
     /// Records that a request is over. A repeat is absorbed.
@@ -131,6 +143,14 @@ impl Ledger {
     /// Records what an account carried. A repeat, by its sequence number within this process, is absorbed.
     pub fn interval(&self, interval: AccountInterval, done: Completion) {
         self.submit(Operation::Interval(interval), done);
+    }
+
+    /// Removes what was written before `unix_ms` (milliseconds since 1970 by the wall clock), from the oldest row to the
+    /// first that is younger or belongs to a request that is not settled; the sums stay. In pieces, between commits.
+    ///
+    /// `done` gets [`LedgerError::Corrupt`] if a row is not as it was written, in which case it and what follows stay.
+    pub fn remove_before(&self, unix_ms: i64, done: Completion) {
+        self.submit(Operation::Remove { before_unix_ms: unix_ms }, done);
     }
 
     /// What is recorded.
@@ -188,32 +208,4 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
             Ok(())
         }
     }
-}
-
-/// Settles what the last run left open and begins a new one: its number, and how many requests had crashed.
-///
-/// Both happen in one transaction, so whatever is older than the last run is settled already.
-fn begin_run(connection: &mut Connection) -> Result<(i64, u64), LedgerError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let first: i64 = transaction.query_row(
-        "SELECT coalesce((SELECT first_reservation FROM runs ORDER BY run DESC LIMIT 1), 1)",
-        [],
-        |row| row.get(0),
-    )?;
-    let now = unix_millis();
-    let crashed = transaction.execute(
-        "INSERT INTO settlements (reservation, outcome, at_ms, unix_ms) \
-         SELECT reservations.sequence, 'crashed', reservations.at_ms, ?2 FROM reservations \
-         LEFT JOIN settlements ON settlements.reservation = reservations.sequence \
-         WHERE reservations.sequence >= ?1 AND settlements.sequence IS NULL ORDER BY reservations.sequence",
-        params![first, now],
-    )?;
-    transaction.execute(
-        "INSERT INTO runs (opened_unix_ms, first_reservation) \
-         SELECT ?1, coalesce(max(sequence), 0) + 1 FROM reservations",
-        params![now],
-    )?;
-    let run = transaction.last_insert_rowid();
-    transaction.commit()?;
-    Ok((run, crashed as u64))
 }

@@ -6,12 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::thread;
 
-use ledger::{Ledger, LedgerError, LedgerOptions, Reader, UsageState, wait};
+use ledger::{CHECKPOINTS_PER_REQUEST_MAX, Ledger, LedgerError, LedgerOptions, Reader, Reservation, UsageState, wait};
 use meter::Outcome;
 
 use crate::support::{
-    child, measured, open, path_from_parent, promised, reservation, reserve, settle, settlement, settlement_of,
-    tell_parent,
+    checkpoint, child, measured, open, path_from_parent, promised, reservation, reserve, settle, settlement,
+    settlement_of, tell_parent,
 };
 
 const KILLS: u64 = 20;
@@ -40,6 +40,71 @@ fn what_was_reserved_when_the_process_ended_is_settled_as_crashed() {
     assert!(matches!(settle(&ledger, "lost"), Err(LedgerError::Duplicate { .. })));
     drop(ledger);
     assert_eq!(open(&path).unwrap().crashed_on_open(), 0, "crashed once, not at every opening");
+}
+
+#[test]
+fn a_crashed_request_is_settled_with_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    let made = |number, completion| {
+        let mut measured = measured("lost", "acme");
+        measured.tokens.completion = completion;
+        checkpoint(measured, number, 100 * (number + 1))
+    };
+    let leave = |checkpoint| wait(|done| ledger.checkpoint(checkpoint, done));
+    assert!(matches!(leave(made(0, 5)), Err(LedgerError::NotReserved { .. })));
+    reserve(&ledger, "lost").unwrap();
+    leave(made(0, 5)).unwrap();
+    leave(made(0, 5)).unwrap();
+    assert!(matches!(leave(made(0, 6)), Err(LedgerError::Duplicate { .. })));
+    leave(made(1, 50)).unwrap();
+    let beyond = leave(made(CHECKPOINTS_PER_REQUEST_MAX, 60));
+    assert!(matches!(beyond, Err(LedgerError::TooManyCheckpoints { .. })), "{beyond:?}");
+    // One that comes after the end is absorbed.
+    reserve(&ledger, "done").unwrap();
+    settle(&ledger, "done").unwrap();
+    leave(checkpoint(measured("done", "acme"), 0, 100)).unwrap();
+    drop(ledger);
+
+    let ledger = open(&path).unwrap();
+    assert_eq!(ledger.crashed_on_open(), 1);
+    let lost = ledger.reader().usage("lost").unwrap().unwrap();
+    let receipt = lost.receipt.unwrap();
+    assert_eq!((lost.outcome, receipt.outcome), (Some(Outcome::Crashed), Outcome::Crashed));
+    assert_eq!(receipt.tokens, made(1, 50).receipt.tokens);
+    assert!(receipt.method.notes.iter().any(|note| note.contains("last checkpoint")), "{:?}", receipt.method.notes);
+    let totals = &ledger.reader().tenant_totals().unwrap()[0];
+    assert_eq!((totals.requests, totals.completed, totals.completion_tokens), (2, 1, 57));
+    assert_eq!(totals.unpriced, 0, "what was computed has its price");
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    assert_eq!(found.rows["checkpoints"], 2);
+}
+
+#[test]
+fn an_idempotency_key_is_one_charge_for_its_tenant_whatever_becomes_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let keyed =
+        |id: &str, tenant: &str| Reservation { idempotency_key: Some("key".into()), ..reservation(id, tenant, 0) };
+    let ledger = open(&path).unwrap();
+    let reserve_keyed = |ledger: &Ledger, id, tenant| wait(|done| ledger.reserve(keyed(id, tenant), done));
+    reserve_keyed(&ledger, "first", "acme").unwrap();
+    reserve_keyed(&ledger, "first", "acme").unwrap();
+    reserve_keyed(&ledger, "another's", "else").unwrap();
+    let without = wait(|done| ledger.reserve(reservation("first", "acme", 0), done));
+    assert!(matches!(without, Err(LedgerError::Duplicate { .. })), "{without:?}");
+    drop(ledger);
+
+    let ledger = open(&path).unwrap();
+    let again = reserve_keyed(&ledger, "second", "acme");
+    assert!(matches!(again, Err(LedgerError::KeyUsed { ref id }) if id == "first"), "{again:?}");
+    let first = ledger.reader().usage("first").unwrap().unwrap();
+    assert_eq!(first.outcome, Some(Outcome::Crashed));
+    assert_eq!(ledger.reader().usage("second").unwrap(), None);
+    assert!(matches!(settle(&ledger, "second"), Err(LedgerError::NotReserved { .. })));
+    assert_eq!(ledger.reader().tenant_totals().unwrap()[0].requests, 1);
 }
 
 #[test]

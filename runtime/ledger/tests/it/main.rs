@@ -4,7 +4,10 @@
 
 mod conservation;
 mod durability;
+mod migrating;
 mod queries;
 mod refusals;
+mod sums;
 mod support;
+mod verifying;
 mod writing;
