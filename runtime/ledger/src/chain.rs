@@ -155,11 +155,11 @@ impl Head {
     /// The head when `row` is linked to this one.
     pub(crate) fn after(&self, row: &Row<'_>) -> Self {
         let link = self.link + 1;
-        let mut hash = Sha256::new();
-        hash.update(self.digest);
-        hash.update(link.to_le_bytes());
-        row.write_to(&mut hash);
-        Self { link, digest: hash.finalize().into() }
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        bytes.extend(self.digest);
+        bytes.extend(link.to_le_bytes());
+        row.write_to(&mut bytes);
+        Self { link, digest: Sha256::digest(&bytes).into() }
     }
 }
 
@@ -173,44 +173,43 @@ pub(crate) struct Row<'a> {
 }
 
 const ENCODING: u8 = 1;
+/// Few rows have more when they are encoded.
+const ROW_BYTES: usize = 4096;
 
 impl Row<'_> {
     /// The digest of the row alone.
     pub(crate) fn digest(&self) -> Digest {
-        let mut hash = Sha256::new();
-        self.write_to(&mut hash);
-        hash.finalize().into()
+        let mut bytes = Vec::with_capacity(ROW_BYTES);
+        self.write_to(&mut bytes);
+        Sha256::digest(&bytes).into()
     }
 
-    fn write_to(&self, hash: &mut Sha256) {
-        let count = u8::try_from(self.fields.len()).expect("no table has 256 columns");
-        hash.update([ENCODING, self.kind as u8]);
-        hash.update(self.sequence.to_le_bytes());
-        hash.update([count]);
-        self.fields.iter().for_each(|field| write_field(hash, *field));
+    fn write_to(&self, bytes: &mut Vec<u8>) {
+        bytes.extend([ENCODING, self.kind as u8]);
+        bytes.extend(self.sequence.to_le_bytes());
+        bytes.push(u8::try_from(self.fields.len()).expect("no table has 256 columns"));
+        self.fields.iter().for_each(|field| write_field(bytes, *field));
     }
 }
 
 /// Adds a field to what is hashed.
-pub(crate) fn write_field(hash: &mut Sha256, field: ValueRef<'_>) {
-    let mut bytes = |tag: u8, bytes: &[u8]| {
-        hash.update([tag]);
-        hash.update((bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
-    };
-    match field {
-        ValueRef::Text(text) => bytes(3, text),
-        ValueRef::Blob(blob) => bytes(4, blob),
-        ValueRef::Null => hash.update([0]),
+pub(crate) fn write_field(bytes: &mut Vec<u8>, field: ValueRef<'_>) {
+    let (tag, content) = match field {
+        ValueRef::Null => return bytes.push(0),
         ValueRef::Integer(value) => {
-            hash.update([1]);
-            hash.update(value.to_le_bytes());
+            bytes.push(1);
+            return bytes.extend(value.to_le_bytes());
         }
         ValueRef::Real(value) => {
-            hash.update([2]);
-            hash.update(value.to_le_bytes());
+            bytes.push(2);
+            return bytes.extend(value.to_le_bytes());
         }
-    }
+        ValueRef::Text(text) => (3, text),
+        ValueRef::Blob(blob) => (4, blob),
+    };
+    bytes.push(tag);
+    bytes.extend((content.len() as u64).to_le_bytes());
+    bytes.extend(content);
 }
 
 /// As people and JSON write it.

@@ -65,7 +65,7 @@ impl<'t> Journal<'t> {
         let malformed = |_| LedgerError::corrupt(StoreFailure::Unexpected("a stored row has fields of another type"));
         let contribution = Contribution::of(kind, self.head.link + 1, fields).map_err(malformed)?;
         if let Some(contribution) = contribution {
-            self.rollups.add_within_bounds(&contribution)?;
+            self.rollups.add_within_bounds(contribution)?;
         }
         Ok(())
     }

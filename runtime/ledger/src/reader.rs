@@ -12,8 +12,9 @@ use meter::{Moment, Outcome, SavingsInputs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
 use crate::error::StoreFailure;
-use crate::limits::{BUSY_WAIT_MAX, RECENT_MAX};
+use crate::limits::RECENT_MAX;
 use crate::rows::{AccountTotal, TenantTotal, UsageRecord, UsageState};
+use crate::store::settle_plans;
 use crate::verify::{self, Verification};
 use crate::{LedgerError, schema};
 
@@ -59,7 +60,7 @@ impl Reader {
     pub(crate) fn open_with(name: &Path, extra: OpenFlags) -> Result<Self, LedgerError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | extra;
         let connection = Connection::open_with_flags(name, flags)?;
-        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        settle_plans(&connection)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
         schema::verify(&connection)?;
         Ok(Self { connection: Mutex::new(connection) })

@@ -22,7 +22,7 @@ use crate::chain::{Digest, Head, Kind};
 use crate::error::StoreFailure;
 use crate::journal::Journal;
 use crate::limits::REMOVED_LINKS_MAX;
-use crate::rollup::{self, Contribution, Key, Of, Span, SumsByKey};
+use crate::rollup::{self, Contribution, Key, Of, SumsByKey};
 use crate::walk::{self, Linked, Walked};
 
 /// How far removal has come.
@@ -79,8 +79,9 @@ fn remove_within(
     };
     let mut journal = Journal::new(&transaction, head);
     let sequence = covered.append(&mut journal, first_link, previous, unix_ms)?;
-    for ((of, key), sums) in &covered.sums {
-        rollup::store(&transaction, ("removed", &[("anchor", sequence), ("hour", key.bucket)]), *of, key, sums)?;
+    for (place, sums) in &covered.sums {
+        let times = [("anchor", sequence), ("hour", place.1.bucket)];
+        rollup::store(&transaction, ("removed", &times), place, sums)?;
     }
     delete(&transaction, &covered.anchor)?;
     let head = journal.finish()?;
@@ -183,8 +184,7 @@ impl Covered {
         }
         let malformed = |_| LedgerError::corrupt(StoreFailure::Unexpected("a stored row has fields of another type"));
         if let Some(contribution) = Contribution::of(row.kind, head.link, row.fields).map_err(malformed)? {
-            let Contribution { of, sums: row_sums, .. } = &contribution;
-            rollup::add(sums, *of, contribution.key(Span::Hour), row_sums)
+            rollup::add(sums, &contribution.place, &contribution.sums)
                 .map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?;
         }
         Ok(())
@@ -248,8 +248,7 @@ pub(crate) fn removed_sums(connection: &Connection, anchor: i64) -> Result<SumsB
         while let Some(row) = rows.next()? {
             let names = [row.get(2)?, row.get(3)?, row.get(4)?];
             let key = Key { bucket: row.get(0)?, run: row.get(1)?, names };
-            let values = (5..columns.len()).map(|index| row.get(index)).collect::<Result<_, _>>()?;
-            removed.insert((of, key), rollup::Sums(values));
+            removed.insert((of, key), rollup::read(row, 5, of)?);
         }
     }
     Ok(removed)

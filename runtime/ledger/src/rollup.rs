@@ -13,7 +13,7 @@ mod contribution;
 
 use std::collections::BTreeMap;
 
-use rusqlite::types::ValueRef;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use sha2::{Digest as _, Sha256};
 
@@ -142,52 +142,75 @@ pub(crate) struct Key {
     pub(crate) names: [String; 3],
 }
 
+/// The columns of whichever has more.
+const COLUMNS_MAX: usize = REQUEST_COLUMNS.len();
+
 /// A row of sums: a value for each of [`Of::columns`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sums(pub(crate) Vec<i64>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sums([i64; COLUMNS_MAX]);
 
 impl Sums {
+    /// These values; nothing if there are more or fewer of them than columns.
+    pub(crate) fn new(of: Of, values: impl IntoIterator<Item = i64>) -> Option<Self> {
+        let mut sums = [0; COLUMNS_MAX];
+        let mut count = 0;
+        for value in values {
+            *sums[..of.rules().len()].get_mut(count)? = value;
+            count += 1;
+        }
+        (count == of.rules().len()).then_some(Self(sums))
+    }
+
+    /// In the order of the columns.
+    pub(crate) fn values(&self, of: Of) -> &[i64] {
+        &self.0[..of.rules().len()]
+    }
+
     /// Both together, or the column in which that does not fit.
     pub(crate) fn plus(&self, other: &Self, of: Of) -> Result<Self, &'static str> {
         let Self(ours) = self;
         let Self(theirs) = other;
-        let merged = of.rules().iter().enumerate().map(|(index, (column, rule))| {
+        let mut merged = *ours;
+        for (index, (column, rule)) in of.rules().iter().enumerate() {
             let (one, two) = (ours[index], theirs[index]);
-            match rule {
-                Rule::Add => one.checked_add(two).ok_or(*column),
-                Rule::Least => Ok(one.min(two)),
-                Rule::Most => Ok(one.max(two)),
-                Rule::OfLatest => Ok(if theirs[index + 1] > ours[index + 1] { two } else { one }),
-            }
-        });
-        merged.collect::<Result<_, _>>().map(Self)
+            merged[index] = match rule {
+                Rule::Add => one.checked_add(two).ok_or(*column)?,
+                Rule::Least => one.min(two),
+                Rule::Most => one.max(two),
+                Rule::OfLatest if theirs[index + 1] > ours[index + 1] => two,
+                Rule::OfLatest => one,
+            };
+        }
+        Ok(Self(merged))
     }
 }
 
 /// Sums by key, of requests and accounts apart.
 pub(crate) type SumsByKey = BTreeMap<(Of, Key), Sums>;
 
-/// Adds `sums` to those of `key`.
-pub(crate) fn add(to: &mut SumsByKey, of: Of, key: Key, sums: &Sums) -> Result<(), &'static str> {
-    let place = (of, key);
-    let merged = match to.get(&place) {
-        Some(before) => before.plus(sums, of)?,
-        None => sums.clone(),
-    };
-    to.insert(place, merged);
+/// Adds `sums` to those of `place`.
+pub(crate) fn add(to: &mut SumsByKey, place: &(Of, Key), sums: &Sums) -> Result<(), &'static str> {
+    if let Some(before) = to.get_mut(place) {
+        *before = before.plus(sums, place.0)?;
+    } else {
+        to.insert(place.clone(), *sums);
+    }
     Ok(())
 }
 
 /// What a set of sums is bound by in an anchor: SHA-256 over its rows in order, fields encoded as [`crate::chain`] has it.
 pub(crate) fn digest<'a>(sums: impl Iterator<Item = (&'a (Of, Key), &'a Sums)>) -> Digest {
     let mut hash = Sha256::new();
-    for ((of, key), Sums(values)) in sums {
-        hash.update([*of as u8]);
+    let mut bytes = Vec::new();
+    for ((of, key), sums) in sums {
+        bytes.clear();
+        bytes.push(*of as u8);
         for number in [key.bucket, key.run] {
-            chain::write_field(&mut hash, ValueRef::Integer(number));
+            chain::write_field(&mut bytes, ValueRef::Integer(number));
         }
-        key.names.iter().for_each(|name| chain::write_field(&mut hash, ValueRef::Text(name.as_bytes())));
-        values.iter().for_each(|value| chain::write_field(&mut hash, ValueRef::Integer(*value)));
+        key.names.iter().for_each(|name| chain::write_field(&mut bytes, ValueRef::Text(name.as_bytes())));
+        sums.values(*of).iter().for_each(|value| chain::write_field(&mut bytes, ValueRef::Integer(*value)));
+        hash.update(&bytes);
     }
     hash.finalize().into()
 }
@@ -196,37 +219,52 @@ pub(crate) fn digest<'a>(sums: impl Iterator<Item = (&'a (Of, Key), &'a Sums)>) 
 pub(crate) struct Rollups<'t> {
     connection: &'t Connection,
     touched: BTreeMap<Span, SumsByKey>,
+    /// Nothing is stored that could be added to.
+    is_first: bool,
 }
 
 impl<'t> Rollups<'t> {
     pub(crate) fn new(connection: &'t Connection) -> Self {
-        Self { connection, touched: Span::ALL.map(|span| (span, SumsByKey::new())).into() }
+        Self { connection, touched: Span::ALL.map(|span| (span, SumsByKey::new())).into(), is_first: false }
+    }
+
+    /// For tables that are empty.
+    pub(crate) fn anew(connection: &'t Connection) -> Self {
+        Self { is_first: true, ..Self::new(connection) }
     }
 
     /// Counts a row.
     ///
     /// # Errors
     /// [`LedgerError::OutOfRange`] if a sum does not fit any more; nothing has changed then.
-    pub(crate) fn add(&mut self, contribution: &Contribution) -> Result<(), LedgerError> {
-        let Contribution { of, sums, .. } = contribution;
-        let mut merged = Vec::with_capacity(Span::ALL.len());
-        for span in Span::ALL {
-            let place = (*of, contribution.key(span));
+    pub(crate) fn add(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
+        let Contribution { unix_ms, mut place, sums } = contribution;
+        let mut after = [sums; Span::ALL.len()];
+        for (span, after) in Span::ALL.into_iter().zip(&mut after) {
+            place.1.bucket = span.bucket(unix_ms);
             let before = match self.touched[&span].get(&place) {
-                Some(touched) => Some(touched.clone()),
-                None => load(self.connection, span, *of, &place.1)?,
+                Some(touched) => Some(*touched),
+                None if self.is_first => None,
+                None => load(self.connection, span, &place)?,
             };
-            let after = before.map_or_else(|| Ok(sums.clone()), |before| before.plus(sums, *of));
-            merged.push((span, place, after.map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?));
+            if let Some(before) = before {
+                let merged = before.plus(&sums, place.0);
+                *after = merged.map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?;
+            }
         }
-        for (span, place, after) in merged {
-            self.touched.get_mut(&span).expect("there is a map for every span").insert(place, after);
+        for (span, after) in Span::ALL.into_iter().zip(after) {
+            place.1.bucket = span.bucket(unix_ms);
+            let touched = self.touched.get_mut(&span).expect("there is a map for every span");
+            match touched.get_mut(&place) {
+                Some(sums) => *sums = after,
+                None => drop(touched.insert(place.clone(), after)),
+            }
         }
         Ok(())
     }
 
     /// The same, for more rows than a commit has: sums are written when there are too many of them to hold.
-    pub(crate) fn add_within_bounds(&mut self, contribution: &Contribution) -> Result<(), LedgerError> {
+    pub(crate) fn add_within_bounds(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
         self.add(contribution)?;
         if self.touched.values().map(BTreeMap::len).sum::<usize>() > ROLLUPS_TOUCHED_MAX {
             self.store()?;
@@ -236,17 +274,18 @@ impl<'t> Rollups<'t> {
 
     /// Writes what was touched.
     pub(crate) fn store(&mut self) -> Result<(), LedgerError> {
+        self.is_first = false;
         for (span, touched) in &mut self.touched {
-            for ((of, key), sums) in std::mem::take(touched) {
-                store(self.connection, (span.name(), &[(span.name(), key.bucket)]), of, &key, &sums)?;
+            for (place, sums) in std::mem::take(touched) {
+                store(self.connection, (span.name(), &[(span.name(), place.1.bucket)]), &place, &sums)?;
             }
         }
         Ok(())
     }
 }
 
-/// The sums of `key`, if there are any.
-fn load(connection: &Connection, span: Span, of: Of, key: &Key) -> Result<Option<Sums>, LedgerError> {
+/// The sums of a place, if there are any.
+fn load(connection: &Connection, span: Span, (of, key): &(Of, Key)) -> Result<Option<Sums>, LedgerError> {
     let [first, second, third] = of.names();
     let columns: Vec<&str> = of.columns().collect();
     let sql = format!(
@@ -256,22 +295,27 @@ fn load(connection: &Connection, span: Span, of: Of, key: &Key) -> Result<Option
         span = span.name(),
     );
     let [one, two, three] = &key.names;
-    let found =
-        connection.prepare_cached(&sql)?.query_row(rusqlite::params![key.bucket, key.run, one, two, three], |row| {
-            (0..columns.len()).map(|index| row.get(index)).collect::<Result<_, _>>()
-        });
-    Ok(found.optional()?.map(Sums))
+    let parameters = rusqlite::params![key.bucket, key.run, one, two, three];
+    let found = connection.prepare_cached(&sql)?.query_row(parameters, |row| read(row, 0, *of)).optional()?;
+    Ok(found)
 }
 
-/// Writes the sums of `key` to the table of that prefix, in whose first columns stands what `times` says.
+/// The sums in the columns from `first` on.
+pub(crate) fn read(row: &rusqlite::Row<'_>, first: usize, of: Of) -> Result<Sums, rusqlite::Error> {
+    let mut sums = Sums([0; COLUMNS_MAX]);
+    for (index, value) in sums.0[..of.rules().len()].iter_mut().enumerate() {
+        *value = row.get(first + index)?;
+    }
+    Ok(sums)
+}
+
+/// Writes the sums of a place to the table of that prefix, in whose first columns stands what `times` says.
 pub(crate) fn store(
     connection: &Connection,
     (prefix, times): (&str, &[(&'static str, i64)]),
-    of: Of,
-    key: &Key,
-    Sums(values): &Sums,
+    (of, key): &(Of, Key),
+    sums: &Sums,
 ) -> Result<(), LedgerError> {
-    use rusqlite::types::ToSqlOutput::Borrowed;
     let names = of.names();
     let columns: Vec<&str> =
         times.iter().map(|(column, _)| *column).chain(["run"]).chain(names).chain(of.columns()).collect();
@@ -279,8 +323,8 @@ pub(crate) fn store(
     let sql = format!("INSERT OR REPLACE INTO {prefix}_{} ({}) VALUES ({places})", of.name(), columns.join(", "));
     let before = times.iter().map(|(_, value)| *value).chain([key.run]).map(ValueRef::Integer);
     let texts = key.names.iter().map(|name| ValueRef::Text(name.as_bytes()));
-    let after = values.iter().map(|value| ValueRef::Integer(*value));
-    let all = before.chain(texts).chain(after).map(Borrowed);
+    let after = sums.values(*of).iter().map(|value| ValueRef::Integer(*value));
+    let all = before.chain(texts).chain(after).map(ToSqlOutput::Borrowed);
     connection.prepare_cached(&sql)?.execute(params_from_iter(all))?;
     Ok(())
 }
@@ -291,17 +335,16 @@ mod tests {
 
     #[test]
     fn columns_are_merged_by_their_rules() {
-        let mut early = vec![1; 20];
-        let mut late = vec![2; 20];
-        early[16..].copy_from_slice(&[50, 60, 1000, 7]);
-        late[16..].copy_from_slice(&[40, 55, 0, 0]);
-        let (early, late) = (Sums(early), Sums(late));
-        let merged = early.plus(&late, Of::Requests).unwrap();
-        assert_eq!(merged, late.plus(&early, Of::Requests).unwrap());
-        let Sums(values) = merged;
-        assert_eq!(values[..16], [3; 16]);
-        assert_eq!(values[16..], [40, 60, 1000, 7]);
-        assert_eq!(Sums(vec![1, i64::MAX, 0, 0]).plus(&Sums(vec![1; 4]), Of::Accounts), Err("kib_ms"));
+        let of = Of::Requests;
+        let row = |value, last: [i64; 4]| Sums::new(of, [value; 16].into_iter().chain(last)).unwrap();
+        let (early, late) = (row(1, [50, 60, 1000, 7]), row(2, [40, 55, 0, 0]));
+        let merged = early.plus(&late, of).unwrap();
+        assert_eq!(merged, late.plus(&early, of).unwrap());
+        assert_eq!(merged, row(3, [40, 60, 1000, 7]));
+        let account = |value| Sums::new(Of::Accounts, [1, value, 0, 0]).unwrap();
+        assert_eq!(account(i64::MAX).plus(&account(1), Of::Accounts), Err("kib_ms"));
+        assert_eq!(Sums::new(Of::Accounts, [1; 3]), None);
+        assert_eq!(Sums::new(Of::Accounts, [1; 5]), None);
     }
 
     #[test]

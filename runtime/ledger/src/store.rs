@@ -9,10 +9,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::AccountInterval;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreFailure;
-use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX};
+use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX, STATEMENTS_MAX};
 use crate::lock::{self, ProcessLock};
 use crate::operation::{Checkpoint, Completion, Operation, Reservation, Settlement};
 use crate::reader::Reader;
@@ -63,7 +64,7 @@ impl Ledger {
         let lock = lock::acquire(path)?;
         create_file(path)?;
         let connection = Connection::open_with_flags(path, writing())?;
-        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        settle_plans(&connection)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(LedgerError::unavailable(StoreFailure::Unexpected("the file system does not allow a WAL")));
@@ -80,7 +81,7 @@ impl Ledger {
         let name = format!("file:/ledger-{}?vfs=memdb", COUNT.fetch_add(1, Ordering::Relaxed));
         let connection =
             Connection::open_with_flags(&name, writing() | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI)?;
-        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        settle_plans(&connection)?;
         Self::start(connection, options, None, || Reader::open_with(Path::new(&name), OpenFlags::SQLITE_OPEN_URI))
     }
 
@@ -193,6 +194,15 @@ impl Drop for Ledger {
 pub(crate) fn unix_millis() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What every connection of ours has: patience, room for all of its statements, and plans that do not depend on the values
+/// that are bound. Without the last, SQLite plans a statement anew each time that one could have made another plan better.
+pub(crate) fn settle_plans(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_WAIT_MAX)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn writing() -> OpenFlags {

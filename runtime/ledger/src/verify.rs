@@ -141,7 +141,7 @@ pub(crate) fn verify(connection: &Connection) -> Result<Verification, LedgerErro
 fn check(connection: &Connection, found: &mut Verification) -> Result<(), LedgerError> {
     check_declarations(connection, found)?;
     let scratch = sums::scratch()?;
-    let mut expected = Rollups::new(&scratch);
+    let mut expected = Rollups::anew(&scratch);
     let anchor = anchors::check(connection, &mut expected, found)?;
     let is_whole = check_chain(connection, anchor.as_ref(), &mut expected, found)?;
     expected.store()?;
@@ -203,7 +203,7 @@ fn check_chain(
             _ => {}
         }
         match Contribution::of(row.kind, head.link, row.fields) {
-            Ok(Some(contribution)) => expected.add_within_bounds(&contribution)?,
+            Ok(Some(contribution)) => expected.add_within_bounds(contribution)?,
             Ok(None) => {}
             Err(_) => faults.push(Fault::Malformed { link: head.link }),
         }

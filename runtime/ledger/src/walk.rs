@@ -5,7 +5,7 @@
 use std::ops::ControlFlow;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Rows};
 
 use crate::LedgerError;
 use crate::chain::{Digest, Head, Kind, Row};
@@ -37,7 +37,10 @@ pub(crate) fn follow(
     from: Head,
     mut visit: impl FnMut(&Linked<'_>) -> Result<ControlFlow<()>, LedgerError>,
 ) -> Result<Walked, LedgerError> {
-    let mut rows = RowQueries::new(connection)?;
+    let queries = Kind::ALL.into_iter().map(|kind| connection.prepare_cached(&rows_query(kind)));
+    let mut queries = queries.collect::<Result<Vec<_>, _>>()?;
+    let rows = queries.iter_mut().map(|query| Cursor { query: Some(query), rows: None });
+    let mut rows: Vec<Cursor<'_, '_>> = rows.collect();
     let mut links =
         connection.prepare("SELECT link, kind, sequence, digest FROM chain WHERE link > ?1 ORDER BY link")?;
     let mut links = links.query([from.link])?;
@@ -49,7 +52,7 @@ pub(crate) fn follow(
             sequence: link.get(2)?,
             digest: link.get_ref(3)?.as_blob().ok().and_then(|digest| digest.try_into().ok()),
         };
-        match rows.check(&head, &found, &mut visit)? {
+        match check(&mut rows, &head, &found, &mut visit)? {
             Checked::Fits(next) => head = next,
             Checked::Stopped => return Ok(Walked::To(head)),
             Checked::Broken(reason) => return Ok(Walked::Broken(found.broken(reason))),
@@ -78,70 +81,83 @@ enum Checked {
     Broken(&'static str),
 }
 
-/// A prepared query for the rows of each kind.
-struct RowQueries<'c> {
-    queries: Vec<(Kind, CachedStatement<'c>)>,
+/// The rows of one kind from the first one asked for on. Rows are linked in the order of their sequence numbers, so that
+/// none is looked up.
+struct Cursor<'s, 'c> {
+    query: Option<&'s mut CachedStatement<'c>>,
+    rows: Option<Rows<'s>>,
 }
 
-impl<'c> RowQueries<'c> {
-    fn new(connection: &'c Connection) -> Result<Self, LedgerError> {
-        let queries = Kind::ALL.into_iter().map(|kind| Ok((kind, connection.prepare_cached(&row_query(kind))?)));
-        Ok(Self { queries: queries.collect::<Result<_, rusqlite::Error>>()? })
+impl<'s> Cursor<'s, '_> {
+    fn row(&mut self, sequence: i64) -> Result<Option<&rusqlite::Row<'s>>, rusqlite::Error> {
+        if let Some(query) = self.query.take() {
+            self.rows = Some(query.query([sequence])?);
+        }
+        self.rows.as_mut().expect("a query has rows from its first use on").next()
     }
+}
 
-    fn check(
-        &mut self,
-        head: &Head,
-        found: &Found,
-        visit: &mut impl FnMut(&Linked<'_>) -> Result<ControlFlow<()>, LedgerError>,
-    ) -> Result<Checked, LedgerError> {
-        if found.link != head.link + 1 {
-            return Ok(Checked::Broken("links before it are missing"));
-        }
-        let Some(kind) = found.kind else { return Ok(Checked::Broken("it is of no known kind")) };
-        let (_, query) = self.queries.iter_mut().find(|(of, _)| *of == kind).expect("every kind has its query");
-        let mut rows = query.query([found.sequence])?;
-        let Some(stored) = rows.next()? else { return Ok(Checked::Broken("its row is missing")) };
-        let mut fields = [ValueRef::Null; FIELDS_MAX];
-        let fields = &mut fields[..kind.columns().len() + kind.bound().len()];
-        for (index, field) in fields.iter_mut().enumerate() {
-            *field = stored.get_ref(index)?;
-        }
-        let row = Row { kind, sequence: found.sequence, fields };
-        let next = head.after(&row);
-        if found.digest != Some(next.digest) {
-            return Ok(Checked::Broken("the row is not the one that was linked"));
-        }
-        Ok(match visit(&Linked { row, head: next })? {
-            ControlFlow::Continue(()) => Checked::Fits(next),
-            ControlFlow::Break(()) => Checked::Stopped,
-        })
+fn check(
+    rows: &mut [Cursor<'_, '_>],
+    head: &Head,
+    found: &Found,
+    visit: &mut impl FnMut(&Linked<'_>) -> Result<ControlFlow<()>, LedgerError>,
+) -> Result<Checked, LedgerError> {
+    if found.link != head.link + 1 {
+        return Ok(Checked::Broken("links before it are missing"));
     }
+    let Some(kind) = found.kind else { return Ok(Checked::Broken("it is of no known kind")) };
+    let index = Kind::ALL.iter().position(|one| *one == kind).expect("all kinds are there");
+    let Some(stored) = rows[index].row(found.sequence)? else { return Ok(Checked::Broken("its row is missing")) };
+    let mut fields = [ValueRef::Null; FIELDS_MAX];
+    let fields = &mut fields[..kind.columns().len() + kind.bound().len()];
+    for (index, field) in fields.iter_mut().enumerate() {
+        *field = stored.get_ref(index + 1)?;
+    }
+    match stored.get_ref(0)? {
+        ValueRef::Integer(sequence) if sequence == found.sequence => {}
+        _ => return Ok(Checked::Broken("its row is missing, or one before it is not linked")),
+    }
+    let row = Row { kind, sequence: found.sequence, fields };
+    let next = head.after(&row);
+    if found.digest != Some(next.digest) {
+        return Ok(Checked::Broken("the row is not the one that was linked"));
+    }
+    Ok(match visit(&Linked { row, head: next })? {
+        ControlFlow::Continue(()) => Checked::Fits(next),
+        ControlFlow::Break(()) => Checked::Stopped,
+    })
 }
 
 /// Fields of a settlement, which has the most.
 const FIELDS_MAX: usize = 25;
 
-/// The fields of one row, by its sequence number.
-fn row_query(kind: Kind) -> String {
+/// Sequence numbers and fields of a kind's rows, from one on.
+fn rows_query(kind: Kind) -> String {
     let (table, key) = (kind.table(), kind.key());
-    let of =
-        |table: &str, columns: &[&str]| columns.iter().map(|column| format!("{table}.{column}")).collect::<Vec<_>>();
-    let mut columns = of(table, kind.columns());
+    format!("{} WHERE {table}.{key} >= ?1 ORDER BY {table}.{key}", select(kind))
+}
+
+fn select(kind: Kind) -> String {
+    let table = kind.table();
+    let of = |table: &str, columns: &[&str]| columns.iter().map(|name| format!("{table}.{name}")).collect::<Vec<_>>();
+    let mut columns = of(table, &[kind.key()]);
+    columns.extend(of(table, kind.columns()));
     columns.extend(of("reservations", kind.bound()));
     let join = if kind.bound().is_empty() {
         ""
     } else {
         "LEFT JOIN reservations ON reservations.sequence = settlements.reservation"
     };
-    format!("SELECT {} FROM {table} {join} WHERE {table}.{key} = ?1", columns.join(", "))
+    format!("SELECT {} FROM {table} {join}", columns.join(", "))
 }
 
 /// The digest of the anchor with that sequence number, as the next anchor has it.
 pub(crate) fn anchor_digest(connection: &Connection, sequence: i64) -> Result<Option<Digest>, LedgerError> {
     let kind = Kind::Anchor;
-    let digest = connection.prepare_cached(&row_query(kind))?.query_row([sequence], |stored| {
-        let fields = (0..kind.columns().len()).map(|index| stored.get_ref(index)).collect::<Result<Vec<_>, _>>()?;
+    let sql = format!("{} WHERE {} = ?1", select(kind), kind.key());
+    let digest = connection.prepare_cached(&sql)?.query_row([sequence], |stored| {
+        let fields = (0..kind.columns().len()).map(|index| stored.get_ref(index + 1)).collect::<Result<Vec<_>, _>>()?;
         Ok(Row { kind, sequence, fields: &fields }.digest())
     });
     Ok(digest.optional()?)

@@ -8,10 +8,10 @@ use crate::chain::Kind;
 /// What a row adds.
 #[derive(Debug, Clone)]
 pub(crate) struct Contribution {
-    pub(crate) of: Of,
-    unix_ms: i64,
-    run: i64,
-    names: [String; 3],
+    /// When it was written; where it counts in an hour or a day is the bucket of that.
+    pub(crate) unix_ms: i64,
+    /// Where it counts in its hour.
+    pub(crate) place: (Of, Key),
     pub(crate) sums: Sums,
 }
 
@@ -32,13 +32,7 @@ impl Contribution {
 
     /// What rows of an hour that were removed had added together.
     pub(crate) fn removed(of: Of, hour: Key, sums: Sums) -> Self {
-        let unix_ms = hour.bucket.saturating_mul(Span::Hour.millis());
-        Self { of, unix_ms, run: hour.run, names: hour.names, sums }
-    }
-
-    /// Where it counts.
-    pub(crate) fn key(&self, span: Span) -> Key {
-        Key { bucket: span.bucket(self.unix_ms), run: self.run, names: self.names.clone() }
+        Self { unix_ms: hour.bucket.saturating_mul(Span::Hour.millis()), place: (of, hour), sums }
     }
 }
 
@@ -48,21 +42,28 @@ fn of_settlement(link: i64, fields: &[ValueRef<'_>]) -> Result<Contribution, Mal
         return Err(Malformed);
     };
     let (weights_bytes, pico_units) = (integer(weights_bytes)?, optional(pico_units)?);
-    let mut sums = vec![1, integer(cold)?];
+    let mut sums = [0; 20];
+    let mut places = sums.iter_mut();
+    let mut put = |value| places.next().map(|place| *place = value).ok_or(Malformed);
+    put(1)?;
+    put(integer(cold)?)?;
     for figure in measured.iter().chain([energy, carbon]) {
-        sums.push(integer(figure)?);
+        put(integer(figure)?)?;
     }
-    sums.extend([pico_units.unwrap_or(0), i64::from(pico_units.is_none())]);
-    sums.extend([integer(first_ms)?, integer(last_ms)?]);
-    sums.extend([weights_bytes, if weights_bytes > 0 { link } else { 0 }]);
-    Contribution::checked(Of::Requests, (unix_ms, run), [text(tenant)?, text(model)?, text(outcome)?], sums)
+    put(pico_units.unwrap_or(0))?;
+    put(i64::from(pico_units.is_none()))?;
+    put(integer(first_ms)?)?;
+    put(integer(last_ms)?)?;
+    put(weights_bytes)?;
+    put(if weights_bytes > 0 { link } else { 0 })?;
+    Contribution::checked(Of::Requests, (unix_ms, run), [text(tenant)?, text(model)?, text(outcome)?], &sums)
 }
 
 fn of_interval(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {
     let [run, _, model, account, tenant, kib_ms, from_ms, to_ms, unix_ms] = fields else { return Err(Malformed) };
     let tenant = if matches!(tenant, ValueRef::Null) { String::new() } else { text(tenant)? };
-    let sums = vec![1, integer(kib_ms)?, integer(from_ms)?, integer(to_ms)?];
-    Contribution::checked(Of::Accounts, (unix_ms, run), [text(model)?, text(account)?, tenant], sums)
+    let sums = [1, integer(kib_ms)?, integer(from_ms)?, integer(to_ms)?];
+    Contribution::checked(Of::Accounts, (unix_ms, run), [text(model)?, text(account)?, tenant], &sums)
 }
 
 impl Contribution {
@@ -70,12 +71,11 @@ impl Contribution {
         of: Of,
         (unix_ms, run): (&ValueRef<'_>, &ValueRef<'_>),
         names: [String; 3],
-        sums: Vec<i64>,
+        sums: &[i64],
     ) -> Result<Self, Malformed> {
-        if sums.len() != of.columns().len() {
-            return Err(Malformed);
-        }
-        Ok(Self { of, unix_ms: integer(unix_ms)?, run: integer(run)?, names, sums: Sums(sums) })
+        let (unix_ms, run) = (integer(unix_ms)?, integer(run)?);
+        let place = (of, Key { bucket: Span::Hour.bucket(unix_ms), run, names });
+        Ok(Self { unix_ms, place, sums: Sums::new(of, sums.iter().copied()).ok_or(Malformed)? })
     }
 }
 

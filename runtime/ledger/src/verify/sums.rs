@@ -5,13 +5,17 @@ use rusqlite::types::Value;
 
 use super::{Fault, Verification};
 use crate::rollup::{Of, Span};
+use crate::store::settle_plans;
 use crate::{LedgerError, schema};
 
 /// A store for sums, in memory while they are few and in a temporary file beyond that.
 pub(super) fn scratch() -> Result<Connection, LedgerError> {
     let scratch = Connection::open("")?;
     scratch.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")?;
+    settle_plans(&scratch)?;
     schema::create_rollups(&scratch)?;
+    // Never committed: it goes with the connection.
+    scratch.execute_batch("BEGIN")?;
     Ok(scratch)
 }
 
