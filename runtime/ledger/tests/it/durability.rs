@@ -1,21 +1,11 @@
-//! Death of the process, torn files, a full disk.
+//! The end of the process, repeats after it, a full disk.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::thread;
 
 use ledger::{CHECKPOINTS_PER_REQUEST_MAX, Ledger, LedgerError, LedgerOptions, Reader, Reservation, UsageState, wait};
 use meter::Outcome;
 
-use crate::support::{
-    checkpoint, child, measured, open, path_from_parent, promised, reservation, reserve, settle, settlement,
-    settlement_of, tell_parent,
-};
-
-const KILLS: u64 = 20;
-const CHILD_THREADS: u64 = 4;
+use crate::support::{checkpoint, measured, open, promised, reservation, reserve, settle, settlement, settlement_of};
 
 #[test]
 fn what_was_reserved_when_the_process_ended_is_settled_as_crashed() {
@@ -125,121 +115,6 @@ fn dropping_writes_what_is_queued() {
     drop(ledger);
     assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
     assert_eq!(open(&path).unwrap().crashed_on_open(), 0);
-}
-
-#[test]
-fn no_acknowledged_row_is_lost_or_doubled_by_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.sqlite");
-    let (mut reserved, mut settled, mut crashed) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for cycle in 0..KILLS {
-        let mut process = child("durability::writes_until_it_is_killed", &path);
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // Primes, so that the kills fall on different phases of the four threads' work.
-        let acknowledgements = (cycle * 37) % 101 + 1;
-        for _ in 0..acknowledgements {
-            acknowledge(&lines.next().unwrap().unwrap(), &mut reserved, &mut settled);
-        }
-        process.kill().unwrap();
-        process.wait().unwrap();
-        lines.for_each(|line| acknowledge(&line.unwrap(), &mut reserved, &mut settled));
-
-        let ledger = open(&path).unwrap();
-        crashed += ledger.crashed_on_open();
-        assert!(ledger.crashed_on_open() <= CHILD_THREADS, "cycle {cycle}: {}", ledger.crashed_on_open());
-    }
-    let outcomes = outcomes(&path);
-    for id in &reserved {
-        assert!(outcomes.contains_key(id), "{id} was acknowledged and is gone");
-    }
-    for id in &settled {
-        assert_eq!(outcomes[id], Some(Outcome::Completed), "{id} was acknowledged as settled");
-    }
-    assert!(outcomes.values().all(Option::is_some), "every request is settled");
-    let found_crashed = outcomes.values().filter(|outcome| **outcome == Some(Outcome::Crashed)).count();
-    assert_eq!(found_crashed as u64, crashed);
-    assert!(crashed > 0 && settled.len() > 100, "{crashed} crashed and {} settled test little", settled.len());
-}
-
-fn acknowledge(line: &str, reserved: &mut BTreeSet<String>, settled: &mut BTreeSet<String>) {
-    match line.split_once(' ') {
-        Some(("reserved", id)) => reserved.insert(id.to_owned()),
-        Some(("settled", id)) => settled.insert(id.to_owned()),
-        _ => return, // the test harness's own lines
-    };
-}
-
-/// Every request, exactly once: the rows are counted from outside the reader, which would not show a double.
-fn outcomes(path: &Path) -> BTreeMap<String, Option<Outcome>> {
-    let connection = rusqlite::Connection::open(path).unwrap();
-    let mut query = connection
-        .prepare("SELECT id, outcome FROM reservations r LEFT JOIN settlements s ON s.reservation = r.sequence")
-        .unwrap();
-    let mut outcomes = BTreeMap::new();
-    let mut rows = query.query([]).unwrap();
-    while let Some(row) = rows.next().unwrap() {
-        let outcome = row.get::<_, Option<String>>(1).unwrap().map(|name| Outcome::from_name(&name).unwrap());
-        assert_eq!(outcomes.insert(row.get(0).unwrap(), outcome), None, "a request has two rows");
-    }
-    outcomes
-}
-
-#[test]
-#[ignore = "a process that another test starts and kills"]
-fn writes_until_it_is_killed() {
-    let path = path_from_parent();
-    let ledger = open(&path).unwrap();
-    let process = std::process::id();
-    thread::scope(|scope| {
-        for thread in 0..CHILD_THREADS {
-            let ledger = &ledger;
-            scope.spawn(move || {
-                for number in 0_u64.. {
-                    let id = format!("{process}-{thread}-{number}");
-                    reserve(ledger, &id).unwrap();
-                    tell_parent(&format!("reserved {id}"));
-                    settle(ledger, &id).unwrap();
-                    tell_parent(&format!("settled {id}"));
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn a_torn_wal_keeps_every_commit_before_the_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.sqlite");
-    let wal = folder.path().join("ledger.sqlite-wal");
-    let ledger = open(&path).unwrap();
-    let mut lengths = Vec::new();
-    for number in 0..12 {
-        let id = format!("r{number}");
-        reserve(&ledger, &id).unwrap();
-        settle(&ledger, &id).unwrap();
-        lengths.push(fs::metadata(&wal).unwrap().len());
-    }
-    let (file, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
-    drop(ledger);
-    let begun = lengths[0];
-    let mut cuts: Vec<u64> = (0..=40).map(|step| begun + (log.len() as u64 - begun) * step / 40).collect();
-    cuts.extend(lengths.iter().flat_map(|&length| [length - 1, length, length + 1]));
-    for cut in cuts {
-        let torn = folder.path().join("torn.sqlite");
-        let torn_wal = folder.path().join("torn.sqlite-wal");
-        let _ = fs::remove_file(folder.path().join("torn.sqlite-shm"));
-        fs::write(&torn, &file).unwrap();
-        fs::write(&torn_wal, &log[..usize::try_from(cut).unwrap().min(log.len())]).unwrap();
-        let ledger = open(&torn).unwrap();
-        for (number, &length) in lengths.iter().enumerate() {
-            let record = ledger.reader().usage(&format!("r{number}")).unwrap();
-            if length <= cut {
-                assert_eq!(record.unwrap().outcome, Some(Outcome::Completed), "r{number}, cut at {cut}");
-            } else if let Some(record) = record {
-                assert_eq!(record.state, UsageState::Settled, "r{number}, cut at {cut}");
-            }
-        }
-    }
 }
 
 #[test]

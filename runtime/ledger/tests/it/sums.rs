@@ -6,27 +6,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use ledger::{Ledger, LedgerOptions, SavingsQuery, Since, wait};
 use meter::{Account, AccountInterval, KibMillis, Moment, Outcome};
 
+use crate::arbitrary::Arbitrary;
 use crate::support::{checkpoint, folder, measured, open_at, promised, reservation, settlement_of};
 
 const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
-
-/// SplitMix64. Source: G. L. Steele, D. Lea and C. H. Flood, "Fast splittable pseudorandom number generators", 2014.
-struct Arbitrary(u64);
-
-impl Arbitrary {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn pick<'a>(&mut self, names: &[&'a str]) -> &'a str {
-        names[usize::try_from(self.below(names.len() as u64)).unwrap()]
-    }
-}
 
 /// Requests of all outcomes, checkpoints, intervals, ends of the process in the middle of them, a clock that jumps.
 struct Life<'a> {
