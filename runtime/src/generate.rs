@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 
+mod checkpoints;
 mod drive;
 mod prompt;
 
@@ -22,6 +23,7 @@ use scheduler::{
 };
 use tokio::sync::mpsc;
 
+use self::checkpoints::Checkpoints;
 pub(crate) use self::prompt::{Asked, Prompt};
 use crate::app::{App, Lease};
 use crate::engine::{Beginnings, Extent, Generating, Holder, KernelEngine, Sequence};
@@ -122,6 +124,7 @@ pub(crate) async fn start(
     };
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
     let sequence = sequence(app, work, &lease, (&id, &tenant));
+    let checkpoints = Checkpoints::new(sequence.progress(), lease.weights_bytes());
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
@@ -143,6 +146,7 @@ pub(crate) async fn start(
         stay,
         ticket,
         reserved,
+        checkpoints,
         pieces: sender,
     };
     app.requests.spawn(drive.run());

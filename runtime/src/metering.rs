@@ -7,6 +7,8 @@
 //! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
+mod upkeep;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -53,6 +55,8 @@ pub(crate) struct Prices {
 /// The meter of one server.
 pub(crate) struct Metering {
     clock: Clock,
+    /// What time it was at the clock's beginning, by the wall clock.
+    began_unix_ms: i64,
     book: Mutex<Book>,
     ledger: Ledger,
     prices: Prices,
@@ -110,7 +114,8 @@ impl Metering {
             unsettled: Vec::new(),
         };
         let metrics = Metrics::new();
-        Self { clock: Clock(Instant::now()), book: Mutex::new(book), ledger, prices, metrics }
+        let began_unix_ms = ledger.opened_unix_ms();
+        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, metrics }
     }
 
     pub(crate) fn clock(&self) -> Clock {

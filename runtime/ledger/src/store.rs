@@ -46,6 +46,7 @@ pub struct Ledger {
     writer: Option<JoinHandle<()>>,
     reader: Reader,
     crashed: u64,
+    opened_unix_ms: i64,
     /// Given back last, when writer and reader are closed.
     _lock: Option<ProcessLock>,
 }
@@ -111,6 +112,7 @@ impl Ledger {
             writer: Some(writer),
             reader,
             crashed: begun.crashed,
+            opened_unix_ms: now,
             _lock: lock,
         })
     }
@@ -164,6 +166,12 @@ impl Ledger {
     #[must_use]
     pub const fn crashed_on_open(&self) -> u64 {
         self.crashed
+    }
+
+    /// When this was opened, in milliseconds since 1970 by the wall clock.
+    #[must_use]
+    pub const fn opened_unix_ms(&self) -> i64 {
+        self.opened_unix_ms
     }
 
     fn submit(&self, operation: Operation, done: Completion) {

@@ -8,6 +8,7 @@
 
 mod costs;
 mod memory;
+mod progress;
 mod sequence;
 
 use std::ops::Range;
@@ -24,6 +25,7 @@ use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepC
 pub(crate) use self::costs::ModelCosts;
 use self::costs::StepShares;
 pub(crate) use self::memory::{Holder, PageRoom};
+pub(crate) use self::progress::Progress;
 pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequence};
 use crate::loading::LoadedModel;
 use crate::prefixes::Prefixes;
@@ -196,6 +198,7 @@ impl KernelEngine {
         for ((part, outcome), Member { sequence, .. }) in self.parts.iter().zip(outcomes).zip(batch) {
             if let (Part::Run { .. }, Sequence::Generating(sequence)) = (part, &mut **sequence) {
                 outcome.share = self.shares.part(member, method, &mut sequence.tally);
+                sequence.note_progress(outcome.phase, outcome.share);
                 member += 1;
             }
         }

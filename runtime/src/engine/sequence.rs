@@ -8,9 +8,10 @@ use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope};
+use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reservation, Scope, StepCost};
 
 use super::memory::{Holder, KvMemory, Preempted};
+use super::progress::Progress;
 use crate::loading::LoadedModel;
 use crate::metering::Metering;
 use crate::prefixes::{InstancePrefixes, KvPage};
@@ -46,6 +47,7 @@ pub(crate) struct Generating {
     pub(super) cache: KvCache,
     memory: KvMemory,
     pub(super) tally: SplitTally,
+    progress: Arc<Progress>,
     beginnings: Beginnings,
     /// Where its next full block is put; `None` once it cannot be.
     place: Option<PrefixPlace>,
@@ -78,6 +80,14 @@ impl Sequence {
         match self {
             Self::Generating(generating) => generating.generation.counts(),
             Self::Encoding(encoding) => TokenCounts { prompt: encoding.computed_tokens(), ..TokenCounts::default() },
+        }
+    }
+
+    /// What it has computed, as it goes on; nothing of one that encodes.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Generating(generating) => Some(Arc::clone(&generating.progress)),
+            Self::Encoding(_) => None,
         }
     }
 
@@ -120,6 +130,7 @@ impl Generating {
             cache: KvCache::new(model.kv_shape()),
             memory: KvMemory::new(holder, budget),
             tally: SplitTally::default(),
+            progress: Arc::default(),
             beginnings,
             place: None,
             placed: 0,
@@ -195,6 +206,12 @@ impl Generating {
 
     pub(super) fn grant(&mut self, more: Reservation) {
         self.memory.grant(more);
+    }
+
+    /// Its part of a step is known.
+    pub(super) fn note_progress(&self, phase: Phase, share: StepCost) {
+        let held = (self.memory.own_so_far(), self.tally.method());
+        self.progress.note(self.generation.counts(), (phase, share), held);
     }
 
     /// Lets others find the blocks that are full by now.

@@ -13,6 +13,7 @@ use models::generation::TokenCounts;
 use scheduler::{Event, NoRoom, Outcome, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoints::Checkpoints;
 use super::{Finished, Piece};
 use crate::app::App;
 use crate::engine::{KernelEngine, Released, Sequence, StepFault};
@@ -31,6 +32,7 @@ pub(super) struct Drive {
     pub(super) stay: Stay,
     pub(super) ticket: Ticket<KernelEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
+    pub(super) checkpoints: Checkpoints,
     pub(super) pieces: mpsc::Sender<Piece>,
 }
 
@@ -53,6 +55,10 @@ impl Drive {
         let completion = loop {
             let event = tokio::select! {
                 event = self.ticket.recv() => event,
+                () = self.checkpoints.due(), if !matches!(client, Client::Refused(_)) => {
+                    self.leave_checkpoint();
+                    continue;
+                }
                 () = self.pieces.closed(), if matches!(client, Client::Listening) => {
                     client = Client::Gone;
                     self.ticket.cancel();

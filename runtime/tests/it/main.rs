@@ -18,6 +18,7 @@ mod fields;
 mod files;
 mod formats;
 mod keeping;
+mod ledger_file;
 mod loads;
 mod minilm;
 mod models;
