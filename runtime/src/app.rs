@@ -20,7 +20,7 @@ use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
-use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, STALL_MAX};
+use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX};
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::{Metering, Prices};
@@ -122,6 +122,8 @@ pub(crate) struct Server {
     stopping: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     accounts: JoinHandle<()>,
+    /// Lets old rows of the ledger go.
+    retention: JoinHandle<()>,
     /// Follows the memory that there is, and pins what is configured.
     following: JoinHandle<((), ())>,
     /// Each device's.
@@ -169,9 +171,10 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
+    let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, following, pools })
+    Ok(Server { app, address, stopping, accepting, accounts, retention, following, pools })
 }
 
 /// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
@@ -221,9 +224,22 @@ impl Server {
         for pool in self.pools {
             let _ = tokio::time::timeout_at(deadline, pool).await;
         }
+        self.retention.abort();
         self.accounts.abort();
         if let Err(error) = self.app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
+        }
+    }
+}
+
+async fn remove_old_rows(app: Arc<App>) {
+    let Some(retention) = app.config.ledger_retention else { return };
+    let mut ticks = tokio::time::interval(RETENTION_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = app.metering.remove_older_than(retention).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "old rows of the ledger stay");
         }
     }
 }

@@ -45,11 +45,11 @@ pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
-use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text, word_of};
+use self::quantity::{Parsed, Span};
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::scheduler::SchedulerChoices;
-use crate::limits::MEMORY_BUDGET_BYTES_MIN;
+use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
 
 /// Where a server listens, unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -67,6 +67,8 @@ pub(crate) struct Config {
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
     pub(crate) ledger: PathBuf,
+    /// How long rows of the ledger are kept; `None` is for ever. Their sums are.
+    pub(crate) ledger_retention: Option<Duration>,
     /// Where tokenizers are kept between runs: a cache, which may be lost.
     pub(crate) descriptors_dir: PathBuf,
     /// What was asked for, whatever there is; `None` is a share of what there is.
@@ -178,6 +180,9 @@ pub(crate) enum ConfigError {
     /// Two tables are about one model.
     #[error("[models.{model:?}]: the model has a table already, under another of its names")]
     ModelTwice { model: String },
+    /// Rows of the ledger would go before their requests have ended.
+    #[error("ledger_retention is less than a day")]
+    Retention,
     /// The carbon table does not say what a kWh emits.
     #[error("[carbon] is not valid: {reason}")]
     Carbon { reason: String },
@@ -269,6 +274,7 @@ impl Config {
             listen,
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
+            ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
             memory_budget_asked: asked_bytes,
             memory_beside_bytes,
             devices,
@@ -317,6 +323,10 @@ pub(crate) fn memory_budget_now(asked_bytes: Option<u64>, beside_bytes: u64) -> 
 /// Whether nobody but this machine can connect to `address`.
 pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
+}
+
+fn retention(Span(retention): Span) -> Result<Duration, ConfigError> {
+    if retention < RETENTION_MIN { Err(ConfigError::Retention) } else { Ok(retention) }
 }
 
 fn read(path: &Path) -> Result<Layer, ConfigError> {

@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 
+mod checkpoints;
 mod drive;
 mod prompt;
 mod stored;
@@ -26,6 +27,7 @@ use scheduler::{
 };
 use tokio::sync::mpsc;
 
+use self::checkpoints::Checkpoints;
 pub(crate) use self::prompt::{Asked, Prompt, encode_context};
 use crate::app::{App, Lease};
 use crate::contexts::{AtHand, Contexts, Publication};
@@ -202,6 +204,7 @@ pub(crate) async fn start(
     // A file that was replaced serves on while it is in memory, and is not answered for by the new one's name.
     let recorder = recorder.filter(|recorder| recorder.is_of(lease.model().artifact().identity()));
     let (sequence, publication) = sequence(app, (work, contexts), (device, &lease), (&id, &tenant));
+    let checkpoints = Checkpoints::new(sequence.progress(), &lease);
     let weight = app.config.scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
@@ -226,6 +229,7 @@ pub(crate) async fn start(
         ticket,
         reserved,
         recorder,
+        checkpoints,
         pieces: sender,
         publication,
         over: None,
@@ -254,7 +258,7 @@ where
         Preparing::Done(work) => return Ok(work),
     };
     let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
-    let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.models.kv_precision(&name));
+    let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.config.kv_precision(&name));
     let prepared = tokio::task::spawn_blocking(move || {
         prepare(&Preparation { descriptor: &descriptor, name, positions_max, contexts: &contexts, kv_precision })
     });

@@ -61,6 +61,12 @@ pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
 pub(crate) const STRIKES_MAX: u32 = 3;
 /// Descriptors that wait to be written to their folder; those beyond are built again by the next process.
 pub(crate) const DESCRIPTORS_WAITING_MAX: usize = 64;
+/// How often what a request has used until now goes to the ledger: as much of it a crash may leave uncharged.
+pub(crate) const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// How often old rows of the ledger are looked for.
+pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(3600);
+/// The least time that rows of the ledger are kept: no request goes on for longer.
+pub(crate) const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 /// How often the accounts of held memory go to the ledger.
 pub(crate) const ACCOUNTS_EVERY: Duration = Duration::from_secs(10);
 /// How long the server waits before it accepts again after it ran out of descriptors.

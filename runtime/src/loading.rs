@@ -23,7 +23,7 @@ use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, 
 use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
-use crate::config::{Config, PagePolicy};
+use crate::config::{Config, PagePolicy, word_of};
 use crate::engine::ModelCosts;
 use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX, STRIKES_MAX};
 use crate::metering::Metering;
@@ -105,6 +105,12 @@ impl LoadedModel {
     /// It answered a request.
     pub(crate) fn did_well(&self) {
         self.strikes.store(0, Ordering::Relaxed);
+    }
+
+    /// What its keys and values are kept as, in the words of the configuration; none of an encoder, or where the kernels
+    /// do not compute.
+    pub(crate) fn kv_precision_word(&self) -> Option<&'static str> {
+        self.context_key.as_ref().map(|_| word_of(self.kv_precision))
     }
 
     /// Shape of the caches of its sequences; all of one load have the same, and so share pages.

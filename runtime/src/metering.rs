@@ -8,6 +8,7 @@
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
 mod prices;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -46,6 +47,8 @@ impl Clock {
 /// The meter of one server.
 pub(crate) struct Metering {
     clock: Clock,
+    /// What time it was at the clock's beginning, by the wall clock.
+    began_unix_ms: i64,
     book: Mutex<Book>,
     ledger: Ledger,
     prices: Prices,
@@ -105,7 +108,8 @@ impl Metering {
             unsettled: Vec::new(),
         };
         let metrics = Metrics::new();
-        Self { clock: Clock(Instant::now()), book: Mutex::new(book), ledger, prices, metrics }
+        let began_unix_ms = ledger.opened_unix_ms();
+        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, metrics }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -159,8 +163,13 @@ impl Metering {
 
     /// Writes down that work is about to be done. The answer comes when that is durable.
     pub(crate) fn reserve(&self, id: &str, tenant: &str, model: &str) -> oneshot::Receiver<Result<(), LedgerError>> {
-        let reservation =
-            Reservation { id: id.to_owned(), tenant: tenant.to_owned(), model: model.to_owned(), at: self.clock.now() };
+        let reservation = Reservation {
+            id: id.to_owned(),
+            tenant: tenant.to_owned(),
+            model: model.to_owned(),
+            at: self.clock.now(),
+            idempotency_key: None,
+        };
         let (done, answer) = bridge();
         self.ledger.reserve(reservation, done);
         answer

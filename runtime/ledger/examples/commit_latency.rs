@@ -58,8 +58,13 @@ fn measure(ledger: &Ledger, threads: usize) -> Result<Vec<Duration>, LedgerError
 }
 
 fn serve(ledger: &Ledger, id: &str) -> Result<Duration, LedgerError> {
-    let reservation =
-        Reservation { id: id.to_owned(), tenant: "acme".to_owned(), model: "smollm2".to_owned(), at: Moment::ZERO };
+    let reservation = Reservation {
+        id: id.to_owned(),
+        tenant: "acme".to_owned(),
+        model: "smollm2".to_owned(),
+        at: Moment::ZERO,
+        idempotency_key: None,
+    };
     wait(|done| ledger.reserve(reservation, done))?;
     let settlement = Settlement { at: Moment::new(1), receipt: Box::new(receipt(id)) };
     let begun = Instant::now();

@@ -22,6 +22,14 @@ pub enum LedgerError {
         /// The newest known one.
         supported: i64,
     },
+    /// An older version of the program wrote this ledger. Opening it for writing brings it up; to be read it must be.
+    #[error("the ledger has schema {found}; a server that opens it brings it up to schema {supported}")]
+    SchemaOld {
+        /// The file's schema.
+        found: i64,
+        /// The one that this program reads.
+        supported: i64,
+    },
     /// The file is no ledger, or it is damaged. Restore or move it away; retrying does not help.
     #[error("the ledger is damaged or is not a ledger")]
     Corrupt {
@@ -55,7 +63,22 @@ pub enum LedgerError {
         /// The id.
         id: String,
     },
-    /// A figure that does not fit the store's 63 bits. A bug in the caller.
+    /// The tenant has made a request with this idempotency key before: nothing is to be done, or charged, for it again.
+    /// What became of that one is its record.
+    #[error("the idempotency key was used before, by {id}")]
+    KeyUsed {
+        /// The earlier request's id.
+        id: String,
+    },
+    /// More checkpoints of a request than one may have. The last one stands. A bug in the caller.
+    #[error("{id} has {max} checkpoints, and may not have more")]
+    TooManyCheckpoints {
+        /// The request's id.
+        id: String,
+        /// How many it may have.
+        max: u64,
+    },
+    /// A figure, or its sum with others, that does not fit the store's 63 bits. A bug in the caller.
     #[error("{column} does not fit: {value}")]
     OutOfRange {
         /// The column.
@@ -80,9 +103,26 @@ pub enum StoreFailure {
     /// A stored receipt that cannot be read back.
     #[error(transparent)]
     Receipt(#[from] serde_json::Error),
+    /// A row that is not the one that was linked.
+    #[error(transparent)]
+    Chain(#[from] ChainBreak),
     /// A row or a file that this program would not have written.
     #[error("{0}")]
     Unexpected(&'static str),
+}
+
+/// The first link of the chain that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize)]
+#[error("link {link} of the chain, of row {sequence} in {}: {reason}", table.unwrap_or("no table"))]
+pub struct ChainBreak {
+    /// The link's number.
+    pub link: i64,
+    /// The table of its row, if it is a known one.
+    pub table: Option<&'static str>,
+    /// The row's sequence number.
+    pub sequence: i64,
+    /// What is wrong.
+    pub reason: &'static str,
 }
 
 impl LedgerError {
@@ -94,7 +134,14 @@ impl LedgerError {
 
     /// Whether the operation itself is at fault, and others may be committed without it.
     pub(crate) const fn concerns_one_operation(&self) -> bool {
-        matches!(self, Self::Duplicate { .. } | Self::NotReserved { .. } | Self::OutOfRange { .. })
+        matches!(
+            self,
+            Self::Duplicate { .. }
+                | Self::NotReserved { .. }
+                | Self::KeyUsed { .. }
+                | Self::TooManyCheckpoints { .. }
+                | Self::OutOfRange { .. }
+        )
     }
 
     pub(crate) fn corrupt(failure: impl Into<StoreFailure>) -> Self {
@@ -110,9 +157,16 @@ impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::corrupt(error),
+            // No code, and a value of another type than every row of a ledger has.
+            None if is_of_another_type(&error) => Self::corrupt(error),
             _ => Self::unavailable(error),
         }
     }
+}
+
+fn is_of_another_type(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(error, E::FromSqlConversionFailure(..) | E::InvalidColumnType(..) | E::IntegralValueOutOfRange(..))
 }
 
 impl From<std::io::Error> for LedgerError {

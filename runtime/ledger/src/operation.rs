@@ -21,6 +21,20 @@ pub struct Reservation {
     pub model: String,
     /// When it arrived.
     pub at: Moment,
+    /// What the client calls the request, if it does: of a tenant's requests with the same key only the first is taken,
+    /// whatever became of it. None beyond what is kept of old rows.
+    pub idempotency_key: Option<String>,
+}
+
+/// A request that goes on: if its process dies, it is settled with the figures of its last checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checkpoint {
+    /// Counts the request's checkpoints from zero; a repeat of one is the same checkpoint.
+    pub number: u64,
+    /// When it was made.
+    pub at: Moment,
+    /// What was used until then.
+    pub receipt: Box<Receipt>,
 }
 
 /// A request that is over. Id, outcome and all figures are the receipt's.
@@ -35,8 +49,10 @@ pub struct Settlement {
 #[derive(Debug)]
 pub(crate) enum Operation {
     Reserve(Reservation),
+    Checkpoint(Checkpoint),
     Settle(Settlement),
     Interval(AccountInterval),
+    Remove { before_unix_ms: i64 },
 }
 
 /// Submits an operation and blocks until it is durable or has failed.

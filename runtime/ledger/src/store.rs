@@ -9,15 +9,16 @@ use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::AccountInterval;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreFailure;
-use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX};
+use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX, STATEMENTS_MAX};
 use crate::lock::{self, ProcessLock};
-use crate::operation::{Completion, Operation, Reservation, Settlement};
+use crate::operation::{Checkpoint, Completion, Operation, Reservation, Settlement};
 use crate::reader::Reader;
-use crate::writer::{self, Submission};
-use crate::{LedgerError, schema};
+use crate::writer::{self, Submission, Writer};
+use crate::{LedgerError, run, schema};
 
 /// How to open a ledger.
 #[derive(Debug, Clone)]
@@ -26,11 +27,13 @@ pub struct LedgerOptions {
     pub queue_max: usize,
     /// The most pages that the file may have; none for as many as fit the disk.
     pub pages_max: Option<u32>,
+    /// Milliseconds since 1970 by the wall clock. What it says is stored and orders nothing.
+    pub wall_clock: fn() -> i64,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        Self { queue_max: QUEUE_MAX, pages_max: None }
+        Self { queue_max: QUEUE_MAX, pages_max: None, wall_clock: unix_millis }
     }
 }
 
@@ -43,6 +46,7 @@ pub struct Ledger {
     writer: Option<JoinHandle<()>>,
     reader: Reader,
     crashed: u64,
+    opened_unix_ms: i64,
     /// Given back last, when writer and reader are closed.
     _lock: Option<ProcessLock>,
 }
@@ -61,7 +65,7 @@ impl Ledger {
         let lock = lock::acquire(path)?;
         create_file(path)?;
         let connection = Connection::open_with_flags(path, writing())?;
-        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        settle_plans(&connection)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(LedgerError::unavailable(StoreFailure::Unexpected("the file system does not allow a WAL")));
@@ -78,7 +82,7 @@ impl Ledger {
         let name = format!("file:/ledger-{}?vfs=memdb", COUNT.fetch_add(1, Ordering::Relaxed));
         let connection =
             Connection::open_with_flags(&name, writing() | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI)?;
-        connection.busy_timeout(BUSY_WAIT_MAX)?;
+        settle_plans(&connection)?;
         Self::start(connection, options, None, || Reader::open_with(Path::new(&name), OpenFlags::SQLITE_OPEN_URI))
     }
 
@@ -92,32 +96,43 @@ impl Ledger {
             "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
              PRAGMA cell_size_check = ON;",
         )?;
-        schema::prepare(&mut connection)?;
-        let (run, crashed) = begin_run(&mut connection)?;
+        let now = (options.wall_clock)();
+        schema::prepare(&mut connection, now)?;
+        let begun = run::begin(&mut connection, now)?;
         if let Some(pages_max) = options.pages_max {
             connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
         }
         let reader = open_reader()?;
         let (queue, submissions) = mpsc::sync_channel(options.queue_max);
-        let writer = thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || writer::run(connection, run, &submissions))?;
+        let writing = Writer { connection, begun, wall_clock: options.wall_clock, removals: Vec::new() };
+        let writer = thread::Builder::new().name("ledger".to_owned()).spawn(move || writing.run(&submissions))?;
         Ok(Self {
             queue: Some(queue),
             queue_max: options.queue_max,
             writer: Some(writer),
             reader,
-            crashed,
+            crashed: begun.crashed,
+            opened_unix_ms: now,
             _lock: lock,
         })
     }
 
     /// Records that work is about to be done for a request. A repeat is absorbed.
     ///
-    /// `done` gets [`LedgerError::Duplicate`] if the id was reserved for another tenant or model, else what
-    /// [`LedgerError`] says.
+    /// `done` gets [`LedgerError::Duplicate`] if the id was reserved for another tenant or model,
+    /// [`LedgerError::KeyUsed`] if another request of the tenant had its idempotency key, else what [`LedgerError`] says.
     pub fn reserve(&self, reservation: Reservation, done: Completion) {
         self.submit(Operation::Reserve(reservation), done);
+    }
+
+    /// Records what a request that goes on has used. A repeat is absorbed, and so is what comes after the settlement.
+    ///
+    /// `done` gets [`LedgerError::NotReserved`] without a reservation, [`LedgerError::Duplicate`] if its number had other
+    /// figures, [`LedgerError::TooManyCheckpoints`] beyond [`CHECKPOINTS_PER_REQUEST_MAX`], else what [`LedgerError`] says.
+    ///
+    /// [`CHECKPOINTS_PER_REQUEST_MAX`]: crate::CHECKPOINTS_PER_REQUEST_MAX
+    pub fn checkpoint(&self, checkpoint: Checkpoint, done: Completion) {
+        self.submit(Operation::Checkpoint(checkpoint), done);
     }
 
     /// Records that a request is over. A repeat is absorbed.
@@ -133,6 +148,14 @@ impl Ledger {
         self.submit(Operation::Interval(interval), done);
     }
 
+    /// Removes what was written before `unix_ms` (milliseconds since 1970 by the wall clock), from the oldest row to the
+    /// first that is younger or belongs to a request that is not settled; the sums stay. In pieces, between commits.
+    ///
+    /// `done` gets [`LedgerError::Corrupt`] if a row is not as it was written, in which case it and what follows stay.
+    pub fn remove_before(&self, unix_ms: i64, done: Completion) {
+        self.submit(Operation::Remove { before_unix_ms: unix_ms }, done);
+    }
+
     /// What is recorded.
     #[must_use]
     pub const fn reader(&self) -> &Reader {
@@ -143,6 +166,12 @@ impl Ledger {
     #[must_use]
     pub const fn crashed_on_open(&self) -> u64 {
         self.crashed
+    }
+
+    /// When this was opened, in milliseconds since 1970 by the wall clock.
+    #[must_use]
+    pub const fn opened_unix_ms(&self) -> i64 {
+        self.opened_unix_ms
     }
 
     fn submit(&self, operation: Operation, done: Completion) {
@@ -175,6 +204,15 @@ pub(crate) fn unix_millis() -> i64 {
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// What every connection of ours has: patience, room for all of its statements, and plans that do not depend on the values
+/// that are bound. Without the last, SQLite plans a statement anew each time that one could have made another plan better.
+pub(crate) fn settle_plans(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(BUSY_WAIT_MAX)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
 fn writing() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
@@ -188,32 +226,4 @@ fn create_file(path: &Path) -> Result<(), LedgerError> {
             Ok(())
         }
     }
-}
-
-/// Settles what the last run left open and begins a new one: its number, and how many requests had crashed.
-///
-/// Both happen in one transaction, so whatever is older than the last run is settled already.
-fn begin_run(connection: &mut Connection) -> Result<(i64, u64), LedgerError> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let first: i64 = transaction.query_row(
-        "SELECT coalesce((SELECT first_reservation FROM runs ORDER BY run DESC LIMIT 1), 1)",
-        [],
-        |row| row.get(0),
-    )?;
-    let now = unix_millis();
-    let crashed = transaction.execute(
-        "INSERT INTO settlements (reservation, outcome, at_ms, unix_ms) \
-         SELECT reservations.sequence, 'crashed', reservations.at_ms, ?2 FROM reservations \
-         LEFT JOIN settlements ON settlements.reservation = reservations.sequence \
-         WHERE reservations.sequence >= ?1 AND settlements.sequence IS NULL ORDER BY reservations.sequence",
-        params![first, now],
-    )?;
-    transaction.execute(
-        "INSERT INTO runs (opened_unix_ms, first_reservation) \
-         SELECT ?1, coalesce(max(sequence), 0) + 1 FROM reservations",
-        params![now],
-    )?;
-    let run = transaction.last_insert_rowid();
-    transaction.commit()?;
-    Ok((run, crashed as u64))
 }

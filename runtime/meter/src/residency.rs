@@ -191,6 +191,15 @@ impl Residency {
         self.charges.settle(request)
     }
 
+    /// What `request` would be charged if it were over at `at`; it goes on.
+    pub fn charge_so_far(&mut self, request: &str, at: Moment) -> RequestCharge {
+        if let Some(model) = self.active.get(request).map(Arc::clone) {
+            let (resident, charges) = self.resident(&model);
+            resident.advance(at, charges);
+        }
+        self.charges.so_far(request)
+    }
+
     /// From `at` on the last tenants carry `model` for `keep_alive` after its last request, until that copy is gone.
     pub fn keep_alive_changed(&mut self, model: &str, keep_alive: Duration, at: Moment) {
         let (resident, charges) = self.resident(model);

@@ -11,6 +11,7 @@ mod contexts;
 mod demo;
 mod failure;
 mod flags;
+mod ledger;
 mod list;
 mod load;
 mod names;
@@ -61,6 +62,9 @@ enum Command {
     List(list::List),
     /// Show what a model's file says about itself
     Show(show::Show),
+    /// Check the record of what every request used
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// Show which models a running server has in memory
     Ps(ps::Ps),
     /// Let a running server unload a model
@@ -93,6 +97,7 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   listen = \"127.0.0.1:8787\"        # other than loopback needs keys
   models_dirs = [\"models\"]         # relative to this file; pulls go to the first
   ledger = \"ledger.sqlite\"
+  ledger_retention = \"90d\"         # older rows make way for their sums; without it all are kept
   descriptors_dir = \"descriptors\" # tokenizers between runs, for the first cold start of the next; may be lost
   memory_budget = \"700MiB\"         # weights and key-value caches together
   ctx_max = 4096                   # positions of a sequence
@@ -161,6 +166,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pull(pull) => pull.run(context),
         Command::List(list) => list.run(context),
         Command::Show(show) => show.run(context),
+        Command::Ledger(ledger) => ledger.run(context),
         Command::Ps(ps) => ps.run(context),
         Command::Stop(stop) => stop.run(context),
         Command::Load(load) => load.run(context),

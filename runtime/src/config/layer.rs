@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
 use super::pool::{ModelTable, PoolTable};
-use super::quantity::{ByteSize, Choice, IsaName, Parsed, Stay};
+use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
 use super::scheduler::{SchedulerTable, TenantTable};
 use super::tables::{CarbonTable, KeyTable, RateTable};
@@ -25,6 +25,7 @@ pub(crate) struct Layer {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) models_dirs: Option<Vec<PathBuf>>,
     pub(crate) ledger: Option<PathBuf>,
+    pub(crate) ledger_retention: Option<Span>,
     pub(crate) descriptors_dir: Option<PathBuf>,
     pub(crate) memory_budget: Option<ByteSize>,
     pub(crate) ctx_max: Option<NonZeroUsize>,
@@ -57,6 +58,7 @@ impl Layer {
             listen: self.listen.or(next.listen),
             models_dirs: self.models_dirs.or(next.models_dirs),
             ledger: self.ledger.or(next.ledger),
+            ledger_retention: self.ledger_retention.or(next.ledger_retention),
             descriptors_dir: self.descriptors_dir.or(next.descriptors_dir),
             memory_budget: self.memory_budget.or(next.memory_budget),
             ctx_max: self.ctx_max.or(next.ctx_max),

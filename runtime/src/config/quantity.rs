@@ -27,7 +27,7 @@ pub(crate) struct ByteSize(pub(crate) u64);
 #[serde(try_from = "String")]
 pub(crate) struct Stay(pub(crate) KeepAlive);
 
-/// How long something may take: `5m`, `1h30m`, `30s`, `500ms`, seconds without a unit; 0 is no time at all.
+/// How long something may take, or is kept: `90d`, `5m`, `1h30m`, `30s`, `500ms`, seconds without a unit; 0 is no time at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct Span(pub(crate) Duration);
@@ -207,7 +207,7 @@ impl FromStr for Span {
     }
 }
 
-/// Go's way of writing durations, and plain seconds.
+/// Go's way of writing durations, days, and plain seconds.
 fn duration(text: &str) -> Option<Duration> {
     const SECOND: u64 = 1_000_000_000;
     let mut nanos: u128 = 0;
@@ -230,6 +230,7 @@ fn duration(text: &str) -> Option<Duration> {
             "s" => SECOND,
             "m" => 60 * SECOND,
             "h" => 3600 * SECOND,
+            "d" => 24 * 3600 * SECOND,
             _ => return None,
         };
         nanos = nanos.checked_add(decimal(number, unit)?)?;

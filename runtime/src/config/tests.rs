@@ -257,6 +257,17 @@ fn a_file_is_read_with_paths_relative_to_it() {
 }
 
 #[test]
+fn rows_of_the_ledger_are_kept_for_ever_or_for_a_day_at_least() {
+    assert_eq!(of("", &[], "").unwrap().ledger_retention, None);
+    let day = std::time::Duration::from_secs(86_400);
+    assert_eq!(of("", &[], "ledger_retention = '90d'").unwrap().ledger_retention, Some(90 * day));
+    let variables = [("DAYFLY_LEDGER_RETENTION", "24h")];
+    assert_eq!(of("", &variables, "ledger_retention = '90d'").unwrap().ledger_retention, Some(day));
+    assert!(matches!(of("", &[], "ledger_retention = '23h'"), Err(ConfigError::Retention)));
+    assert!(toml::from_str::<Layer>("ledger_retention = '-1'").is_err());
+}
+
+#[test]
 fn sizes_are_shown_with_three_digits() {
     let shown: Vec<String> =
         [0, 1023, 98_362_432, 1 << 30, u64::MAX].into_iter().map(|bytes| bytes_text(bytes).to_string()).collect();

@@ -27,6 +27,10 @@ impl Cache {
         matches!(self, Self::Paged(_))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Paged(cache) => cache.len(),

@@ -198,6 +198,11 @@ impl KvMemory {
         self.granted = None;
     }
 
+    /// What the pages that nobody else can find have held over time.
+    pub(super) fn own_so_far(&self) -> KibMillis {
+        self.own.clone().finish(self.holder.metering.clock().now())
+    }
+
     /// The request is over: what it held over time.
     pub(super) fn settle(mut self) -> KibMillis {
         self.is_settled = true;

@@ -10,6 +10,7 @@ mod arithmetic;
 mod cache;
 mod costs;
 mod memory;
+mod progress;
 mod sequence;
 
 use std::ops::Range;
@@ -27,6 +28,7 @@ pub(crate) use self::arithmetic::Arithmetic;
 pub(crate) use self::costs::ModelCosts;
 use self::costs::StepShares;
 pub(crate) use self::memory::{Holder, PageRoom};
+pub(crate) use self::progress::Progress;
 pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequence};
 use crate::loading::LoadedModel;
 use crate::prefixes::Prefixes;
@@ -178,6 +180,7 @@ impl DeviceEngine {
         for ((part, outcome), Member { sequence, .. }) in self.parts.iter().zip(outcomes).zip(batch) {
             if let (Part::Run { .. }, Sequence::Generating(sequence)) = (part, &mut **sequence) {
                 outcome.share = self.shares.part(member, method, &mut sequence.tally);
+                sequence.note_progress(outcome.phase, outcome.share);
                 member += 1;
             }
         }

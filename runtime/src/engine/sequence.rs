@@ -9,10 +9,11 @@ use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope};
+use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope, StepCost};
 
 use super::cache::Cache;
 use super::memory::{Holder, KvMemory, Preempted};
+use super::progress::Progress;
 use crate::contexts::AtHand;
 use crate::loading::LoadedModel;
 use crate::metering::Metering;
@@ -49,6 +50,7 @@ pub(crate) struct Generating {
     pub(super) cache: Cache,
     memory: KvMemory,
     pub(super) tally: SplitTally,
+    progress: Arc<Progress>,
     beginnings: Beginnings,
     /// Where its next full block is put; `None` once it cannot be.
     place: Option<PrefixPlace>,
@@ -101,6 +103,14 @@ impl Sequence {
         }
     }
 
+    /// What it has computed, as it goes on; nothing of one that encodes.
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Generating(generating) => Some(Arc::clone(&generating.progress)),
+            Self::Encoding(_) => None,
+        }
+    }
+
     /// Gives back what it holds.
     pub(crate) fn release(self) -> Released {
         match self {
@@ -140,6 +150,7 @@ impl Generating {
             cache: Cache::new(model),
             memory: KvMemory::new(holder, budget),
             tally: SplitTally::default(),
+            progress: Arc::default(),
             beginnings,
             place: None,
             placed: 0,
@@ -263,6 +274,12 @@ impl Generating {
 
     pub(super) fn grant(&mut self, more: Reservation) {
         self.memory.grant(more);
+    }
+
+    /// Its part of a step is known.
+    pub(super) fn note_progress(&self, phase: Phase, share: StepCost) {
+        let held = (self.memory.own_so_far(), self.tally.method());
+        self.progress.note(self.generation.counts(), (phase, share), held);
     }
 
     /// Lets others find the blocks that are full by now.

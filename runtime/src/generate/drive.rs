@@ -14,9 +14,9 @@ use models::generation::TokenCounts;
 use scheduler::{Event, NoRoom, Outcome, RequestTiming, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoints::Checkpoints;
 use super::{Finished, Piece};
 use crate::app::{App, Lease};
-use crate::config::word_of;
 use crate::contexts::{Publication, Written};
 use crate::devices::Follow;
 use crate::engine::{DeviceEngine, Released, Sequence, StepFault};
@@ -43,6 +43,7 @@ pub(super) struct Drive {
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     /// Takes down what is shown, where it may be given again.
     pub(super) recorder: Option<Recorder>,
+    pub(super) checkpoints: Checkpoints,
     pub(super) pieces: mpsc::Sender<Piece>,
     /// What becomes of the prompt's blocks, where they are everyone's.
     pub(super) publication: Option<Box<Publication>>,
@@ -82,6 +83,10 @@ impl Drive {
         let completion = loop {
             let event = tokio::select! {
                 event = self.ticket.recv() => event,
+                () = self.checkpoints.due(), if !matches!(client, Client::Refused(_)) => {
+                    self.leave_checkpoint();
+                    continue;
+                }
                 () = self.pieces.closed(), if matches!(client, Client::Listening) => {
                     client = Client::Gone;
                     self.ticket.cancel();
@@ -159,8 +164,7 @@ impl Drive {
     /// Lets go of what an ended sequence held: its memory, then its model.
     async fn let_go(&mut self, completion: Completion) -> Over {
         let Completion { outcome, lease, sequence, timing } = completion;
-        let decoder = lease.model().descriptor().decoder();
-        let kv_precision = decoder.map(|_| word_of(lease.model().kv_shape().precision));
+        let kv_precision = lease.model().kv_precision_word();
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
         let computed =
             TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };

@@ -20,6 +20,7 @@ mod fields;
 mod files;
 mod formats;
 mod keeping;
+mod ledger_file;
 mod loads;
 mod minilm;
 mod models;

@@ -72,7 +72,13 @@ impl Life {
         let (model, tenant) = (self.pick(MODELS), self.pick(TENANTS));
         let id = format!("r{}", self.next);
         self.next += 1;
-        let reservation = Reservation { id: id.clone(), tenant: tenant.into(), model: model.into(), at: self.at() };
+        let reservation = Reservation {
+            id: id.clone(),
+            tenant: tenant.into(),
+            model: model.into(),
+            at: self.at(),
+            idempotency_key: None,
+        };
         wait(|done| self.ledger.reserve(reservation, done)).unwrap();
         let request = Request { id: &id, tenant };
         if !self.loaded.contains_key(model) {

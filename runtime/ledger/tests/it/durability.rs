@@ -1,21 +1,11 @@
-//! Death of the process, torn files, a full disk.
+//! The end of the process, repeats after it, a full disk.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::thread;
 
-use ledger::{Ledger, LedgerError, LedgerOptions, Reader, UsageState, wait};
+use ledger::{CHECKPOINTS_PER_REQUEST_MAX, Ledger, LedgerError, LedgerOptions, Reader, Reservation, UsageState, wait};
 use meter::Outcome;
 
-use crate::support::{
-    child, measured, open, path_from_parent, promised, reservation, reserve, settle, settlement, settlement_of,
-    tell_parent,
-};
-
-const KILLS: u64 = 20;
-const CHILD_THREADS: u64 = 4;
+use crate::support::{checkpoint, measured, open, promised, reservation, reserve, settle, settlement, settlement_of};
 
 #[test]
 fn what_was_reserved_when_the_process_ended_is_settled_as_crashed() {
@@ -43,6 +33,71 @@ fn what_was_reserved_when_the_process_ended_is_settled_as_crashed() {
 }
 
 #[test]
+fn a_crashed_request_is_settled_with_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    let made = |number, completion| {
+        let mut measured = measured("lost", "acme");
+        measured.tokens.completion = completion;
+        checkpoint(measured, number, 100 * (number + 1))
+    };
+    let leave = |checkpoint| wait(|done| ledger.checkpoint(checkpoint, done));
+    assert!(matches!(leave(made(0, 5)), Err(LedgerError::NotReserved { .. })));
+    reserve(&ledger, "lost").unwrap();
+    leave(made(0, 5)).unwrap();
+    leave(made(0, 5)).unwrap();
+    assert!(matches!(leave(made(0, 6)), Err(LedgerError::Duplicate { .. })));
+    leave(made(1, 50)).unwrap();
+    let beyond = leave(made(CHECKPOINTS_PER_REQUEST_MAX, 60));
+    assert!(matches!(beyond, Err(LedgerError::TooManyCheckpoints { .. })), "{beyond:?}");
+    // One that comes after the end is absorbed.
+    reserve(&ledger, "done").unwrap();
+    settle(&ledger, "done").unwrap();
+    leave(checkpoint(measured("done", "acme"), 0, 100)).unwrap();
+    drop(ledger);
+
+    let ledger = open(&path).unwrap();
+    assert_eq!(ledger.crashed_on_open(), 1);
+    let lost = ledger.reader().usage("lost").unwrap().unwrap();
+    let receipt = lost.receipt.unwrap();
+    assert_eq!((lost.outcome, receipt.outcome), (Some(Outcome::Crashed), Outcome::Crashed));
+    assert_eq!(receipt.tokens, made(1, 50).receipt.tokens);
+    assert!(receipt.method.notes.iter().any(|note| note.contains("last checkpoint")), "{:?}", receipt.method.notes);
+    let totals = &ledger.reader().tenant_totals().unwrap()[0];
+    assert_eq!((totals.requests, totals.completed, totals.completion_tokens), (2, 1, 57));
+    assert_eq!(totals.unpriced, 0, "what was computed has its price");
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    assert_eq!(found.rows["checkpoints"], 2);
+}
+
+#[test]
+fn an_idempotency_key_is_one_charge_for_its_tenant_whatever_becomes_of_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let keyed =
+        |id: &str, tenant: &str| Reservation { idempotency_key: Some("key".into()), ..reservation(id, tenant, 0) };
+    let ledger = open(&path).unwrap();
+    let reserve_keyed = |ledger: &Ledger, id, tenant| wait(|done| ledger.reserve(keyed(id, tenant), done));
+    reserve_keyed(&ledger, "first", "acme").unwrap();
+    reserve_keyed(&ledger, "first", "acme").unwrap();
+    reserve_keyed(&ledger, "another's", "else").unwrap();
+    let without = wait(|done| ledger.reserve(reservation("first", "acme", 0), done));
+    assert!(matches!(without, Err(LedgerError::Duplicate { .. })), "{without:?}");
+    drop(ledger);
+
+    let ledger = open(&path).unwrap();
+    let again = reserve_keyed(&ledger, "second", "acme");
+    assert!(matches!(again, Err(LedgerError::KeyUsed { ref id }) if id == "first"), "{again:?}");
+    let first = ledger.reader().usage("first").unwrap().unwrap();
+    assert_eq!(first.outcome, Some(Outcome::Crashed));
+    assert_eq!(ledger.reader().usage("second").unwrap(), None);
+    assert!(matches!(settle(&ledger, "second"), Err(LedgerError::NotReserved { .. })));
+    assert_eq!(ledger.reader().tenant_totals().unwrap()[0].requests, 1);
+}
+
+#[test]
 fn dropping_writes_what_is_queued() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.sqlite");
@@ -60,121 +115,6 @@ fn dropping_writes_what_is_queued() {
     drop(ledger);
     assert!(results.iter().all(|result| result.recv().unwrap().is_ok()));
     assert_eq!(open(&path).unwrap().crashed_on_open(), 0);
-}
-
-#[test]
-fn no_acknowledged_row_is_lost_or_doubled_by_a_kill() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.sqlite");
-    let (mut reserved, mut settled, mut crashed) = (BTreeSet::new(), BTreeSet::new(), 0);
-    for cycle in 0..KILLS {
-        let mut process = child("durability::writes_until_it_is_killed", &path);
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // Primes, so that the kills fall on different phases of the four threads' work.
-        let acknowledgements = (cycle * 37) % 101 + 1;
-        for _ in 0..acknowledgements {
-            acknowledge(&lines.next().unwrap().unwrap(), &mut reserved, &mut settled);
-        }
-        process.kill().unwrap();
-        process.wait().unwrap();
-        lines.for_each(|line| acknowledge(&line.unwrap(), &mut reserved, &mut settled));
-
-        let ledger = open(&path).unwrap();
-        crashed += ledger.crashed_on_open();
-        assert!(ledger.crashed_on_open() <= CHILD_THREADS, "cycle {cycle}: {}", ledger.crashed_on_open());
-    }
-    let outcomes = outcomes(&path);
-    for id in &reserved {
-        assert!(outcomes.contains_key(id), "{id} was acknowledged and is gone");
-    }
-    for id in &settled {
-        assert_eq!(outcomes[id], Some(Outcome::Completed), "{id} was acknowledged as settled");
-    }
-    assert!(outcomes.values().all(Option::is_some), "every request is settled");
-    let found_crashed = outcomes.values().filter(|outcome| **outcome == Some(Outcome::Crashed)).count();
-    assert_eq!(found_crashed as u64, crashed);
-    assert!(crashed > 0 && settled.len() > 100, "{crashed} crashed and {} settled test little", settled.len());
-}
-
-fn acknowledge(line: &str, reserved: &mut BTreeSet<String>, settled: &mut BTreeSet<String>) {
-    match line.split_once(' ') {
-        Some(("reserved", id)) => reserved.insert(id.to_owned()),
-        Some(("settled", id)) => settled.insert(id.to_owned()),
-        _ => return, // the test harness's own lines
-    };
-}
-
-/// Every request, exactly once: the rows are counted from outside the reader, which would not show a double.
-fn outcomes(path: &Path) -> BTreeMap<String, Option<Outcome>> {
-    let connection = rusqlite::Connection::open(path).unwrap();
-    let mut query = connection
-        .prepare("SELECT id, outcome FROM reservations r LEFT JOIN settlements s ON s.reservation = r.sequence")
-        .unwrap();
-    let mut outcomes = BTreeMap::new();
-    let mut rows = query.query([]).unwrap();
-    while let Some(row) = rows.next().unwrap() {
-        let outcome = row.get::<_, Option<String>>(1).unwrap().map(|name| Outcome::from_name(&name).unwrap());
-        assert_eq!(outcomes.insert(row.get(0).unwrap(), outcome), None, "a request has two rows");
-    }
-    outcomes
-}
-
-#[test]
-#[ignore = "a process that another test starts and kills"]
-fn writes_until_it_is_killed() {
-    let path = path_from_parent();
-    let ledger = open(&path).unwrap();
-    let process = std::process::id();
-    thread::scope(|scope| {
-        for thread in 0..CHILD_THREADS {
-            let ledger = &ledger;
-            scope.spawn(move || {
-                for number in 0_u64.. {
-                    let id = format!("{process}-{thread}-{number}");
-                    reserve(ledger, &id).unwrap();
-                    tell_parent(&format!("reserved {id}"));
-                    settle(ledger, &id).unwrap();
-                    tell_parent(&format!("settled {id}"));
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn a_torn_wal_keeps_every_commit_before_the_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ledger.sqlite");
-    let wal = folder.path().join("ledger.sqlite-wal");
-    let ledger = open(&path).unwrap();
-    let mut lengths = Vec::new();
-    for number in 0..12 {
-        let id = format!("r{number}");
-        reserve(&ledger, &id).unwrap();
-        settle(&ledger, &id).unwrap();
-        lengths.push(fs::metadata(&wal).unwrap().len());
-    }
-    let (file, log) = (fs::read(&path).unwrap(), fs::read(&wal).unwrap());
-    drop(ledger);
-    let begun = lengths[0];
-    let mut cuts: Vec<u64> = (0..=40).map(|step| begun + (log.len() as u64 - begun) * step / 40).collect();
-    cuts.extend(lengths.iter().flat_map(|&length| [length - 1, length, length + 1]));
-    for cut in cuts {
-        let torn = folder.path().join("torn.sqlite");
-        let torn_wal = folder.path().join("torn.sqlite-wal");
-        let _ = fs::remove_file(folder.path().join("torn.sqlite-shm"));
-        fs::write(&torn, &file).unwrap();
-        fs::write(&torn_wal, &log[..usize::try_from(cut).unwrap().min(log.len())]).unwrap();
-        let ledger = open(&torn).unwrap();
-        for (number, &length) in lengths.iter().enumerate() {
-            let record = ledger.reader().usage(&format!("r{number}")).unwrap();
-            if length <= cut {
-                assert_eq!(record.unwrap().outcome, Some(Outcome::Completed), "r{number}, cut at {cut}");
-            } else if let Some(record) = record {
-                assert_eq!(record.state, UsageState::Settled, "r{number}, cut at {cut}");
-            }
-        }
-    }
 }
 
 #[test]

@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
 
+mod arbitrary;
 mod conservation;
 mod durability;
+mod kill;
+mod migrating;
 mod queries;
 mod refusals;
+mod sums;
 mod support;
+mod torn;
+mod verifying;
 mod writing;

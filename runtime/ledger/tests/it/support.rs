@@ -5,19 +5,31 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-use ledger::{Completion, Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
+use ledger::{Checkpoint, Completion, Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
 use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
 use meter::{
     CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Outcome, Quality, RateCard,
     Receipt, RequestCharge,
 };
+use tempfile::TempDir;
 
 pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
     Ledger::open(path, LedgerOptions::default())
 }
 
+/// A folder in memory where there is one, for tests that are not about the disk and commit thousands of times.
+pub(crate) fn folder() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// With a wall clock that the test sets.
+pub(crate) fn open_at(path: &Path, wall_clock: fn() -> i64) -> Ledger {
+    Ledger::open(path, LedgerOptions { wall_clock, ..LedgerOptions::default() }).unwrap()
+}
+
 pub(crate) fn reservation(id: &str, tenant: &str, at: u64) -> Reservation {
-    Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at: Moment::new(at) }
+    let idempotency_key = None;
+    Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at: Moment::new(at), idempotency_key }
 }
 
 pub(crate) fn reserve(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
@@ -34,6 +46,10 @@ pub(crate) fn settlement(id: &str) -> Settlement {
 
 pub(crate) fn settlement_of(measured: Measured, at: u64) -> Settlement {
     Settlement { at: Moment::new(at), receipt: Box::new(receipt(measured)) }
+}
+
+pub(crate) fn checkpoint(measured: Measured, number: u64, at: u64) -> Checkpoint {
+    Checkpoint { number, at: Moment::new(at), receipt: Box::new(receipt(measured)) }
 }
 
 pub(crate) fn receipt(measured: Measured) -> Receipt {

@@ -83,6 +83,10 @@ impl Charges {
         self.charge_account(model, Account::Unmeasured, span);
     }
 
+    pub(crate) fn so_far(&self, request: &str) -> RequestCharge {
+        self.open.get(request).copied().unwrap_or_default()
+    }
+
     pub(crate) fn settle(&mut self, request: &str) -> RequestCharge {
         let charge = self.open.remove(request).unwrap_or_default();
         self.ended += sum(charge);

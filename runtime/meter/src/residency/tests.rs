@@ -63,6 +63,22 @@ fn splits_over_tenants_first_and_then_over_their_requests() {
 }
 
 #[test]
+fn what_is_charged_so_far_is_charged_once_at_the_end() {
+    let mut residency = minute();
+    let waiters = [by("r", "a")];
+    residency.model_loaded("m", at(10), Load { waiters: &waiters, ..loaded(100, 10) });
+    let load = KibMillis::new(1000);
+    assert_eq!(residency.charge_so_far("r", at(10)), RequestCharge { load, ..active(0) }, "it has not begun");
+    residency.request_begins("m", by("r", "a"), at(10));
+    for (now, kib_ms) in [(15, 500), (15, 500), (12, 500), (20, 1000)] {
+        assert_eq!(residency.charge_so_far("r", at(now)), RequestCharge { load, ..active(kib_ms) }, "at {now}");
+    }
+    assert_eq!(residency.request_ends("r", at(30)), RequestCharge { load, ..active(2000) });
+    assert_eq!(residency.charge_so_far("r", at(40)), active(0), "it is over");
+    assert_eq!(residency.imbalance(), 0);
+}
+
+#[test]
 fn the_last_tenants_keep_it_alive_and_then_it_is_idle() {
     let mut residency = Residency::new(Duration::from_millis(100));
     residency.model_loaded("m", at(10), loaded(1, 0));

@@ -1,0 +1,222 @@
+//! Sums, from the roll-ups: whole days by the days', the rest by the hours'.
+
+use std::collections::BTreeMap;
+
+use meter::savings::{ModelUse, SavingsInputs, TenantUse};
+use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
+use rusqlite::{Connection, Row, Transaction, params};
+
+use super::{SavingsQuery, Since, natural};
+use crate::LedgerError;
+use crate::error::StoreFailure;
+use crate::rollup::{Of, Span};
+use crate::rows::{AccountTotal, TenantTotal};
+
+const HOURS_PER_DAY: i64 = 24;
+
+/// Which roll-ups count.
+#[derive(Clone, Copy)]
+struct Filter {
+    /// From this run on.
+    run: i64,
+    /// Hours from the first to before the second, and days from the third on.
+    from: [i64; 3],
+}
+
+impl Filter {
+    const ALL: Self = Self { run: 0, from: [0, 0, i64::MIN] };
+
+    fn of(transaction: &Transaction<'_>, since: Since) -> Result<Self, LedgerError> {
+        Ok(match since {
+            Since::Beginning => Self::ALL,
+            Since::LatestRun => Self { run: latest_run(transaction)?, ..Self::ALL },
+            Since::UnixMillis(unix_ms) => {
+                let hour = Span::Hour.bucket(unix_ms);
+                let day = (hour + HOURS_PER_DAY - 1).div_euclid(HOURS_PER_DAY);
+                Self { from: [hour, day * HOURS_PER_DAY, day], ..Self::ALL }
+            }
+        })
+    }
+}
+
+/// The rows of both roll-ups that a [`Filter`] leaves, as a common table expression `sums`.
+fn filtered(of: Of) -> String {
+    let columns: Vec<&str> = ["run"].into_iter().chain(of.names()).chain(of.columns()).collect();
+    let (columns, of) = (columns.join(", "), of.name());
+    format!(
+        "WITH sums AS (SELECT {columns} FROM hour_{of} WHERE hour >= ?2 AND hour < ?3 AND run >= ?1 \
+         UNION ALL SELECT {columns} FROM day_{of} WHERE day >= ?4 AND run >= ?1) "
+    )
+}
+
+/// Reads each row that `select` finds of `sums`.
+fn query(
+    connection: &Connection,
+    filter: Filter,
+    (of, select): (Of, &str),
+    mut read: impl FnMut(&Row<'_>) -> Result<(), LedgerError>,
+) -> Result<(), LedgerError> {
+    let mut query = connection.prepare_cached(&(filtered(of) + select))?;
+    let [hour, hour_end, day] = filter.from;
+    let mut rows = query.query(params![filter.run, hour, hour_end, day])?;
+    while let Some(row) = rows.next()? {
+        read(row)?;
+    }
+    Ok(())
+}
+
+pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
+    let filter = Filter::of(transaction, query.since)?;
+    let mut models: BTreeMap<String, ModelUse> = BTreeMap::new();
+    let mut tenants = tenant_uses(transaction, filter)?;
+    for (model, weights_bytes) in weights_bytes(transaction, filter)? {
+        models.insert(model.clone(), ModelUse { model, weights_bytes, ..ModelUse::default() });
+    }
+    for AccountTotal { model, account, kib_ms } in accounts(transaction, filter)? {
+        let of_model =
+            models.entry(model.clone()).or_insert_with(|| ModelUse { model: model.clone(), ..ModelUse::default() });
+        match account {
+            Account::Load => of_model.load = of_model.load.saturating_add(kib_ms),
+            Account::Idle | Account::Unmeasured => of_model.idle = of_model.idle.saturating_add(kib_ms),
+            Account::Keepalive(tenant) => {
+                let key = (tenant, model);
+                let of_tenant = tenants.entry(key.clone()).or_insert_with(|| TenantUse {
+                    tenant: key.0,
+                    model: key.1,
+                    ..TenantUse::default()
+                });
+                of_tenant.keepalive = of_tenant.keepalive.saturating_add(kib_ms);
+            }
+        }
+    }
+    Ok(SavingsInputs {
+        window_ms: window_ms(transaction, filter, query.until)?,
+        models: models.into_values().collect(),
+        tenants: tenants.into_values().collect(),
+    })
+}
+
+/// Sums of all settled requests, by tenant and model in that order.
+pub(super) fn tenant_totals(connection: &Connection) -> Result<Vec<TenantTotal>, LedgerError> {
+    let select = "SELECT tenant, model, sum(requests), sum(iif(outcome = 'completed', requests, 0)), sum(cold), \
+        sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), sum(cpu_ns), \
+        sum(load_cpu_ns), sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), \
+        sum(micrograms_co2e), sum(pico_units), sum(unpriced) FROM sums GROUP BY tenant, model ORDER BY tenant, model";
+    let mut totals = Vec::new();
+    query(connection, Filter::ALL, (Of::Requests, select), |row| {
+        totals.push(tenant_total(row)?);
+        Ok(())
+    })?;
+    Ok(totals)
+}
+
+fn tenant_total(row: &Row<'_>) -> Result<TenantTotal, rusqlite::Error> {
+    Ok(TenantTotal {
+        tenant: row.get(0)?,
+        model: row.get(1)?,
+        requests: natural(row, 2)?,
+        completed: natural(row, 3)?,
+        cold: natural(row, 4)?,
+        prompt_tokens: natural(row, 5)?,
+        cached_tokens: natural(row, 6)?,
+        completion_tokens: natural(row, 7)?,
+        load_wait_ns: Nanos::new(natural(row, 8)?),
+        wall_ns: Nanos::new(natural(row, 9)?),
+        cpu_ns: Nanos::new(natural(row, 10)?),
+        load_cpu_ns: Nanos::new(natural(row, 11)?),
+        weights_kib_ms: KibMillis::new(natural(row, 12)?),
+        load_kib_ms: KibMillis::new(natural(row, 13)?),
+        kv_kib_ms: KibMillis::new(natural(row, 14)?),
+        energy_nj: Nanojoules::new(natural(row, 15)?),
+        micrograms_co2e: Micrograms::new(natural(row, 16)?),
+        pico_units: PicoUnits::new(natural(row, 17)?),
+        unpriced: natural(row, 18)?,
+    })
+}
+
+/// What every account carried, by model.
+pub(super) fn account_totals(connection: &Connection) -> Result<Vec<AccountTotal>, LedgerError> {
+    accounts(connection, Filter::ALL)
+}
+
+fn accounts(connection: &Connection, filter: Filter) -> Result<Vec<AccountTotal>, LedgerError> {
+    let select = "SELECT model, account, tenant, sum(kib_ms) FROM sums \
+                  GROUP BY model, account, tenant ORDER BY model, account, tenant";
+    let mut totals = Vec::new();
+    query(connection, filter, (Of::Accounts, select), |row| {
+        let tenant: String = row.get(2)?;
+        let account = match row.get_ref(1)?.as_str().unwrap_or_default() {
+            "keepalive" => Account::Keepalive(tenant),
+            "load" => Account::Load,
+            "idle" => Account::Idle,
+            "unmeasured" => Account::Unmeasured,
+            _ => return Err(LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"))),
+        };
+        totals.push(AccountTotal { model: row.get(0)?, account, kib_ms: KibMillis::new(natural(row, 3)?) });
+        Ok(())
+    })?;
+    Ok(totals)
+}
+
+/// Every tenant's settled requests on every model; spans are within a run, and summed over the runs.
+fn tenant_uses(
+    transaction: &Transaction<'_>,
+    filter: Filter,
+) -> Result<BTreeMap<(String, String), TenantUse>, LedgerError> {
+    let select = "SELECT tenant, model, sum(requests), sum(cold), max(last_ms) - min(first_ms), sum(weights_kib_ms), \
+                  sum(load_kib_ms), sum(load_cpu_ns), sum(load_wait_ns) FROM sums GROUP BY tenant, model, run";
+    let mut uses: BTreeMap<(String, String), TenantUse> = BTreeMap::new();
+    query(transaction, filter, (Of::Requests, select), |row| {
+        let key: (String, String) = (row.get(0)?, row.get(1)?);
+        let one = uses.entry(key.clone()).or_insert_with(|| TenantUse {
+            tenant: key.0,
+            model: key.1,
+            ..TenantUse::default()
+        });
+        one.requests += natural(row, 2)?;
+        one.cold_requests += natural(row, 3)?;
+        one.span_ms += natural(row, 4)?;
+        one.active = one.active.saturating_add(KibMillis::new(natural(row, 5)?));
+        one.load = one.load.saturating_add(KibMillis::new(natural(row, 6)?));
+        one.load_cpu = one.load_cpu.saturating_add(Nanos::new(natural(row, 7)?));
+        one.load_wait = one.load_wait.saturating_add(Nanos::new(natural(row, 8)?));
+        Ok(())
+    })?;
+    Ok(uses)
+}
+
+/// Every model requested, with the resident bytes on its latest receipt that has any.
+fn weights_bytes(transaction: &Transaction<'_>, filter: Filter) -> Result<Vec<(String, u64)>, LedgerError> {
+    // With max() as the only aggregate, SQLite takes the bare columns from the row that has the maximum.
+    let select = "SELECT model, weights_bytes, max(weights_link) FROM sums GROUP BY model";
+    let mut sizes = Vec::new();
+    query(transaction, filter, (Of::Requests, select), |row| {
+        sizes.push((row.get(0)?, natural(row, 1)?));
+        Ok(())
+    })?;
+    Ok(sizes)
+}
+
+/// The time between the first event that is recorded and the last of each run, summed over the runs. A request that is
+/// not settled yet is no event.
+fn window_ms(transaction: &Transaction<'_>, filter: Filter, until: Option<Moment>) -> Result<u64, LedgerError> {
+    let latest = latest_run(transaction)?;
+    let mut runs: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    for of in Of::ALL {
+        query(transaction, filter, (of, "SELECT run, min(first_ms), max(last_ms) FROM sums GROUP BY run"), |row| {
+            let (begins, ends) = (natural(row, 1)?, natural(row, 2)?);
+            let run = runs.entry(row.get(0)?).or_insert((begins, ends));
+            *run = (run.0.min(begins), run.1.max(ends));
+            Ok(())
+        })?;
+    }
+    let spans = runs.into_iter().map(|(run, (begins, ends))| {
+        let until = until.filter(|_| run == latest).map_or(0, Moment::get);
+        ends.max(until).saturating_sub(begins)
+    });
+    Ok(spans.fold(0, u64::saturating_add))
+}
+
+fn latest_run(transaction: &Transaction<'_>) -> Result<i64, rusqlite::Error> {
+    transaction.query_row("SELECT coalesce(max(run), 0) FROM runs", [], |row| row.get(0))
+}

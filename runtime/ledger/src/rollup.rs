@@ -1,0 +1,355 @@
+//! Sums of settlements and intervals by hour and by day, kept beside the rows.
+//!
+//! A row counts in the hour and the day (of UTC) of the wall-clock time that is stored in it, whatever the clock said
+//! before or after: a clock that jumps moves figures to another hour and neither loses nor doubles any.
+//!
+//! Invariants: sums change in the transaction in which their rows are appended, so that the sums of an hour and of a day
+//! are those of its rows at any time, removed ones included; integers only, and what does not fit is refused before
+//! anything is written.
+//!
+//! Deliberately absent: quantiles, and anything else that does not add up.
+
+mod contribution;
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use sha2::{Digest as _, Sha256};
+
+pub(crate) use self::contribution::Contribution;
+use crate::LedgerError;
+use crate::chain::{self, Digest};
+use crate::limits::ROLLUPS_TOUCHED_MAX;
+
+/// What is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Of {
+    /// Settled requests.
+    Requests,
+    /// Intervals of accounts.
+    Accounts,
+}
+
+/// How two values of a column become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    Add,
+    Least,
+    Most,
+    /// That of the row whose next column is greater.
+    OfLatest,
+}
+
+const REQUEST_COLUMNS: [(&str, Rule); 20] = [
+    ("requests", Rule::Add),
+    ("cold", Rule::Add),
+    ("prompt_tokens", Rule::Add),
+    ("cached_tokens", Rule::Add),
+    ("completion_tokens", Rule::Add),
+    ("load_wait_ns", Rule::Add),
+    ("wall_ns", Rule::Add),
+    ("cpu_ns", Rule::Add),
+    ("load_cpu_ns", Rule::Add),
+    ("weights_kib_ms", Rule::Add),
+    ("load_kib_ms", Rule::Add),
+    ("kv_kib_ms", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("micrograms_co2e", Rule::Add),
+    ("pico_units", Rule::Add),
+    ("unpriced", Rule::Add),
+    ("first_ms", Rule::Least),
+    ("last_ms", Rule::Most),
+    ("weights_bytes", Rule::OfLatest),
+    ("weights_link", Rule::Most),
+];
+
+const ACCOUNT_COLUMNS: [(&str, Rule); 4] =
+    [("intervals", Rule::Add), ("kib_ms", Rule::Add), ("first_ms", Rule::Least), ("last_ms", Rule::Most)];
+
+impl Of {
+    pub(crate) const ALL: [Self; 2] = [Self::Requests, Self::Accounts];
+
+    /// The end of its tables' names.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Accounts => "accounts",
+        }
+    }
+
+    /// What its sums are told apart by, beside time and run.
+    pub(crate) const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Requests => ["tenant", "model", "outcome"],
+            Self::Accounts => ["model", "account", "tenant"],
+        }
+    }
+
+    /// What is summed of its rows.
+    pub(crate) fn columns(self) -> impl ExactSizeIterator<Item = &'static str> {
+        self.rules().iter().map(|(column, _)| *column)
+    }
+
+    const fn rules(self) -> &'static [(&'static str, Rule)] {
+        match self {
+            Self::Requests => &REQUEST_COLUMNS,
+            Self::Accounts => &ACCOUNT_COLUMNS,
+        }
+    }
+}
+
+/// What is one bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Span {
+    /// 3,600,000 ms.
+    Hour,
+    /// 24 hours.
+    Day,
+}
+
+impl Span {
+    pub(crate) const ALL: [Self; 2] = [Self::Hour, Self::Day];
+
+    /// The beginning of its tables' names, and its column's.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    pub(crate) const fn millis(self) -> i64 {
+        match self {
+            Self::Hour => 3_600_000,
+            Self::Day => 86_400_000,
+        }
+    }
+
+    /// How many of these there were since 1970.
+    pub(crate) const fn bucket(self, unix_ms: i64) -> i64 {
+        unix_ms.div_euclid(self.millis())
+    }
+}
+
+/// Whose sums, and of when. Ordered as the tables are.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    /// Of a [`Span`].
+    pub(crate) bucket: i64,
+    pub(crate) run: i64,
+    /// As [`Of::names`].
+    pub(crate) names: [String; 3],
+}
+
+/// The columns of whichever has more.
+const COLUMNS_MAX: usize = REQUEST_COLUMNS.len();
+
+/// A row of sums: a value for each of [`Of::columns`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sums([i64; COLUMNS_MAX]);
+
+impl Sums {
+    /// These values; nothing if there are more or fewer of them than columns.
+    pub(crate) fn new(of: Of, values: impl IntoIterator<Item = i64>) -> Option<Self> {
+        let mut sums = [0; COLUMNS_MAX];
+        let mut count = 0;
+        for value in values {
+            *sums[..of.rules().len()].get_mut(count)? = value;
+            count += 1;
+        }
+        (count == of.rules().len()).then_some(Self(sums))
+    }
+
+    /// In the order of the columns.
+    pub(crate) fn values(&self, of: Of) -> &[i64] {
+        &self.0[..of.rules().len()]
+    }
+
+    /// Both together, or the column in which that does not fit.
+    pub(crate) fn plus(&self, other: &Self, of: Of) -> Result<Self, &'static str> {
+        let Self(ours) = self;
+        let Self(theirs) = other;
+        let mut merged = *ours;
+        for (index, (column, rule)) in of.rules().iter().enumerate() {
+            let (one, two) = (ours[index], theirs[index]);
+            merged[index] = match rule {
+                Rule::Add => one.checked_add(two).ok_or(*column)?,
+                Rule::Least => one.min(two),
+                Rule::Most => one.max(two),
+                Rule::OfLatest if theirs[index + 1] > ours[index + 1] => two,
+                Rule::OfLatest => one,
+            };
+        }
+        Ok(Self(merged))
+    }
+}
+
+/// Sums by key, of requests and accounts apart.
+pub(crate) type SumsByKey = BTreeMap<(Of, Key), Sums>;
+
+/// Adds `sums` to those of `place`.
+pub(crate) fn add(to: &mut SumsByKey, place: &(Of, Key), sums: &Sums) -> Result<(), &'static str> {
+    if let Some(before) = to.get_mut(place) {
+        *before = before.plus(sums, place.0)?;
+    } else {
+        to.insert(place.clone(), *sums);
+    }
+    Ok(())
+}
+
+/// What a set of sums is bound by in an anchor: SHA-256 over its rows in order, fields encoded as [`crate::chain`] has it.
+pub(crate) fn digest<'a>(sums: impl Iterator<Item = (&'a (Of, Key), &'a Sums)>) -> Digest {
+    let mut hash = Sha256::new();
+    let mut bytes = Vec::new();
+    for ((of, key), sums) in sums {
+        bytes.clear();
+        bytes.push(*of as u8);
+        for number in [key.bucket, key.run] {
+            chain::write_field(&mut bytes, ValueRef::Integer(number));
+        }
+        key.names.iter().for_each(|name| chain::write_field(&mut bytes, ValueRef::Text(name.as_bytes())));
+        sums.values(*of).iter().for_each(|value| chain::write_field(&mut bytes, ValueRef::Integer(*value)));
+        hash.update(&bytes);
+    }
+    hash.finalize().into()
+}
+
+/// The roll-ups that a transaction touches.
+pub(crate) struct Rollups<'t> {
+    connection: &'t Connection,
+    touched: BTreeMap<Span, SumsByKey>,
+    /// Nothing is stored that could be added to.
+    is_first: bool,
+}
+
+impl<'t> Rollups<'t> {
+    pub(crate) fn new(connection: &'t Connection) -> Self {
+        Self { connection, touched: Span::ALL.map(|span| (span, SumsByKey::new())).into(), is_first: false }
+    }
+
+    /// For tables that are empty.
+    pub(crate) fn anew(connection: &'t Connection) -> Self {
+        Self { is_first: true, ..Self::new(connection) }
+    }
+
+    /// Counts a row.
+    ///
+    /// # Errors
+    /// [`LedgerError::OutOfRange`] if a sum does not fit any more; nothing has changed then.
+    pub(crate) fn add(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
+        let Contribution { unix_ms, mut place, sums } = contribution;
+        let mut after = [sums; Span::ALL.len()];
+        for (span, after) in Span::ALL.into_iter().zip(&mut after) {
+            place.1.bucket = span.bucket(unix_ms);
+            let before = match self.touched[&span].get(&place) {
+                Some(touched) => Some(*touched),
+                None if self.is_first => None,
+                None => load(self.connection, span, &place)?,
+            };
+            if let Some(before) = before {
+                let merged = before.plus(&sums, place.0);
+                *after = merged.map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?;
+            }
+        }
+        for (span, after) in Span::ALL.into_iter().zip(after) {
+            place.1.bucket = span.bucket(unix_ms);
+            let touched = self.touched.get_mut(&span).expect("there is a map for every span");
+            match touched.get_mut(&place) {
+                Some(sums) => *sums = after,
+                None => drop(touched.insert(place.clone(), after)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, for more rows than a commit has: sums are written when there are too many of them to hold.
+    pub(crate) fn add_within_bounds(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
+        self.add(contribution)?;
+        if self.touched.values().map(BTreeMap::len).sum::<usize>() > ROLLUPS_TOUCHED_MAX {
+            self.store()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what was touched.
+    pub(crate) fn store(&mut self) -> Result<(), LedgerError> {
+        self.is_first = false;
+        for (span, touched) in &mut self.touched {
+            for (place, sums) in std::mem::take(touched) {
+                store(self.connection, (span.name(), &[(span.name(), place.1.bucket)]), &place, &sums)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sums of a place, if there are any.
+fn load(connection: &Connection, span: Span, (of, key): &(Of, Key)) -> Result<Option<Sums>, LedgerError> {
+    let [first, second, third] = of.names();
+    let columns: Vec<&str> = of.columns().collect();
+    let sql = format!(
+        "SELECT {} FROM {span}_{} WHERE {span} = ?1 AND run = ?2 AND {first} = ?3 AND {second} = ?4 AND {third} = ?5",
+        columns.join(", "),
+        of.name(),
+        span = span.name(),
+    );
+    let [one, two, three] = &key.names;
+    let parameters = rusqlite::params![key.bucket, key.run, one, two, three];
+    let found = connection.prepare_cached(&sql)?.query_row(parameters, |row| read(row, 0, *of)).optional()?;
+    Ok(found)
+}
+
+/// The sums in the columns from `first` on.
+pub(crate) fn read(row: &rusqlite::Row<'_>, first: usize, of: Of) -> Result<Sums, rusqlite::Error> {
+    let mut sums = Sums([0; COLUMNS_MAX]);
+    for (index, value) in sums.0[..of.rules().len()].iter_mut().enumerate() {
+        *value = row.get(first + index)?;
+    }
+    Ok(sums)
+}
+
+/// Writes the sums of a place to the table of that prefix, in whose first columns stands what `times` says.
+pub(crate) fn store(
+    connection: &Connection,
+    (prefix, times): (&str, &[(&'static str, i64)]),
+    (of, key): &(Of, Key),
+    sums: &Sums,
+) -> Result<(), LedgerError> {
+    let names = of.names();
+    let columns: Vec<&str> =
+        times.iter().map(|(column, _)| *column).chain(["run"]).chain(names).chain(of.columns()).collect();
+    let places = vec!["?"; columns.len()].join(", ");
+    let sql = format!("INSERT OR REPLACE INTO {prefix}_{} ({}) VALUES ({places})", of.name(), columns.join(", "));
+    let before = times.iter().map(|(_, value)| *value).chain([key.run]).map(ValueRef::Integer);
+    let texts = key.names.iter().map(|name| ValueRef::Text(name.as_bytes()));
+    let after = sums.values(*of).iter().map(|value| ValueRef::Integer(*value));
+    let all = before.chain(texts).chain(after).map(ToSqlOutput::Borrowed);
+    connection.prepare_cached(&sql)?.execute(params_from_iter(all))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_merged_by_their_rules() {
+        let of = Of::Requests;
+        let row = |value, last: [i64; 4]| Sums::new(of, [value; 16].into_iter().chain(last)).unwrap();
+        let (early, late) = (row(1, [50, 60, 1000, 7]), row(2, [40, 55, 0, 0]));
+        let merged = early.plus(&late, of).unwrap();
+        assert_eq!(merged, late.plus(&early, of).unwrap());
+        assert_eq!(merged, row(3, [40, 60, 1000, 7]));
+        let account = |value| Sums::new(Of::Accounts, [1, value, 0, 0]).unwrap();
+        assert_eq!(account(i64::MAX).plus(&account(1), Of::Accounts), Err("kib_ms"));
+        assert_eq!(Sums::new(Of::Accounts, [1; 3]), None);
+        assert_eq!(Sums::new(Of::Accounts, [1; 5]), None);
+    }
+
+    #[test]
+    fn buckets_go_on_before_1970() {
+        assert_eq!([Span::Hour.bucket(3_599_999), Span::Hour.bucket(-1), Span::Day.bucket(86_400_000)], [0, -1, 1]);
+        assert_eq!(Span::Day.bucket(i64::MIN), i64::MIN.div_euclid(86_400_000));
+    }
+}

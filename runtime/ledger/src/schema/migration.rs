@@ -1,0 +1,55 @@
+//! Bringing the tables of schema 1 up to schema 2.
+//!
+//! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
+//! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
+//! which links were made so: until then nothing vouched for those rows.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Transaction, params};
+
+use super::{SCHEMA, tables};
+use crate::LedgerError;
+use crate::chain::{Head, Kind, Row};
+use crate::journal::Journal;
+
+/// From schema 1, in one transaction.
+pub(super) fn to_2(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), LedgerError> {
+    tables::raise_to_2(transaction)?;
+    let mut journal = Journal::new(transaction, Head::START);
+    let mut query = transaction.prepare(
+        "SELECT run, first_reservation, coalesce(lead(first_reservation) OVER (ORDER BY run) - 1, 9223372036854775807) FROM runs",
+    )?;
+    let mut runs = query.query([])?;
+    while let Some(run) = runs.next()? {
+        let (run, first, last): (i64, i64, i64) = (run.get(0)?, run.get(1)?, run.get(2)?);
+        adopt(&mut journal, Kind::Run, "run BETWEEN ?1 AND ?2", [run, run])?;
+        adopt(&mut journal, Kind::Reservation, "sequence BETWEEN ?1 AND ?2", [first, last])?;
+        adopt(&mut journal, Kind::Settlement, "reservation BETWEEN ?1 AND ?2", [first, last])?;
+        adopt(&mut journal, Kind::Interval, "run BETWEEN ?1 AND ?2", [run, run])?;
+    }
+    let last_link = journal.head().link;
+    if last_link > 0 {
+        let fields = [1, SCHEMA, 1, last_link, unix_ms].map(ValueRef::Integer);
+        journal.append(Kind::Migration, &fields)?;
+    }
+    journal.finish()?;
+    transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA}"))?;
+    Ok(())
+}
+
+/// Links the rows that `condition` holds for.
+fn adopt(journal: &mut Journal<'_>, kind: Kind, condition: &str, range: [i64; 2]) -> Result<(), LedgerError> {
+    let (table, key) = (kind.table(), kind.key());
+    let names = [key].into_iter().chain(kind.columns().iter().copied()).map(|column| format!("{table}.{column}"));
+    let bound = kind.bound().iter().map(|column| format!("reservations.{column}"));
+    let columns: Vec<String> = names.chain(bound).collect();
+    let join = if kind.bound().is_empty() { "" } else { "JOIN reservations ON reservations.sequence = reservation" };
+    let sql = format!("SELECT {} FROM {table} {join} WHERE {condition} ORDER BY {table}.{key}", columns.join(", "));
+    let mut query = journal.connection().prepare_cached(&sql)?;
+    let mut rows = query.query(params![range[0], range[1]])?;
+    while let Some(stored) = rows.next()? {
+        let fields = (1..columns.len()).map(|index| stored.get_ref(index)).collect::<Result<Vec<_>, _>>()?;
+        journal.adopt(&Row { kind, sequence: stored.get(0)?, fields: &fields })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What the tables are made by.
+
+use rusqlite::Connection;
+
+use crate::chain::Kind;
+
+const TABLES_1: &str = "
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY AUTOINCREMENT,
+    opened_unix_ms INTEGER NOT NULL,
+    first_reservation INTEGER NOT NULL
+) STRICT;
+CREATE TABLE reservations (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (run),
+    id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE settlements (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    reservation INTEGER NOT NULL UNIQUE REFERENCES reservations (sequence),
+    outcome TEXT NOT NULL CHECK (outcome IN ('completed', 'cancelled', 'failed', 'crashed')),
+    at_ms INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL,
+    cold INTEGER NOT NULL DEFAULT 0 CHECK (cold IN (0, 1)),
+    prompt_tokens INTEGER NOT NULL DEFAULT 0,
+    cached_tokens INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    load_wait_ns INTEGER NOT NULL DEFAULT 0,
+    wall_ns INTEGER NOT NULL DEFAULT 0,
+    cpu_ns INTEGER NOT NULL DEFAULT 0,
+    load_cpu_ns INTEGER NOT NULL DEFAULT 0,
+    weights_kib_ms INTEGER NOT NULL DEFAULT 0,
+    load_kib_ms INTEGER NOT NULL DEFAULT 0,
+    kv_kib_ms INTEGER NOT NULL DEFAULT 0,
+    weights_bytes INTEGER NOT NULL DEFAULT 0,
+    energy_nj INTEGER NOT NULL DEFAULT 0,
+    micrograms_co2e INTEGER NOT NULL DEFAULT 0,
+    pico_units INTEGER,
+    receipt TEXT
+) STRICT;
+CREATE TABLE intervals (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (run),
+    source_sequence INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    account TEXT NOT NULL CHECK (account IN ('keepalive', 'load', 'idle', 'unmeasured')),
+    tenant TEXT,
+    kib_ms INTEGER NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL,
+    UNIQUE (run, source_sequence)
+) STRICT;
+";
+
+/// What schema 2 adds: the chain, checkpoints, keys of repeats, roll-ups, retention.
+const TABLES_2: &str = "
+ALTER TABLE reservations ADD COLUMN idempotency_key TEXT;
+CREATE UNIQUE INDEX reservations_idempotency ON reservations (tenant, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE TABLE chain (
+    link INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    digest BLOB NOT NULL
+) STRICT;
+CREATE TABLE checkpoints (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    reservation INTEGER NOT NULL REFERENCES reservations (sequence),
+    number INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL,
+    receipt TEXT NOT NULL,
+    UNIQUE (reservation, number)
+) STRICT;
+CREATE TABLE anchors (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    first_link INTEGER NOT NULL,
+    last_link INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    previous BLOB,
+    sums BLOB NOT NULL,
+    runs_to INTEGER NOT NULL,
+    reservations_to INTEGER NOT NULL,
+    checkpoints_to INTEGER NOT NULL,
+    settlements_to INTEGER NOT NULL,
+    intervals_to INTEGER NOT NULL,
+    migrations_to INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    run_opened_unix_ms INTEGER NOT NULL,
+    run_first_reservation INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE migrations (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    from_schema INTEGER NOT NULL,
+    to_schema INTEGER NOT NULL,
+    first_link INTEGER NOT NULL,
+    last_link INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL
+) STRICT;
+";
+
+/// Sums of requests: what stands in [`crate::rollup::Of::columns`].
+const REQUEST_SUMS: &str = "
+    run INTEGER NOT NULL,
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    cold INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    load_wait_ns INTEGER NOT NULL,
+    wall_ns INTEGER NOT NULL,
+    cpu_ns INTEGER NOT NULL,
+    load_cpu_ns INTEGER NOT NULL,
+    weights_kib_ms INTEGER NOT NULL,
+    load_kib_ms INTEGER NOT NULL,
+    kv_kib_ms INTEGER NOT NULL,
+    energy_nj INTEGER NOT NULL,
+    micrograms_co2e INTEGER NOT NULL,
+    pico_units INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    weights_bytes INTEGER NOT NULL,
+    weights_link INTEGER NOT NULL,
+";
+
+/// Sums of account intervals.
+const ACCOUNT_SUMS: &str = "
+    run INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    account TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    intervals INTEGER NOT NULL,
+    kib_ms INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+";
+
+/// The tables of schema 1, whose rows nobody may change.
+pub(super) fn create_1(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(TABLES_1)?;
+    for kind in [Kind::Run, Kind::Reservation, Kind::Settlement, Kind::Interval] {
+        let table = kind.table();
+        for change in ["UPDATE", "DELETE"] {
+            refuse(connection, table, change, "")?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds what schema 2 has to the tables of schema 1, and lets retention take what an anchor covers.
+pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error> {
+    for kind in [Kind::Run, Kind::Reservation, Kind::Settlement, Kind::Interval] {
+        let table = kind.table();
+        connection
+            .execute_batch(&format!("DROP TRIGGER {table}_refuse_UPDATE; DROP TRIGGER {table}_refuse_DELETE;"))?;
+    }
+    connection.execute_batch(TABLES_2)?;
+    create_rollups(connection)?;
+    let of_anchor = "anchor INTEGER NOT NULL REFERENCES anchors (sequence), hour INTEGER NOT NULL";
+    sums(connection, "removed", of_anchor, "anchor, hour")?;
+    for kind in Kind::ALL {
+        let table = kind.table();
+        refuse(connection, table, "UPDATE", "")?;
+        let until = if kind == Kind::Anchor { "" } else { &format!("{table}_to") };
+        refuse_beyond(connection, (table, kind.key()), until)?;
+    }
+    refuse(connection, "chain", "UPDATE", "")?;
+    refuse_beyond(connection, ("chain", "link"), "last_link")?;
+    for table in ["removed_requests", "removed_accounts"] {
+        refuse(connection, table, "UPDATE", "")?;
+        refuse(connection, table, "DELETE", "")?;
+    }
+    Ok(())
+}
+
+/// Sums by hour and by day.
+pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
+    sums(connection, "hour", "hour INTEGER NOT NULL", "hour")?;
+    sums(connection, "day", "day INTEGER NOT NULL", "day")
+}
+
+/// Tables of sums, whose names begin with `prefix`; `key` says which rows are summed, beside whose they are.
+fn sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!(
+        "CREATE TABLE {prefix}_requests (\n    {columns},{REQUEST_SUMS}    \
+         PRIMARY KEY ({key}, run, tenant, model, outcome)\n) STRICT, WITHOUT ROWID;\n\
+         CREATE TABLE {prefix}_accounts (\n    {columns},{ACCOUNT_SUMS}    \
+         PRIMARY KEY ({key}, run, model, account, tenant)\n) STRICT, WITHOUT ROWID;"
+    ))
+}
+
+/// Refuses to delete what the latest anchor does not cover, which tells in `until` how far it does; an empty one is for
+/// what no anchor ever covers.
+fn refuse_beyond(connection: &Connection, (table, key): (&str, &str), until: &str) -> Result<(), rusqlite::Error> {
+    if until.is_empty() {
+        return refuse(connection, table, "DELETE", "");
+    }
+    let latest = format!("SELECT {until} FROM anchors ORDER BY sequence DESC LIMIT 1");
+    refuse(connection, table, "DELETE", &format!("WHEN OLD.{key} > coalesce(({latest}), 0)"))
+}
+
+fn refuse(connection: &Connection, table: &str, change: &str, when: &str) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!(
+        "CREATE TRIGGER {table}_refuse_{change} BEFORE {change} ON {table} {when} \
+         BEGIN SELECT RAISE(ABORT, 'rows of a ledger are never changed'); END;"
+    ))
+}

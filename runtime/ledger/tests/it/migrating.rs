@@ -1,0 +1,94 @@
+//! A ledger of schema 1, as the program wrote it that had no chain.
+
+use std::fs;
+use std::path::Path;
+
+use ledger::{LedgerError, Reader, UsageState};
+use meter::Outcome;
+use rusqlite::Connection;
+
+use crate::support::{folder, measured, open, receipt, reserve, settle};
+
+/// The tables of schema 1 and three runs, the last of which died with a request open.
+const SCHEMA_1: &str = include_str!("schema_1.sql");
+
+fn recorded(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    connection.execute_batch(SCHEMA_1).unwrap();
+    // Receipts are as this program writes them: their form has not changed with the schema.
+    let json = serde_json::to_string(&receipt(measured("r1", "acme"))).unwrap();
+    let settle = "INSERT INTO settlements (reservation, outcome, at_ms, unix_ms, prompt_tokens, pico_units, energy_nj, \
+                  weights_bytes, receipt) VALUES (?1, ?2, ?3, ?4, 12, 7, 1000, 5000, ?5)";
+    for (reservation, outcome, at_ms, unix_ms) in [
+        (2, "completed", 40, 1_700_000_000_300_i64),
+        (1, "cancelled", 50, 1_700_000_000_400),
+        (4, "completed", 9, 1_700_003_600_000),
+    ] {
+        if reservation == 4 {
+            // As the second run found it.
+            let crash = "INSERT INTO settlements (reservation, outcome, at_ms, unix_ms) \
+                         VALUES (3, 'crashed', 60, 1700003500000)";
+            connection.execute(crash, []).unwrap();
+        }
+        connection.execute(settle, rusqlite::params![reservation, outcome, at_ms, unix_ms, json]).unwrap();
+    }
+}
+
+#[test]
+fn a_ledger_of_schema_1_is_linked_and_says_so() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    recorded(&path);
+    let refusal = Reader::open(&path).map(drop);
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 2 })), "{refusal:?}");
+
+    let ledger = open(&path).unwrap();
+    assert_eq!(ledger.crashed_on_open(), 1, "what was open before is settled now");
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    // Three runs, five reservations, four settlements, two intervals; then that they were adopted, the crash, a run.
+    assert_eq!((found.adopted_links, found.head_link), (14, 17));
+
+    let first = ledger.reader().usage("r1").unwrap().unwrap();
+    assert_eq!((first.state, first.outcome), (UsageState::Settled, Some(Outcome::Cancelled)));
+    let lost = ledger.reader().usage("r5").unwrap().unwrap();
+    assert_eq!((lost.outcome, lost.receipt), (Some(Outcome::Crashed), None));
+    let totals = ledger.reader().tenant_totals().unwrap();
+    let shown: Vec<_> = totals
+        .iter()
+        .map(|one| (one.tenant.as_str(), one.requests, one.completed, one.prompt_tokens, one.unpriced))
+        .collect();
+    assert_eq!(shown, [("acme", 4, 2, 36, 1), ("other", 1, 0, 0, 1)]);
+    let accounts = ledger.reader().account_totals().unwrap();
+    assert_eq!(accounts.iter().map(|one| one.kib_ms.get()).sum::<u64>(), 30);
+
+    reserve(&ledger, "new").unwrap();
+    settle(&ledger, "new").unwrap();
+    drop(ledger);
+    assert!(Reader::open(&path).unwrap().verify().unwrap().is_sound());
+}
+
+#[test]
+fn an_empty_ledger_of_schema_1_becomes_a_new_one() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let (tables, _) = SCHEMA_1.split_once("-- rows").unwrap();
+    Connection::open(&path).unwrap().execute_batch(tables).unwrap();
+    let found = open(&path).unwrap().reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    assert_eq!((found.adopted_links, found.head_link), (0, 1));
+}
+
+#[test]
+fn a_migration_that_fails_changes_nothing() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    recorded(&path);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE chain (mine)").unwrap();
+    drop(connection);
+    let before = fs::read(&path).unwrap();
+    assert!(open(&path).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+}

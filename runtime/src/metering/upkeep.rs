@@ -1,0 +1,74 @@
+//! What goes to the ledger beside beginnings and ends: checkpoints of requests that go on for long, and word that old rows
+//! may go.
+//!
+//! Nobody waits for either. A checkpoint that the ledger does not take is missed; the next one says all that it did.
+
+use std::time::Duration;
+
+use ledger::{Checkpoint, LedgerError};
+use meter::Moment;
+use meter::receipt::{Measured, Receipt};
+use tokio::sync::oneshot;
+
+use super::prices::DevicePrices;
+use super::{Metering, Stay, StayCharge, StayState, bridge};
+
+impl Metering {
+    /// Writes down what a request has used of the device until now, as its checkpoint of that number.
+    pub(crate) fn checkpoint(&self, (device, number): (usize, u64), measured: Measured) {
+        let id = measured.id.clone();
+        let DevicePrices { energy, rates } = self.prices_of(device);
+        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
+        let checkpoint = Checkpoint { number, at: self.clock.now(), receipt: Box::new(receipt) };
+        let done = move |result: Result<(), LedgerError>| {
+            if let Err(error) = result {
+                tracing::warn!(id, number, error = &error as &dyn std::error::Error, "a checkpoint is missed");
+            }
+        };
+        self.ledger.checkpoint(checkpoint, Box::new(done));
+    }
+
+    /// Lets the ledger remove what is older than `retention`. What time it is follows from when the ledger was opened and
+    /// how long ago that was: a wall clock that jumps meanwhile removes nothing.
+    pub(crate) async fn remove_older_than(&self, retention: Duration) -> Result<(), LedgerError> {
+        let before = removed_before(self.began_unix_ms, self.clock.now(), retention);
+        let (done, answer) = bridge();
+        self.ledger.remove_before(before, done);
+        received(answer).await
+    }
+}
+
+async fn received(answer: oneshot::Receiver<Result<(), LedgerError>>) -> Result<(), LedgerError> {
+    answer.await.unwrap_or(Err(LedgerError::Closed))
+}
+
+/// In milliseconds since 1970.
+fn removed_before(began_unix_ms: i64, now: Moment, retention: Duration) -> i64 {
+    let up_ms = i64::try_from(now.get()).unwrap_or(i64::MAX);
+    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    began_unix_ms.saturating_add(up_ms).saturating_sub(retention_ms)
+}
+
+impl Stay {
+    /// What it would be charged if it ended now.
+    pub(crate) fn charge_so_far(&self) -> StayCharge {
+        let now = self.metering.clock.now();
+        let mut book = self.metering.book();
+        let Some(&StayState { device, load_cpu, .. }) = book.stays.get(&self.id) else { return StayCharge::default() };
+        let weights = book.residency[device].charge_so_far(&self.id, now);
+        StayCharge { weights, load_cpu }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_is_what_was_written_before_the_retention_by_the_time_that_has_passed() {
+        let day = Duration::from_secs(86_400);
+        assert_eq!(removed_before(200_000_000, Moment::new(1_000), day), 200_000_000 + 1_000 - 86_400_000);
+        assert_eq!(removed_before(5, Moment::MAX, Duration::MAX), 0);
+        assert_eq!(removed_before(i64::MIN, Moment::ZERO, day), i64::MIN);
+    }
+}
