@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Reservation, SavingsQuery, Settlement, Since};
-use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing};
 use meter::{
     Account, AccountInterval, CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Quality,
     RateCard, RequestCharge,
@@ -206,6 +206,7 @@ fn receipt(number: u64) -> Receipt {
         model: model(number),
         cold: number % 10 == 0,
         outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
         tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50 },
         times: MeasuredTimes { wall: Nanos::new(1_000_000_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu { prefill: Nanos::new(1_000_000_000), ..MeasuredCpu::default() },
@@ -215,7 +216,10 @@ fn receipt(number: u64) -> Receipt {
             weights_bytes: 100_000_000,
             quality: Quality::Measured,
         },
+        busy: Nanos::default(),
+        kv_precision: None,
         sharing: StepSharing::WholeStep,
+        routing: None,
     };
     let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
     Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
