@@ -235,3 +235,46 @@ fn a_stream_that_asks_is_told_what_it_waits_for() {
     assert!(chunks.iter().all(|chunk| chunk["model"] == "slow"), "{chunks:?}");
     let _ = text_of(&chunks, 0);
 }
+
+#[test]
+fn those_who_wait_for_a_load_refuse_nobody_else() {
+    let two = |folder: &std::path::Path| {
+        write(folder, "slow", &slow());
+        write(folder, "other", &slow());
+    };
+    // One of the two has room, and does not give way.
+    let config = "[scheduler]\nqueue_max = 1\nloading_max = 1\n[pool]\nbusy_turn_max = \"1h\"\n";
+    let server = Options::with_models(two).config(config).flag("--memory-budget", "30MiB").start();
+    let mut running = server.stream(&endless("slow"));
+    running.chunk();
+    let mut waiting = server.connect();
+    waiting.send(crate::client::post("/v1/completions", &endless("other")));
+    until("it waits for its load", SOON, || (server.metric("dayfly_loading_requests") == 1.0).then_some(()));
+    assert_eq!(server.metric("dayfly_queued_requests"), 0.0);
+    let body = json!({ "model": "slow", "prompt": "hello", "max_tokens": 2 });
+    server.complete(&body).ok();
+    // A second one finds no room aside, and takes the queue's place.
+    let mut second = server.connect();
+    second.send(crate::client::post("/v1/completions", &endless("other")));
+    until("it has the place", SOON, || (server.metric("dayfly_queued_requests") == 1.0).then_some(()));
+    server.complete(&body).refused(503, "service_unavailable_error", "server_is_overloaded");
+    drop((waiting, second));
+    until("both have left", SOON, || (server.metric("dayfly_loading_requests") == 0.0).then_some(()));
+    until("both have left", SOON, || (server.metric("dayfly_queued_requests") == 0.0).then_some(()));
+    server.complete(&body).ok();
+}
+
+#[test]
+fn a_finished_answer_holds_no_model_while_its_client_reads() {
+    const PROMPTS: usize = 126;
+    let server = Server::serving(both);
+    // Echoes: nothing is computed, and every piece is 48 KB, of which a socket takes some. Those that are left are more than
+    // the server hands on to a client, and fewer than a sequence may be ahead.
+    let prompts = vec!["\u{1}".repeat(8_000); PROMPTS];
+    let mut answer = server.stream(&json!({ "model": "slow", "prompt": prompts, "max_tokens": 0, "echo": true }));
+    until("nobody holds it", SOON, || (server.model("slow")["status"]["state"] == "idle").then_some(()));
+    let chunks = answer.finish();
+    assert_eq!(chunks.len(), PROMPTS);
+    assert_eq!(text_of(&chunks, PROMPTS as u64 - 1).len(), 8_000);
+    server.settled_rows(1);
+}
