@@ -117,7 +117,7 @@ fn write_and_die(path: &Path, rows: u64) -> Result<(), LedgerError> {
     for number in 0..requests {
         CLOCK.fetch_add(step_ms, Ordering::Relaxed);
         writing.serve(&ledger, number, number + LEFT_OPEN < requests)?;
-        if number % 8 == 0 {
+        if number.is_multiple_of(8) {
             let interval = AccountInterval {
                 sequence: number,
                 model: model(number),
@@ -204,7 +204,7 @@ fn receipt(number: u64) -> Receipt {
         id: id(number),
         tenant: tenant(number),
         model: model(number),
-        cold: number % 10 == 0,
+        cold: number.is_multiple_of(10),
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
         tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50 },

@@ -106,6 +106,16 @@ pub enum StoreFailure {
     /// A row that is not the one that was linked.
     #[error(transparent)]
     Chain(#[from] ChainBreak),
+    /// The ledger lacks what was acknowledged, by a note beside it.
+    #[error("{reason} (link {link}, by {}; without that file what is left would be gone on with)", noted_in.display())]
+    Acknowledged {
+        /// The last link that was acknowledged.
+        link: i64,
+        /// What is wrong.
+        reason: &'static str,
+        /// The note.
+        noted_in: PathBuf,
+    },
     /// A row or a file that this program would not have written.
     #[error("{0}")]
     Unexpected(&'static str),

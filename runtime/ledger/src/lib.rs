@@ -8,7 +8,7 @@
 //!
 //! Invariants: rows are appended and never changed, and deleted only where an anchor covers them (triggers refuse
 //! anything else); a repeated operation is absorbed; a completion is called exactly once, and with `Ok` only after the
-//! commit is durable; one process at a time writes; whatever a dead process had reserved is settled as crashed, at its last
+//! commit is durable; one process at a time writes; a ledger that lacks what was acknowledged is refused; whatever a dead process had reserved is settled as crashed, at its last
 //! checkpoint, when the next one opens the file; the wall clock is stored for display and says which hour a row counts in
 //! and how old it is, and orders nothing. Prompts and answers are never stored.
 //!
@@ -20,6 +20,7 @@ mod error;
 mod journal;
 mod limits;
 mod lock;
+mod mark;
 mod operation;
 mod reader;
 mod retention;

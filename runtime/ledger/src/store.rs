@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::StoreFailure;
 use crate::limits::{BUSY_WAIT_MAX, QUEUE_MAX, STATEMENTS_MAX};
 use crate::lock::{self, ProcessLock};
+use crate::mark::{self, HeadMark};
 use crate::operation::{Checkpoint, Completion, Operation, Reservation, Settlement};
 use crate::reader::Reader;
 use crate::writer::{self, Submission, Writer};
@@ -66,11 +67,13 @@ impl Ledger {
         create_file(path)?;
         let connection = Connection::open_with_flags(path, writing())?;
         settle_plans(&connection)?;
+        // Until it is known that nothing is missing, not even closing may change what is there.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
         if mode != "wal" {
             return Err(LedgerError::unavailable(StoreFailure::Unexpected("the file system does not allow a WAL")));
         }
-        Self::start(connection, options, Some(lock), || Reader::open(path))
+        Self::start(connection, options, Some((lock, path)), || Reader::open(path))
     }
 
     /// A ledger in memory, gone when it is dropped.
@@ -89,7 +92,7 @@ impl Ledger {
     fn start(
         mut connection: Connection,
         options: LedgerOptions,
-        lock: Option<ProcessLock>,
+        file: Option<(ProcessLock, &Path)>,
         open_reader: impl FnOnce() -> Result<Reader, LedgerError>,
     ) -> Result<Self, LedgerError> {
         connection.execute_batch(
@@ -98,13 +101,21 @@ impl Ledger {
         )?;
         let now = (options.wall_clock)();
         schema::prepare(&mut connection, now)?;
+        if let Some((_, path)) = &file {
+            mark::check(path, &connection)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        }
         let begun = run::begin(&mut connection, now)?;
+        let mark = file.as_ref().map(|(_, path)| HeadMark::open(path)).transpose()?;
+        if let Some(mark) = &mark {
+            mark.note(&begun.head);
+        }
         if let Some(pages_max) = options.pages_max {
             connection.query_row(&format!("PRAGMA max_page_count = {pages_max}"), [], |_| Ok(()))?;
         }
         let reader = open_reader()?;
         let (queue, submissions) = mpsc::sync_channel(options.queue_max);
-        let writing = Writer { connection, begun, wall_clock: options.wall_clock, removals: Vec::new() };
+        let writing = Writer { connection, begun, wall_clock: options.wall_clock, mark, removals: Vec::new() };
         let writer = thread::Builder::new().name("ledger".to_owned()).spawn(move || writing.run(&submissions))?;
         Ok(Self {
             queue: Some(queue),
@@ -113,7 +124,7 @@ impl Ledger {
             reader,
             crashed: begun.crashed,
             opened_unix_ms: now,
-            _lock: lock,
+            _lock: file.map(|(lock, _)| lock),
         })
     }
 

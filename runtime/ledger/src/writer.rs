@@ -10,9 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::LedgerError;
+use crate::chain::Head;
 use crate::entries::{self, Present};
 use crate::journal::Journal;
 use crate::limits::BATCH_MAX;
+use crate::mark::HeadMark;
 use crate::operation::{Completion, Operation};
 use crate::retention::{self, Progress, Removal};
 use crate::run::Begun;
@@ -27,6 +29,8 @@ pub(crate) struct Writer {
     pub(crate) connection: Connection,
     pub(crate) begun: Begun,
     pub(crate) wall_clock: fn() -> i64,
+    /// None for a ledger in memory.
+    pub(crate) mark: Option<HeadMark>,
     /// How far rows are to be removed, and who waits for that.
     pub(crate) removals: Vec<(Removal, Completion)>,
 }
@@ -110,8 +114,16 @@ impl Writer {
         }
         let head = journal.finish()?;
         transaction.commit()?;
-        self.begun.head = head;
+        self.advance(head);
         Ok(results)
+    }
+
+    /// The chain is durable up to `head`.
+    fn advance(&mut self, head: Head) {
+        self.begun.head = head;
+        if let Some(mark) = &self.mark {
+            mark.note(&head);
+        }
     }
 
     /// Removes a piece of what is older than whoever waits longest has said.
@@ -120,7 +132,7 @@ impl Writer {
         let unix_ms = (self.wall_clock)();
         let result = match retention::remove(&mut self.connection, self.begun.head, *removal, unix_ms) {
             Ok(Progress::More(head)) => {
-                self.begun.head = head;
+                self.advance(head);
                 return;
             }
             Ok(Progress::Done) => Ok(()),

@@ -111,7 +111,8 @@ fn files_and_folders_are_the_owners_alone() {
     reserve(&ledger, "r").unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&inner), mode(inner.parent().unwrap())), (0o700, 0o700));
-    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.sqlite.lock"] {
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "ledger.sqlite.lock", "ledger.sqlite.head"]
+    {
         assert_eq!(mode(&inner.join(name)), 0o600, "{name}");
     }
 }

@@ -18,6 +18,8 @@ const WAL_HEADER_BYTES: usize = 32;
 struct Recorded {
     file: Vec<u8>,
     wal: Vec<u8>,
+    /// What its process noted last.
+    head: Vec<u8>,
     /// How long the WAL was when request number … was settled.
     settled_at: Vec<usize>,
 }
@@ -43,7 +45,9 @@ fn recorded() -> Recorded {
         settle(&ledger, &id).unwrap();
         settled_at.push(usize::try_from(fs::metadata(&wal).unwrap().len()).unwrap());
     }
-    Recorded { file: fs::read(&path).unwrap(), wal: fs::read(&wal).unwrap(), settled_at }
+    // The last completion is called after the note.
+    let head = fs::read(path.with_extension("sqlite.head")).unwrap();
+    Recorded { file: fs::read(&path).unwrap(), wal: fs::read(&wal).unwrap(), head, settled_at }
 }
 
 /// A folder for one image after another.
@@ -59,7 +63,9 @@ impl Images {
     }
 
     fn put(&self, file: &[u8], wal: &[u8]) -> &Path {
-        let _ = fs::remove_file(self.path.with_extension("sqlite-shm"));
+        for other in ["sqlite-shm", "sqlite.head"] {
+            let _ = fs::remove_file(self.path.with_extension(other));
+        }
         fs::write(&self.path, file).unwrap();
         fs::write(self.path.with_extension("sqlite-wal"), wal).unwrap();
         &self.path
@@ -92,12 +98,12 @@ fn check_prefix(path: &Path, recorded: &Recorded, intact: usize, case: &str) {
     assert!(found.is_sound(), "{case}: {:?}", found.faults);
 }
 
-/// Cuts at every frame's border and at `random` bytes.
-fn cut_wals(random: usize) {
+/// Cuts at every frame's border, as many bytes before it as `before` says, and at `random` bytes.
+fn cut_wals(before: &[usize], random: usize) {
     let (recorded, images, mut arbitrary) = (recorded(), Images::new(), Arbitrary(3));
     let frames = (recorded.wal.len() - WAL_HEADER_BYTES) / FRAME_BYTES;
     let borders = (0..=frames).map(|frame| WAL_HEADER_BYTES + frame * FRAME_BYTES);
-    let mut cuts: Vec<usize> = borders.flat_map(|border| [border - 1, border]).collect();
+    let mut cuts: Vec<usize> = borders.flat_map(|border| before.iter().map(move |before| border - before)).collect();
     cuts.extend((0..random).map(|_| arbitrary.index(recorded.wal.len())));
     assert!(frames > COMMITS, "{frames} frames test little");
     for cut in cuts {
@@ -155,9 +161,42 @@ fn flip_bits_of_files(count: usize) {
     assert!(found > count / 4 && refused > 0, "{refused} refused, {found} found, {harmless} harmless test little");
 }
 
+/// Where the process could note what it acknowledged, nothing of that is lost unseen, whatever the WAL's checksums make of
+/// the damage.
+#[test]
+fn a_ledger_that_lacks_what_was_acknowledged_is_refused_untouched() {
+    let (mut recorded, images, mut arbitrary) = (recorded(), Images::new(), Arbitrary(6));
+    let put = |recorded: &Recorded, wal: &[u8]| {
+        let path = images.put(&recorded.file, wal);
+        fs::write(path.with_extension("sqlite.head"), &recorded.head).unwrap();
+        path.to_owned()
+    };
+    drop(open(&put(&recorded, &recorded.wal)).unwrap());
+    for _ in 0..40 {
+        let at = arbitrary.index(recorded.wal.len());
+        let path = put(&recorded, &recorded.wal[..at]);
+        let opened = open(&path).map(drop);
+        assert!(matches!(opened, Err(LedgerError::Corrupt { .. })), "cut at {at}: {opened:?}");
+        recorded.wal[at] ^= 1;
+        let path = put(&recorded, &recorded.wal);
+        let opened = open(&path).map(drop);
+        assert!(matches!(opened, Err(LedgerError::Corrupt { .. })), "byte {at} flipped: {opened:?}");
+        assert!(fs::read(path.with_extension("sqlite-wal")).unwrap() == recorded.wal, "byte {at} flipped");
+        assert!(fs::read(&path).unwrap() == recorded.file, "byte {at} flipped");
+        recorded.wal[at] ^= 1;
+    }
+    // Whoever answers for it goes on with what is left.
+    let path = put(&recorded, &recorded.wal[..recorded.settled_at[3]]);
+    let said = open(&path).map(drop).unwrap_err();
+    let why = std::error::Error::source(&said).unwrap().to_string();
+    assert!(why.contains("acknowledged are missing") && why.contains("sqlite.head"), "{why}");
+    fs::remove_file(path.with_extension("sqlite.head")).unwrap();
+    assert!(open(&path).unwrap().reader().verify().unwrap().is_sound());
+}
+
 #[test]
 fn every_commit_before_a_cut_is_there() {
-    cut_wals(60);
+    cut_wals(&[0], 60);
 }
 
 #[test]
@@ -173,7 +212,7 @@ fn a_flipped_bit_of_the_file_is_found() {
 #[test]
 #[ignore = "takes minutes"]
 fn ten_thousand_torn_images_lose_nothing_unseen() {
-    cut_wals(3000);
+    cut_wals(&[0, 1, 31], 2000);
     flip_bits_of_wals(3500);
     flip_bits_of_files(3500);
 }
