@@ -1,10 +1,9 @@
 //! One request from its model's name to its settled receipt.
 //!
 //! In order: the name becomes an entry (a known alias may be pulled first), of several devices one is chosen (`devices`),
-//! its pool grants a lease, what was asked
-//! becomes work that fits the model ([`generate`] makes prompts of it, `embed` texts to encode), the request is queued
-//! and reserved in the ledger. From then on a task of its own follows it to the end, whether the client stays or not:
-//! what was computed is settled exactly once.
+//! its pool grants a lease, what was asked becomes work that fits the model ([`generate`] makes prompts of it, `embed`
+//! texts to encode), the request is queued and reserved in the ledger. From then on a task of its own follows it to the
+//! end, whether the client stays or not: what was computed is settled exactly once.
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 
@@ -183,13 +182,16 @@ pub(crate) async fn start(
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&model, deadline).await?;
     let mut unprepared = Preparing::Wanted(prepare);
+    let mut prepared_for = None;
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
     let routed = if app.devices.are_several() {
         let descriptor = app.descriptor(&model).await?;
         unprepared = Preparing::Done(prepared(app, (&descriptor, &model), unprepared).await?);
         let Preparing::Done(work) = &unprepared else { unreachable!("it was done just now") };
         let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work };
-        app.devices.route(&question, entered).await?
+        let routed = app.devices.route(&question, entered).await?;
+        prepared_for = Some(descriptor);
+        routed
     } else {
         entered.unrouted()
     };
@@ -198,6 +200,9 @@ pub(crate) async fn start(
     let lease = standing_aside(&mut place, lease(app, (device, &model), keep_alive, deadline)).await?;
     stay.begins();
     let descriptor = Arc::clone(lease.model().descriptor());
+    if prepared_for.is_some_and(|known| known.identity() != descriptor.identity()) {
+        return Err(replaced(app, device, lease));
+    }
     let work = prepared(app, (&descriptor, &model), unprepared).await?;
     let (work, contexts) = at_hand(app, work, &lease, &tenant).await?;
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
@@ -236,6 +241,18 @@ pub(crate) async fn start(
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, is_cold, standing: Some(standing), cache })
+}
+
+/// The file was replaced, and what is in memory is of the one before: the request's tokens may be none of its own. That
+/// copy goes as soon as nobody uses it, and another try meets the new one.
+fn replaced(app: &Arc<App>, device: usize, lease: Lease) -> ApiError {
+    let (app, model) = (Arc::clone(app), Arc::clone(lease.name()));
+    drop(lease);
+    tokio::spawn(async move {
+        // Fails when the server stops, which lets it go as well.
+        let _ = app.devices.get(device).pool.unload(&model).await;
+    });
+    ApiError::load_failed(LoadError::Replaced)
 }
 
 /// What a model is to do, before or after it was made of what was asked.

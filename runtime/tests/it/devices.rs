@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use loader::fixture::TinyModel;
 use serde_json::{Value, json};
 
 use crate::client::{post, until};
@@ -99,6 +100,32 @@ fn both_devices_score_prompts_and_answer_several_times_alike() {
             assert!((here - there).abs() < 0.01, "{here} and {there}");
         }
     }
+}
+
+/// What a request is routed by is the file as it is; a copy of the one before must not get its tokens.
+#[test]
+fn a_replaced_file_is_met_by_the_next_try() {
+    let new = TinyModel { seed: 99, ..slow() };
+    let server = Options::with_models(|folder| {
+        models(folder);
+        write(folder.parent().unwrap(), "next", &new);
+        write(folder, "reference", &new);
+    });
+    let server = server.config(SECOND).start();
+    explore(&server, "slow");
+    std::fs::rename(server.models_dir().parent().unwrap().join("next.gguf"), server.models_dir().join("slow.gguf"))
+        .unwrap();
+    let expected = server.complete(&asked("reference")).ok()["choices"][0]["text"].clone();
+    let answer = until("the new file answers", SOON, || {
+        let response = server.complete(&asked("slow"));
+        if response.status != 200 {
+            response.refused(503, "service_unavailable_error", "model_load_failed");
+            return None;
+        }
+        Some(response.ok())
+    });
+    assert_eq!(answer["choices"][0]["text"], expected, "{answer}");
+    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
 }
 
 #[test]
