@@ -203,11 +203,17 @@ impl FromStr for Span {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        duration(text.trim()).map(Self).ok_or_else(|| QuantityError::Span(text.into()))
+        const DAY: u64 = 24 * 3600 * 1_000_000_000;
+        let text = text.trim();
+        let span = match text.strip_suffix('d') {
+            Some(days) => decimal(days, DAY).and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos),
+            None => duration(text),
+        };
+        span.map(Self).ok_or_else(|| QuantityError::Span(text.into()))
     }
 }
 
-/// Go's way of writing durations, days, and plain seconds.
+/// Go's way of writing durations, and plain seconds.
 fn duration(text: &str) -> Option<Duration> {
     const SECOND: u64 = 1_000_000_000;
     let mut nanos: u128 = 0;
@@ -230,7 +236,6 @@ fn duration(text: &str) -> Option<Duration> {
             "s" => SECOND,
             "m" => 60 * SECOND,
             "h" => 3600 * SECOND,
-            "d" => 24 * 3600 * SECOND,
             _ => return None,
         };
         nanos = nanos.checked_add(decimal(number, unit)?)?;
