@@ -180,7 +180,7 @@ mod tests {
         assert!(text.contains("4.00 ms, page cache"), "{text}");
         assert!(text.ends_with("2.00 s ago: b unloaded (idle), unused for 5.00 s"), "{text}");
         assert!(text.contains("cpu (idle), gpu (resident)"), "{text}");
-        assert!(text.contains("device gpu (cuda): 1.0 MiB of 512.0 MiB held, 1.50 s of work"), "{text}");
+        assert!(text.contains("device gpu (cuda): 1.0 MiB of 512 MiB held, 1.50 s of work"), "{text}");
         assert!(!text.contains("unloaded  "), "{text}");
         assert!(Ps { all: true }.text(&states).contains("unloaded  "));
     }
