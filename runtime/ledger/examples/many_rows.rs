@@ -11,7 +11,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Reservation, SavingsQuery, Settlement, Since};
-use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing};
+use meter::receipt::{
+    AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing,
+};
 use meter::{
     Account, AccountInterval, CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Quality,
     RateCard, RequestCharge,
