@@ -1,6 +1,6 @@
 //! Published contexts: which there are, whose tokens a prompt begins with, and their pages where they are mapped.
 //!
-//! A context's keys and values are computed once, as a request of its publisher ([`publish`]), and kept in a file
+//! A context's keys and values are computed once, as a request of its publisher ([`publish()`]), and kept in a file
 //! ([`models::contexts`]). Whoever's prompt begins with its tokens, in any tenant, gets its file mapped before the prompt
 //! is queued ([`Contexts::at_hand`]); the sequence then takes its pages over and lets everyone find them in the prefix
 //! cache, until the cache drops them or the model goes; and the next one maps them again.
