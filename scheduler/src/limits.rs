@@ -26,8 +26,8 @@ pub const ENGINES_HANG_WITHIN: Duration = Duration::from_secs(3600);
 pub const CHUNK_ALONE_WALL_MAX: Duration = Duration::from_millis(60);
 /// Prompt tokens of such a step at least: smaller chunks would compute the same at a higher cost.
 pub const CHUNK_TOKENS_ALONE_MIN: u32 = 32;
-/// Prompt tokens of a step where nobody can tell how long it would take.
-pub const CHUNK_TOKENS_UNPREDICTED: u32 = 32;
+/// Prompt tokens of a step beside others where nobody can tell how long it would take.
+pub const CHUNK_TOKENS_UNPREDICTED: u32 = 64;
 /// Prompt tokens of a step at least, however long it takes: prompts go on.
 pub const CHUNK_TOKENS_MIN: u32 = 16;
 /// Of the time that fair slices of others would take, how much a step that they share may: the rest makes up for waiting to

@@ -187,7 +187,10 @@ impl Scene<'_> {
             predict(work)
         };
         if wall(least).is_none() {
-            return most.min(CHUNK_TOKENS_UNPREDICTED);
+            return match self.company {
+                Company::Nobody => least,
+                Company::Others => most.min(CHUNK_TOKENS_UNPREDICTED),
+            };
         }
         largest(least, most, |tokens| wall(tokens).is_some_and(|wall| wall <= wall_max))
     }

@@ -59,9 +59,9 @@ fn composed(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<(u64, u32)> {
 
 #[test]
 fn decodes_step_together_and_prompts_beside_them() {
-    let candidates = [prompt(1, 0, 20), decode(2, 0), decode(3, 1), prompt(4, 1, 100)];
+    let candidates = [prompt(1, 0, 40), decode(2, 0), decode(3, 1), prompt(4, 1, 100)];
     let composed = composed(&scene(&candidates, &tenants(&[0, 0])), &unknown);
-    assert_eq!(composed, [(2, 1), (3, 1), (1, 20), (4, 12)], "32 prompt tokens where nothing can be predicted");
+    assert_eq!(composed, [(2, 1), (3, 1), (1, 40), (4, 24)], "64 prompt tokens where nothing can be predicted");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_prompt_that_nobody_waits_for_takes_what_a_client_may_leave_within() {
     assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &quick), [(1, 256)]);
     let slow = |work| affine(work).map(|wall| 10 * wall);
     assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &slow), [(1, CHUNK_TOKENS_ALONE_MIN)]);
-    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &unknown), [(1, CHUNK_TOKENS_UNPREDICTED)]);
+    assert_eq!(composed(&scene(&candidates, &tenants(&[0])), &unknown), [(1, CHUNK_TOKENS_ALONE_MIN)]);
 }
 
 #[test]
