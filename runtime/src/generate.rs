@@ -27,7 +27,7 @@ use scheduler::{
 use tokio::sync::mpsc;
 
 use self::checkpoints::Checkpoints;
-pub(crate) use self::prompt::{Asked, Prompt, encode_context};
+pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
 use crate::app::{App, Lease};
 use crate::contexts::{AtHand, Contexts, Publication};
 use crate::devices::{Question, Routed};

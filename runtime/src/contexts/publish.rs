@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{Context, Contexts, Publication};
 use crate::app::App;
-use crate::generate::{Caller, Piece, Preparation, Work, encode_context, start};
+use crate::generate::{Caller, Piece, Preparation, Work, check_is_decoder, encode_context, start};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
 use crate::limits::CONTEXT_ID_PREFIX;
@@ -44,6 +44,7 @@ pub(crate) async fn publish(app: &Arc<App>, request: PublishRequest) -> Result<P
     let caller = Caller { arrived, id: id.clone(), tenant: tenant_of, model, keep_alive, urgency, recorder: None };
     let (contexts, about_id) = (Arc::clone(&app.contexts), id.clone());
     let prepare = move |preparation: &Preparation<'_>| {
+        check_is_decoder(preparation.descriptor)?;
         let source = match source {
             Some(source) => source,
             None => known_source(&contexts, &preparation.name, &name)?,

@@ -79,7 +79,7 @@ impl Asked {
 }
 
 /// Refuses encoders, by the path that is theirs.
-fn check_is_decoder(descriptor: &Descriptor) -> Result<(), ApiError> {
+pub(crate) fn check_is_decoder(descriptor: &Descriptor) -> Result<(), ApiError> {
     let Some(encoder) = descriptor.encoder() else { return Ok(()) };
     Err(ApiError::wrong_model(match encoder.pooling {
         Pooling::Rank(_) => "this model ranks documents and does not go on with texts: use /v1/rerank",
