@@ -37,7 +37,7 @@ pub(crate) const CHUNK_ROWS_MIN: usize = 16;
 pub(crate) const CHUNKS_PER_THREAD: usize = 8;
 
 /// Elements below which an elementwise operation stays on the calling thread: waking another costs more.
-pub(crate) const INLINE_ELEMENTS_MAX: usize = 16 * 1024;
+pub(crate) const INLINE_ELEMENTS_MAX: usize = 4 * 1024;
 
 /// Positions whose attention is summed in one run; longer histories are merged run by run, in order.
 ///
