@@ -47,6 +47,9 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
         CacheWish::Avoid => false,
         CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.tenant),
     };
+    if asked.common.cache == CacheWish::Use && !app.responses.is_on() {
+        return Err(ApiError::invalid_value("cache", "this server keeps no answers"));
+    }
     if !is_wanted || asked.common.repeats == Repeats::No || !app.responses.is_on() {
         return Ok((asked, Found::NotLookedFor));
     }

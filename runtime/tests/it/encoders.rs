@@ -237,6 +237,16 @@ fn row_24_a_client_that_leaves_ends_its_embeddings_beside_which_others_go_on() {
 }
 
 #[test]
+fn an_encoder_has_no_contexts() {
+    let server = Server::serving(encoders);
+    for model in ["embedder", "ranker"] {
+        let body = json!({ "model": model, "name": "manual", "text": "hello world ".repeat(40) });
+        server.post("/v1/contexts", &body).refused_about(400, "model_not_suitable", "model");
+    }
+    assert_eq!(server.get("/v1/contexts").ok()["data"], json!([]));
+}
+
+#[test]
 fn vectors_that_are_no_numbers_cost_their_request_alone() {
     let server = Server::serving(|folder| {
         let mut spoiled = tiny_encoder(&quick(EncoderPooling::First));

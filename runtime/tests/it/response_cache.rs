@@ -238,9 +238,13 @@ fn memory_is_bounded_and_can_be_none() {
     assert!(server.metric("dayfly_response_cache_bytes") <= 4096.0);
     is_hit(&server.complete(&ask("number 7")));
     is_miss(&server.complete(&ask("number 0")));
-    let server = Options::with_models(good).config("[response_cache]\nmemory = \"0\"\n").start();
+    let none = "[response_cache]\nmemory = \"0\"\n[tenants.anonymous]\nresponse_cache = true\n";
+    let server = Options::with_models(good).config(none).start();
+    let mut body = ask("hello there");
+    server.complete(&body).refused_about(400, "invalid_value", "cache");
+    body.as_object_mut().unwrap().remove("cache");
     for _ in 0..2 {
-        assert_eq!(said(&server.complete(&ask("hello there"))), None);
+        assert_eq!(said(&server.complete(&body)), None);
     }
 }
 
