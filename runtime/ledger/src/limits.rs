@@ -32,3 +32,6 @@ pub(crate) const ROLLUPS_TOUCHED_MAX: usize = 1 << 16;
 
 /// Faults of one sort that a verification tells, and faults of rows after which it ends.
 pub(crate) const STORE_FAULTS_MAX: usize = 16;
+
+/// Waits for loads that quantiles are of: the latest ones, 8 bytes each.
+pub(crate) const WAITS_READ_MAX: usize = 1_000_000;

@@ -3,7 +3,10 @@
 //! Every method blocks on the disk; call it from a thread that may. A reader never waits for the writer's commit. Sums
 //! come from the roll-ups, so that they take as long for ten million requests as for ten thousand over the same days.
 
+mod series;
+mod settled;
 mod sums;
+mod waits;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,9 +14,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use meter::{Moment, Outcome, SavingsInputs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
+pub use self::series::SeriesQuery;
 use crate::error::StoreFailure;
 use crate::limits::RECENT_MAX;
-use crate::rows::{AccountTotal, TenantTotal, UsageRecord, UsageState};
+use crate::rows::{AccountTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
 use crate::store::settle_plans;
 use crate::verify::{self, Verification};
 use crate::{LedgerError, schema};
@@ -112,6 +116,25 @@ impl Reader {
         let mut connection = self.lock();
         // One transaction, so that all sums are of the same rows.
         sums::savings_inputs(&connection.transaction()?, query)
+    }
+
+    /// The sums of each hour or day in which anything happened.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn series(&self, query: SeriesQuery) -> Result<Vec<UsageBucket>, LedgerError> {
+        let mut connection = self.lock();
+        // One transaction, so that requests and accounts are of the same moment.
+        series::series(&*connection.transaction()?, &query)
+    }
+
+    /// The requests that were settled after the one of this number (0 for the first), in that order; at most
+    /// [`RECENT_MAX`] at a time, none at the end.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn settled_after(&self, number: i64) -> Result<Vec<SettledRequest>, LedgerError> {
+        settled::settled_after(&self.lock(), number)
     }
 
     /// Checks that everything is as it was written: see [`Verification`] for what that is. Reads the whole file, and other

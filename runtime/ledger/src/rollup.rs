@@ -99,9 +99,9 @@ impl Of {
     }
 }
 
-/// What is one bucket.
+/// What is one bucket of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Span {
+pub enum Span {
     /// 3,600,000 ms.
     Hour,
     /// 24 hours.
@@ -124,6 +124,12 @@ impl Span {
             Self::Hour => 3_600_000,
             Self::Day => 86_400_000,
         }
+    }
+
+    /// The same in seconds.
+    #[must_use]
+    pub const fn seconds(self) -> i64 {
+        self.millis() / 1000
     }
 
     /// How many of these there were since 1970.

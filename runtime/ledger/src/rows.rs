@@ -3,7 +3,7 @@
 use meter::receipt::{
     ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
 };
-use meter::{Account, KibMillis, Micrograms, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
+use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
 use serde::{Serialize, Serializer};
 
 /// Where a request stands.
@@ -126,4 +126,36 @@ pub struct AccountTotal {
     pub account: Account,
     /// How much.
     pub kib_ms: KibMillis,
+}
+
+/// What happened within an hour or a day, by the wall clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct UsageBucket {
+    /// Its beginning: seconds since 1970.
+    pub begins_unix_s: i64,
+    /// Settled requests by tenant and model, in that order.
+    pub requests: Vec<TenantTotal>,
+    /// What no request carried, by model.
+    pub accounts: Vec<AccountTotal>,
+}
+
+/// A settled request with its place in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SettledRequest {
+    /// Its settlement's number: later ones have greater ones.
+    #[serde(skip)]
+    pub number: i64,
+    /// The process that served it. Moments compare within one.
+    pub run: i64,
+    /// When it was reserved, by that process's clock, in milliseconds.
+    #[serde(rename = "reserved_ms")]
+    pub reserved_at: Moment,
+    /// When it was settled, by the same clock.
+    #[serde(rename = "settled_ms")]
+    pub settled_at: Moment,
+    /// When it was settled: milliseconds since 1970 by the wall clock, which say in which hour it counts.
+    pub settled_unix_ms: i64,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub usage: UsageRecord,
 }

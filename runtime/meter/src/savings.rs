@@ -4,12 +4,13 @@
 //! window (the headline), split equally over the tenants that used it; *dedicated* keeps a copy for each tenant from
 //! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, idle, loads and
 //! their processor time charged against us. The first two are computed from measured sizes and spans, the third is
-//! measured.
+//! measured. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
+//! long as the longest of its copies, in the dedicated one.
 //!
 //! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
 //! each arm exactly. Deliberately absent: key-value blocks and the compute of prefill and decode, which are the same
-//! in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads and process
-//! overhead, which are counted as nothing in their favour.
+//! in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads, which are
+//! counted as nothing in their favour.
 
 mod inputs;
 mod verdict;
@@ -18,13 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::inputs::{ModelUse, SavingsInputs, TenantUse};
+pub use self::inputs::{LoadWaits, ModelUse, SavingsInputs, TenantUse};
 pub use self::verdict::{Judged, LossCause, Measure, Verdict};
 use crate::energy::{EnergyModel, Quality};
 use crate::rate::{BilledUse, RateCard};
 use crate::units::{KibMillis, Nanojoules, Nanos, PicoUnits, kib_of_bytes, split_equally};
 
-const NOTES: [&str; 7] = [
+const NOTES: [&str; 6] = [
     "ephemeral memory is measured; the other arms are derived from measured sizes and spans",
     "energy is modelled; attributional energy follows memory, marginal energy is what this host's meter would change: \
      memory that stays powered saves nothing, and every load costs processor time",
@@ -32,8 +33,7 @@ const NOTES: [&str; 7] = [
     "key-value blocks, prefill and decode are the same in every arm and left out",
     "an answer from the response cache is a request like any other in every arm: it held no memory here, and what it did \
      not compute is saved in no arm, since the same cache could stand before each",
-    "loads and process overhead of the persistent arms are counted as nothing",
-    "unloaded files may stay in the page cache, which is reclaimable and not counted in any arm",
+    "loads of the persistent arms are counted as nothing",
 ];
 
 /// One way of serving.
@@ -72,13 +72,16 @@ pub struct Holding {
     pub load_kib_ms: KibMillis,
     /// Weights held for nobody in particular.
     pub idle_kib_ms: KibMillis,
+    /// What the process held beside them.
+    pub process_kib_ms: KibMillis,
 }
 
 impl Holding {
     /// All of it.
     #[must_use]
     pub fn total(&self) -> KibMillis {
-        [self.active_kib_ms, self.keepalive_kib_ms, self.load_kib_ms, self.idle_kib_ms].into_iter().sum()
+        let Self { active_kib_ms, keepalive_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms } = *self;
+        [active_kib_ms, keepalive_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms].into_iter().sum()
     }
 }
 
@@ -142,6 +145,8 @@ pub struct ColdStarts {
     pub requests: u64,
     /// Time that requests waited for loads.
     pub waited_ns: Nanos,
+    /// The same of single requests.
+    pub waits: LoadWaits,
     /// The price of a waited second at which the saving against the shared persistent arm vanishes; none if nobody
     /// waited or a price is missing.
     pub break_even_per_second: Option<f64>,
@@ -152,6 +157,10 @@ pub struct ColdStarts {
 pub struct SavingsReport {
     /// How long the window is.
     pub window_ms: u64,
+    /// What a serving process holds beside models, in bytes, counted in every arm; 0 where nobody has measured it.
+    pub process_bytes: u64,
+    /// Bytes of models' files that are not loaded now and are in the page cache all the same; none where nobody looked.
+    pub page_cache_bytes: Option<u64>,
     /// The currency of all money.
     pub currency: String,
     /// The rate card that priced it.
@@ -184,6 +193,8 @@ pub fn report(inputs: &SavingsInputs, energy: &EnergyModel, rates: &RateCard) ->
     let saved = total.shared_persistent.saved.cost.filter(|_| waited_ns > Nanos::ZERO);
     SavingsReport {
         window_ms: inputs.window_ms,
+        process_bytes: inputs.process_bytes,
+        page_cache_bytes: None,
         currency: rates.currency.clone(),
         rate_card: rates.name.clone(),
         energy_source: energy.source(),
@@ -191,6 +202,7 @@ pub fn report(inputs: &SavingsInputs, energy: &EnergyModel, rates: &RateCard) ->
         cold_starts: ColdStarts {
             requests: inputs.tenants.iter().map(|one| one.cold_requests).sum(),
             waited_ns,
+            waits: inputs.waits,
             break_even_per_second: saved.map(|saved| saved / waited_ns.seconds()),
         },
         total,
@@ -237,12 +249,37 @@ fn shares(inputs: &SavingsInputs) -> BTreeMap<Option<&str>, Share> {
             share.held.idle_kib_ms = share.held.idle_kib_ms.saturating_add(idle);
         }
     }
+    let mut spans: BTreeMap<&str, u64> = BTreeMap::new();
     for one in &inputs.tenants {
         let weights_bytes = models.get(one.model.as_str()).map_or(0, |model| model.weights_bytes);
         let share = shares.entry(Some(one.tenant.as_str())).or_default();
         share.dedicated = share.dedicated.saturating_add(held_for(weights_bytes, one.span_ms));
+        let span = spans.entry(one.tenant.as_str()).or_default();
+        *span = one.span_ms.max(*span);
     }
+    for (tenant, span_ms) in spans {
+        let share = shares.entry(Some(tenant)).or_default();
+        share.dedicated = share.dedicated.saturating_add(held_for(inputs.process_bytes, span_ms));
+    }
+    share_process(inputs, &mut shares);
     shares
+}
+
+/// The one process of the shared arms is carried by all who are there, equally.
+fn share_process(inputs: &SavingsInputs, shares: &mut BTreeMap<Option<&str>, Share>) {
+    let process = held_for(inputs.process_bytes, inputs.window_ms);
+    if process == KibMillis::ZERO {
+        return;
+    }
+    if shares.is_empty() {
+        shares.insert(None, Share::default());
+    }
+    let parts = split_equally(process.get(), shares.len());
+    for (share, part) in shares.values_mut().zip(parts) {
+        let part = KibMillis::new(part);
+        share.shared = share.shared.saturating_add(part);
+        share.held.process_kib_ms = part;
+    }
 }
 
 fn held_for(bytes: u64, millis: u64) -> KibMillis {
@@ -316,6 +353,7 @@ impl Holding {
             keepalive_kib_ms: self.keepalive_kib_ms.saturating_add(other.keepalive_kib_ms),
             load_kib_ms: self.load_kib_ms.saturating_add(other.load_kib_ms),
             idle_kib_ms: self.idle_kib_ms.saturating_add(other.idle_kib_ms),
+            process_kib_ms: self.process_kib_ms.saturating_add(other.process_kib_ms),
         }
     }
 }

@@ -6,6 +6,7 @@ use meter::savings::{ModelUse, SavingsInputs, TenantUse};
 use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
 use rusqlite::{Connection, Row, Transaction, params};
 
+use super::waits::load_waits;
 use super::{SavingsQuery, Since, natural};
 use crate::LedgerError;
 use crate::error::StoreFailure;
@@ -91,6 +92,8 @@ pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery)
     }
     Ok(SavingsInputs {
         window_ms: window_ms(transaction, filter, query.until)?,
+        process_bytes: 0,
+        waits: load_waits(transaction, query.since)?,
         models: models.into_values().collect(),
         tenants: tenants.into_values().collect(),
     })
@@ -98,19 +101,22 @@ pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery)
 
 /// Sums of all settled requests, by tenant and model in that order.
 pub(super) fn tenant_totals(connection: &Connection) -> Result<Vec<TenantTotal>, LedgerError> {
-    let select = "SELECT tenant, model, sum(requests), sum(iif(outcome = 'completed', requests, 0)), sum(cold), \
-        sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), sum(cpu_ns), \
-        sum(load_cpu_ns), sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), \
-        sum(micrograms_co2e), sum(pico_units), sum(unpriced) FROM sums GROUP BY tenant, model ORDER BY tenant, model";
+    let select = format!("SELECT {TENANT_TOTAL} FROM sums GROUP BY tenant, model ORDER BY tenant, model");
     let mut totals = Vec::new();
-    query(connection, Filter::ALL, (Of::Requests, select), |row| {
+    query(connection, Filter::ALL, (Of::Requests, &select), |row| {
         totals.push(tenant_total(row)?);
         Ok(())
     })?;
     Ok(totals)
 }
 
-fn tenant_total(row: &Row<'_>) -> Result<TenantTotal, rusqlite::Error> {
+/// What [`tenant_total`] reads of rows that are grouped by tenant and model.
+pub(super) const TENANT_TOTAL: &str = "tenant, model, sum(requests), sum(iif(outcome = 'completed', requests, 0)), \
+     sum(cold), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), \
+     sum(cpu_ns), sum(load_cpu_ns), sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), \
+     sum(micrograms_co2e), sum(pico_units), sum(unpriced)";
+
+pub(super) fn tenant_total(row: &Row<'_>) -> Result<TenantTotal, rusqlite::Error> {
     Ok(TenantTotal {
         tenant: row.get(0)?,
         model: row.get(1)?,
@@ -140,22 +146,29 @@ pub(super) fn account_totals(connection: &Connection) -> Result<Vec<AccountTotal
 }
 
 fn accounts(connection: &Connection, filter: Filter) -> Result<Vec<AccountTotal>, LedgerError> {
-    let select = "SELECT model, account, tenant, sum(kib_ms) FROM sums \
-                  GROUP BY model, account, tenant ORDER BY model, account, tenant";
+    let select =
+        format!("SELECT {ACCOUNT_TOTAL} FROM sums GROUP BY model, account, tenant ORDER BY model, account, tenant");
     let mut totals = Vec::new();
-    query(connection, filter, (Of::Accounts, select), |row| {
-        let tenant: String = row.get(2)?;
-        let account = match row.get_ref(1)?.as_str().unwrap_or_default() {
-            "keepalive" => Account::Keepalive(tenant),
-            "load" => Account::Load,
-            "idle" => Account::Idle,
-            "unmeasured" => Account::Unmeasured,
-            _ => return Err(LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"))),
-        };
-        totals.push(AccountTotal { model: row.get(0)?, account, kib_ms: KibMillis::new(natural(row, 3)?) });
+    query(connection, filter, (Of::Accounts, &select), |row| {
+        totals.push(account_total(row)?);
         Ok(())
     })?;
     Ok(totals)
+}
+
+/// What [`account_total`] reads of rows that are grouped by model, account and tenant.
+pub(super) const ACCOUNT_TOTAL: &str = "model, account, tenant, sum(kib_ms)";
+
+pub(super) fn account_total(row: &Row<'_>) -> Result<AccountTotal, LedgerError> {
+    let tenant: String = row.get(2)?;
+    let account = match row.get_ref(1)?.as_str().unwrap_or_default() {
+        "keepalive" => Account::Keepalive(tenant),
+        "load" => Account::Load,
+        "idle" => Account::Idle,
+        "unmeasured" => Account::Unmeasured,
+        _ => return Err(LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"))),
+    };
+    Ok(AccountTotal { model: row.get(0)?, account, kib_ms: KibMillis::new(natural(row, 3)?) })
 }
 
 /// Every tenant's settled requests on every model; spans are within a run, and summed over the runs.
@@ -217,6 +230,6 @@ fn window_ms(transaction: &Transaction<'_>, filter: Filter, until: Option<Moment
     Ok(spans.fold(0, u64::saturating_add))
 }
 
-fn latest_run(transaction: &Transaction<'_>) -> Result<i64, rusqlite::Error> {
+pub(super) fn latest_run(transaction: &Connection) -> Result<i64, rusqlite::Error> {
     transaction.query_row("SELECT coalesce(max(run), 0) FROM runs", [], |row| row.get(0))
 }

@@ -183,6 +183,14 @@ pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error>
     Ok(())
 }
 
+/// Adds what schema 3 has: the few requests that waited for a load, by time, so that quantiles of their waits need not
+/// look at all.
+pub(super) fn raise_to_3(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(
+        "CREATE INDEX settlements_waited ON settlements (unix_ms, reservation, load_wait_ns) WHERE load_wait_ns > 0;",
+    )
+}
+
 /// Sums by hour and by day.
 pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
     sums(connection, "hour", "hour INTEGER NOT NULL", "hour")?;

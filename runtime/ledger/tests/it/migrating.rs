@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ledger::{LedgerError, Reader, UsageState};
+use ledger::{LedgerError, Reader, SavingsQuery, UsageState};
 use meter::Outcome;
 use rusqlite::Connection;
 
@@ -41,7 +41,7 @@ fn a_ledger_of_schema_1_is_linked_and_says_so() {
     let path = folder.path().join("ledger.sqlite");
     recorded(&path);
     let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 2 })), "{refusal:?}");
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 3 })), "{refusal:?}");
 
     let ledger = open(&path).unwrap();
     assert_eq!(ledger.crashed_on_open(), 1, "what was open before is settled now");
@@ -91,4 +91,27 @@ fn a_migration_that_fails_changes_nothing() {
     let before = fs::read(&path).unwrap();
     assert!(open(&path).is_err());
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_ledger_of_schema_2_gets_its_index() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
+    reserve(&ledger, "old").unwrap();
+    settle(&ledger, "old").unwrap();
+    drop(ledger);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("DROP INDEX settlements_waited; PRAGMA user_version = 2").unwrap();
+    drop(connection);
+    let refusal = Reader::open(&path).map(drop);
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 2, supported: 3 })), "{refusal:?}");
+    let ledger = open(&path).unwrap();
+    reserve(&ledger, "new").unwrap();
+    settle(&ledger, "new").unwrap();
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    assert_eq!((found.adopted_links, ledger.reader().tenant_totals().unwrap()[0].requests), (0, 2));
+    let waits = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap().waits;
+    assert_eq!(waits.requests, 2, "rows from before the index are in it");
 }

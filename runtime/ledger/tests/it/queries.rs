@@ -1,10 +1,12 @@
 //! What the ledger answers.
 
-use ledger::{Ledger, LedgerOptions, Reader, SavingsQuery, Since, wait};
-use meter::savings::{ModelUse, TenantUse};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use ledger::{Ledger, LedgerOptions, RECENT_MAX, Reader, SavingsQuery, SeriesQuery, Since, Span, wait};
+use meter::savings::{LoadWaits, ModelUse, TenantUse};
 use meter::{Account, AccountInterval, KibMillis, Moment, Nanos, Outcome};
 
-use crate::support::{measured, open, reservation, settlement_of};
+use crate::support::{folder, measured, open, open_at, promised, reservation, settlement_of};
 
 fn serve(ledger: &Ledger, id: &str, tenant: &str, [from, to]: [u64; 2]) {
     wait(|done| ledger.reserve(reservation(id, tenant, from), done)).unwrap();
@@ -133,4 +135,100 @@ fn the_latest_receipt_with_weights_tells_the_models_size() {
     }
     let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
     assert_eq!(inputs.models[0].weights_bytes, 300);
+}
+
+#[test]
+fn a_series_has_the_sums_of_each_hour_and_day() {
+    static CLOCK: AtomicI64 = AtomicI64::new(0);
+    const HOUR: i64 = 3600;
+    const DAY: i64 = 24 * HOUR;
+    let at = |unix_s: i64| CLOCK.store(unix_s * 1000, Ordering::Relaxed);
+    let begins = 20_000 * DAY;
+    at(begins);
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open_at(&path, || CLOCK.load(Ordering::Relaxed));
+    serve(&ledger, "a1", "a", [0, 1]);
+    at(begins + HOUR - 1);
+    serve(&ledger, "b1", "b", [1, 2]);
+    charge(&ledger, 0, Account::Idle, [2, 4]);
+    at(begins + HOUR);
+    serve(&ledger, "a2", "a", [4, 5]);
+    at(begins + DAY);
+    charge(&ledger, 1, Account::Keepalive("a".into()), [5, 8]);
+    let series = |width, from_unix_s, to_unix_s| {
+        let buckets = ledger.reader().series(SeriesQuery { width, from_unix_s, to_unix_s }).unwrap();
+        let shown = buckets.into_iter().map(|bucket| {
+            let requests = bucket.requests.iter().map(|one| (one.tenant.clone(), one.requests)).collect::<Vec<_>>();
+            let accounts = bucket.accounts.iter().map(|one| one.kib_ms.get()).sum::<u64>();
+            (bucket.begins_unix_s - begins, requests, accounts)
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let (a, b) = (("a".to_owned(), 1), ("b".to_owned(), 1));
+    let first = (0, vec![a.clone(), b.clone()], 2 * 1024);
+    let hours = [first.clone(), (HOUR, vec![a.clone()], 0), (DAY, vec![], 3 * 1024)];
+    assert_eq!(series(Span::Hour, begins, begins + 2 * DAY), hours);
+    assert_eq!(series(Span::Hour, begins + 1, begins + HOUR), [first], "a bucket that has begun is whole");
+    let days = [(0, vec![("a".to_owned(), 2), b], 2 * 1024), (DAY, vec![], 3 * 1024)];
+    assert_eq!(series(Span::Day, i64::MIN, i64::MAX), days);
+    assert_eq!(series(Span::Day, begins + DAY, begins + DAY), []);
+    assert_eq!(series(Span::Hour, begins + 2 * DAY, i64::MAX), []);
+}
+
+#[test]
+fn settled_requests_come_in_pages_and_in_order() {
+    let folder = folder();
+    let ledger = open(&folder.path().join("ledger.sqlite")).unwrap();
+    let count = RECENT_MAX + 3;
+    let settled = (0..count).map(|number| {
+        let id = format!("r{number}");
+        ledger.reserve(reservation(&id, "a", 7), Box::new(|result| result.unwrap()));
+        let (done, answer) = promised();
+        ledger.settle(settlement_of(measured(&id, "a"), 9), done);
+        answer
+    });
+    settled.collect::<Vec<_>>().into_iter().for_each(|answer| answer.recv().unwrap().unwrap());
+    wait(|done| ledger.reserve(reservation("open", "a", 0), done)).unwrap();
+    let (mut ids, mut pages, mut after) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let page = ledger.reader().settled_after(after).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.number;
+        pages.push(page.len());
+        assert!(page.iter().all(|one| [one.reserved_at, one.settled_at] == [7, 9].map(Moment::new)));
+        ids.extend(page.into_iter().map(|one| one.usage.id));
+    }
+    assert_eq!(pages, [RECENT_MAX, 3]);
+    assert_eq!(ids, (0..count).map(|number| format!("r{number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn waits_for_loads_are_those_since_when_the_sums_count() {
+    static CLOCK: AtomicI64 = AtomicI64::new(0);
+    const HOUR_MS: i64 = 3_600_000;
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let wait_of = |ledger: &Ledger, id: &str, load_wait: u64| {
+        let mut measured = measured(id, "a");
+        measured.times.load_wait = Nanos::new(load_wait);
+        wait(|done| ledger.reserve(reservation(id, "a", 0), done)).unwrap();
+        wait(|done| ledger.settle(settlement_of(measured, 1), done)).unwrap();
+    };
+    let ledger = open_at(&path, || CLOCK.load(Ordering::Relaxed));
+    wait_of(&ledger, "r1", 900);
+    CLOCK.store(5 * HOUR_MS, Ordering::Relaxed);
+    wait_of(&ledger, "r2", 500);
+    wait_of(&ledger, "r3", 0);
+    drop(ledger);
+    let ledger = open_at(&path, || CLOCK.load(Ordering::Relaxed));
+    wait_of(&ledger, "r4", 100);
+    let waits = |since| {
+        let query = SavingsQuery { since, until: None };
+        let LoadWaits { requests, p50_ns, max_ns, .. } = ledger.reader().savings_inputs(query).unwrap().waits;
+        (requests, p50_ns.get(), max_ns.get())
+    };
+    assert_eq!(waits(Since::Beginning), (3, 500, 900));
+    assert_eq!(waits(Since::UnixMillis(5 * HOUR_MS + 59 * 60_000)), (2, 100, 500), "the whole hour");
+    assert_eq!(waits(Since::LatestRun), (1, 100, 100));
 }

@@ -10,6 +10,10 @@ pub struct SavingsInputs {
     /// How long the window is: the time that the runtime was up between the first event and the last, in
     /// milliseconds.
     pub window_ms: u64,
+    /// What a serving process holds beside models, in bytes; 0 where nobody has measured it.
+    pub process_bytes: u64,
+    /// How long requests waited for loads.
+    pub waits: LoadWaits,
     /// Every model that was requested or resident.
     pub models: Vec<ModelUse>,
     /// Every tenant's use of every model.
@@ -53,4 +57,50 @@ pub struct TenantUse {
     pub load_cpu: Nanos,
     /// Time that its requests waited for loads.
     pub load_wait: Nanos,
+}
+
+/// How long requests waited for loads: what ephemeral serving adds to their time to first token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoadWaits {
+    /// Requests that waited at all.
+    pub requests: u64,
+    /// Half of them waited no longer than this.
+    pub p50_ns: Nanos,
+    /// 95 of a hundred of them.
+    pub p95_ns: Nanos,
+    /// 99 of a hundred of them.
+    pub p99_ns: Nanos,
+    /// None of them waited longer.
+    pub max_ns: Nanos,
+}
+
+impl LoadWaits {
+    /// The quantiles of `waits`, in nanoseconds: each is one of them, by nearest rank.
+    #[must_use]
+    pub fn of(mut waits: Vec<u64>) -> Self {
+        waits.sort_unstable();
+        let rank = |percent: usize| {
+            let place = (waits.len() * percent).div_ceil(100).saturating_sub(1);
+            Nanos::new(waits.get(place).copied().unwrap_or(0))
+        };
+        let requests = u64::try_from(waits.len()).unwrap_or(u64::MAX);
+        Self { requests, p50_ns: rank(50), p95_ns: rank(95), p99_ns: rank(99), max_ns: rank(100) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_waits_that_were() {
+        let of = |waits: Vec<u64>| {
+            let LoadWaits { requests, p50_ns, p95_ns, p99_ns, max_ns } = LoadWaits::of(waits);
+            (requests, [p50_ns, p95_ns, p99_ns, max_ns].map(Nanos::get))
+        };
+        assert_eq!(of(vec![]), (0, [0; 4]));
+        assert_eq!(of(vec![7]), (1, [7; 4]));
+        assert_eq!(of(vec![9, 1]), (2, [1, 9, 9, 9]));
+        assert_eq!(of((1..=200).rev().collect()), (200, [100, 190, 198, 200]));
+    }
 }

@@ -33,6 +33,7 @@ fn a_model_used_two_hours_of_a_day_saves_the_other_twenty_two() {
         window_ms: 24 * hour,
         models: vec![of_model("m", 100)],
         tenants: vec![used("a", "m", 2 * hour, 2 * hour * kib)],
+        ..SavingsInputs::default()
     };
     let report = compare(&inputs);
     let shared = &report.total.shared_persistent;
@@ -55,7 +56,12 @@ fn an_always_hot_tenant_shows_a_loss_as_a_negative_saving() {
     hot.load_cpu = Nanos::new(5_000_000_000);
     hot.cold_requests = 1;
     hot.load_wait = Nanos::new(100_000_000);
-    let inputs = SavingsInputs { window_ms: 1000, models: vec![of_model("m", 10)], tenants: vec![hot] };
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 10)],
+        tenants: vec![hot],
+        ..SavingsInputs::default()
+    };
     let report = compare(&inputs);
     let shared = &report.total.shared_persistent;
     assert_eq!(shared.saved.kib_ms, 0);
@@ -70,6 +76,7 @@ fn an_always_hot_tenant_shows_a_loss_as_a_negative_saving() {
         window_ms: 1000,
         models: vec![of_model("m", 10)],
         tenants: vec![used("hot", "m", 1000, 950 * kib), used("rare", "m", 10, 10 * kib)],
+        ..SavingsInputs::default()
     };
     let report = compare(&inputs);
     let verdicts: Vec<_> =
@@ -84,12 +91,21 @@ fn each_cause_of_a_loss_is_told_apart() {
     let kib = 10 * 1024;
     let mut thrashing = used("a", "m", 1000, 100 * kib);
     thrashing.load = KibMillis::new(1000 * kib);
-    let inputs = SavingsInputs { window_ms: 1000, models: vec![of_model("m", 10)], tenants: vec![thrashing] };
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 10)],
+        tenants: vec![thrashing],
+        ..SavingsInputs::default()
+    };
     assert_eq!(compare(&inputs).total.shared_persistent.judged.cause, Some(LossCause::ReloadThrash));
 
     let pinned = ModelUse { idle: KibMillis::new(1500 * kib), ..of_model("m", 10) };
-    let inputs =
-        SavingsInputs { window_ms: 1000, models: vec![pinned], tenants: vec![used("a", "m", 1000, 100 * kib)] };
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![pinned],
+        tenants: vec![used("a", "m", 1000, 100 * kib)],
+        ..SavingsInputs::default()
+    };
     let judged = compare(&inputs).total.shared_persistent.judged;
     assert_eq!(judged.cause, Some(LossCause::HeldIdle));
     assert_eq!(judged.remedy.as_deref(), Some(LossCause::HeldIdle.remedy()));
@@ -98,7 +114,7 @@ fn each_cause_of_a_loss_is_told_apart() {
 #[test]
 fn memory_that_nobody_used_is_charged_against_us() {
     let unused = ModelUse { idle: KibMillis::new(777_000), load: KibMillis::new(3_000), ..of_model("unused", 0) };
-    let inputs = SavingsInputs { window_ms: 1000, models: vec![unused], tenants: vec![] };
+    let inputs = SavingsInputs { window_ms: 1000, models: vec![unused], tenants: vec![], ..SavingsInputs::default() };
     let report = compare(&inputs);
     assert_eq!(report.tenants.len(), 1);
     assert_eq!(report.tenants[0].tenant, None);
@@ -122,6 +138,7 @@ fn tenants_sum_to_the_total_of_every_arm() {
             used("a", "n", 20, 13),
             used("b", "n", 1003, 9),
         ],
+        ..SavingsInputs::default()
     };
     let report = compare(&inputs);
     let each = |figure: fn(&Savings) -> u64| report.tenants.iter().map(|tenant| figure(&tenant.savings)).sum::<u64>();
@@ -145,6 +162,7 @@ fn a_missing_price_leaves_money_unknown_and_memory_decides() {
         window_ms: 1000,
         models: vec![of_model("m", 1)],
         tenants: vec![TenantUse { load_wait: Nanos::new(1), ..used("a", "m", 10, 10 * 1024) }],
+        ..SavingsInputs::default()
     };
     let report = report(&inputs, &energy(), &rates);
     let shared = &report.total.shared_persistent;
@@ -159,4 +177,24 @@ fn nothing_happened_saves_nothing() {
     assert_eq!(report.total.shared_persistent.judged.verdict, Verdict::NoSignificantDifference);
     assert_eq!(report.total.shared_persistent.saved.kib_ms, 0);
     assert!(report.tenants.is_empty());
+}
+
+#[test]
+fn what_a_process_holds_is_in_every_arm() {
+    let (kib, process_kib) = (10 * 1024, 1024);
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        process_bytes: process_kib * 1024,
+        models: vec![of_model("m", 10), of_model("n", 10)],
+        tenants: vec![used("a", "m", 600, 300 * kib), used("a", "n", 400, 400 * kib), used("b", "m", 200, 100 * kib)],
+        ..SavingsInputs::default()
+    };
+    let total = compare(&inputs).total;
+    assert_eq!(total.held.process_kib_ms.get(), 1000 * process_kib);
+    assert_eq!(total.ephemeral.kib_ms.get(), 800 * kib + 1000 * process_kib);
+    assert_eq!(total.shared_persistent.baseline.kib_ms.get(), 2 * 1000 * kib + 1000 * process_kib);
+    // One process for each tenant, for as long as the longest of its copies.
+    assert_eq!(total.dedicated.baseline.kib_ms.get(), (600 + 400 + 200) * kib + (600 + 200) * process_kib);
+    let unused = compare(&SavingsInputs { window_ms: 10, process_bytes: 2048, ..SavingsInputs::default() });
+    assert_eq!((unused.tenants.len(), unused.total.shared_persistent.saved.kib_ms), (1, 0));
 }
