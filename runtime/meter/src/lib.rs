@@ -20,6 +20,7 @@ mod limits;
 pub mod processor;
 pub mod rate;
 pub mod receipt;
+pub mod replay;
 pub mod residency;
 pub mod savings;
 pub mod step_costs;
