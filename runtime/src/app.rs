@@ -42,6 +42,8 @@ pub(crate) struct App {
     pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) contexts: Arc<Contexts>,
     pub(crate) responses: ResponseCache,
+    /// What the process held when it listened and had loaded nothing, in bytes; 0 where the system does not tell.
+    pub(crate) process_bytes: u64,
     /// True once the server stops: whoever only listens leaves then.
     pub(crate) stopping: watch::Receiver<bool>,
     /// Requests that are followed to their end, clients or not.
@@ -157,6 +159,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let (stopping, stop) = watch::channel(false);
     let app = Arc::new(App {
         responses: ResponseCache::new(config.response_cache.bytes_max),
+        process_bytes: proportional_set_bytes().unwrap_or(0),
         config,
         models,
         devices,
@@ -175,6 +178,14 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let pinning = pin_configured(Arc::clone(&app));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
     Ok(Server { app, address, stopping, accepting, accounts, retention, following, pools })
+}
+
+/// What this process holds of the machine's memory: pages that it shares count by their share.
+fn proportional_set_bytes() -> Option<u64> {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is

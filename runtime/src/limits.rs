@@ -121,3 +121,9 @@ pub(crate) const CONTEXT_ID_PREFIX: &str = "ctx_";
 pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Requests of a trace that is replayed; some 200 bytes each.
+pub(crate) const TRACE_REQUESTS_MAX: usize = 10_000_000;
+/// Bytes of a line of a trace: a receipt has some 2,000.
+pub(crate) const TRACE_LINE_BYTES_MAX: usize = 1 << 20;
+/// Parameters of a query.
+pub(crate) const QUERY_PARAMETERS_MAX: usize = 64;

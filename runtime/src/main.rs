@@ -22,6 +22,7 @@ mod memory_budget;
 mod metering;
 mod pool_events;
 mod prefixes;
+mod reports;
 mod response_cache;
 mod shutdown;
 

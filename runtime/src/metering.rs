@@ -67,6 +67,8 @@ struct Book {
     computed: HashMap<(usize, String), Duration>,
     /// Who waits for a model that is to stay, by model, in the order in which they asked.
     pin_wishes: HashMap<String, Vec<Pin>>,
+    /// Up to when the ledger has taken what the accounts carried.
+    accounted_until: Moment,
     /// Intervals and settlements that the ledger has not taken yet.
     waiting: Vec<AccountInterval>,
     unsettled: Vec<Settlement>,
@@ -104,6 +106,7 @@ impl Metering {
             stays: HashMap::new(),
             computed: HashMap::new(),
             pin_wishes: HashMap::new(),
+            accounted_until: Moment::ZERO,
             waiting: Vec::new(),
             unsettled: Vec::new(),
         };
@@ -240,6 +243,11 @@ impl Metering {
         taken
     }
 
+    /// Up to when the accounts are in the ledger: what is told of memory can be told until then.
+    pub(crate) fn accounted_until(&self) -> Moment {
+        self.book().accounted_until
+    }
+
     /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
     pub(crate) async fn store_accounts(&self) -> Result<(), LedgerError> {
         let now = self.clock.now();
@@ -278,6 +286,9 @@ impl Metering {
                     book.waiting.push(interval);
                 }
             }
+        }
+        if failure.is_ok() {
+            self.book().accounted_until = now;
         }
         failure
     }

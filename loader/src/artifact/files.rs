@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mapping::{FileIdentity, identity_of};
+use mapping::{FileIdentity, MappedFile, identity_of};
 
 use super::{ArtifactIdentity, OpenError};
 use crate::folder::{self, Text};
@@ -89,6 +89,14 @@ impl ArtifactFiles {
         let weights: Result<Vec<FileIdentity>, _> =
             self.weights.iter().map(|path| identity_of(path).map_err(|error| self.failed(path, error))).collect();
         Ok(ArtifactIdentity::new(weights?, &folder::identities(&self.texts)?))
+    }
+
+    /// As [`Entry::cached_bytes`](crate::catalog::Entry::cached_bytes).
+    pub(crate) fn cached_bytes(&self) -> Option<u64> {
+        self.weights.iter().try_fold(0_u64, |sum, path| {
+            let file = MappedFile::open(path).ok()?;
+            Some(sum.saturating_add(file.cached_bytes(0..file.bytes().len())?))
+        })
     }
 
     /// What failing to map, or to look at, one of the files means.

@@ -123,6 +123,15 @@ impl Entry {
         self.files.identity()
     }
 
+    /// How many bytes of the files with tensors are in the page cache now, whoever has brought them there. Reads none.
+    ///
+    /// `None` where the files cannot be looked at, or the system does not tell.
+    #[must_use]
+    pub fn cached_bytes(&self) -> Option<u64> {
+        self.check().ok()?;
+        self.files.cached_bytes()
+    }
+
     /// Refuses what is no file or has become a link out of the root since it was resolved.
     fn check(&self) -> Result<(), OpenError> {
         let path = || self.path.clone();

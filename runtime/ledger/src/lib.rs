@@ -36,7 +36,7 @@ mod writer;
 pub use error::{ChainBreak, LedgerError, StoreFailure};
 pub use limits::{CHECKPOINTS_PER_REQUEST_MAX, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_MAX, RECENT_MAX};
 pub use operation::{Checkpoint, Completion, Reservation, Settlement, wait};
-pub use reader::{Reader, SavingsQuery, SeriesQuery, Since};
+pub use reader::{Reader, SavingsQuery, SeriesQuery, Since, Snapshot};
 pub use rollup::Span;
 pub use rows::{AccountTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
 pub use store::{Ledger, LedgerOptions};

@@ -123,18 +123,18 @@ impl Reader {
     /// # Errors
     /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
     pub fn series(&self, query: SeriesQuery) -> Result<Vec<UsageBucket>, LedgerError> {
-        let mut connection = self.lock();
-        // One transaction, so that requests and accounts are of the same moment.
-        series::series(&*connection.transaction()?, &query)
+        self.snapshot()?.series(query)
     }
 
-    /// The requests that were settled after the one of this number (0 for the first), in that order; at most
-    /// [`RECENT_MAX`] at a time, none at the end.
+    /// What is recorded now, for those who read more than once: it stays the same for them. Other readers of this
+    /// connection wait meanwhile; the writer does not.
     ///
     /// # Errors
-    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
-    pub fn settled_after(&self, number: i64) -> Result<Vec<SettledRequest>, LedgerError> {
-        settled::settled_after(&self.lock(), number)
+    /// [`LedgerError::Unavailable`] if the file cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, LedgerError> {
+        let connection = self.lock();
+        connection.execute_batch("BEGIN")?;
+        Ok(Snapshot { connection })
     }
 
     /// Checks that everything is as it was written: see [`Verification`] for what that is. Reads the whole file, and other
@@ -150,6 +150,38 @@ impl Reader {
     fn lock(&self) -> MutexGuard<'_, Connection> {
         // A panic while reading leaves nothing half done.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The ledger as it was at one moment.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    connection: MutexGuard<'a, Connection>,
+}
+
+impl Snapshot<'_> {
+    /// As [`Reader::series`].
+    ///
+    /// # Errors
+    /// As [`Reader::series`].
+    pub fn series(&self, query: SeriesQuery) -> Result<Vec<UsageBucket>, LedgerError> {
+        series::series(&self.connection, &query)
+    }
+
+    /// The requests that were settled after the one of this number (0 for the first), in that order; at most
+    /// [`RECENT_MAX`] at a time, none at the end.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn settled_after(&self, number: i64) -> Result<Vec<SettledRequest>, LedgerError> {
+        settled::settled_after(&self.connection, number)
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        // Nothing was written; a connection that cannot end its transaction says so at its next one.
+        let _ = self.connection.execute_batch("ROLLBACK");
     }
 }
 

@@ -4,7 +4,7 @@ use meter::receipt::{
     ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
 };
 use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,7 +74,7 @@ struct Sections<'a> {
 }
 
 /// Sums of the settled requests of one tenant on one model.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantTotal {
     /// The tenant.
     pub tenant: String,
@@ -116,8 +116,32 @@ pub struct TenantTotal {
     pub unpriced: u64,
 }
 
+impl TenantTotal {
+    /// Adds another's figures; whose they are stays.
+    pub fn add(&mut self, other: &Self) {
+        let Self { tenant: _, model: _, requests, completed, cold, prompt_tokens, cached_tokens, .. } = other;
+        self.requests += requests;
+        self.completed += completed;
+        self.cold += cold;
+        self.prompt_tokens += prompt_tokens;
+        self.cached_tokens += cached_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.load_wait_ns = self.load_wait_ns.saturating_add(other.load_wait_ns);
+        self.wall_ns = self.wall_ns.saturating_add(other.wall_ns);
+        self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
+        self.load_cpu_ns = self.load_cpu_ns.saturating_add(other.load_cpu_ns);
+        self.weights_kib_ms = self.weights_kib_ms.saturating_add(other.weights_kib_ms);
+        self.load_kib_ms = self.load_kib_ms.saturating_add(other.load_kib_ms);
+        self.kv_kib_ms = self.kv_kib_ms.saturating_add(other.kv_kib_ms);
+        self.energy_nj = self.energy_nj.saturating_add(other.energy_nj);
+        self.micrograms_co2e = self.micrograms_co2e.saturating_add(other.micrograms_co2e);
+        self.pico_units = self.pico_units.saturating_add(other.pico_units);
+        self.unpriced += other.unpriced;
+    }
+}
+
 /// What an account carried of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountTotal {
     /// The model.
     pub model: String,
@@ -129,7 +153,7 @@ pub struct AccountTotal {
 }
 
 /// What happened within an hour or a day, by the wall clock.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageBucket {
     /// Its beginning: seconds since 1970.
     pub begins_unix_s: i64,

@@ -159,8 +159,8 @@ pub struct SavingsReport {
     pub window_ms: u64,
     /// What a serving process holds beside models, in bytes, counted in every arm; 0 where nobody has measured it.
     pub process_bytes: u64,
-    /// Bytes of models' files that are not loaded now and are in the page cache all the same; none where nobody looked.
-    pub page_cache_bytes: Option<u64>,
+    /// What of unloaded models is in memory all the same; none where nobody looked.
+    pub page_cache: Option<PageCache>,
     /// The currency of all money.
     pub currency: String,
     /// The rate card that priced it.
@@ -179,6 +179,55 @@ pub struct SavingsReport {
     pub notes: Vec<String>,
 }
 
+/// Pages of models' files that are not loaded: reclaimable at any time, charged to nobody, in no arm, and told beside every
+/// saving. A fast cold start depends on them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PageCache {
+    /// What there is of them now.
+    pub bytes: u64,
+    /// What that would be over the time for which the models were not loaded, had it been as much all along.
+    pub kib_ms: KibMillis,
+    /// How that was come by: `bytes` is measured, and taken for granted of the past.
+    pub quality: Quality,
+    /// The share of the shared persistent arm's memory that is saved if it counts.
+    pub shared_memory_share: Option<f64>,
+    /// The same of the dedicated arm's.
+    pub dedicated_memory_share: Option<f64>,
+}
+
+impl SavingsReport {
+    /// Adds that so many bytes of models that are not loaded now are in the page cache.
+    #[must_use]
+    pub fn with_page_cache(self, bytes: u64) -> Self {
+        let Savings { ephemeral, held, shared_persistent, dedicated } = &self.total;
+        let weights = |kib_ms: KibMillis| kib_ms.saturating_sub(held.process_kib_ms);
+        let unloaded = weights(shared_persistent.baseline.kib_ms).saturating_sub(weights(ephemeral.kib_ms));
+        let kib_ms = held_for(bytes, self.window_ms).min(unloaded);
+        let share = |comparison: &Comparison| {
+            let taken = ephemeral.kib_ms.saturating_add(kib_ms).get();
+            let baseline = comparison.baseline.kib_ms.get();
+            (baseline > 0).then(|| signed(baseline, taken) as f64 / baseline as f64)
+        };
+        let page_cache = PageCache {
+            bytes,
+            kib_ms,
+            quality: Quality::Assumed,
+            shared_memory_share: share(shared_persistent),
+            dedicated_memory_share: share(dedicated),
+        };
+        Self { page_cache: Some(page_cache), ..self }
+    }
+
+    /// The same report for one tenant's eyes: its own figures alone, which are the total then.
+    #[must_use]
+    pub fn of_tenant(self, tenant: &str) -> Self {
+        let tenants: Vec<TenantSavings> =
+            self.tenants.into_iter().filter(|one| one.tenant.as_deref() == Some(tenant)).collect();
+        let total = Savings::sum(tenants.iter().map(|one| &one.savings));
+        Self { total, tenants, ..self }
+    }
+}
+
 /// Compares what the ledger holds with servers that never unload.
 #[must_use]
 pub fn report(inputs: &SavingsInputs, energy: &EnergyModel, rates: &RateCard) -> SavingsReport {
@@ -194,7 +243,7 @@ pub fn report(inputs: &SavingsInputs, energy: &EnergyModel, rates: &RateCard) ->
     SavingsReport {
         window_ms: inputs.window_ms,
         process_bytes: inputs.process_bytes,
-        page_cache_bytes: None,
+        page_cache: None,
         currency: rates.currency.clone(),
         rate_card: rates.name.clone(),
         energy_source: energy.source(),

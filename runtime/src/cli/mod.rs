@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod contexts;
 mod demo;
+mod export;
 mod failure;
 mod flags;
 mod ledger;
@@ -20,12 +21,15 @@ mod ps;
 mod pull;
 mod reach;
 mod receipt;
+mod replay;
 mod run;
+mod savings;
 mod serve;
 mod show;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -62,6 +66,10 @@ enum Command {
     List(list::List),
     /// Show what a model's file says about itself
     Show(show::Show),
+    Usage(usage::Usage),
+    Savings(savings::Savings),
+    Export(export::Export),
+    Replay(replay::Replay),
     /// Check the record of what every request used
     #[command(subcommand)]
     Ledger(ledger::Ledger),
@@ -166,6 +174,10 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pull(pull) => pull.run(context),
         Command::List(list) => list.run(context),
         Command::Show(show) => show.run(context),
+        Command::Usage(usage) => usage.run(context),
+        Command::Savings(savings) => savings.run(context),
+        Command::Export(export) => export.run(context),
+        Command::Replay(replay) => replay.run(context),
         Command::Ledger(ledger) => ledger.run(context),
         Command::Ps(ps) => ps.run(context),
         Command::Stop(stop) => stop.run(context),

@@ -15,9 +15,12 @@ pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
 mod models;
+mod organization;
 mod probes;
 mod progress;
+pub(crate) mod query;
 mod rerank;
+mod savings;
 mod stream;
 mod tokenize;
 mod usage;
@@ -51,7 +54,11 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/contexts", get(contexts::list).post(contexts::publish))
         .route("/v1/contexts/{name}", get(contexts::one).delete(contexts::delete))
+        .route("/v1/usage", get(usage::sums))
         .route("/v1/usage/{id}", get(usage::of_request))
+        .route("/v1/organization/usage/completions", get(organization::completions))
+        .route("/v1/organization/costs", get(organization::costs))
+        .route("/v1/savings", get(savings::report))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/models", get(models::states))

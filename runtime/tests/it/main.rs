@@ -27,6 +27,7 @@ mod models;
 mod pool;
 mod precision;
 mod receipts;
+mod reports;
 mod response_cache;
 mod scoring;
 mod server;

@@ -179,7 +179,8 @@ fn a_series_has_the_sums_of_each_hour_and_day() {
 #[test]
 fn settled_requests_come_in_pages_and_in_order() {
     let folder = folder();
-    let ledger = open(&folder.path().join("ledger.sqlite")).unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let ledger = open(&path).unwrap();
     let count = RECENT_MAX + 3;
     let settled = (0..count).map(|number| {
         let id = format!("r{number}");
@@ -190,15 +191,21 @@ fn settled_requests_come_in_pages_and_in_order() {
     });
     settled.collect::<Vec<_>>().into_iter().for_each(|answer| answer.recv().unwrap().unwrap());
     wait(|done| ledger.reserve(reservation("open", "a", 0), done)).unwrap();
+    let reader = Reader::open(&path).unwrap();
+    let snapshot = reader.snapshot().unwrap();
     let (mut ids, mut pages, mut after) = (Vec::new(), Vec::new(), 0);
     loop {
-        let page = ledger.reader().settled_after(after).unwrap();
+        let page = snapshot.settled_after(after).unwrap();
         let Some(last) = page.last() else { break };
         after = last.number;
         pages.push(page.len());
         assert!(page.iter().all(|one| [one.reserved_at, one.settled_at] == [7, 9].map(Moment::new)));
         ids.extend(page.into_iter().map(|one| one.usage.id));
+        // What comes meanwhile is not in it.
+        serve(&ledger, &format!("later {after}"), "a", [9, 9]);
     }
+    drop(snapshot);
+    assert_eq!(reader.snapshot().unwrap().settled_after(after).unwrap().len(), 2);
     assert_eq!(pages, [RECENT_MAX, 3]);
     assert_eq!(ids, (0..count).map(|number| format!("r{number}")).collect::<Vec<_>>());
 }

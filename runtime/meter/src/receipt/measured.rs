@@ -52,6 +52,17 @@ pub enum AnsweredFrom {
     ResponseCache,
 }
 
+impl AnsweredFrom {
+    /// The name as it stands in JSON and columns.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::ResponseCache => "response_cache",
+        }
+    }
+}
+
 /// How the cost of compute steps was given to the request: the method that most of its cost was split by, as
 /// [`SplitTally`](crate::step_costs::SplitTally) finds it. In JSON `"whole_step"`, `{"affine": {"fit_error_ratio": 0.04}}`
 /// or `{"equal": {"reason": "few_steps" | "collinear" | "poor_fit"}}`.

@@ -198,3 +198,41 @@ fn what_a_process_holds_is_in_every_arm() {
     let unused = compare(&SavingsInputs { window_ms: 10, process_bytes: 2048, ..SavingsInputs::default() });
     assert_eq!((unused.tenants.len(), unused.total.shared_persistent.saved.kib_ms), (1, 0));
 }
+
+#[test]
+fn the_page_cache_counts_for_no_longer_than_models_were_not_loaded() {
+    let kib = 10 * 1024;
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        process_bytes: 1 << 20,
+        models: vec![of_model("m", 10)],
+        tenants: vec![used("a", "m", 500, 300 * kib)],
+        ..SavingsInputs::default()
+    };
+    assert_eq!(compare(&inputs).page_cache, None);
+    let half = compare(&inputs).with_page_cache(5 * MIB).page_cache.unwrap();
+    assert_eq!((half.kib_ms.get(), half.quality), (5 * 1024 * 1000, Quality::Assumed));
+    let shared = 1000 * (kib + 1024);
+    let expected = 1.0 - (300 * kib + 1000 * 1024 + half.kib_ms.get()) as f64 / shared as f64;
+    assert!((half.shared_memory_share.unwrap() - expected).abs() < 1e-12);
+    assert!(half.dedicated_memory_share.unwrap() < 0.0, "a loss is not clipped");
+    let all = compare(&inputs).with_page_cache(10 * MIB).page_cache.unwrap();
+    assert_eq!((all.kib_ms.get(), all.shared_memory_share), (700 * kib, Some(0.0)));
+    assert_eq!(compare(&SavingsInputs::default()).with_page_cache(9).page_cache.unwrap().shared_memory_share, None);
+}
+
+#[test]
+fn a_tenant_s_report_has_its_own_figures_alone() {
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 10)],
+        tenants: vec![used("a", "m", 500, 300), used("b", "m", 500, 200)],
+        ..SavingsInputs::default()
+    };
+    let report = compare(&inputs);
+    let own = report.tenants[1].savings.clone();
+    let shown = report.of_tenant("b");
+    assert_eq!((shown.tenants.len(), &shown.total.ephemeral.kib_ms), (1, &own.ephemeral.kib_ms));
+    assert_eq!(shown.total.dedicated.baseline, own.dedicated.baseline);
+    assert!(shown.of_tenant("nobody").tenants.is_empty());
+}

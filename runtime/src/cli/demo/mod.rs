@@ -1,6 +1,5 @@
 //! `dayfly demo`: the whole way once, on this machine, with three tenants.
 
-mod savings;
 mod story;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use ledger::{SavingsQuery, Since};
-use meter::savings::{SavingsReport, report};
+use meter::savings::SavingsReport;
 use serde_json::json;
 
 use self::story::{Story, Teller, Tenant};
@@ -17,10 +16,12 @@ use super::failure::Failure;
 use super::flags::{Context, ServerFlags, block_on};
 use super::output::{self, Format};
 use super::receipt::{Line, receipts};
+use super::savings::savings_text;
 use super::{pull, reach};
 use crate::app::{self, Server};
 use crate::client::Client;
 use crate::config::{Config, bytes_text};
+use crate::reports::{self, savings_inputs};
 use crate::shutdown;
 
 /// Who asks.
@@ -100,7 +101,7 @@ impl Demo {
             return output::print_json(&shown);
         }
         output::print(format_args!("\nReceipts\n{}", receipts(&lines(&story)?)))?;
-        output::print(format_args!("\n{}", savings::text(&savings)))?;
+        output::print(format_args!("\n{}", savings_text(&savings, None)))?;
         if self.keep {
             output::print(format_args!("\n{}", how_to_ask(&url, &teller.model, &tenants[0])))?;
         }
@@ -120,10 +121,10 @@ fn lines(story: &Story) -> Result<Vec<Line>, Failure> {
 async fn savings_of(server: &Server) -> Result<SavingsReport, Failure> {
     let metering = &server.app.metering;
     metering.store_accounts().await.context("the accounts cannot be stored")?;
-    let query = SavingsQuery { since: Since::LatestRun, until: Some(metering.clock().now()) };
-    let inputs = tokio::task::block_in_place(|| metering.ledger().reader().savings_inputs(query));
-    let prices = metering.prices_of(0);
-    Ok(report(&inputs.context("the ledger cannot be read")?, &prices.energy, &prices.rates))
+    let query = SavingsQuery { since: Since::LatestRun, until: Some(metering.accounted_until()) };
+    let reader = metering.ledger().reader();
+    let inputs = tokio::task::block_in_place(|| savings_inputs(reader, query, server.app.process_bytes));
+    Ok(reports::savings_of(&inputs.context("the ledger cannot be read")?, metering.prices_of(0)))
 }
 
 fn how_to_ask(url: &str, model: &str, tenant: &Tenant) -> String {

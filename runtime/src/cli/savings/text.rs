@@ -6,28 +6,63 @@ use meter::savings::{Arm, Comparison, Savings, SavingsReport, Verdict};
 
 use crate::cli::output::{Column, figure, seconds_text, table};
 use crate::cli::receipt::money;
+use crate::config::bytes_text;
+use crate::reports::Baseline;
 
-/// The whole report.
-pub(super) fn text(report: &SavingsReport) -> String {
+/// The whole report, or the comparison with one baseline alone.
+pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let window = seconds_text(report.window_ms as f64 / 1e3);
     let uncertainty = report.energy_relative_uncertainty * 100.0;
     let mut text = format!("Against servers that never unload, over {window}\n");
-    text.push_str(&arms(report));
+    text.push_str(&arms(report, baseline));
     let _ = write!(text, "\n\nBy tenant\n{}\n", tenants(report));
-    losses(report, &mut text);
+    losses(report, baseline, &mut text);
     let _ = write!(
         text,
         "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({}).",
         report.energy_source, report.rate_card, report.currency
     );
+    text.push_str(&beside(report));
     for note in &report.notes {
         let _ = write!(text, "\n- {note}");
     }
     text
 }
 
-fn arms(report: &SavingsReport) -> String {
+/// What of the memory is not the models' that are loaded.
+fn beside(report: &SavingsReport) -> String {
+    let mut text = String::new();
+    if report.process_bytes > 0 {
+        let process = bytes_text(report.process_bytes);
+        let _ = write!(text, "\nEach serving process holds {process} beside models (measured), counted in every arm.");
+    }
+    if let Some(page_cache) = &report.page_cache {
+        let share = |share: Option<f64>| share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0));
+        let _ = write!(
+            text,
+            "\nPages of unloaded models in the page cache: {} now (measured; reclaimable, in no arm). If they counted as held \
+             all along (assumed), {} of memory would be saved against one shared copy, {} against a copy per tenant.",
+            bytes_text(page_cache.bytes),
+            share(page_cache.shared_memory_share),
+            share(page_cache.dedicated_memory_share),
+        );
+    }
+    text
+}
+
+/// The comparisons that are shown, by name.
+fn comparisons(savings: &Savings, baseline: Option<Baseline>) -> Vec<(&'static str, &Comparison)> {
+    let Savings { shared_persistent, dedicated, .. } = savings;
+    let all = [
+        (Baseline::Shared, "one shared copy", shared_persistent),
+        (Baseline::Dedicated, "a copy per tenant", dedicated),
+    ];
+    let shown = all.into_iter().filter(|(of, ..)| baseline.is_none_or(|baseline| baseline == *of));
+    shown.map(|(_, name, comparison)| (name, comparison)).collect()
+}
+
+fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
     let columns = [
         Column::Left("SERVING"),
         Column::Right("MEMORY"),
@@ -39,10 +74,9 @@ fn arms(report: &SavingsReport) -> String {
         Column::Right("SAVED COST"),
         Column::Left("VERDICT"),
     ];
-    let Savings { ephemeral, shared_persistent, dedicated, .. } = &report.total;
-    let currency = &report.currency;
+    let (ephemeral, currency) = (&report.total.ephemeral, &report.currency);
     let mut rows = vec![[arm("ephemeral", ephemeral, currency), vec!["-".into(), "-".into(), String::new()]].concat()];
-    for (name, comparison) in [("one shared copy", shared_persistent), ("a copy per tenant", dedicated)] {
+    for (name, comparison) in comparisons(&report.total, baseline) {
         rows.push([arm(name, &comparison.baseline, currency), compared(comparison, currency)].concat());
     }
     table(&columns, rows)
@@ -93,7 +127,7 @@ fn tenants(report: &SavingsReport) -> String {
 }
 
 /// What ephemeral serving took that the others did not.
-fn losses(report: &SavingsReport, text: &mut String) {
+fn losses(report: &SavingsReport, baseline: Option<Baseline>, text: &mut String) {
     let waits = &report.cold_starts;
     let _ = write!(
         text,
@@ -101,6 +135,14 @@ fn losses(report: &SavingsReport, text: &mut String) {
         waits.requests,
         seconds_text(waits.waited_ns.seconds())
     );
+    if waits.waits.requests > 0 {
+        let [p50, p95, p99] =
+            [waits.waits.p50_ns, waits.waits.p95_ns, waits.waits.p99_ns].map(|wait| seconds_text(wait.seconds()));
+        let _ = write!(
+            text,
+            " That is {p50} in the median of those that waited, {p95} and {p99} in the 95th and 99th percentile."
+        );
+    }
     match waits.break_even_per_second {
         Some(price) if price > 0.0 => {
             let price = money(price, &report.currency);
@@ -109,13 +151,12 @@ fn losses(report: &SavingsReport, text: &mut String) {
         Some(_) => text.push_str(" There is no saving against one shared copy to weigh against that."),
         None => {}
     }
-    let Savings { shared_persistent, dedicated, .. } = &report.total;
-    let marginal = shared_persistent.saved.marginal_joules;
+    let marginal = report.total.shared_persistent.saved.marginal_joules;
     if marginal < 0.0 {
         let extra = figure(-marginal);
         let _ = write!(text, " Loading took {extra} J (modelled) that a server which never unloads does not take.");
     }
-    for (name, comparison) in [("one shared copy", shared_persistent), ("a copy per tenant", dedicated)] {
+    for (name, comparison) in comparisons(&report.total, baseline) {
         if let Some(remedy) = &comparison.judged.remedy {
             let _ = write!(text, "\nA loss against {name}: {remedy}.");
         }
@@ -153,8 +194,10 @@ mod tests {
                 load_wait: Nanos::new(500_000_000),
                 ..TenantUse::default()
             }],
+            ..SavingsInputs::default()
         };
-        text(&report(&inputs, &EnergyModel::new(&CpuDescription::from_cpuinfo(""), 2, 8 << 30), &RateCard::default()))
+        let energy = EnergyModel::new(&CpuDescription::from_cpuinfo(""), 2, 8 << 30);
+        text(&report(&inputs, &energy, &RateCard::default()).with_page_cache(5 << 20), None)
     }
 
     #[test]

@@ -1,0 +1,106 @@
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use ledger::{Ledger, LedgerOptions, Reservation, Settlement, wait};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::residency::AccountInterval;
+use meter::{
+    Account, CarbonFactors, CpuDescription, EnergyModel, Measured, Moment, Nanos, Outcome, PicoUnits, Quality,
+    RequestCharge,
+};
+
+use super::*;
+
+fn measured(id: &str, tenant: &str) -> Measured {
+    Measured {
+        id: id.into(),
+        tenant: tenant.into(),
+        model: "m".into(),
+        cold: false,
+        outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
+        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7 },
+        times: MeasuredTimes::default(),
+        cpu: MeasuredCpu { prefill: Nanos::from(Duration::from_millis(1237)), ..MeasuredCpu::default() },
+        memory: MeasuredMemory {
+            weights: RequestCharge { active: KibMillis::new(123_456_789), load: KibMillis::ZERO },
+            kv: KibMillis::new(5),
+            weights_bytes: 1 << 20,
+            quality: Quality::Measured,
+        },
+        busy: Nanos::default(),
+        kv_precision: None,
+        sharing: StepSharing::WholeStep,
+        routing: None,
+    }
+}
+
+fn serve(ledger: &Ledger, id: &str, tenant: &str, rates: &RateCard) -> u64 {
+    let idempotency_key = None;
+    let at = Moment::new(1);
+    let reservation = Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at, idempotency_key };
+    wait(|done| ledger.reserve(reservation, done)).unwrap();
+    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
+    let receipt = Receipt::assemble(measured(id, tenant), &energy, &CarbonFactors::default(), rates);
+    let money = receipt.cost.pico_units.map_or(0, PicoUnits::get);
+    wait(|done| ledger.settle(Settlement { at, receipt: Box::new(receipt) }, done)).unwrap();
+    money
+}
+
+#[test]
+fn rows_sum_to_the_receipts_and_what_retention_removed_stays() {
+    static CLOCK: AtomicI64 = AtomicI64::new(0);
+    const HOUR_MS: i64 = 3_600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let options = LedgerOptions { wall_clock: || CLOCK.load(Ordering::Relaxed), ..LedgerOptions::default() };
+    let ledger = Ledger::open(&folder.path().join("ledger.sqlite"), options).unwrap();
+    CLOCK.store(480_000 * HOUR_MS, Ordering::Relaxed);
+    let tokens = RateCard { completion_token: PicoUnits::from_units(0.001), ..RateCard::default() };
+    let mut money = serve(&ledger, "r1", "a", &RateCard::default()) + serve(&ledger, "r2", "b", &tokens);
+    serve(&ledger, "r3", "b", &RateCard { cpu_hour: None, ..RateCard::default() });
+    CLOCK.store(480_001 * HOUR_MS, Ordering::Relaxed);
+    money += serve(&ledger, "r4", "a", &RateCard::default());
+    let gb_hour = KibMillis::new(3_515_625_000_000);
+    let (model, account, at) = ("m".to_owned(), Account::Keepalive("a".into()), Moment::new(2));
+    let kept = AccountInterval { sequence: 0, model, account, kib_ms: gb_hour, from: at, to: at };
+    wait(|done| ledger.interval(kept, done)).unwrap();
+
+    let rates = RateCard::default();
+    let read = || Focus::read(ledger.reader(), i64::MIN, &rates).unwrap();
+    let focus = read();
+    assert_eq!((focus.total(), focus.unpriced), (money + 4_237_000_000, 1));
+    let column = |row: &[String; FOCUS_COLUMNS.len()], name: &str| {
+        row[FOCUS_COLUMNS.iter().position(|column| *column == name).unwrap()].clone()
+    };
+    let rows: Vec<_> = focus.rows(&rates).collect();
+    let shown: Vec<_> = rows.iter().map(|row| (column(row, "SubAccountId"), column(row, "x_Meter"))).collect();
+    let of = |tenant: &str, meter: &str| (tenant.to_owned(), meter.to_owned());
+    let first = [of("a", "cpu"), of("a", "memory"), of("b", "completion_tokens"), of("b", "cpu"), of("b", "memory")];
+    let second = [of("a", "cpu"), of("a", "memory"), of("a", "keepalive")];
+    assert_eq!(shown, [&first[..], &second[..]].concat());
+    let tokens = &rows[2];
+    assert_eq!(column(tokens, "BilledCost"), "0.007000000000");
+    assert_eq!((column(tokens, "ConsumedQuantity"), column(tokens, "ConsumedUnit")), ("7".into(), "Tokens".into()));
+    let kept = rows.last().unwrap();
+    assert_eq!((column(kept, "BilledCost"), column(kept, "x_PricedAt")), ("0.004237000000".into(), "export".into()));
+    assert_eq!(column(kept, "ConsumedQuantity"), "1.000000000000");
+    assert_eq!(column(kept, "ChargePeriodStart"), "2024-10-04T01:00:00Z");
+    assert_eq!(column(kept, "BillingPeriodEnd"), "2024-11-01T00:00:00Z");
+
+    let since = Focus::read(ledger.reader(), 480_001 * 3600 + 59, &rates).unwrap();
+    assert_eq!(since.rows(&rates).count(), 3);
+    wait(|done| ledger.remove_before(480_001 * HOUR_MS, done)).unwrap();
+    let focus = read();
+    assert_eq!(focus.total(), money + 4_237_000_000, "sums stay");
+    let meters: Vec<_> = focus.rows(&rates).map(|row| column(&row, "x_Meter")).collect();
+    assert_eq!(meters, ["requests", "requests", "cpu", "memory", "keepalive"]);
+}
+
+#[test]
+fn money_is_exact_and_months_end() {
+    assert_eq!(
+        [0, 1, 1_000_000_000_000, u64::MAX].map(decimal),
+        ["0.000000000000", "0.000000000001", "1.000000000000", "18446744.073709551615"]
+    );
+    assert_eq!(month_of(1_735_689_599), ["2024-12-01T00:00:00Z", "2025-01-01T00:00:00Z"]);
+}
