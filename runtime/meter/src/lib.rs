@@ -23,6 +23,7 @@ pub mod rate;
 pub mod receipt;
 pub mod residency;
 pub mod savings;
+pub mod sensor;
 pub mod step_costs;
 pub mod units;
 

@@ -27,3 +27,12 @@ pub(crate) const BRAND_CHARS_MAX: usize = 128;
 /// Two arms of a comparison closer than this share of the larger one do not differ: the outside check on the
 /// memory integral is itself held to 5 %.
 pub(crate) const SIGNIFICANCE_PERCENT: u64 = 5;
+
+/// A file of a sensor that is longer than this holds no figure.
+pub(crate) const SENSOR_FILE_BYTES_MAX: u64 = 4096;
+
+/// Entries of a folder of sensors that are looked at; zones, monitors and supplies of real machines are some tens.
+pub(crate) const SENSOR_ENTRIES_MAX: usize = 1024;
+
+/// Domains, sockets or batteries of one sensor.
+pub(crate) const SENSOR_DOMAINS_MAX: usize = 256;
