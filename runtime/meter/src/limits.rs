@@ -36,3 +36,22 @@ pub(crate) const SENSOR_ENTRIES_MAX: usize = 1024;
 
 /// Domains, sockets or batteries of one sensor.
 pub(crate) const SENSOR_DOMAINS_MAX: usize = 256;
+
+/// Work must move an energy counter within this.
+pub(crate) const GATE_WINDOW: Duration = Duration::from_secs(2);
+
+/// Processor time that counts as work, in a window of the gate.
+pub(crate) const GATE_BURN_MIN: Duration = Duration::from_millis(200);
+
+/// Windows in a row that must be passed by a sensor that was not believed before.
+pub(crate) const GATE_WINDOWS_AFTER_REFUSAL: u32 = 5;
+
+/// A power reading may stay the same for this long under work: meters average over as much as a minute and round to whole
+/// watts.
+pub(crate) const GAUGE_STILL_MAX: Duration = Duration::from_secs(300);
+
+/// A power reading stands for no more time than this.
+pub(crate) const GAUGE_GAP_MAX: Duration = Duration::from_secs(10);
+
+/// A sensor that could not be read is tried again after this.
+pub(crate) const SENSOR_RETRY_AFTER: Duration = Duration::from_secs(60);
