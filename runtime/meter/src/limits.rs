@@ -55,3 +55,18 @@ pub(crate) const GAUGE_GAP_MAX: Duration = Duration::from_secs(10);
 
 /// A sensor that could not be read is tried again after this.
 pub(crate) const SENSOR_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Intervals of low use that the base power is taken from.
+pub(crate) const BASELINE_INTERVALS_MAX: usize = 512;
+
+/// Fewer make no base power.
+pub(crate) const BASELINE_INTERVALS_MIN: usize = 20;
+
+/// What an interval's shortfall against the base may carry forward: this much of the base.
+pub(crate) const SHORTFALL_SPAN_MAX: Duration = Duration::from_secs(10);
+
+/// Processor time over which a measured rate is averaged.
+pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// Processor time without which there is no measured rate.
+pub(crate) const RATE_BURN_MIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,80 @@
+//! What processor time and memory cost lately, by what was measured.
+//!
+//! A request is settled when it ends and not when an interval does. Its receipt takes the measured price of a second of
+//! work, averaged over minutes, and of the machine at rest.
+
+use std::time::Duration;
+
+use crate::energy::{EnergyEstimate, EnergyLabel, EnergySource, EnergyUse, Quality};
+use crate::limits::{RATE_BURN_MIN, RATE_WINDOW};
+use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos};
+
+/// The measured price of processor time and of memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasuredRates {
+    host_memory_kib: u64,
+    dynamic: Nanojoules,
+    worked: Nanos,
+    base: Microwatts,
+    label: EnergyLabel,
+}
+
+impl MeasuredRates {
+    /// Nothing is known yet of what `label` measures.
+    pub(super) fn new(host_memory_kib: u64, label: &EnergyLabel) -> Self {
+        Self {
+            host_memory_kib,
+            dynamic: Nanojoules::ZERO,
+            worked: Nanos::ZERO,
+            base: Microwatts::ZERO,
+            label: EnergyLabel { quality: Quality::Derived, ..label.clone() },
+        }
+    }
+
+    /// Takes an interval: its dynamic energy, the processor time that caused it, and the base power.
+    pub(super) fn observe(&mut self, dynamic: Nanojoules, worked: Nanos, base: Microwatts) {
+        if worked == Nanos::ZERO {
+            return;
+        }
+        self.dynamic = self.dynamic.saturating_add(dynamic);
+        self.worked = self.worked.saturating_add(worked);
+        self.base = base;
+        if Duration::from(self.worked) > RATE_WINDOW {
+            self.dynamic = Nanojoules::new(self.dynamic.get() / 2);
+            self.worked = Nanos::new(self.worked.get() / 2);
+        }
+    }
+
+    pub(super) fn are_known(&self) -> bool {
+        Duration::from(self.worked) >= RATE_BURN_MIN
+    }
+
+    fn dynamic_of(&self, cpu: Nanos) -> Nanojoules {
+        let scaled = u128::from(self.dynamic.get()) * u128::from(cpu.get());
+        Nanojoules::saturating_from(scaled.checked_div(self.worked.get().into()).unwrap_or(0))
+    }
+
+    /// Base power × the share of the host's memory × time.
+    fn share_of_base(&self, memory: KibMillis) -> Nanojoules {
+        // µW × ms = nJ
+        let scaled = u128::from(self.base.get()) * u128::from(memory.get());
+        Nanojoules::saturating_from(scaled / u128::from(self.host_memory_kib))
+    }
+}
+
+impl EnergySource for MeasuredRates {
+    fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
+        let EnergyLabel { source, quality, scope, relative_uncertainty } = self.label.clone();
+        EnergyEstimate {
+            active: self.dynamic_of(energy_use.active_cpu),
+            load: self.dynamic_of(energy_use.load_cpu).saturating_add(self.share_of_base(energy_use.load_memory)),
+            residency: self.share_of_base(energy_use.active_memory),
+            keepalive: self.share_of_base(energy_use.keepalive_memory),
+            idle: self.share_of_base(energy_use.idle_memory),
+            source,
+            quality,
+            scope,
+            relative_uncertainty,
+        }
+    }
+}
