@@ -19,7 +19,7 @@ mod rates;
 use serde::{Deserialize, Serialize};
 
 pub use self::baseline::Baseline;
-pub use self::rates::MeasuredRates;
+pub use self::rates::EnergyRates;
 use crate::energy::Quality;
 use crate::ladder::IntervalEnergy;
 use crate::limits::SHORTFALL_SPAN_MAX;
@@ -102,7 +102,7 @@ pub struct IntervalSplitter {
     cores: u32,
     host_memory_kib: u64,
     baseline: Baseline,
-    rates: Option<MeasuredRates>,
+    rates: Option<EnergyRates>,
     /// What intervals lacked of their base.
     shortfall: Nanojoules,
     source: String,
@@ -122,10 +122,9 @@ impl IntervalSplitter {
         }
     }
 
-    /// What a second of processor time and a share of memory cost lately, by what was measured; `None` while the energy
-    /// is modelled or too little was measured.
+    /// What a second of processor time and a share of memory took lately; `None` before 2 seconds of work were seen.
     #[must_use]
-    pub fn rates(&self) -> Option<&MeasuredRates> {
+    pub fn rates(&self) -> Option<&EnergyRates> {
         self.rates.as_ref().filter(|rates| rates.are_known())
     }
 
@@ -150,10 +149,8 @@ impl IntervalSplitter {
         let dynamic = energy.saturating_sub(base_part);
         self.share_base(base_part, interval, used.claims, &mut accounts);
         let worked = share_dynamic(dynamic, used, &mut accounts);
-        if interval.label.quality == Quality::Measured {
-            let rates = self.rates.get_or_insert_with(|| MeasuredRates::new(self.host_memory_kib, &interval.label));
-            rates.observe(dynamic, worked, base);
-        }
+        let rates = self.rates.get_or_insert_with(|| EnergyRates::new(self.host_memory_kib, &interval.label));
+        rates.observe(dynamic, worked, base);
         Some(accounts)
     }
 

@@ -4,8 +4,8 @@
 //! interval; there is never a sum of two. Until one is believed, and whenever none is, the interval is modelled, and where
 //! there is no model its energy is unknown: never zero.
 //!
-//! A sensor is believed when work is seen in it (`gate`): within two seconds in which the processors worked a fifth of
-//! one, each of its domains moved, and the power was between 0.3 W per core and three times the thermal design power.
+//! A sensor is believed when work is seen in it (`gate`): in at most two seconds, of which the processors worked 0.2 or
+//! more, each of its domains moved, and the power was between 0.3 W per core and three times the thermal design power.
 //! One that stands still later is dropped, and says so. Whoever owns the ladder polls it about once a second, with the
 //! time and the processor time that it has anyway: nothing is burnt for the sake of the gate.
 //!

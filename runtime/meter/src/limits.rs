@@ -43,6 +43,9 @@ pub(crate) const GATE_WINDOW: Duration = Duration::from_secs(2);
 /// Processor time that counts as work, in a window of the gate.
 pub(crate) const GATE_BURN_MIN: Duration = Duration::from_millis(200);
 
+/// A shorter time says nothing of power: counters are brought up to date every 1 ms (RAPL) to 100 ms (NVML).
+pub(crate) const GATE_SPAN_MIN: Duration = Duration::from_millis(250);
+
 /// Windows in a row that must be passed by a sensor that was not believed before.
 pub(crate) const GATE_WINDOWS_AFTER_REFUSAL: u32 = 5;
 
@@ -65,8 +68,8 @@ pub(crate) const BASELINE_INTERVALS_MIN: usize = 20;
 /// What an interval's shortfall against the base may carry forward: this much of the base.
 pub(crate) const SHORTFALL_SPAN_MAX: Duration = Duration::from_secs(10);
 
-/// Processor time over which a measured rate is averaged.
+/// Processor time over which what it takes is averaged.
 pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(600);
 
-/// Processor time without which there is no measured rate.
+/// Less processor time tells nothing of what it takes.
 pub(crate) const RATE_BURN_MIN: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
-//! What processor time and memory cost lately, by what was measured.
+//! What processor time and memory cost lately, in energy.
 //!
-//! A request is settled when it ends and not when an interval does. Its receipt takes the measured price of a second of
-//! work, averaged over minutes, and of the machine at rest.
+//! A request is settled when it ends and not when an interval does. Its receipt takes what a second of work took,
+//! averaged over minutes, and what the machine draws at rest. Of modelled intervals these are the model's own figures.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::energy::{EnergyEstimate, EnergyLabel, EnergySource, EnergyUse, Qualit
 use crate::limits::{RATE_BURN_MIN, RATE_WINDOW};
 use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos};
 
-/// The measured price of processor time and of memory.
+/// The energy of processor time and of memory.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MeasuredRates {
+pub struct EnergyRates {
     host_memory_kib: u64,
     dynamic: Nanojoules,
     worked: Nanos,
@@ -19,15 +19,15 @@ pub struct MeasuredRates {
     label: EnergyLabel,
 }
 
-impl MeasuredRates {
-    /// Nothing is known yet of what `label` measures.
+impl EnergyRates {
+    /// Nothing is known yet of what `label` tells.
     pub(super) fn new(host_memory_kib: u64, label: &EnergyLabel) -> Self {
         Self {
             host_memory_kib,
             dynamic: Nanojoules::ZERO,
             worked: Nanos::ZERO,
             base: Microwatts::ZERO,
-            label: EnergyLabel { quality: Quality::Derived, ..label.clone() },
+            label: EnergyLabel { quality: label.quality.max(Quality::Derived), ..label.clone() },
         }
     }
 
@@ -62,7 +62,7 @@ impl MeasuredRates {
     }
 }
 
-impl EnergySource for MeasuredRates {
+impl EnergySource for EnergyRates {
     fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
         let EnergyLabel { source, quality, scope, relative_uncertainty } = self.label.clone();
         EnergyEstimate {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::arbitrary::Arbitrary;
-use crate::energy::{EnergyLabel, EnergySource, EnergyUse};
+use crate::energy::{EnergyLabel, EnergyModel, EnergySource, EnergyUse};
+use crate::power::PowerModel;
+use crate::processor::CpuDescription;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOST_KIB: u64 = 1 << 20;
@@ -118,7 +120,7 @@ fn another_source_begins_anew() {
 }
 
 #[test]
-fn measured_rates_price_a_request_as_its_intervals_were() {
+fn rates_price_a_request_as_its_intervals_were() {
     let mut splitter = settled();
     assert_eq!(splitter.rates(), None, "nothing worked");
     let busy = IntervalUse { claims: &[], own_cpu: seconds(500), host_cpu: Some(seconds(1000)) };
@@ -143,6 +145,29 @@ fn measured_rates_price_a_request_as_its_intervals_were() {
     );
     assert_eq!((joules(estimate.load), joules(estimate.keepalive), joules(estimate.idle)), (7.0, 5.0, 0.0));
     assert_eq!((estimate.quality, estimate.source.as_str()), (Quality::Derived, "a"));
+}
+
+#[test]
+fn modelled_intervals_price_a_request_as_their_model_does() {
+    let cpu = CpuDescription { vendor: "AuthenticAMD".into(), family: 23, model: 1, ..CpuDescription::default() };
+    let model = EnergyModel::new(&cpu, 2, HOST_KIB << 10);
+    let mut splitter = IntervalSplitter::new(2, HOST_KIB << 10);
+    let busy = IntervalUse { claims: &[], own_cpu: seconds(500), host_cpu: Some(seconds(1000)) };
+    for _ in 0..700 {
+        let mut modelled = interval(None, seconds(1000), Quality::Modelled);
+        modelled.energy = Some(PowerModel::energy(&model, SECOND, seconds(1000)));
+        modelled.modelled_base = Some(model.base());
+        splitter.split(&modelled, &busy).unwrap();
+    }
+    let used = EnergyUse {
+        active_cpu: seconds(123),
+        load_cpu: seconds(45),
+        load_memory: KibMillis::new(678_901),
+        active_memory: KibMillis::new(HOST_KIB * 77),
+        ..EnergyUse::default()
+    };
+    let (priced, expected) = (splitter.rates().unwrap().estimate(&used), model.estimate(&used));
+    assert_eq!((priced.total(), priced.quality), (expected.total(), Quality::Modelled));
 }
 
 #[test]

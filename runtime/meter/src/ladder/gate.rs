@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::{PowerBounds, Tick};
-use crate::limits::{GATE_BURN_MIN, GATE_WINDOW, GATE_WINDOWS_AFTER_REFUSAL, GAUGE_STILL_MAX};
+use crate::limits::{GATE_BURN_MIN, GATE_SPAN_MIN, GATE_WINDOW, GATE_WINDOWS_AFTER_REFUSAL, GAUGE_STILL_MAX};
 use crate::units::{Microwatts, Nanojoules};
 
 /// How a sensor tells: what standing still means depends on it.
@@ -38,11 +38,17 @@ impl Seen<'_> {
     /// Whether a domain stood still where work must have moved it.
     pub(super) fn is_doubtful(&self) -> bool {
         let worked: Duration = self.now.busy.saturating_sub(self.then.busy).into();
-        self.form == Form::Counters && worked >= GATE_BURN_MIN && self.moved.contains(&false)
+        let must_move = worked >= GATE_BURN_MIN && self.span() >= GATE_SPAN_MIN;
+        self.form == Form::Counters && must_move && self.moved.contains(&false)
     }
 
-    fn power(&self) -> Microwatts {
-        Microwatts::mean(self.energy, self.now.at.saturating_sub(self.then.at)).unwrap_or_default()
+    fn span(&self) -> Duration {
+        self.now.at.saturating_sub(self.then.at)
+    }
+
+    /// The mean power, unless the time was too short to tell one.
+    fn power(&self) -> Option<Microwatts> {
+        Microwatts::mean(self.energy, self.span()).filter(|_| self.span() >= GATE_SPAN_MIN)
     }
 }
 
@@ -127,14 +133,15 @@ impl Gate {
 
     /// Judges the sensor by what it told last.
     pub(super) fn observe(&mut self, seen: &Seen<'_>, bounds: PowerBounds) -> Verdict {
-        if seen.power() > bounds.max {
-            return Verdict::TooHigh(seen.power());
+        if let Some(power) = seen.power().filter(|&power| power > bounds.max) {
+            return Verdict::TooHigh(power);
         }
         if let Some(domain) = self.stuck_domain(seen) {
             return Verdict::Stuck(domain);
         }
         self.has_ever_moved |= seen.moved.contains(&true);
         match self.passed_with(seen) {
+            Some(power) if power > bounds.max => Verdict::TooHigh(power),
             // A sensor that is believed may tell little when there is little work.
             Some(power) if power < bounds.min && !self.is_open() => Verdict::TooLow(power),
             passed => {
@@ -154,7 +161,7 @@ impl Gate {
             Form::Power => self.has_ever_moved,
         };
         let power = Microwatts::mean(window.energy, span);
-        let passes = moves && worked >= GATE_BURN_MIN && span <= GATE_WINDOW;
+        let passes = moves && worked >= GATE_BURN_MIN && (GATE_SPAN_MIN..=GATE_WINDOW).contains(&span);
         if passes || span >= GATE_WINDOW {
             self.power = None;
         }

@@ -76,7 +76,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stuck { domain } => write!(out, "{domain} stood still while the processors worked"),
+            Self::Stuck { domain } => write!(out, "{domain} stood still while the device worked"),
             Self::TooLow { power, min } => {
                 write!(out, "it told {} W under work, where {} W is the least possible", power.watts(), min.watts())
             }

@@ -125,6 +125,17 @@ fn without_work_nothing_is_believed_and_nothing_refused() {
 }
 
 #[test]
+fn readings_close_together_are_judged_together() {
+    // 50 J in 10 ms are 5 kW, in which a counter that is brought up to date more rarely could be right.
+    let mut bench = Bench::new(vec![ruled(Rung::RaplPackages, |tick| counters([50_000 * tick]))]);
+    let moment = Duration::from_millis(10);
+    (0..25).for_each(|_| drop(bench.poll_after(moment, moment)));
+    assert_eq!(bench.rung(0), (RungState::Watched, String::new()));
+    bench.poll_after(moment, moment);
+    assert_eq!(bench.rung(0), (RungState::Refused, "too_high".to_owned()));
+}
+
+#[test]
 fn readings_too_far_apart_open_no_gate() {
     let mut bench = Bench::new(vec![ruled(Rung::RaplPackages, |second| counters([60_000 * second]))]);
     (0..60).for_each(|_| assert!(bench.poll_after(3 * SECOND, SECOND).is_none_or(|one| one.energy.is_some())));

@@ -14,10 +14,6 @@ const ENODEV: i32 = 19;
 /// Of a text that is shown in an error.
 const SHOWN_CHARS_MAX: usize = 40;
 
-/// Who may read the files of power zones. Source: Linux' commit 949dd0104c49, "powercap: restrict energy meter to root
-/// access" (CVE-2020-8694).
-pub(super) const ROOT_ONLY: &str = "since Linux 5.10 energy counters are for root alone";
-
 /// The beginning of the file; what is cut there is not read.
 pub(super) fn head(path: &Path) -> Result<String, SensorError> {
     let mut bytes = Vec::new();
@@ -71,7 +67,9 @@ pub(super) fn failure(path: &Path, source: io::Error) -> SensorError {
     let place = path.display().to_string();
     match (source.kind(), source.raw_os_error()) {
         (io::ErrorKind::NotFound, _) => SensorError::Absent { place },
-        (io::ErrorKind::PermissionDenied, _) => SensorError::Denied { place, remedy: ROOT_ONLY, source },
+        (io::ErrorKind::PermissionDenied, _) => {
+            SensorError::Denied { place, remedy: "its owner and mode say who may", source }
+        }
         (_, Some(ENODEV | ENXIO)) => SensorError::Vanished { place, source },
         _ => SensorError::Unreadable { place, source },
     }

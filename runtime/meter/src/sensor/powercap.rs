@@ -16,6 +16,10 @@ use super::{Counter, Reading, Rung, Sensor, SensorDescription, SensorError};
 use crate::limits::SENSOR_DOMAINS_MAX;
 use crate::units::{Microwatts, Nanojoules};
 
+/// Who may read the counters. Source: Linux' commit 949dd0104c49, "powercap: restrict energy meter to root access"
+/// (CVE-2020-8694).
+const ROOT_ONLY: &str = "since Linux 5.10 energy counters are for root alone";
+
 const CONTROL_TYPES: [&str; 2] = ["intel-rapl:", "intel-rapl-mmio:"];
 
 #[derive(Clone)]
@@ -71,16 +75,28 @@ pub(super) fn find(root: &Path, relative_uncertainty: f64) -> Result<Vec<Box<dyn
 }
 
 fn zone(folder: &Path) -> Result<Zone, SensorError> {
+    let range_path = folder.join("max_energy_range_uj");
+    let range = files::microjoules(&range_path)?;
+    if range == Nanojoules::ZERO {
+        return Err(files::malformed(&range_path, "0", "a range that a counter can move in"));
+    }
     Ok(Zone {
         name: files::text(&folder.join("name"))?,
         energy: folder.join("energy_uj"),
-        range: files::microjoules(&folder.join("max_energy_range_uj"))?,
+        range,
         // Zero where the firmware does not tell; not there where the zone cannot be limited.
         rated_power: files::number(&folder.join("constraint_0_max_power_uw"))
             .ok()
             .filter(|&power| power > 0)
             .map(Microwatts::new),
     })
+}
+
+pub(super) fn for_root(error: SensorError) -> SensorError {
+    match error {
+        SensorError::Denied { place, source, .. } => SensorError::Denied { place, remedy: ROOT_ONLY, source },
+        error => error,
+    }
 }
 
 impl Sensor for Powercap {
@@ -90,7 +106,7 @@ impl Sensor for Powercap {
 
     fn read(&mut self) -> Result<Reading, SensorError> {
         let counter = |zone: &Zone| {
-            let energy = files::microjoules(&zone.energy)?;
+            let energy = files::microjoules(&zone.energy).map_err(for_root)?;
             Ok(Counter { energy, range: Some(zone.range) })
         };
         self.zones.iter().map(counter).collect::<Result<_, _>>().map(Reading::Counters)

@@ -99,7 +99,9 @@ fn nonsense_in_a_counter_is_an_error() {
         machine.put("sys/class/powercap/intel-rapl:0", &[("energy_uj", text)]);
         assert_eq!(code(read(&machine, Rung::RaplPackages)), "malformed", "{text:.40}");
     }
-    machine.remove("sys/class/powercap/intel-rapl:0/energy_uj");
+    machine.put("sys/class/powercap/intel-rapl:0", &[("energy_uj", "1"), ("max_energy_range_uj", "0")]);
+    assert!(found(&machine).1.contains(&("RAPL by powercap", "malformed")), "a counter without a range");
+    machine.zone("intel-rapl:0", "package-0", 1).remove("sys/class/powercap/intel-rapl:0/energy_uj");
     assert_eq!(code(read(&machine, Rung::RaplPackages)), "absent");
 }
 
@@ -113,7 +115,9 @@ fn the_kernels_refusals_are_told_apart() {
         assert_eq!(error.code(), expected, "{error}");
     }
     let denied = files::failure(place, std::io::Error::from_raw_os_error(13)).to_string();
-    assert!(denied.contains("intel-rapl:0") && denied.contains("for root alone"), "{denied}");
+    assert!(denied.contains("intel-rapl:0") && denied.contains("may not be read"), "{denied}");
+    let denied = powercap::for_root(files::failure(place, std::io::Error::from_raw_os_error(13))).to_string();
+    assert!(denied.contains("for root alone"), "{denied}");
 }
 
 #[test]
