@@ -28,7 +28,7 @@ use self::candidate::{Candidate, Outcome};
 pub use self::refusal::{Refusal, RungState};
 use crate::energy::{EnergyLabel, Quality};
 use crate::power::PowerModel;
-use crate::sensor::{Device, Found, Rung, Sensor};
+use crate::sensor::{Device, Found, Rung, Sensor, SensorError};
 use crate::units::{Microwatts, Nanojoules, Nanos};
 
 /// A moment at which the ladder is polled.
@@ -117,7 +117,8 @@ impl Ladder {
             });
             ladders[place].add(sensor, bounds(device));
         }
-        ladders[0].missing = found.missing.into_iter().map(|(name, error)| RungReport::missing(name, &error)).collect();
+        let host = ladders.remove(0).with_missing(found.missing);
+        ladders.insert(0, host);
         ladders
     }
 
@@ -133,6 +134,13 @@ impl Ladder {
             chosen: None,
             unmeasured_intervals: 0,
         }
+    }
+
+    /// Tells in its reports of what was looked for in vain.
+    #[must_use]
+    pub fn with_missing(mut self, missing: Vec<(&'static str, SensorError)>) -> Self {
+        self.missing = missing.into_iter().map(|(name, error)| RungReport::missing(name, &error)).collect();
+        self
     }
 
     /// Puts a sensor of this device in its place; among equals the first one stays first.

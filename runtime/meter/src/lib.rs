@@ -16,6 +16,7 @@
 mod arbitrary;
 pub mod carbon;
 pub mod energy;
+pub mod host_energy;
 pub mod interval;
 pub mod kv;
 pub mod ladder;
@@ -32,6 +33,7 @@ pub mod units;
 
 pub use carbon::CarbonFactors;
 pub use energy::{DevicePower, EnergyEstimate, EnergyLabel, EnergyModel, EnergySource, EnergyUse, Quality};
+pub use host_energy::{Host, HostEnergy};
 pub use interval::{IntervalAccounts, IntervalSplitter};
 pub use kv::{KvIntegral, SharedBlocks};
 pub use ladder::{IntervalEnergy, Ladder, LadderReport, PowerBounds, Tick};
