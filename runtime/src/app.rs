@@ -1,6 +1,7 @@
 //! One server: its parts, put together once.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -23,6 +24,7 @@ use crate::http::error::ApiError;
 use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX};
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
+use crate::metering::energy::follow as follow_energy;
 use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
@@ -124,8 +126,8 @@ pub(crate) struct Server {
     accounts: JoinHandle<()>,
     /// Lets old rows of the ledger go.
     retention: JoinHandle<()>,
-    /// Follows the memory that there is, and pins what is configured.
-    following: JoinHandle<((), ())>,
+    /// Follows the memory that there is and the energy that is taken, and pins what is configured.
+    following: JoinHandle<((), (), ())>,
     /// Each device's.
     pools: Vec<JoinHandle<()>>,
 }
@@ -140,7 +142,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     if ledger.crashed_on_open() > 0 {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
-    let prices = Prices { devices: crate::devices::prices(&config), carbon: config.carbon.clone() };
+    let host = crate::host::host(Path::new("/"), None);
+    let prices = Prices { devices: crate::devices::prices(&config, &host), carbon: config.carbon.clone() };
     let metering = Arc::new(Metering::new(ledger, prices));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
@@ -173,7 +176,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
     let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
-    let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
+    let energy = follow_energy(Arc::clone(&app), host);
+    let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), energy, pinning) });
     Ok(Server { app, address, stopping, accepting, accounts, retention, following, pools })
 }
 

@@ -7,6 +7,7 @@
 //! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
+pub(crate) mod energy;
 mod prices;
 mod upkeep;
 
@@ -23,7 +24,8 @@ use meter::{Account, KibMillis, Moment, Nanos};
 use scheduler::{Identity, PoolEvent, PoolEventKind};
 use tokio::sync::oneshot;
 
-pub(crate) use self::prices::{DevicePrices, Prices, default_energy_model};
+use self::energy::EnergyNow;
+pub(crate) use self::prices::{DevicePrices, Prices};
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
 
@@ -52,6 +54,7 @@ pub(crate) struct Metering {
     book: Mutex<Book>,
     ledger: Ledger,
     prices: Prices,
+    energy: EnergyNow,
     metrics: Metrics,
 }
 
@@ -107,9 +110,10 @@ impl Metering {
             waiting: Vec::new(),
             unsettled: Vec::new(),
         };
+        let energy = EnergyNow::new(prices.devices.iter().map(|device| device.energy.clone()));
         let metrics = Metrics::new();
         let began_unix_ms = ledger.opened_unix_ms();
-        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, metrics }
+        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -217,8 +221,7 @@ impl Metering {
 
     /// Makes the receipt of what the device of this number did and writes it down; returns when it is durable.
     pub(crate) async fn settle(&self, device: usize, measured: Measured) -> Result<Receipt, LedgerError> {
-        let DevicePrices { energy, rates } = self.prices_of(device);
-        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
+        let receipt = self.receipt(device, measured);
         let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
         self.offer(settlement).await.map(|()| receipt)
     }

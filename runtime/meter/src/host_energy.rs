@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::energy::{EnergyModel, EnergySource};
-use crate::interval::{Claim, IntervalAccounts, IntervalSplitter, IntervalUse};
+use crate::interval::{Claim, EnergyRates, IntervalAccounts, IntervalSplitter, IntervalUse};
 use crate::ladder::{IntervalEnergy, Ladder, LadderReport, PowerBounds, Tick};
 use crate::power::{PowerModel, TdpCurve};
 use crate::processor::{CpuDescription, WallPower};
@@ -92,10 +92,22 @@ impl HostEnergy {
         Some(HostInterval { taken, accounts })
     }
 
+    /// What processor time and memory took lately; `None` before 2 seconds of work were seen.
+    #[must_use]
+    pub fn rates(&self) -> Option<&EnergyRates> {
+        self.splitter.rates()
+    }
+
+    /// The same while a sensor is believed; `None` while all is modelled.
+    #[must_use]
+    pub fn measured_rates(&self) -> Option<&EnergyRates> {
+        self.ladder.rung().and(self.rates())
+    }
+
     /// What tells a request's energy at the moment.
     #[must_use]
     pub fn source(&self) -> &dyn EnergySource {
-        match self.splitter.rates() {
+        match self.rates() {
             Some(rates) => rates,
             None => &self.model,
         }
@@ -155,7 +167,8 @@ mod tests {
         assert_eq!((accounts.host_other.joules(), accounts.idle.joules()), (19.0, 6.0));
         let one_second = EnergyUse { active_cpu: second(1).into(), ..EnergyUse::default() };
         let estimate = energy.source().estimate(&one_second);
-        assert_eq!((estimate.active.joules(), estimate.quality), (19.0, Quality::Derived));
+        assert_eq!((estimate.active.joules(), estimate.quality), (19.0, Quality::Modelled), "its base is the model's");
+        assert!(estimate.source.starts_with("RAPL"), "{}", estimate.source);
         assert_eq!(energy.report().rungs[0].state, RungState::InUse);
     }
 

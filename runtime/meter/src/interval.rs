@@ -150,7 +150,10 @@ impl IntervalSplitter {
         self.share_base(base_part, interval, used.claims, &mut accounts);
         let worked = share_dynamic(dynamic, used, &mut accounts);
         let rates = self.rates.get_or_insert_with(|| EnergyRates::new(self.host_memory_kib, &interval.label));
-        rates.observe(dynamic, worked, base);
+        // What is above a base that is guessed is no better than the guess.
+        let is_guessed = accounts.adjustments.contains(&Adjustment::ProvisionalBase);
+        let quality = if is_guessed { Quality::Modelled } else { interval.label.quality };
+        rates.observe(dynamic, worked, (base, quality));
         Some(accounts)
     }
 

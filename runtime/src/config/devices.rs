@@ -72,7 +72,7 @@ impl DeviceWay {
     }
 
     /// Whether its memory is the host's.
-    fn is_of_host(self) -> bool {
+    pub(crate) fn is_of_host(self) -> bool {
         matches!(self, Self::Kernels | Self::Candle(DeviceKind::Cpu))
     }
 }

@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use meter::Host;
 use meter::rate::RateCard;
 use models::{Executor as KernelExecutor, candle};
 use scheduler::routing::{Backlog, Rule};
@@ -27,7 +28,7 @@ pub(crate) use self::route::{Follow, Question, Routed};
 use crate::config::{Config, DeviceChoice, DeviceWay};
 use crate::engine::{Arithmetic, DeviceEngine};
 use crate::loading::Models;
-use crate::metering::{DevicePrices, Metering, default_energy_model};
+use crate::metering::{DevicePrices, Metering};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 
@@ -224,12 +225,12 @@ fn maker(
     }
 }
 
-/// What receipts of each device are priced by.
-pub(crate) fn prices(config: &Config) -> Vec<DevicePrices> {
+/// What receipts of each device on `host` are priced by.
+pub(crate) fn prices(config: &Config, host: &Host) -> Vec<DevicePrices> {
     let of_device = |choice: &DeviceChoice| DevicePrices {
         energy: match choice.power {
             Some(power) => meter::EnergyModel::of_device(power, choice.memory_bytes),
-            None => default_energy_model(),
+            None => meter::EnergyModel::new(&host.cpu, host.cores, host.memory_bytes),
         },
         rates: RateCard { device_hour: choice.device_hour, ..config.rates.clone() },
     };

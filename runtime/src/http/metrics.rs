@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use meter::IntervalEnergy;
 use meter::receipt::{Receipt, StepSharing};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -47,6 +48,7 @@ struct EnergyLabels {
     tenant: String,
     model: String,
     component: &'static str,
+    source: String,
     quality: &'static str,
 }
 
@@ -61,6 +63,12 @@ struct RequestLabels {
 struct CauseLabels {
     model: String,
     cause: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct DeviceEnergyLabels {
+    device: String,
+    source: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -91,6 +99,8 @@ pub(crate) struct Metrics {
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
     energy: Family<EnergyLabels, Seconds>,
+    device_energy: Family<DeviceEnergyLabels, Seconds>,
+    unmeasured: Family<DeviceLabels, Counter>,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
     load_seconds: Family<ModelLabels, Histogram>,
@@ -137,6 +147,8 @@ impl Metrics {
             cpu: Family::default(),
             memory: Family::default(),
             energy: Family::default(),
+            device_energy: Family::default(),
+            unmeasured: Family::default(),
             loads: Family::default(),
             evictions: Family::default(),
             load_seconds: Family::new_with_constructor(load_seconds),
@@ -239,6 +251,10 @@ impl Metrics {
         let text = "How far predicted times of routed requests were off, as a share of what they took";
         let unit = Unit::Other("ratio".to_owned());
         registry.register_with_unit("routing_prediction_error", text, unit, self.routing_error.clone());
+        let text = "Energy that was taken, whoever for; of the host as it is measured or modelled, and of each card";
+        registry.register_with_unit("device_energy", text, Unit::Joules, self.device_energy.clone());
+        let text = "Readings between which it is not known what was taken";
+        registry.register("device_energy_unknown_intervals", text, self.unmeasured.clone());
         registry.register_with_unit("device_used", "Reserved bytes", Unit::Bytes, self.device_used.clone());
         registry.register_with_unit("device_limit", "The budget", Unit::Bytes, self.device_limit.clone());
         let text = "Requests that wait for their first step on the device";
@@ -304,8 +320,8 @@ impl Metrics {
         for (component, joules) in
             [("active", energy.active_nj), ("load", energy.load_nj), ("residency", energy.residency_nj)]
         {
-            let quality = energy.quality.name();
-            let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, quality };
+            let (source, quality) = (energy.source.clone(), energy.quality.name());
+            let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, source, quality };
             self.energy.get_or_create(&labels).inc_by(joules.joules());
         }
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
@@ -328,6 +344,17 @@ impl Metrics {
             CacheUse::Hit => self.response_hits.inc(),
             CacheUse::Miss => self.response_misses.inc(),
         };
+    }
+
+    /// A device took energy, or it is not known how much.
+    pub(crate) fn device_interval(&self, device: &str, taken: &IntervalEnergy) {
+        let device = device.to_owned();
+        let Some(energy) = taken.energy else {
+            self.unmeasured.get_or_create(&DeviceLabels { device }).inc();
+            return;
+        };
+        let labels = DeviceEnergyLabels { device, source: taken.label.source.clone() };
+        self.device_energy.get_or_create(&labels).inc_by(energy.joules());
     }
 
     /// The pool changed.

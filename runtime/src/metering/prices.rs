@@ -1,7 +1,10 @@
 //! What receipts are priced by: energy and money of each device, carbon of the place.
 
 use meter::rate::RateCard;
-use meter::{CarbonFactors, CpuDescription, EnergyModel};
+use meter::receipt::{Measured, Receipt};
+use meter::{CarbonFactors, EnergyModel};
+
+use super::Metering;
 
 /// How receipts are priced.
 pub(crate) struct Prices {
@@ -13,18 +16,15 @@ pub(crate) struct Prices {
 /// How what one device does is priced.
 #[derive(Clone, Debug)]
 pub(crate) struct DevicePrices {
+    /// What stands in where nothing was measured, what devices are chosen by and what arms are compared by.
     pub(crate) energy: EnergyModel,
     pub(crate) rates: RateCard,
 }
 
-/// The machine's power model: which processor it is, and how much memory shares its idle power.
-pub(crate) fn default_energy_model() -> EnergyModel {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
+impl Metering {
+    /// The receipt of what the device of this number did, priced as things are now.
+    pub(super) fn receipt(&self, device: usize, measured: Measured) -> Receipt {
+        let rates = &self.prices_of(device).rates;
+        Receipt::assemble(measured, self.energy.of(device), &self.prices.carbon, rates)
+    }
 }

@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use ledger::{Checkpoint, LedgerError};
 use meter::Moment;
-use meter::receipt::{Measured, Receipt};
+use meter::receipt::Measured;
 use tokio::sync::oneshot;
 
-use super::prices::DevicePrices;
 use super::{Metering, Stay, StayCharge, StayState, bridge};
 
 impl Metering {
     /// Writes down what a request has used of the device until now, as its checkpoint of that number.
     pub(crate) fn checkpoint(&self, (device, number): (usize, u64), measured: Measured) {
         let id = measured.id.clone();
-        let DevicePrices { energy, rates } = self.prices_of(device);
-        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
+        let receipt = self.receipt(device, measured);
         let checkpoint = Checkpoint { number, at: self.clock.now(), receipt: Box::new(receipt) };
         let done = move |result: Result<(), LedgerError>| {
             if let Err(error) = result {

@@ -27,18 +27,20 @@ impl EnergyRates {
             dynamic: Nanojoules::ZERO,
             worked: Nanos::ZERO,
             base: Microwatts::ZERO,
-            label: EnergyLabel { quality: label.quality.max(Quality::Derived), ..label.clone() },
+            label: label.clone(),
         }
     }
 
-    /// Takes an interval: its dynamic energy, the processor time that caused it, and the base power.
-    pub(super) fn observe(&mut self, dynamic: Nanojoules, worked: Nanos, base: Microwatts) {
+    /// Takes an interval: its dynamic energy, the processor time that caused it, and the base power with how well that
+    /// is known.
+    pub(super) fn observe(&mut self, dynamic: Nanojoules, worked: Nanos, base: (Microwatts, Quality)) {
         if worked == Nanos::ZERO {
             return;
         }
         self.dynamic = self.dynamic.saturating_add(dynamic);
         self.worked = self.worked.saturating_add(worked);
-        self.base = base;
+        self.base = base.0;
+        self.label.quality = base.1.max(Quality::Derived);
         if Duration::from(self.worked) > RATE_WINDOW {
             self.dynamic = Nanojoules::new(self.dynamic.get() / 2);
             self.worked = Nanos::new(self.worked.get() / 2);
