@@ -1,10 +1,10 @@
 //! Whether work shows in a sensor.
 //!
-//! Two windows slide over what it tells. In the first, of at most two seconds, 0.2 seconds of work must have come with
-//! movement of every domain and a power in bounds: then the window is passed. In the second no domain may stand still
-//! while as much work was done as makes a passing window likely in any of its parts: then the sensor is stuck. Of counters
-//! both are the same length. A power reading may rightly stay the same, so that its second window is minutes long, and to
-//! pass it is enough that it ever moved.
+//! Two windows are laid over what it tells, one after another. In the first, of at most two seconds, there must be 0.2
+//! seconds of work, movement of every domain and a power in bounds: then it is passed. The second ends when every domain
+//! has moved. If it lasts too long (two seconds for counters) while there were 0.2 seconds of work for every two of it, a
+//! domain is stuck. A power may rightly stay the same: there the second window lasts minutes, and for the first it is
+//! enough that the power ever moved.
 //!
 //! A sensor that was refused must pass five windows in a row.
 
