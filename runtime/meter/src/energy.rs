@@ -127,7 +127,7 @@ pub struct EnergyModel {
 
 /// The time that dynamic energy goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Basis {
+pub(crate) enum Basis {
     /// Processor time: watts are those of a virtual core.
     Processor,
     /// Time for which the device computes: watts are those of all of it.

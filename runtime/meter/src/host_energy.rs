@@ -4,12 +4,12 @@
 //! receipts. In between nothing runs: a poll reads some small files.
 //!
 //! Invariants: [`HostEnergy::source`] always has a figure; it is the model's until two seconds of work were seen.
-//! Deliberately absent: clocks, threads, and graphics cards, whose ladders [`Ladder::of_devices`] builds: they must not be added to a host's
-//! figure that may have them in it ([`crate::sensor::Rung::may_cover_gpus`]).
+//! Deliberately absent: clocks, threads, and graphics cards, which are [`crate::card_energy`]'s.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::card_energy::CardEnergy;
 use crate::energy::{EnergyModel, EnergySource};
 use crate::interval::{Claim, EnergyRates, IntervalAccounts, IntervalSplitter, IntervalUse};
 use crate::ladder::{IntervalEnergy, Ladder, LadderReport, PowerBounds, Tick};
@@ -47,10 +47,10 @@ struct HostCpu {
     host: Option<Nanos>,
 }
 
-/// An interval of the host, and who carries it.
+/// An interval of a device, and who carries it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct HostInterval {
-    /// What the host took.
+pub struct MeasuredInterval {
+    /// What the device took.
     pub taken: IntervalEnergy,
     /// Who carries it; `None` if it is unknown.
     pub accounts: Option<IntervalAccounts>,
@@ -60,8 +60,19 @@ impl HostEnergy {
     /// Looks for the host's sensors below `root`, which is `/` but in tests.
     #[must_use]
     pub fn find(root: &Path, host: &Host) -> Self {
-        let Found { mut sensors, missing } = find(root, &host.cpu.vendor);
-        sensors.retain(|sensor| sensor.description().device == Device::Host);
+        Self::find_with_cards(root, host).0
+    }
+
+    /// The same, and this machine's graphics cards, where this build can see any.
+    #[must_use]
+    pub fn find_with_cards(root: &Path, host: &Host) -> (Self, Vec<CardEnergy>) {
+        let Found { sensors, missing } = find(root, &host.cpu.vendor);
+        let (of_host, of_cards): (Vec<_>, Vec<_>) =
+            sensors.into_iter().partition(|sensor| sensor.description().device == Device::Host);
+        (Self::of_sensors(root, host, Found { sensors: of_host, missing }), CardEnergy::of_sensors(of_cards))
+    }
+
+    fn of_sensors(root: &Path, host: &Host, found: Found) -> Self {
         let model = EnergyModel::new(&host.cpu, host.cores, host.memory_bytes);
         // Where nobody tells the design power, what the model takes the machine to draw at most is not less.
         let bounds = PowerBounds::of_host(host.cores, host.design_power.unwrap_or(model.max_power()));
@@ -69,8 +80,8 @@ impl HostEnergy {
             Some(power) if host.cpu.wall_power() == WallPower::UNKNOWN => Box::new(TdpCurve::new(power, host.cores)),
             _ => Box::new(model.clone()),
         };
-        let mut ladder = Ladder::new(Device::Host, Some(stand_in)).with_missing(missing);
-        sensors.into_iter().for_each(|sensor| ladder.add(sensor, bounds));
+        let mut ladder = Ladder::new(Device::Host, Some(stand_in)).with_missing(found.missing);
+        found.sensors.into_iter().for_each(|sensor| ladder.add(sensor, bounds));
         let splitter = IntervalSplitter::new(host.cores, host.memory_bytes);
         Self { root: root.to_owned(), ladder, splitter, model, last: None }
     }
@@ -78,7 +89,7 @@ impl HostEnergy {
     /// Reads the sensors and splits what the host took since the last time; `None` the first time, and when no time has
     /// passed. `at` is the time since some beginning, `own_cpu` the processor time of this process since it started, and
     /// `claims` what each used since the last poll.
-    pub fn poll(&mut self, at: Duration, own_cpu: Nanos, claims: &[Claim]) -> Option<HostInterval> {
+    pub fn poll(&mut self, at: Duration, own_cpu: Nanos, claims: &[Claim]) -> Option<MeasuredInterval> {
         let now = HostCpu { own: own_cpu, host: busy_cpu(&self.root).ok() };
         let last = self.last.replace(now);
         // Our own work is work too, where the host's is not told.
@@ -89,7 +100,7 @@ impl HostEnergy {
         };
         let own_cpu = last.map_or(Nanos::ZERO, |last| now.own.saturating_sub(last.own));
         let accounts = self.splitter.split(&taken, &IntervalUse { claims, own_cpu, host_cpu });
-        Some(HostInterval { taken, accounts })
+        Some(MeasuredInterval { taken, accounts })
     }
 
     /// What processor time and memory took lately; `None` before 2 seconds of work were seen.
@@ -157,7 +168,7 @@ mod tests {
             let claims = if busy == 0 { &[][..] } else { &claims };
             intervals.extend(energy.poll(second(at), second(busy).into(), claims));
         }
-        let HostInterval { taken, accounts } = intervals.last().unwrap();
+        let MeasuredInterval { taken, accounts } = intervals.last().unwrap();
         assert_eq!((taken.energy.unwrap().joules(), taken.label.quality), (50.0, Quality::Measured));
         // Idle seconds came before the counter was believed: the base is the least that is known, 12 W by the curve.
         let accounts = accounts.as_ref().unwrap();

@@ -14,13 +14,15 @@
 //! of an interval whose energy is unknown.
 
 mod baseline;
+mod book;
 mod rates;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::baseline::Baseline;
+pub use self::book::{EnergyAccounts, EnergyBook, EnergyInterval};
 pub use self::rates::EnergyRates;
-use crate::energy::Quality;
+use crate::energy::{Basis, Quality};
 use crate::ladder::IntervalEnergy;
 use crate::limits::SHORTFALL_SPAN_MAX;
 use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos, kib_of_bytes, split_largest_remainder};
@@ -99,6 +101,7 @@ pub enum Adjustment {
 /// Splits the intervals of one host.
 #[derive(Debug)]
 pub struct IntervalSplitter {
+    basis: Basis,
     cores: u32,
     host_memory_kib: u64,
     baseline: Baseline,
@@ -113,6 +116,7 @@ impl IntervalSplitter {
     #[must_use]
     pub fn new(cores: u32, host_memory_bytes: u64) -> Self {
         Self {
+            basis: Basis::Processor,
             cores: cores.max(1),
             host_memory_kib: kib_of_bytes(host_memory_bytes).max(1),
             baseline: Baseline::new(),
@@ -120,6 +124,12 @@ impl IntervalSplitter {
             shortfall: Nanojoules::ZERO,
             source: String::new(),
         }
+    }
+
+    /// For a card of `memory_bytes`, whose processor time is the time for which it computes.
+    #[must_use]
+    pub fn of_card(memory_bytes: u64) -> Self {
+        Self { basis: Basis::Busy, ..Self::new(1, memory_bytes) }
     }
 
     /// What a second of processor time and a share of memory took lately; `None` before 2 seconds of work were seen.
@@ -149,9 +159,14 @@ impl IntervalSplitter {
         let dynamic = energy.saturating_sub(base_part);
         self.share_base(base_part, interval, used.claims, &mut accounts);
         let worked = share_dynamic(dynamic, used, &mut accounts);
-        let rates = self.rates.get_or_insert_with(|| EnergyRates::new(self.host_memory_kib, &interval.label));
-        // What is above a base that is guessed is no better than the guess.
         let is_guessed = accounts.adjustments.contains(&Adjustment::ProvisionalBase);
+        if is_guessed && interval.modelled_base.is_none() {
+            // The least that was seen may be of work: what is above that tells nothing of what work takes.
+            return Some(accounts);
+        }
+        let rates =
+            self.rates.get_or_insert_with(|| EnergyRates::new(self.basis, self.host_memory_kib, &interval.label));
+        // What is above a base that is guessed is no better than the guess.
         let quality = if is_guessed { Quality::Modelled } else { interval.label.quality };
         rates.observe(dynamic, worked, (base, quality));
         Some(accounts)

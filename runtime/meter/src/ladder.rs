@@ -28,7 +28,7 @@ use self::candidate::{Candidate, Outcome};
 pub use self::refusal::{Refusal, RungState};
 use crate::energy::{EnergyLabel, Quality};
 use crate::power::PowerModel;
-use crate::sensor::{Device, Found, Rung, Sensor, SensorError};
+use crate::sensor::{Device, Rung, Sensor, SensorError};
 use crate::units::{Microwatts, Nanojoules, Nanos};
 
 /// A moment at which the ladder is polled.
@@ -100,28 +100,6 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    /// The ladders of all devices that have sensors in `found`, the host's first, which is there in any case. `model` is
-    /// what stands in for a device's sensors, and `bounds` what is believed of them; a sensor that tells its rated power
-    /// is held to that.
-    pub fn of_devices(
-        found: Found,
-        mut bounds: impl FnMut(Device) -> PowerBounds,
-        mut model: impl FnMut(Device) -> Option<Box<dyn PowerModel>>,
-    ) -> Vec<Self> {
-        let mut ladders = vec![Self::new(Device::Host, model(Device::Host))];
-        for sensor in found.sensors {
-            let device = sensor.description().device;
-            let place = ladders.iter().position(|ladder| ladder.device == device).unwrap_or_else(|| {
-                ladders.push(Self::new(device, model(device)));
-                ladders.len() - 1
-            });
-            ladders[place].add(sensor, bounds(device));
-        }
-        let host = ladders.remove(0).with_missing(found.missing);
-        ladders.insert(0, host);
-        ladders
-    }
-
     /// A ladder without sensors.
     #[must_use]
     pub fn new(device: Device, model: Option<Box<dyn PowerModel>>) -> Self {

@@ -15,6 +15,7 @@
 #[cfg(test)]
 mod arbitrary;
 pub mod carbon;
+pub mod card_energy;
 pub mod energy;
 pub mod host_energy;
 pub mod interval;
@@ -32,16 +33,17 @@ pub mod step_costs;
 pub mod units;
 
 pub use carbon::CarbonFactors;
+pub use card_energy::CardEnergy;
 pub use energy::{DevicePower, EnergyEstimate, EnergyLabel, EnergyModel, EnergySource, EnergyUse, Quality};
 pub use host_energy::{Host, HostEnergy};
-pub use interval::{IntervalAccounts, IntervalSplitter};
+pub use interval::{EnergyAccounts, EnergyBook, EnergyInterval, IntervalAccounts, IntervalSplitter};
 pub use kv::{KvIntegral, SharedBlocks};
 pub use ladder::{IntervalEnergy, Ladder, LadderReport, PowerBounds, Tick};
 pub use power::PowerModel;
 pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
-pub use residency::{Account, AccountInterval, ArtifactId, Load, Request, RequestCharge, Residency};
+pub use residency::{Account, AccountInterval, ArtifactId, Holdings, Load, Request, RequestCharge, Residency};
 pub use savings::SavingsInputs;
 pub use step_costs::{SplitMethod, StepCosts, StepWork};
 pub use units::{KibMillis, Micrograms, Microwatts, Moment, Nanojoules, Nanos, PicoUnits};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::units::Microwatts;
+
 /// Steps that a fit of their costs forgets over: each counts this much less one, in parts of this, with every later one.
 pub(crate) const STEPS_WINDOW: f64 = 512.0;
 
@@ -73,3 +75,6 @@ pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(600);
 
 /// Less processor time tells nothing of what it takes.
 pub(crate) const RATE_BURN_MIN: Duration = Duration::from_secs(2);
+
+/// The rating of a card that tells none: the most of any card that is sold, and no more is believed than three times that.
+pub(crate) const CARD_POWER_UNRATED: Microwatts = Microwatts::new(1_200_000_000);

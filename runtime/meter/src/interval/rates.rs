@@ -1,17 +1,19 @@
 //! What processor time and memory cost lately, in energy.
 //!
 //! A request is settled when it ends and not when an interval does. Its receipt takes what a second of work took,
-//! averaged over minutes, and what the machine draws at rest. Of modelled intervals these are the model's own figures.
+//! averaged over minutes, and what the machine draws at rest. Work is processor time of a host, and of a card the time for
+//! which it computes. Of modelled intervals these are the model's own figures.
 
 use std::time::Duration;
 
-use crate::energy::{EnergyEstimate, EnergyLabel, EnergySource, EnergyUse, Quality};
+use crate::energy::{Basis, EnergyEstimate, EnergyLabel, EnergySource, EnergyUse, Quality};
 use crate::limits::{RATE_BURN_MIN, RATE_WINDOW};
 use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos};
 
 /// The energy of processor time and of memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EnergyRates {
+    basis: Basis,
     host_memory_kib: u64,
     dynamic: Nanojoules,
     worked: Nanos,
@@ -21,8 +23,9 @@ pub struct EnergyRates {
 
 impl EnergyRates {
     /// Nothing is known yet of what `label` tells.
-    pub(super) fn new(host_memory_kib: u64, label: &EnergyLabel) -> Self {
+    pub(super) fn new(basis: Basis, host_memory_kib: u64, label: &EnergyLabel) -> Self {
         Self {
+            basis,
             host_memory_kib,
             dynamic: Nanojoules::ZERO,
             worked: Nanos::ZERO,
@@ -67,9 +70,14 @@ impl EnergyRates {
 impl EnergySource for EnergyRates {
     fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
         let EnergyLabel { source, quality, scope, relative_uncertainty } = self.label.clone();
+        let (active, load) = match self.basis {
+            Basis::Processor => (energy_use.active_cpu, energy_use.load_cpu),
+            // Loading is the host's work.
+            Basis::Busy => (energy_use.active_busy, Nanos::ZERO),
+        };
         EnergyEstimate {
-            active: self.dynamic_of(energy_use.active_cpu),
-            load: self.dynamic_of(energy_use.load_cpu).saturating_add(self.share_of_base(energy_use.load_memory)),
+            active: self.dynamic_of(active),
+            load: self.dynamic_of(load).saturating_add(self.share_of_base(energy_use.load_memory)),
             residency: self.share_of_base(energy_use.active_memory),
             keepalive: self.share_of_base(energy_use.keepalive_memory),
             idle: self.share_of_base(energy_use.idle_memory),

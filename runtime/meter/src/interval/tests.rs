@@ -130,7 +130,7 @@ fn rates_price_a_request_as_its_intervals_were() {
     let rates = splitter.rates().unwrap();
     let memory = KibMillis::new(HOST_KIB * 500);
     let estimate = rates.estimate(&EnergyUse {
-            active_busy: Nanos::ZERO,
+        active_busy: Nanos::ZERO,
         active_cpu: seconds(250),
         load_cpu: seconds(100),
         active_memory: memory,

@@ -243,25 +243,6 @@ fn a_device_that_nothing_knows_has_no_energy_and_not_none_of_it() {
 }
 
 #[test]
-fn each_device_has_its_own_ladder() {
-    let card = |rung, index| {
-        let description =
-            SensorDescription { device: Device::Gpu(index), ..SensorDescription::new(rung, "NVML", vec![]) };
-        Box::new(Ruled { description, tick: 0, rule: |second| counters([second]) }) as Box<dyn Sensor>
-    };
-    let sensors = vec![card(Rung::NvmlPower, 1), card(Rung::NvmlCounter, 1), card(Rung::NvmlCounter, 0)];
-    let found = Found { sensors, missing: vec![("battery", SensorError::Absent { place: "BAT0".to_owned() })] };
-    let ladders = Ladder::of_devices(found, |_| BOUNDS, |_| None);
-    let devices: Vec<Device> = ladders.iter().map(Ladder::device).collect();
-    assert_eq!(devices, [Device::Host, Device::Gpu(1), Device::Gpu(0)]);
-    let sources: Vec<String> = ladders[1].report().rungs.into_iter().map(|rung| rung.source).collect();
-    assert_eq!(sources, ["NVML energy counter (NVML: )", "NVML power (NVML: )"], "the counter comes first");
-    let missing = &ladders[0].report().rungs[0];
-    assert_eq!((missing.state, missing.code.as_str()), (RungState::Missing, "absent"));
-    assert_eq!(missing.reason, "BAT0 is not there");
-}
-
-#[test]
 fn files_of_a_machine_become_joules() {
     let machine = Machine::new();
     let stand = |second: u64| {
@@ -274,7 +255,8 @@ fn files_of_a_machine_become_joules() {
     };
     stand(0);
     let model = || Some(Box::new(TdpCurve::new(Microwatts::new(100_000_000), 4)) as Box<dyn PowerModel>);
-    let mut ladder = Ladder::of_devices(find(machine.root(), "GenuineIntel"), |_| BOUNDS, |_| model()).remove(0);
+    let mut ladder = Ladder::new(Device::Host, model());
+    find(machine.root(), "GenuineIntel").sensors.into_iter().for_each(|sensor| ladder.add(sensor, BOUNDS));
     let mut joules = Vec::new();
     for second in 0..6 {
         stand(second);
