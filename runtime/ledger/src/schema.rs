@@ -17,7 +17,7 @@ use crate::error::StoreFailure;
 /// `DAYF`, so that another program's database is recognized as such.
 const APPLICATION_ID: i64 = 0x4441_5946;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: i64 = 2;
+pub(crate) const SCHEMA: i64 = 3;
 
 /// Makes sure that `connection` is to a ledger of the schema that this program writes, creating the tables in an empty
 /// file and bringing those of an older schema up. `unix_ms` is now.
@@ -30,7 +30,13 @@ pub(crate) fn prepare(connection: &mut Connection, unix_ms: i64) -> Result<(), L
         create(&transaction)?;
     } else {
         match check(application, schema) {
-            Err(LedgerError::SchemaOld { .. }) => migration::to_2(&transaction, unix_ms)?,
+            Err(LedgerError::SchemaOld { found, .. }) => {
+                if found < 2 {
+                    migration::to_2(&transaction, unix_ms)?;
+                }
+                migration::to_3(&transaction)?;
+                transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA}"))?;
+            }
             checked => checked?,
         }
     }
@@ -66,6 +72,7 @@ pub(crate) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Er
 fn create(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
     tables::create_1(transaction)?;
     tables::raise_to_2(transaction)?;
+    tables::raise_to_3(transaction)?;
     transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"))?;
     Ok(())
 }
@@ -77,7 +84,7 @@ fn check(application: i64, schema: i64) -> Result<(), LedgerError> {
     match schema {
         SCHEMA => Ok(()),
         newer if newer > SCHEMA => Err(LedgerError::SchemaTooNew { found: newer, supported: SCHEMA }),
-        1 => Err(LedgerError::SchemaOld { found: 1, supported: SCHEMA }),
+        older @ 1..SCHEMA => Err(LedgerError::SchemaOld { found: older, supported: SCHEMA }),
         _ => Err(LedgerError::corrupt(StoreFailure::Unexpected("the schema's number was never in use"))),
     }
 }

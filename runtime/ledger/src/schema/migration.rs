@@ -1,4 +1,4 @@
-//! Bringing the tables of schema 1 up to schema 2.
+//! Bringing the tables of older schemas up.
 //!
 //! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
 //! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
@@ -7,7 +7,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Transaction, params};
 
-use super::{SCHEMA, tables};
+use super::tables;
 use crate::LedgerError;
 use crate::chain::{Head, Kind, Row};
 use crate::journal::Journal;
@@ -29,12 +29,16 @@ pub(super) fn to_2(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), Le
     }
     let last_link = journal.head().link;
     if last_link > 0 {
-        let fields = [1, SCHEMA, 1, last_link, unix_ms].map(ValueRef::Integer);
+        let fields = [1, 2, 1, last_link, unix_ms].map(ValueRef::Integer);
         journal.append(Kind::Migration, &fields)?;
     }
     journal.finish()?;
-    transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA}"))?;
     Ok(())
+}
+
+/// From schema 2, in one transaction: nothing that is stored changes, and no row has to be linked.
+pub(super) fn to_3(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
+    Ok(tables::raise_to_3(transaction)?)
 }
 
 /// Links the rows that `condition` holds for.

@@ -41,7 +41,7 @@ fn a_ledger_of_schema_1_is_linked_and_says_so() {
     let path = folder.path().join("ledger.sqlite");
     recorded(&path);
     let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 2 })), "{refusal:?}");
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 3 })), "{refusal:?}");
 
     let ledger = open(&path).unwrap();
     assert_eq!(ledger.crashed_on_open(), 1, "what was open before is settled now");
