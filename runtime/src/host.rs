@@ -4,8 +4,10 @@
 //! everything on it.
 
 use std::path::Path;
+use std::time::Duration;
 
-use meter::{CpuDescription, Host, Microwatts};
+use meter::{CpuDescription, Host, Microwatts, Nanos};
+use rustix::time::{ClockId, clock_gettime};
 
 /// The machine whose files are below `root`, which is `/` but in tests; its memory is always this machine's.
 /// `design_power` is what the operator says of its processors' together.
@@ -22,5 +24,24 @@ pub(crate) fn host(root: &Path, design_power: Option<Microwatts>) -> Host {
         cores: u32::try_from(cores).unwrap_or(u32::MAX),
         memory_bytes,
         design_power,
+    }
+}
+
+/// Processor time of this process since it started.
+pub(crate) fn process_cpu_time() -> Nanos {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_works_on_a_machine() {
+        assert!(process_cpu_time() > Nanos::ZERO);
+        let host = host(Path::new("/"), None);
+        assert!(host.cores > 0 && host.memory_bytes > 0, "{host:?}");
     }
 }

@@ -10,6 +10,7 @@
 pub(crate) mod energy;
 mod prices;
 mod upkeep;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,12 +21,13 @@ use meter::kv::{BlockId, PublishedBlock, SharedBlocks};
 use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
-use meter::{Account, KibMillis, Moment, Nanos};
+use meter::{Account, EnergyBook, EnergyInterval, KibMillis, Moment, Nanos};
 use scheduler::{Identity, PoolEvent, PoolEventKind};
 use tokio::sync::oneshot;
 
 use self::energy::EnergyNow;
 pub(crate) use self::prices::{DevicePrices, Prices};
+pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
 
@@ -73,6 +75,9 @@ struct Book {
     /// Intervals and settlements that the ledger has not taken yet.
     waiting: Vec<AccountInterval>,
     unsettled: Vec<Settlement>,
+    /// What devices took in energy.
+    energy: EnergyBook,
+    energy_waiting: Vec<EnergyInterval>,
 }
 
 struct StayState {
@@ -109,6 +114,8 @@ impl Metering {
             pin_wishes: HashMap::new(),
             waiting: Vec::new(),
             unsettled: Vec::new(),
+            energy: EnergyBook::new(),
+            energy_waiting: Vec::new(),
         };
         let energy = EnergyNow::new(prices.devices.iter().map(|device| device.energy.clone()));
         let metrics = Metrics::new();
@@ -133,11 +140,11 @@ impl Metering {
         &self.metrics
     }
 
-    /// Counter that must stay 0: measured memory that no account carries.
+    /// Must stay 0: memory and energy that was measured and that no account carries, or the other way round.
     pub(crate) fn imbalance(&self) -> u128 {
         let book = self.book();
         let weights = book.residency.iter().map(Residency::imbalance);
-        weights.fold(book.pages.imbalance(), u128::saturating_add)
+        weights.fold(book.pages.imbalance(), u128::saturating_add).saturating_add(book.energy.imbalance())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -155,6 +162,7 @@ impl Metering {
 
     /// A load on the device of this number took this processor time; the pool's event about it follows.
     pub(crate) fn load_computed(&self, (device, model): (usize, &str), cpu: Duration) {
+        self.energy.of(device).work.computed(cpu);
         self.book().computed.insert((device, model.to_owned()), cpu);
     }
 

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use meter::IntervalEnergy;
 use meter::receipt::{Receipt, StepSharing};
+use meter::{EnergyAccounts, IntervalEnergy};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -66,6 +66,12 @@ struct CauseLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AccountEnergyLabels {
+    device: String,
+    account: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DeviceEnergyLabels {
     device: String,
     source: String,
@@ -100,6 +106,7 @@ pub(crate) struct Metrics {
     memory: Family<MemoryLabels, Seconds>,
     energy: Family<EnergyLabels, Seconds>,
     device_energy: Family<DeviceEnergyLabels, Seconds>,
+    account_energy: Family<AccountEnergyLabels, Seconds>,
     unmeasured: Family<DeviceLabels, Counter>,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
@@ -130,7 +137,7 @@ pub(crate) struct Metrics {
     response_bytes: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
-    imbalance: Gauge,
+    imbalance: Counter,
     fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -148,6 +155,7 @@ impl Metrics {
             memory: Family::default(),
             energy: Family::default(),
             device_energy: Family::default(),
+            account_energy: Family::default(),
             unmeasured: Family::default(),
             loads: Family::default(),
             evictions: Family::default(),
@@ -178,7 +186,7 @@ impl Metrics {
             response_bytes: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
-            imbalance: Gauge::default(),
+            imbalance: Counter::default(),
             fit_error: Family::default(),
         };
         metrics.register_requests();
@@ -204,7 +212,7 @@ impl Metrics {
         let unit = Unit::Other("byte_seconds".to_owned());
         registry.register_with_unit("resident", "Memory over time of settled requests", unit, self.memory.clone());
         registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
-        let text = "Measured memory that no account carries: must stay 0";
+        let text = "KiB · ms of memory and nanojoules that were measured and that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
         let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
         registry.register("attribution_fit_error_ratio", text, self.fit_error.clone());
@@ -253,6 +261,8 @@ impl Metrics {
         registry.register_with_unit("routing_prediction_error", text, unit, self.routing_error.clone());
         let text = "Energy that was taken, whoever for; of the host as it is measured or modelled, and of each card";
         registry.register_with_unit("device_energy", text, Unit::Joules, self.device_energy.clone());
+        let text = "The same by who carries it";
+        registry.register_with_unit("account_energy", text, Unit::Joules, self.account_energy.clone());
         let text = "Readings between which it is not known what was taken";
         registry.register("device_energy_unknown_intervals", text, self.unmeasured.clone());
         registry.register_with_unit("device_used", "Reserved bytes", Unit::Bytes, self.device_used.clone());
@@ -347,8 +357,12 @@ impl Metrics {
     }
 
     /// A device took energy, or it is not known how much.
-    pub(crate) fn device_interval(&self, device: &str, taken: &IntervalEnergy) {
+    pub(crate) fn device_interval(&self, device: &str, taken: &IntervalEnergy, accounts: Option<&EnergyAccounts>) {
         let device = device.to_owned();
+        for (account, part) in accounts.iter().flat_map(|accounts| accounts.parts()) {
+            let labels = AccountEnergyLabels { device: device.clone(), account };
+            self.account_energy.get_or_create(&labels).inc_by(part.joules());
+        }
         let Some(energy) = taken.energy else {
             self.unmeasured.get_or_create(&DeviceLabels { device }).inc();
             return;
@@ -400,7 +414,8 @@ impl Metrics {
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
-        self.imbalance.set(i64::try_from(app.metering.imbalance()).unwrap_or(i64::MAX));
+        let imbalance = u64::try_from(app.metering.imbalance()).unwrap_or(u64::MAX);
+        self.imbalance.inc_by(imbalance.saturating_sub(self.imbalance.get()));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

@@ -1,10 +1,13 @@
 //! What receipts are priced by: energy and money of each device, carbon of the place.
 
+use std::sync::Arc;
+
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
 use meter::{CarbonFactors, EnergyModel};
 
-use super::Metering;
+use super::energy::EnergyNow;
+use super::{DeviceWork, Metering};
 
 /// How receipts are priced.
 pub(crate) struct Prices {
@@ -22,6 +25,16 @@ pub(crate) struct DevicePrices {
 }
 
 impl Metering {
+    /// What tells requests' energy at the moment.
+    pub(crate) fn energy(&self) -> &EnergyNow {
+        &self.energy
+    }
+
+    /// Where the device of this number notes what it computes.
+    pub(crate) fn work_of(&self, device: usize) -> Arc<DeviceWork> {
+        Arc::clone(&self.energy.of(device).work)
+    }
+
     /// The receipt of what the device of this number did, priced as things are now.
     pub(super) fn receipt(&self, device: usize, measured: Measured) -> Receipt {
         let rates = &self.prices_of(device).rates;

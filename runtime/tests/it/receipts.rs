@@ -163,6 +163,6 @@ fn metrics_count_what_receipts_say() {
     assert!((counted - 600.0).abs() < f64::EPSILON, "{counted}");
     let requests = server.metric(&format!("dayfly_requests_total{{{labels},outcome=\"completed\"}}"));
     assert!((requests - 3.0).abs() < f64::EPSILON, "{requests}");
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON, "every byte-second has its account");
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON, "every byte-second has its account");
     assert!(server.metric("dayfly_pool_used_bytes") > 0.0);
 }
