@@ -3,10 +3,39 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// Of the memory there is, what models may take by default: the rest is the system's and this process' own.
 const BUDGET_PERCENT: u64 = 80;
 /// The default budget where the memory cannot be told.
 const BUDGET_BYTES_UNKNOWN: u64 = 1 << 30;
+
+/// What there is, and what the system lets this process have of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Bounds {
+    /// Memory of the host; `None` if it cannot be told.
+    pub(crate) host_memory_bytes: Option<u64>,
+    /// Of it, what the control group may have; `None` without a limit.
+    pub(crate) group_memory_bytes_max: Option<u64>,
+    /// Processors that the scheduler may put this process on.
+    pub(crate) usable_processors: NonZeroUsize,
+    /// Processors whose time the control group may use; `None` without a quota.
+    pub(crate) group_processors_max: Option<NonZeroUsize>,
+}
+
+impl Bounds {
+    /// Asks the system.
+    pub(crate) fn detect() -> Self {
+        let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let group = ControlGroup::of(Path::new("/sys/fs/cgroup"), &membership);
+        Self {
+            host_memory_bytes: host_memory_bytes(),
+            group_memory_bytes_max: group.memory_bytes_max(),
+            usable_processors: usable_processors(),
+            group_processors_max: group.processors_max(),
+        }
+    }
+}
 
 /// The bounds of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +49,12 @@ pub(crate) struct Machine {
 impl Machine {
     /// Asks the system.
     pub(super) fn detect() -> Self {
-        let host_bytes = host_memory_bytes().unwrap_or(0);
-        let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let group = ControlGroup::of(Path::new("/sys/fs/cgroup"), &membership);
-        let limit = group.memory_bytes_max().unwrap_or(host_bytes);
+        let bounds = Bounds::detect();
+        let host_bytes = bounds.host_memory_bytes.unwrap_or(0);
+        let limit = bounds.group_memory_bytes_max.unwrap_or(host_bytes);
         let memory_bytes = if host_bytes == 0 { limit } else { limit.min(host_bytes) };
-        let allowed = usable_processors();
-        let threads = group.processors_max().map_or(allowed, |quota| quota.min(allowed));
+        let allowed = bounds.usable_processors;
+        let threads = bounds.group_processors_max.map_or(allowed, |quota| quota.min(allowed));
         Self { memory_bytes, threads }
     }
 
