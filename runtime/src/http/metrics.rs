@@ -2,6 +2,8 @@
 //!
 //! Labels are bounded: tenants beyond a cap share `_other`, and a request's id is never one.
 
+mod energy;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -18,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
 use std::sync::atomic::AtomicU64;
 
+use self::energy::EnergyMetrics;
 use crate::app::App;
 use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
@@ -44,15 +47,6 @@ struct MemoryLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct EnergyLabels {
-    tenant: String,
-    model: String,
-    component: &'static str,
-    source: String,
-    quality: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RequestLabels {
     tenant: String,
     model: String,
@@ -63,18 +57,6 @@ struct RequestLabels {
 struct CauseLabels {
     model: String,
     cause: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AccountEnergyLabels {
-    device: String,
-    account: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DeviceEnergyLabels {
-    device: String,
-    source: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,10 +86,7 @@ pub(crate) struct Metrics {
     preemptions: Family<ModelLabels, Counter>,
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
-    energy: Family<EnergyLabels, Seconds>,
-    device_energy: Family<DeviceEnergyLabels, Seconds>,
-    account_energy: Family<AccountEnergyLabels, Seconds>,
-    unmeasured: Family<DeviceLabels, Counter>,
+    energy: EnergyMetrics,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
     load_seconds: Family<ModelLabels, Histogram>,
@@ -153,10 +132,7 @@ impl Metrics {
             preemptions: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
-            energy: Family::default(),
-            device_energy: Family::default(),
-            account_energy: Family::default(),
-            unmeasured: Family::default(),
+            energy: EnergyMetrics::default(),
             loads: Family::default(),
             evictions: Family::default(),
             load_seconds: Family::new_with_constructor(load_seconds),
@@ -211,7 +187,7 @@ impl Metrics {
         );
         let unit = Unit::Other("byte_seconds".to_owned());
         registry.register_with_unit("resident", "Memory over time of settled requests", unit, self.memory.clone());
-        registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
+        self.energy.register(registry);
         let text = "KiB · ms of memory and nanojoules that were measured and that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
         let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
@@ -259,12 +235,6 @@ impl Metrics {
         let text = "How far predicted times of routed requests were off, as a share of what they took";
         let unit = Unit::Other("ratio".to_owned());
         registry.register_with_unit("routing_prediction_error", text, unit, self.routing_error.clone());
-        let text = "Energy that was taken, whoever for; of the host as it is measured or modelled, and of each card";
-        registry.register_with_unit("device_energy", text, Unit::Joules, self.device_energy.clone());
-        let text = "The same by who carries it";
-        registry.register_with_unit("account_energy", text, Unit::Joules, self.account_energy.clone());
-        let text = "Readings between which it is not known what was taken";
-        registry.register("device_energy_unknown_intervals", text, self.unmeasured.clone());
         registry.register_with_unit("device_used", "Reserved bytes", Unit::Bytes, self.device_used.clone());
         registry.register_with_unit("device_limit", "The budget", Unit::Bytes, self.device_limit.clone());
         let text = "Requests that wait for their first step on the device";
@@ -326,14 +296,7 @@ impl Metrics {
             let labels = MemoryLabels { tenant: tenant.clone(), model: model.clone(), state };
             self.memory.get_or_create(&labels).inc_by(held.byte_seconds());
         }
-        let energy = &receipt.energy;
-        for (component, joules) in
-            [("active", energy.active_nj), ("load", energy.load_nj), ("residency", energy.residency_nj)]
-        {
-            let (source, quality) = (energy.source.clone(), energy.quality.name());
-            let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, source, quality };
-            self.energy.get_or_create(&labels).inc_by(joules.joules());
-        }
+        self.energy.settled(&tenant, receipt);
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
             self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
         }
@@ -356,19 +319,9 @@ impl Metrics {
         };
     }
 
-    /// A device took energy, or it is not known how much.
+    /// A device took energy, which `accounts` carry, or it is not known how much.
     pub(crate) fn device_interval(&self, device: &str, taken: &IntervalEnergy, accounts: Option<&EnergyAccounts>) {
-        let device = device.to_owned();
-        for (account, part) in accounts.iter().flat_map(|accounts| accounts.parts()) {
-            let labels = AccountEnergyLabels { device: device.clone(), account };
-            self.account_energy.get_or_create(&labels).inc_by(part.joules());
-        }
-        let Some(energy) = taken.energy else {
-            self.unmeasured.get_or_create(&DeviceLabels { device }).inc();
-            return;
-        };
-        let labels = DeviceEnergyLabels { device, source: taken.label.source.clone() };
-        self.device_energy.get_or_create(&labels).inc_by(energy.joules());
+        self.energy.took(device, taken, accounts);
     }
 
     /// The pool changed.

@@ -62,10 +62,17 @@ impl Metering {
             book.energy_waiting.extend(new);
             std::mem::take(&mut book.energy_waiting)
         };
+        // All are offered before any is waited for: whoever gives up waiting loses none.
+        let offered: Vec<_> = intervals
+            .into_iter()
+            .map(|interval| {
+                let (done, answer) = bridge();
+                self.ledger.energy(interval.clone(), done);
+                (interval, answer)
+            })
+            .collect();
         let mut failure = Ok(());
-        for interval in intervals {
-            let (done, answer) = bridge();
-            self.ledger.energy(interval.clone(), done);
+        for (interval, answer) in offered {
             if let Err(error) = received(answer).await {
                 failure = Err(error);
                 let mut book = self.book();
