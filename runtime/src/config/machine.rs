@@ -7,6 +7,8 @@ use serde::Serialize;
 
 /// Of the memory there is, what models may take by default: the rest is the system's and this process' own.
 const BUDGET_PERCENT: u64 = 80;
+/// Version 1 of control groups writes a number of this size where there is no limit.
+const NO_LIMIT_BYTES: u64 = 1 << 62;
 /// The default budget where the memory cannot be told.
 const BUDGET_BYTES_UNKNOWN: u64 = 1 << 30;
 
@@ -130,7 +132,7 @@ impl ControlGroup {
         let limit = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let unified = self.unified.iter().filter_map(|folder| limit(folder.join("memory.max")));
         let v1 = self.memory.iter().filter_map(|folder| limit(folder.join("memory.limit_in_bytes")));
-        unified.chain(v1).min()
+        unified.chain(v1).filter(|bytes| *bytes < NO_LIMIT_BYTES).min()
     }
 
     /// The least quota on the way to the root, rounded up to whole processors.
@@ -183,10 +185,13 @@ mod tests {
         assert_eq!(group.processors_max(), NonZeroUsize::new(2));
 
         write("memory/job/memory.limit_in_bytes", "123456\n");
+        write("memory/job/inner/memory.limit_in_bytes", "9223372036854771712\n");
         write("cpu/job/cpu.cfs_quota_us", "-1\n");
         write("cpu/job/cpu.cfs_period_us", "100000\n");
         let group = ControlGroup::of(root.path(), "7:memory:/job\n5:cpu,cpuacct:/job\n");
         assert_eq!(group.memory_bytes_max(), Some(123_456));
+        write("memory/free/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(ControlGroup::of(root.path(), "7:memory:/free\n").memory_bytes_max(), None);
         assert_eq!(group.processors_max(), None);
     }
 
