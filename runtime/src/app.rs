@@ -128,8 +128,10 @@ pub(crate) struct Server {
     accounts: JoinHandle<()>,
     /// Lets old rows of the ledger go.
     retention: JoinHandle<()>,
-    /// Follows the memory that there is and the energy that is taken, and pins what is configured.
-    following: JoinHandle<((), (), ())>,
+    /// Follows the energy that is taken.
+    energy: JoinHandle<()>,
+    /// Follows the memory that there is, and pins what is configured.
+    following: JoinHandle<((), ())>,
     /// Each device's.
     pools: Vec<JoinHandle<()>>,
 }
@@ -181,9 +183,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     });
     let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
-    let energy = energy::follow(Arc::clone(&app), host);
-    let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), energy, pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, retention, following, pools })
+    let energy = tokio::spawn(energy::follow(Arc::clone(&app), host));
+    let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
+    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, following, pools })
 }
 
 /// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
@@ -235,6 +237,7 @@ impl Server {
         }
         self.retention.abort();
         self.accounts.abort();
+        self.energy.abort();
         if let Err(error) = self.app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
         }
