@@ -1,16 +1,17 @@
 //! The energy of one host: its sensors, its model, and what both say of a request.
 //!
-//! Whoever serves polls this about once a second with its own processor time, and takes [`HostEnergy::source`] for
+//! Whoever serves polls this about once a second with its own processor time, and takes [`HostEnergy::rates`] for
 //! receipts. In between nothing runs: a poll reads some small files.
 //!
-//! Invariants: [`HostEnergy::source`] always has a figure; it is the model's until two seconds of work were seen.
+//! Invariants: an interval's figure is the model's until two seconds of work were seen in a sensor; rates are those of the
+//! source of the last interval.
 //! Deliberately absent: clocks, threads, and graphics cards, which are [`crate::card_energy`]'s.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::card_energy::CardEnergy;
-use crate::energy::{EnergyModel, EnergySource};
+use crate::energy::EnergyModel;
 use crate::interval::{Claim, EnergyRates, IntervalAccounts, IntervalSplitter, IntervalUse};
 use crate::ladder::{IntervalEnergy, Ladder, LadderReport, PowerBounds, Tick};
 use crate::power::{PowerModel, TdpCurve};
@@ -36,7 +37,6 @@ pub struct HostEnergy {
     root: PathBuf,
     ladder: Ladder,
     splitter: IntervalSplitter,
-    model: EnergyModel,
     last: Option<HostCpu>,
 }
 
@@ -78,12 +78,12 @@ impl HostEnergy {
         let bounds = PowerBounds::of_host(host.cores, host.design_power.unwrap_or(model.max_power()));
         let stand_in: Box<dyn PowerModel> = match host.design_power {
             Some(power) if host.cpu.wall_power() == WallPower::UNKNOWN => Box::new(TdpCurve::new(power, host.cores)),
-            _ => Box::new(model.clone()),
+            _ => Box::new(model),
         };
         let mut ladder = Ladder::new(Device::Host, Some(stand_in)).with_missing(found.missing);
         found.sensors.into_iter().for_each(|sensor| ladder.add(sensor, bounds));
         let splitter = IntervalSplitter::new(host.cores, host.memory_bytes);
-        Self { root: root.to_owned(), ladder, splitter, model, last: None }
+        Self { root: root.to_owned(), ladder, splitter, last: None }
     }
 
     /// Reads the sensors and splits what the host took since the last time; `None` the first time, and when no time has
@@ -115,15 +115,6 @@ impl HostEnergy {
         self.ladder.rung().and(self.rates())
     }
 
-    /// What tells a request's energy at the moment.
-    #[must_use]
-    pub fn source(&self) -> &dyn EnergySource {
-        match self.rates() {
-            Some(rates) => rates,
-            None => &self.model,
-        }
-    }
-
     /// What is in use and why the rest is not, for people.
     #[must_use]
     pub fn report(&self) -> LadderReport {
@@ -134,7 +125,7 @@ impl HostEnergy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::energy::{EnergyUse, Quality};
+    use crate::energy::{EnergySource as _, EnergyUse, Quality};
     use crate::ladder::RungState;
     use crate::sensor::fixture::Machine;
     use crate::units::KibMillis;
@@ -177,25 +168,26 @@ mod tests {
         assert_eq!((claimed.dynamic.joules(), claimed.residency.joules()), (19.0, 6.0));
         assert_eq!((accounts.host_other.joules(), accounts.idle.joules()), (19.0, 6.0));
         let one_second = EnergyUse { active_cpu: second(1).into(), ..EnergyUse::default() };
-        let estimate = energy.source().estimate(&one_second);
+        let estimate = energy.measured_rates().unwrap().estimate(&one_second);
         assert_eq!((estimate.active.joules(), estimate.quality), (19.0, Quality::Modelled), "its base is the model's");
         assert!(estimate.source.starts_with("RAPL"), "{}", estimate.source);
         assert_eq!(energy.report().rungs[0].state, RungState::InUse);
     }
 
     #[test]
-    fn a_host_without_sensors_is_modelled_from_the_first_request_on() {
+    fn a_host_without_sensors_is_modelled() {
         for (design_watts, source) in [(None, "W-per-vCPU model"), (Some(100), "curve over a thermal design power")] {
             let machine = Machine::new();
             let mut energy = HostEnergy::find(machine.root(), &host(design_watts));
             let used = EnergyUse { active_cpu: second(1).into(), ..EnergyUse::default() };
-            assert!(energy.source().estimate(&used).source.starts_with("W-per-vCPU model"));
+            assert!(energy.rates().is_none(), "nothing has worked yet");
             for at in 0..5 {
                 work_of_the_host(&machine, 100 * at);
                 let interval = energy.poll(second(at), second(at).into(), &[]);
                 assert!(interval.is_none_or(|interval| interval.accounts.is_some()));
             }
-            let estimate = energy.source().estimate(&used);
+            let estimate = energy.rates().unwrap().estimate(&used);
+            assert!(energy.measured_rates().is_none());
             assert!(estimate.source.starts_with(source), "{}", estimate.source);
             assert_eq!(estimate.quality, Quality::Modelled);
             assert!(estimate.total().joules() > 0.0);

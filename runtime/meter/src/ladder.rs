@@ -190,6 +190,7 @@ impl Ladder {
         LadderReport {
             device: self.device,
             in_use: self.label(),
+            may_cover_gpus: self.rung().is_some_and(Rung::may_cover_gpus),
             rungs,
             unmeasured_intervals: self.unmeasured_intervals,
         }
@@ -203,6 +204,8 @@ pub struct LadderReport {
     pub device: Device,
     /// Where figures are from.
     pub in_use: EnergyLabel,
+    /// Whether the energy of graphics cards may be in it, so that theirs must not be added.
+    pub may_cover_gpus: bool,
     /// Everything that was looked for, best first; what is missing last.
     pub rungs: Vec<RungReport>,
     /// Intervals whose energy is unknown.

@@ -271,6 +271,6 @@ fn files_of_a_machine_become_joules() {
     assert_eq!(states[1].1, RungState::InUse);
     assert_eq!(states[2].1, RungState::Spare);
     let json = serde_json::to_value(ladder.report()).unwrap();
-    assert_eq!(json["in_use"]["quality"], "measured");
+    assert_eq!((&json["in_use"]["quality"], &json["may_cover_gpus"]), (&"measured".into(), &false.into()));
     assert_eq!(json["rungs"][0]["state"], "refused");
 }
