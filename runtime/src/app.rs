@@ -1,6 +1,7 @@
 //! One server: its parts, put together once.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -20,9 +21,12 @@ use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
-use crate::limits::{ACCOUNTS_EVERY, DRAIN_MAX, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX};
+use crate::limits::{
+    ACCOUNTS_EVERY, DRAIN_MAX, ENERGY_STORED_EVERY, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX,
+};
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
+use crate::metering::energy;
 use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
@@ -126,6 +130,8 @@ pub(crate) struct Server {
     accounts: JoinHandle<()>,
     /// Lets old rows of the ledger go.
     retention: JoinHandle<()>,
+    /// Follows the energy that is taken.
+    energy: JoinHandle<()>,
     /// Follows the memory that there is, and pins what is configured.
     following: JoinHandle<((), ())>,
     /// Each device's.
@@ -142,7 +148,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     if ledger.crashed_on_open() > 0 {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
-    let prices = Prices { devices: crate::devices::prices(&config), carbon: config.carbon.clone() };
+    let host = crate::host::host(Path::new("/"), config.design_power);
+    let prices = Prices { devices: crate::devices::prices(&config, &host), carbon: config.carbon.clone() };
     let metering = Arc::new(Metering::new(ledger, prices));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
@@ -173,11 +180,15 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         pulling: Arc::default(),
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
-    let accounts = tokio::spawn(store_accounts(Arc::clone(&app.metering)));
+    let metering = Arc::clone(&app.metering);
+    let accounts = tokio::spawn(async move {
+        tokio::join!(store_accounts(Arc::clone(&metering)), store_energy(metering));
+    });
     let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
+    let energy = tokio::spawn(energy::follow(Arc::clone(&app), host));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, retention, following, pools })
+    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, following, pools })
 }
 
 /// What this process holds of the machine's memory: pages that it shares count by their share.
@@ -237,8 +248,12 @@ impl Server {
         }
         self.retention.abort();
         self.accounts.abort();
+        self.energy.abort();
         if let Err(error) = self.app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
+        }
+        if let Err(error) = self.app.metering.store_energy().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the last energy is not written");
         }
     }
 }
@@ -251,6 +266,17 @@ async fn remove_old_rows(app: Arc<App>) {
         ticks.tick().await;
         if let Err(error) = app.metering.remove_older_than(retention).await {
             tracing::error!(error = &error as &dyn std::error::Error, "old rows of the ledger stay");
+        }
+    }
+}
+
+async fn store_energy(metering: Arc<Metering>) {
+    let mut ticks = tokio::time::interval(ENERGY_STORED_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = metering.store_energy().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "energy waits for the ledger");
         }
     }
 }

@@ -11,6 +11,7 @@
 mod chat_templates;
 mod contexts;
 mod devices;
+mod energy;
 mod environment;
 mod layer;
 mod machine;
@@ -35,14 +36,16 @@ use etcetera::BaseStrategy as _;
 use kernels::{Isa, KvPrecision};
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::pull::{Hub, KNOWN};
+use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
 pub(crate) use self::contexts::ContextChoices;
 use self::contexts::Tenancy;
-pub(crate) use self::devices::{DeviceChoice, DeviceWay};
+pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
+pub(crate) use self::machine::Bounds;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
@@ -111,6 +114,8 @@ pub(crate) struct Config {
     pub(crate) pull: PullPolicy,
     /// Where the Hugging Face Hub is, and the token to present to it.
     pub(crate) hub: Hub,
+    /// The thermal design power of the processors together, where the operator tells it.
+    pub(crate) design_power: Option<Microwatts>,
     /// What a kilowatt-hour emits here.
     pub(crate) carbon: CarbonFactors,
     /// What resources cost here.
@@ -183,6 +188,9 @@ pub(crate) enum ConfigError {
     /// Rows of the ledger would go before their requests have ended.
     #[error("ledger_retention is less than a day")]
     Retention,
+    /// No machine has that design power.
+    #[error("[energy] is not valid: design_watts = {watts} is not between 1 and {max}")]
+    Energy { watts: f64, max: f64 },
     /// The carbon table does not say what a kWh emits.
     #[error("[carbon] is not valid: {reason}")]
     Carbon { reason: String },
@@ -296,6 +304,7 @@ impl Config {
             origins: chosen.origins.unwrap_or_default(),
             pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
             hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
+            design_power: chosen.energy.unwrap_or_default().design_power()?,
             carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
             rates,
         })

@@ -69,6 +69,10 @@ pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 /// How often the accounts of held memory go to the ledger.
 pub(crate) const ACCOUNTS_EVERY: Duration = Duration::from_secs(10);
+/// How often the host's sensors of energy are read: work must be seen in them within two seconds.
+pub(crate) const ENERGY_READ_EVERY: Duration = Duration::from_secs(1);
+/// How often what devices took goes to the ledger: a row for each device, whether anybody is there or not.
+pub(crate) const ENERGY_STORED_EVERY: Duration = Duration::from_secs(60);
 /// How long the server waits before it accepts again after it ran out of descriptors.
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Messages of a conversation.

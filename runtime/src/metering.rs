@@ -7,8 +7,10 @@
 //! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
+pub(crate) mod energy;
 mod prices;
 mod upkeep;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,11 +21,13 @@ use meter::kv::{BlockId, PublishedBlock, SharedBlocks};
 use meter::receipt::{Measured, Receipt};
 use meter::residency::{AccountInterval, ArtifactId, Load, Pin, Request, RequestCharge, Residency};
 use meter::units::split_equally;
-use meter::{Account, KibMillis, Moment, Nanos};
+use meter::{Account, EnergyBook, EnergyInterval, KibMillis, Moment, Nanos};
 use scheduler::{Identity, PoolEvent, PoolEventKind};
 use tokio::sync::oneshot;
 
-pub(crate) use self::prices::{DevicePrices, Prices, default_energy_model};
+use self::energy::EnergyNow;
+pub(crate) use self::prices::{DevicePrices, Prices};
+pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
 
@@ -52,6 +56,7 @@ pub(crate) struct Metering {
     book: Mutex<Book>,
     ledger: Ledger,
     prices: Prices,
+    energy: EnergyNow,
     metrics: Metrics,
 }
 
@@ -72,6 +77,9 @@ struct Book {
     /// Intervals and settlements that the ledger has not taken yet.
     waiting: Vec<AccountInterval>,
     unsettled: Vec<Settlement>,
+    /// What devices took in energy.
+    energy: EnergyBook,
+    energy_waiting: Vec<EnergyInterval>,
 }
 
 struct StayState {
@@ -109,10 +117,13 @@ impl Metering {
             accounted_until: Moment::ZERO,
             waiting: Vec::new(),
             unsettled: Vec::new(),
+            energy: EnergyBook::new(),
+            energy_waiting: Vec::new(),
         };
+        let energy = EnergyNow::new(prices.devices.iter().map(|device| device.energy.clone()));
         let metrics = Metrics::new();
         let began_unix_ms = ledger.opened_unix_ms();
-        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, metrics }
+        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -132,11 +143,11 @@ impl Metering {
         &self.metrics
     }
 
-    /// Counter that must stay 0: measured memory that no account carries.
+    /// Must stay 0: memory and energy that was measured and that no account carries, or the other way round.
     pub(crate) fn imbalance(&self) -> u128 {
         let book = self.book();
         let weights = book.residency.iter().map(Residency::imbalance);
-        weights.fold(book.pages.imbalance(), u128::saturating_add)
+        weights.fold(book.pages.imbalance(), u128::saturating_add).saturating_add(book.energy.imbalance())
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -154,6 +165,7 @@ impl Metering {
 
     /// A load on the device of this number took this processor time; the pool's event about it follows.
     pub(crate) fn load_computed(&self, (device, model): (usize, &str), cpu: Duration) {
+        self.energy.of(device).work.computed(cpu);
         self.book().computed.insert((device, model.to_owned()), cpu);
     }
 
@@ -220,8 +232,7 @@ impl Metering {
 
     /// Makes the receipt of what the device of this number did and writes it down; returns when it is durable.
     pub(crate) async fn settle(&self, device: usize, measured: Measured) -> Result<Receipt, LedgerError> {
-        let DevicePrices { energy, rates } = self.prices_of(device);
-        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
+        let receipt = self.receipt(device, measured);
         let settlement = Settlement { at: self.clock.now(), receipt: Box::new(receipt.clone()) };
         self.offer(settlement).await.map(|()| receipt)
     }

@@ -10,6 +10,8 @@ mod costs;
 mod focus;
 mod recorded;
 
+use std::path::Path;
+
 use ledger::{LedgerError, Reader, SavingsQuery};
 use meter::SavingsInputs;
 use meter::savings::{SavingsReport, report};
@@ -18,6 +20,8 @@ use serde_json::Value;
 pub(crate) use self::costs::{CostLine, LineItem, costs_of};
 pub(crate) use self::focus::{FOCUS_COLUMNS, Focus};
 pub(crate) use self::recorded::{read_trace, trace_of};
+use crate::config::Config;
+use crate::host::host;
 use crate::metering::DevicePrices;
 
 /// What ephemeral serving is compared with.
@@ -40,6 +44,12 @@ impl Baseline {
             Self::Dedicated => "shared_persistent",
         }
     }
+}
+
+/// What receipts of the first device are priced by, for whoever reads a ledger without a server.
+pub(crate) fn prices_of(config: &Config) -> DevicePrices {
+    let host = host(Path::new("/"), config.design_power);
+    crate::devices::prices(config, &host).swap_remove(0)
 }
 
 /// What a savings report is computed from. `process_bytes` is what a serving process holds beside models, 0 if unknown.

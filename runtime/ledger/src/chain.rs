@@ -13,7 +13,8 @@
 //! ```
 //!
 //! `n`, `sequence`, lengths and values are 8 bytes, version, kind, tags and the count one; integers are little-endian and
-//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order. So the head's
+//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order; a column that
+//! a later schema added to a table is left out where it is null, so that a row from before has the digest that it had. The head's
 //! digest stands for every row before it: whoever keeps a copy of it elsewhere can tell later whether one was changed,
 //! added in between or taken away. Without such a copy the chain shows damage and careless changes, and not the work of
 //! somebody who computes it anew: there is no secret in it.
@@ -33,10 +34,11 @@ pub(crate) enum Kind {
     Interval = 5,
     Anchor = 6,
     Migration = 7,
+    Energy = 8,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Run,
         Self::Reservation,
         Self::Checkpoint,
@@ -44,6 +46,7 @@ impl Kind {
         Self::Interval,
         Self::Anchor,
         Self::Migration,
+        Self::Energy,
     ];
 
     /// The kind of that number in a link.
@@ -65,6 +68,7 @@ impl Kind {
             Self::Interval => "intervals",
             Self::Anchor => "anchors",
             Self::Migration => "migrations",
+            Self::Energy => "energy_intervals",
         }
     }
 
@@ -85,7 +89,13 @@ impl Kind {
             }
             Self::Anchor => &ANCHOR_COLUMNS,
             Self::Migration => &["from_schema", "to_schema", "first_link", "last_link", "unix_ms"],
+            Self::Energy => &ENERGY_COLUMNS,
         }
+    }
+
+    /// How many of them, at their end, a later schema added.
+    const fn added(self) -> usize {
+        if matches!(self, Self::Anchor) { 1 } else { 0 }
     }
 
     /// What a settlement's link binds of its reservation, which may be older than what is kept of the chain.
@@ -119,7 +129,26 @@ pub(crate) const SETTLEMENT_COLUMNS: [&str; 20] = [
     "receipt",
 ];
 
-const ANCHOR_COLUMNS: [&str; 15] = [
+const ENERGY_COLUMNS: [&str; 16] = [
+    "run",
+    "source_sequence",
+    "device",
+    "source",
+    "quality",
+    "energy_nj",
+    "requests_nj",
+    "keepalive_nj",
+    "runtime_nj",
+    "host_other_nj",
+    "idle_nj",
+    "unmeasured_nj",
+    "unknown_ms",
+    "from_ms",
+    "to_ms",
+    "unix_ms",
+];
+
+const ANCHOR_COLUMNS: [&str; 16] = [
     "first_link",
     "last_link",
     "digest",
@@ -135,6 +164,7 @@ const ANCHOR_COLUMNS: [&str; 15] = [
     "run_opened_unix_ms",
     "run_first_reservation",
     "unix_ms",
+    "energy_intervals_to",
 ];
 
 /// SHA-256.
@@ -185,10 +215,25 @@ impl Row<'_> {
     }
 
     fn write_to(&self, bytes: &mut Vec<u8>) {
+        let fields = self.encoded();
         bytes.extend([ENCODING, self.kind as u8]);
         bytes.extend(self.sequence.to_le_bytes());
-        bytes.push(u8::try_from(self.fields.len()).expect("no table has 256 columns"));
-        self.fields.iter().for_each(|field| write_field(bytes, *field));
+        bytes.push(u8::try_from(fields.len()).expect("no table has 256 columns"));
+        fields.iter().for_each(|field| write_field(bytes, *field));
+    }
+
+    /// Without what a later schema added and this row does not have.
+    fn encoded(&self) -> &[ValueRef<'_>] {
+        let mut fields = self.fields;
+        for _ in 0..self.kind.added() {
+            match fields {
+                [before @ .., ValueRef::Null] if fields.len() > self.kind.columns().len() - self.kind.added() => {
+                    fields = before;
+                }
+                _ => break,
+            }
+        }
+        fields
     }
 }
 
@@ -262,12 +307,26 @@ mod tests {
         assert_ne!(Row { kind: Kind::Anchor, sequence: 1, fields: &[] }.digest(), run(&[]).digest());
     }
 
+    /// Anchors of schema 2 have one field less, and the digests that they had.
+    #[test]
+    fn a_column_that_was_added_later_is_not_there_where_it_is_null() {
+        let fields = [ValueRef::Integer(7); 16];
+        let anchor = |fields| Row { kind: Kind::Anchor, sequence: 1, fields }.digest();
+        let mut without = fields;
+        without[15] = ValueRef::Null;
+        assert_eq!(anchor(&without), anchor(&fields[..15]));
+        assert_ne!(anchor(&fields), anchor(&fields[..15]));
+        let mut other_null = fields;
+        other_null[14] = ValueRef::Null;
+        assert_ne!(anchor(&other_null[..15]), anchor(&fields[..14]), "only what was added later");
+    }
+
     #[test]
     fn kinds_have_the_numbers_that_links_are_stored_with() {
-        assert_eq!(Kind::ALL.map(Kind::number), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(Kind::ALL.map(Kind::number), [1, 2, 3, 4, 5, 6, 7, 8]);
         for kind in Kind::ALL {
             assert_eq!(Kind::from_number(kind.number()), Some(kind));
         }
-        assert_eq!((Kind::from_number(0), Kind::from_number(8)), (None, None));
+        assert_eq!((Kind::from_number(0), Kind::from_number(9)), (None, None));
     }
 }

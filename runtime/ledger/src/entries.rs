@@ -1,6 +1,6 @@
 //! What operations append, and what they find appended already.
 
-use meter::{Account, AccountInterval, Receipt};
+use meter::{Account, AccountInterval, EnergyInterval, Receipt};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -256,6 +256,36 @@ pub(crate) fn record_interval(
         int(present.unix_ms),
     ];
     journal.append(Kind::Interval, &fields)?;
+    Ok(())
+}
+
+pub(crate) fn record_energy(
+    journal: &mut Journal<'_>,
+    present: Present,
+    interval: &EnergyInterval,
+) -> Result<(), LedgerError> {
+    let EnergyInterval { sequence, device, source, quality, accounts, unknown_ms, from, to } = interval;
+    let sequence = stored("source_sequence", *sequence)?;
+    let mut figures = vec![stored("energy_nj", accounts.total().get())?];
+    for (account, part) in accounts.parts() {
+        figures.push(stored(account, part.get())?);
+    }
+    figures.push(stored("unknown_ms", *unknown_ms)?);
+    let same = journal
+        .connection()
+        .prepare_cached(
+            "SELECT device = ?3 AND source = ?4 AND energy_nj = ?5 AND requests_nj = ?6 AND unknown_ms = ?7 \
+             FROM energy_intervals WHERE run = ?1 AND source_sequence = ?2",
+        )?
+        .query_row(params![present.run, sequence, device, source, figures[0], figures[1], figures[7]], |row| row.get(0))
+        .optional()?;
+    if let Some(same) = same {
+        return absorbed(same, &format!("interval of energy {sequence}"));
+    }
+    let mut fields = vec![int(present.run), int(sequence), text(device), text(source), text(quality.name())];
+    fields.extend(figures.into_iter().map(ValueRef::Integer));
+    fields.extend([int(stored("from_ms", from.get())?), int(stored("to_ms", to.get())?), int(present.unix_ms)]);
+    journal.append(Kind::Energy, &fields)?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One SQLite file per runtime. A request is *reserved* before work is done for it, leaves *checkpoints* while it goes on
 //! for long, and is *settled*, with its receipt, before its last byte is sent; memory that no request carries is stored as
-//! account intervals. One thread writes, and commits everything that is queued in one transaction; reads go by a connection
+//! account intervals, and what devices took in energy as intervals of their own. One thread writes, and commits everything that is queued in one transaction; reads go by a connection
 //! of their own. Every row is linked to the one before it by a digest (`chain`), sums by hour and day are kept beside the
 //! rows (`rollup`), old rows make way for anchors (`retention`), and all of that can be checked ([`Reader::verify`]).
 //!
@@ -38,6 +38,6 @@ pub use limits::{CHECKPOINTS_PER_REQUEST_MAX, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_M
 pub use operation::{Checkpoint, Completion, Reservation, Settlement, wait};
 pub use reader::{Reader, SavingsQuery, SeriesQuery, Since, Snapshot};
 pub use rollup::Span;
-pub use rows::{AccountTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
+pub use rows::{AccountTotal, EnergyTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
 pub use store::{Ledger, LedgerOptions};
 pub use verify::{Fault, Verification};

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use meter::{AccountInterval, Moment, Receipt};
+use meter::{AccountInterval, EnergyInterval, Moment, Receipt};
 
 use crate::LedgerError;
 
@@ -52,6 +52,7 @@ pub(crate) enum Operation {
     Checkpoint(Checkpoint),
     Settle(Settlement),
     Interval(AccountInterval),
+    Energy(EnergyInterval),
     Remove { before_unix_ms: i64 },
 }
 

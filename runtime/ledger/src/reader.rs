@@ -17,7 +17,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 pub use self::series::SeriesQuery;
 use crate::error::StoreFailure;
 use crate::limits::RECENT_MAX;
-use crate::rows::{AccountTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
+use crate::rows::{AccountTotal, EnergyTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
 use crate::store::settle_plans;
 use crate::verify::{self, Verification};
 use crate::{LedgerError, schema};
@@ -106,6 +106,14 @@ impl Reader {
     /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
     pub fn account_totals(&self) -> Result<Vec<AccountTotal>, LedgerError> {
         sums::account_totals(&self.lock())
+    }
+
+    /// What every device took in energy, by source.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn energy_totals(&self) -> Result<Vec<EnergyTotal>, LedgerError> {
+        sums::energy_totals(&self.lock())
     }
 
     /// What [`meter::savings`] is computed from.

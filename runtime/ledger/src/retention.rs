@@ -97,24 +97,25 @@ pub(crate) struct Anchor {
     pub(crate) last_link: i64,
     pub(crate) digest: Digest,
     /// The last row covered of every kind, and every one before it, in the order of [`COVERED`].
-    last_rows: [i64; 6],
+    last_rows: [i64; 7],
     /// The run that was on at the last link: its number, and the row's fields.
     pub(crate) run: [i64; 3],
 }
 
 /// What an anchor may cover, in the order of its columns.
-pub(crate) const COVERED: [Kind; 6] =
-    [Kind::Run, Kind::Reservation, Kind::Checkpoint, Kind::Settlement, Kind::Interval, Kind::Migration];
+pub(crate) const COVERED: [Kind; 7] =
+    [Kind::Run, Kind::Reservation, Kind::Checkpoint, Kind::Settlement, Kind::Interval, Kind::Migration, Kind::Energy];
 
 impl Anchor {
-    const NONE: Self = Self { sequence: 0, last_link: 0, digest: Head::START.digest, last_rows: [0; 6], run: [0; 3] };
+    const NONE: Self = Self { sequence: 0, last_link: 0, digest: Head::START.digest, last_rows: [0; 7], run: [0; 3] };
 
     /// The last one.
     pub(crate) fn latest(connection: &Connection) -> Result<Option<Self>, LedgerError> {
         let found = connection
             .prepare_cached(
                 "SELECT sequence, last_link, digest, runs_to, reservations_to, checkpoints_to, settlements_to, \
-                 intervals_to, migrations_to, run, run_opened_unix_ms, run_first_reservation \
+                 intervals_to, migrations_to, run, run_opened_unix_ms, run_first_reservation, \
+                 coalesce(energy_intervals_to, 0) \
                  FROM anchors ORDER BY sequence DESC LIMIT 1",
             )?
             .query_row([], |row| {
@@ -122,7 +123,15 @@ impl Anchor {
                     sequence: row.get(0)?,
                     last_link: row.get(1)?,
                     digest: row.get(2)?,
-                    last_rows: [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?, row.get(8)?],
+                    last_rows: [
+                        row.get(3)?,
+                        row.get(4)?,
+                        row.get(5)?,
+                        row.get(6)?,
+                        row.get(7)?,
+                        row.get(8)?,
+                        row.get(12)?,
+                    ],
                     run: [row.get(9)?, row.get(10)?, row.get(11)?],
                 })
             });
@@ -206,8 +215,9 @@ impl Covered {
             previous.as_ref().map_or(ValueRef::Null, |digest| ValueRef::Blob(digest)),
             ValueRef::Blob(&sums),
         ];
-        fields.extend(anchor.last_rows.iter().chain(&anchor.run).map(|value| ValueRef::Integer(*value)));
-        fields.push(ValueRef::Integer(unix_ms));
+        let [of_schema_2 @ .., energy] = &anchor.last_rows;
+        let numbers = of_schema_2.iter().chain(&anchor.run).chain([&unix_ms, energy]);
+        fields.extend(numbers.map(|value| ValueRef::Integer(*value)));
         journal.append(Kind::Anchor, &fields)
     }
 }
@@ -220,10 +230,13 @@ fn written_unix_ms(kind: Kind, fields: &[ValueRef<'_>]) -> i64 {
     field.and_then(|field| field.as_i64().ok()).unwrap_or(i64::MAX)
 }
 
+/// Settlements go before the reservations that they keep.
+const DELETED: [Kind; 7] =
+    [Kind::Settlement, Kind::Reservation, Kind::Checkpoint, Kind::Interval, Kind::Energy, Kind::Run, Kind::Migration];
+
 fn delete(transaction: &Transaction<'_>, anchor: &Anchor) -> Result<(), LedgerError> {
     transaction.prepare_cached("DELETE FROM chain WHERE link <= ?1")?.execute([anchor.last_link])?;
-    // Settlements go before the reservations that they keep.
-    for kind in [Kind::Settlement, Kind::Reservation, Kind::Checkpoint, Kind::Interval, Kind::Run, Kind::Migration] {
+    for kind in DELETED {
         let (table, key) = (kind.table(), kind.key());
         let unless = if kind == Kind::Reservation {
             "AND NOT EXISTS (SELECT 1 FROM settlements WHERE reservation = reservations.sequence)"

@@ -1,4 +1,4 @@
-//! Sums of settlements and intervals by hour and by day, kept beside the rows.
+//! Sums of settlements and of intervals of both kinds by hour and by day, kept beside the rows.
 //!
 //! A row counts in the hour and the day (of UTC) of the wall-clock time that is stored in it, whatever the clock said
 //! before or after: a clock that jumps moves figures to another hour and neither loses nor doubles any.
@@ -29,6 +29,8 @@ pub(crate) enum Of {
     Requests,
     /// Intervals of accounts.
     Accounts,
+    /// Intervals of energy.
+    Energy,
 }
 
 /// How two values of a column become one.
@@ -67,14 +69,29 @@ const REQUEST_COLUMNS: [(&str, Rule); 20] = [
 const ACCOUNT_COLUMNS: [(&str, Rule); 4] =
     [("intervals", Rule::Add), ("kib_ms", Rule::Add), ("first_ms", Rule::Least), ("last_ms", Rule::Most)];
 
+const ENERGY_COLUMNS: [(&str, Rule); 11] = [
+    ("intervals", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("requests_nj", Rule::Add),
+    ("keepalive_nj", Rule::Add),
+    ("runtime_nj", Rule::Add),
+    ("host_other_nj", Rule::Add),
+    ("idle_nj", Rule::Add),
+    ("unmeasured_nj", Rule::Add),
+    ("unknown_ms", Rule::Add),
+    ("first_ms", Rule::Least),
+    ("last_ms", Rule::Most),
+];
+
 impl Of {
-    pub(crate) const ALL: [Self; 2] = [Self::Requests, Self::Accounts];
+    pub(crate) const ALL: [Self; 3] = [Self::Requests, Self::Accounts, Self::Energy];
 
     /// The end of its tables' names.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Requests => "requests",
             Self::Accounts => "accounts",
+            Self::Energy => "energy",
         }
     }
 
@@ -83,6 +100,7 @@ impl Of {
         match self {
             Self::Requests => ["tenant", "model", "outcome"],
             Self::Accounts => ["model", "account", "tenant"],
+            Self::Energy => ["device", "source", "quality"],
         }
     }
 
@@ -95,6 +113,7 @@ impl Of {
         match self {
             Self::Requests => &REQUEST_COLUMNS,
             Self::Accounts => &ACCOUNT_COLUMNS,
+            Self::Energy => &ENERGY_COLUMNS,
         }
     }
 }
@@ -191,7 +210,7 @@ impl Sums {
     }
 }
 
-/// Sums by key, of requests and accounts apart.
+/// Sums by key, of requests, accounts and energy apart.
 pub(crate) type SumsByKey = BTreeMap<(Of, Key), Sums>;
 
 /// Adds `sums` to those of `place`.

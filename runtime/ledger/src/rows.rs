@@ -3,7 +3,7 @@
 use meter::receipt::{
     ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
 };
-use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
+use meter::{Account, EnergyAccounts, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Where a request stands.
@@ -182,4 +182,22 @@ pub struct SettledRequest {
     /// What is known of it.
     #[serde(flatten)]
     pub usage: UsageRecord,
+}
+
+/// What a device took in energy by one source, and who carries it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EnergyTotal {
+    /// The device.
+    pub device: String,
+    /// The sensor or model that told it.
+    pub source: String,
+    /// How well that is known: a name of [`meter::Quality`].
+    pub quality: String,
+    /// What was taken.
+    pub energy_nj: Nanojoules,
+    /// Who carries it; their sum is that.
+    #[serde(flatten)]
+    pub accounts: EnergyAccounts,
+    /// Time of which it is not known what was taken.
+    pub unknown_ms: u64,
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meter::AccountInterval;
+use meter::{AccountInterval, EnergyInterval};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
@@ -157,6 +157,12 @@ impl Ledger {
     /// Records what an account carried. A repeat, by its sequence number within this process, is absorbed.
     pub fn interval(&self, interval: AccountInterval, done: Completion) {
         self.submit(Operation::Interval(interval), done);
+    }
+
+    /// Records what a device took in energy and who carries it. A repeat, by its sequence number within this process, is
+    /// absorbed.
+    pub fn energy(&self, interval: EnergyInterval, done: Completion) {
+        self.submit(Operation::Energy(interval), done);
     }
 
     /// Removes what was written before `unix_ms` (milliseconds since 1970 by the wall clock), from the oldest row to the

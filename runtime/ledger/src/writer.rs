@@ -104,6 +104,7 @@ impl Writer {
                 Operation::Checkpoint(checkpoint) => entries::checkpoint(&mut journal, present, checkpoint),
                 Operation::Settle(settlement) => entries::settle(&mut journal, present, settlement),
                 Operation::Interval(interval) => entries::record_interval(&mut journal, present, interval),
+                Operation::Energy(interval) => entries::record_energy(&mut journal, present, interval),
                 Operation::Remove { .. } => Ok(()),
             };
             match result {

@@ -13,12 +13,12 @@
 //! nobody holds leaves its share of the idle energy with nobody.
 //!
 //! Invariants: integers throughout, rounded down once per component; an estimate always carries its source, quality,
-//! scope and uncertainty. Deliberately absent: sensors.
+//! scope and uncertainty. Deliberately absent: sensors ([`crate::ladder`]).
 
 use serde::{Deserialize, Serialize};
 
 use crate::processor::{CpuDescription, WallPower};
-use crate::units::{KibMillis, Nanojoules, Nanos, kib_of_bytes};
+use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos, kib_of_bytes};
 
 /// How a figure was come by, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +45,19 @@ impl Quality {
             Self::Assumed => "assumed",
         }
     }
+}
+
+/// Where a figure of energy is from, and how far to trust it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnergyLabel {
+    /// The sensor or model.
+    pub source: String,
+    /// How the figure was come by.
+    pub quality: Quality,
+    /// What it covers.
+    pub scope: String,
+    /// Half-width of the plausible range as a share of the figure; 0.5 is ± 50 %.
+    pub relative_uncertainty: f64,
 }
 
 /// What energy is estimated from.
@@ -97,6 +110,12 @@ impl EnergyEstimate {
     }
 }
 
+/// Tells the energy of a request from what it used.
+pub trait EnergySource {
+    /// The energy of `energy_use`, with where it is from.
+    fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate;
+}
+
 /// The power model of one machine, or of one device in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnergyModel {
@@ -108,7 +127,7 @@ pub struct EnergyModel {
 
 /// The time that dynamic energy goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Basis {
+pub(crate) enum Basis {
     /// Processor time: watts are those of a virtual core.
     Processor,
     /// Time for which the device computes: watts are those of all of it.
@@ -161,6 +180,35 @@ impl EnergyModel {
         }
     }
 
+    /// The whole machine's power at rest.
+    #[must_use]
+    pub fn idle_power(&self) -> Microwatts {
+        Microwatts::saturating_from(u128::from(self.wall.idle_milliwatts) * u128::from(self.virtual_cores) * 1000)
+    }
+
+    /// The whole machine's power fully loaded.
+    #[must_use]
+    pub fn max_power(&self) -> Microwatts {
+        Microwatts::saturating_from(u128::from(self.wall.max_milliwatts) * u128::from(self.virtual_cores) * 1000)
+    }
+
+    /// Where its figures are from, and how far to trust them.
+    #[must_use]
+    pub fn label(&self) -> EnergyLabel {
+        EnergyLabel {
+            source: self.source(),
+            quality: match self.basis {
+                Basis::Processor => Quality::Modelled,
+                Basis::Busy => Quality::Assumed,
+            },
+            scope: match self.basis {
+                Basis::Processor => "host at the wall: processor, memory and the rest of the machine".to_owned(),
+                Basis::Busy => "the device alone, without the host that feeds it".to_owned(),
+            },
+            relative_uncertainty: Self::RELATIVE_UNCERTAINTY,
+        }
+    }
+
     /// The power figures in use.
     #[must_use]
     pub const fn wall_power(&self) -> WallPower {
@@ -187,6 +235,7 @@ impl EnergyModel {
     /// The energy of `energy_use`, labelled as modelled, or assumed where the watts are the operator's.
     #[must_use]
     pub fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
+        let EnergyLabel { source, quality, scope, relative_uncertainty } = self.label();
         EnergyEstimate {
             active: self.dynamic(match self.basis {
                 Basis::Processor => energy_use.active_cpu,
@@ -196,16 +245,10 @@ impl EnergyModel {
             residency: self.idle_share(energy_use.active_memory),
             keepalive: self.idle_share(energy_use.keepalive_memory),
             idle: self.idle_share(energy_use.idle_memory),
-            source: self.source(),
-            quality: match self.basis {
-                Basis::Processor => Quality::Modelled,
-                Basis::Busy => Quality::Assumed,
-            },
-            scope: match self.basis {
-                Basis::Processor => "host at the wall: processor, memory and the rest of the machine".to_owned(),
-                Basis::Busy => "the device alone, without the host that feeds it".to_owned(),
-            },
-            relative_uncertainty: Self::RELATIVE_UNCERTAINTY,
+            source,
+            quality,
+            scope,
+            relative_uncertainty,
         }
     }
 
@@ -223,6 +266,12 @@ impl EnergyModel {
             f64::from(self.wall.idle_milliwatts) / 1e3,
             f64::from(self.wall.max_milliwatts) / 1e3
         )
+    }
+}
+
+impl EnergySource for EnergyModel {
+    fn estimate(&self, energy_use: &EnergyUse) -> EnergyEstimate {
+        Self::estimate(self, energy_use)
     }
 }
 

@@ -15,7 +15,7 @@ pub use self::measured::{
 };
 pub use self::routing::{RoutedCandidate, Routing};
 use crate::carbon::CarbonFactors;
-use crate::energy::{EnergyModel, EnergyUse, Quality};
+use crate::energy::{EnergySource, EnergyUse, Quality};
 use crate::rate::{BilledUse, CostPart, RateCard, Resource};
 use crate::units::{KibMillis, Micrograms, Nanojoules, Nanos, PicoUnits};
 
@@ -202,7 +202,7 @@ pub struct ReceiptMethod {
 impl Receipt {
     /// Computes energy, carbon and cost of what was measured and puts it all together.
     #[must_use]
-    pub fn assemble(measured: Measured, energy: &EnergyModel, carbon: &CarbonFactors, rates: &RateCard) -> Self {
+    pub fn assemble(measured: Measured, energy: &dyn EnergySource, carbon: &CarbonFactors, rates: &RateCard) -> Self {
         let memory = memory_section(&measured.memory);
         let cpu = cpu_section(&measured.cpu);
         let tokens = token_section(&measured.tokens);

@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::charges::IntervalNumbers;
 use self::charges::{Charges, Span};
+pub use self::charges::{Holdings, IntervalNumbers};
 use self::resident::Resident;
 use crate::units::{KibMillis, Moment, kib_of_bytes, split_equally};
 
@@ -270,6 +270,12 @@ impl Residency {
     #[must_use]
     pub const fn measured(&self) -> u128 {
         self.charges.measured()
+    }
+
+    /// Who held how much until the latest event.
+    #[must_use]
+    pub const fn holdings(&self) -> Holdings {
+        self.charges.holdings()
     }
 
     /// How far all charges are from [`Residency::measured`], in KiB · ms: zero, or there is a bug.

@@ -88,6 +88,10 @@ quantity!(
     Nanojoules
 );
 quantity!(
+    /// Power in 10⁻⁶ watts.
+    Microwatts
+);
+quantity!(
     /// Memory held over time, in KiB · milliseconds (byte-microseconds would overflow 64 bits within hours).
     KibMillis
 );
@@ -119,6 +123,28 @@ impl Nanojoules {
     #[must_use]
     pub fn kilowatt_hours(self) -> f64 {
         self.joules() / JOULES_PER_KWH
+    }
+}
+
+impl Microwatts {
+    /// The mean power of `energy` over `span`, rounded down, or `None` for an empty span.
+    #[must_use]
+    pub fn mean(energy: Nanojoules, span: Duration) -> Option<Self> {
+        // nJ ÷ ns = W; × 10⁶ = µW
+        (u128::from(energy.0) * 1_000_000).checked_div(span.as_nanos()).map(Self::saturating_from)
+    }
+
+    /// The energy of this power over `span`, rounded down.
+    #[must_use]
+    pub fn over(self, span: Duration) -> Nanojoules {
+        // µW × ns = 10⁻¹⁵ J; both factors may be large, so saturate.
+        Nanojoules::saturating_from(u128::from(self.0).saturating_mul(span.as_nanos()) / 1_000_000)
+    }
+
+    /// For display: watts.
+    #[must_use]
+    pub fn watts(self) -> f64 {
+        self.0 as f64 / 1e6
     }
 }
 
@@ -334,6 +360,11 @@ mod tests {
         assert_eq!(Nanojoules::new(3_600_000_000_000_000).kilowatt_hours(), 1.0);
         assert_eq!(PicoUnits::new(31_611_000_000).units(), 0.031_611);
         assert_eq!(Moment::after_start(Duration::from_micros(2999)), Moment::new(2));
+        let (watt, second) = (Microwatts::new(1_000_000), Duration::from_secs(1));
+        assert_eq!(watt.over(second), Nanojoules::new(1_000_000_000));
+        assert_eq!(Microwatts::mean(watt.over(second), second), Some(watt));
+        assert_eq!(Microwatts::mean(Nanojoules::MAX, Duration::ZERO), None);
+        assert_eq!(Microwatts::MAX.over(Duration::MAX), Nanojoules::MAX);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod contexts;
 mod demo;
+mod doctor;
 mod export;
 mod failure;
 mod flags;
@@ -82,6 +83,7 @@ enum Command {
     Unpin(load::Unpin),
     #[command(subcommand)]
     Context(contexts::ContextCommand),
+    Doctor(doctor::Doctor),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     /// Measure a model on this machine
@@ -128,6 +130,8 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   [[keys]]                         # bearer or x-api-key; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"
+  [energy]
+  design_watts = 65                # thermal design power of all processors: judges sensors, models what is not known
   [carbon]                         # place (such as DE), or grams_per_kwh with source; and pue
   place = \"World\"
   [rates]                          # prices; one that is missing makes costs unknown
@@ -185,6 +189,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pin(pin) => pin.run(context),
         Command::Unpin(unpin) => unpin.run(context),
         Command::Context(command) => command.run(context),
+        Command::Doctor(doctor) => doctor.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Bench(bench) => bench.run(context),
     }

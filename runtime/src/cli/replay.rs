@@ -101,7 +101,7 @@ impl Replay {
                 return Err(Failure::Usage(why));
             }
         }
-        let prices = crate::devices::prices(&config).swap_remove(0);
+        let prices = reports::prices_of(&config);
         let played: Vec<Played<'_>> = self.policies.iter().map(|policy| Played::of(policy, &trace, &prices)).collect();
         match context.format() {
             Format::Json => self.print_json(&trace, &played),

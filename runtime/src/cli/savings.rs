@@ -60,7 +60,7 @@ impl Savings {
     fn read(&self, context: &Context, since: Option<i64>) -> Result<SavingsReport, Failure> {
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
         let query = SavingsQuery { since: since.map_or(Since::Beginning, Since::UnixMillis), until: None };
-        let prices = crate::devices::prices(&config).swap_remove(0);
+        let prices = reports::prices_of(&config);
         let inputs = Reader::open(&config.ledger).and_then(|reader| reports::savings_inputs(&reader, query, 0));
         let inputs = inputs.with_context(|| format!("{} cannot be read", config.ledger.display()))?;
         Ok(reports::savings_of(&inputs, &prices))

@@ -17,6 +17,8 @@ use crate::limits::{DEVICE_NAME_CHARS_MAX, DEVICES_MAX, MEMORY_BUDGET_BYTES_MIN}
 
 /// The device that is always there.
 const CPU: &str = "cpu";
+/// What the machine is called where the energy of devices and its own are told.
+pub(crate) const HOST: &str = "host";
 
 /// `[devices.NAME]`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -72,7 +74,7 @@ impl DeviceWay {
     }
 
     /// Whether its memory is the host's.
-    fn is_of_host(self) -> bool {
+    pub(crate) fn is_of_host(self) -> bool {
         matches!(self, Self::Kernels | Self::Candle(DeviceKind::Cpu))
     }
 }
@@ -142,6 +144,9 @@ impl DeviceTable {
         let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
         if name.is_empty() || name.chars().count() > DEVICE_NAME_CHARS_MAX || !name.chars().all(is_plain) {
             return Err(refused(name, "a name has letters, digits, hyphens, dots and underscores alone".into()));
+        }
+        if name == HOST {
+            return Err(refused(name, "host is what the machine's own energy is called".into()));
         }
         let number = self.number.unwrap_or(0);
         let kind = match self.kind {
@@ -236,6 +241,7 @@ mod tests {
             ("[x]\nkind = 'cuda'\nmemory = '1GiB'\nwatts_max = 5.0\nwatts_idle = 6.0", "watts_idle ≤"),
             ("[x]\nkind = 'cuda'\nmemory = '1GiB'\nwatts_max = nan\nwatts_idle = 6.0", "watts_idle ≤"),
             ("[x]\nkind = 'cuda'\nmemory = '1GiB'\nprice_per_hour = -1.0", "price_per_hour"),
+            ("[host]\nkind = 'cuda'\nmemory = '1GiB'", "energy"),
             ("['x y']\nkind = 'cuda'\nmemory = '1GiB'", "letters"),
         ] {
             let error = of(text).unwrap_err().to_string();

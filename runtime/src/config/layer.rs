@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
+use super::energy::EnergyTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
@@ -47,6 +48,7 @@ pub(crate) struct Layer {
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) devices: Option<BTreeMap<String, DeviceTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
+    pub(crate) energy: Option<EnergyTable>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
 }
@@ -80,6 +82,7 @@ impl Layer {
             models: self.models.or(next.models),
             devices: self.devices.or(next.devices),
             keys: self.keys.or(next.keys),
+            energy: self.energy.or(next.energy),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),
         }

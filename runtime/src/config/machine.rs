@@ -3,10 +3,41 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 /// Of the memory there is, what models may take by default: the rest is the system's and this process' own.
 const BUDGET_PERCENT: u64 = 80;
+/// Version 1 of control groups writes a number of this size where there is no limit.
+const NO_LIMIT_BYTES: u64 = 1 << 62;
 /// The default budget where the memory cannot be told.
 const BUDGET_BYTES_UNKNOWN: u64 = 1 << 30;
+
+/// What there is, and what the system lets this process have of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Bounds {
+    /// Memory of the host; `None` if it cannot be told.
+    pub(crate) host_memory_bytes: Option<u64>,
+    /// Of it, what the control group may have; `None` without a limit.
+    pub(crate) group_memory_bytes_max: Option<u64>,
+    /// Processors that the scheduler may put this process on.
+    pub(crate) usable_processors: NonZeroUsize,
+    /// Processors whose time the control group may use; `None` without a quota.
+    pub(crate) group_processors_max: Option<NonZeroUsize>,
+}
+
+impl Bounds {
+    /// Asks the system.
+    pub(crate) fn detect() -> Self {
+        let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let group = ControlGroup::of(Path::new("/sys/fs/cgroup"), &membership);
+        Self {
+            host_memory_bytes: host_memory_bytes(),
+            group_memory_bytes_max: group.memory_bytes_max(),
+            usable_processors: usable_processors(),
+            group_processors_max: group.processors_max(),
+        }
+    }
+}
 
 /// The bounds of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +51,12 @@ pub(crate) struct Machine {
 impl Machine {
     /// Asks the system.
     pub(super) fn detect() -> Self {
-        let host_bytes = host_memory_bytes().unwrap_or(0);
-        let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let group = ControlGroup::of(Path::new("/sys/fs/cgroup"), &membership);
-        let limit = group.memory_bytes_max().unwrap_or(host_bytes);
+        let bounds = Bounds::detect();
+        let host_bytes = bounds.host_memory_bytes.unwrap_or(0);
+        let limit = bounds.group_memory_bytes_max.unwrap_or(host_bytes);
         let memory_bytes = if host_bytes == 0 { limit } else { limit.min(host_bytes) };
-        let allowed = usable_processors();
-        let threads = group.processors_max().map_or(allowed, |quota| quota.min(allowed));
+        let allowed = bounds.usable_processors;
+        let threads = bounds.group_processors_max.map_or(allowed, |quota| quota.min(allowed));
         Self { memory_bytes, threads }
     }
 
@@ -102,7 +132,7 @@ impl ControlGroup {
         let limit = |path: PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
         let unified = self.unified.iter().filter_map(|folder| limit(folder.join("memory.max")));
         let v1 = self.memory.iter().filter_map(|folder| limit(folder.join("memory.limit_in_bytes")));
-        unified.chain(v1).min()
+        unified.chain(v1).filter(|bytes| *bytes < NO_LIMIT_BYTES).min()
     }
 
     /// The least quota on the way to the root, rounded up to whole processors.
@@ -155,10 +185,13 @@ mod tests {
         assert_eq!(group.processors_max(), NonZeroUsize::new(2));
 
         write("memory/job/memory.limit_in_bytes", "123456\n");
+        write("memory/job/inner/memory.limit_in_bytes", "9223372036854771712\n");
         write("cpu/job/cpu.cfs_quota_us", "-1\n");
         write("cpu/job/cpu.cfs_period_us", "100000\n");
         let group = ControlGroup::of(root.path(), "7:memory:/job\n5:cpu,cpuacct:/job\n");
         assert_eq!(group.memory_bytes_max(), Some(123_456));
+        write("memory/free/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(ControlGroup::of(root.path(), "7:memory:/free\n").memory_bytes_max(), None);
         assert_eq!(group.processors_max(), None);
     }
 

@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use meter::Host;
 use meter::rate::RateCard;
 use models::{Executor as KernelExecutor, candle};
 use scheduler::routing::{Backlog, Rule};
@@ -27,7 +28,7 @@ pub(crate) use self::route::{Follow, Question, Routed};
 use crate::config::{Config, DeviceChoice, DeviceWay};
 use crate::engine::{Arithmetic, DeviceEngine};
 use crate::loading::Models;
-use crate::metering::{DevicePrices, Metering, default_energy_model};
+use crate::metering::{DevicePrices, DeviceWork, Metering};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 
@@ -37,6 +38,8 @@ pub(crate) struct Device {
     /// Its place in the order of the configuration.
     pub(crate) number: usize,
     pub(crate) way: DeviceWay,
+    /// What models may take of it, as it was at the start.
+    pub(crate) memory_bytes: u64,
     pub(crate) pool: Pool<DeviceModels>,
     pub(crate) executor: Executor<DeviceEngine>,
     pub(crate) backlog: Arc<Backlog>,
@@ -187,7 +190,7 @@ impl Device {
         let options = scheduler::PoolOptions { oversize, ..config.pool };
         let budget = Budget::new(choice.memory_bytes);
         let (pool, task) = Pool::spawn(Arc::clone(&models), budget, options, Arc::new(observer));
-        let make = maker(candle, choice.threads, config.isa, Arc::clone(prefixes));
+        let make = maker(candle, choice.threads, config.isa, (Arc::clone(prefixes), metering.work_of(number)));
         let executor = Executor::spawn(make, pool.clone(), config.scheduler.options.clone())?;
         let prices = metering.prices_of(number);
         let busy_second_cost = busy_second_cost(&prices.rates, choice.threads);
@@ -195,6 +198,7 @@ impl Device {
             name: Arc::clone(&choice.name),
             number,
             way: choice.way,
+            memory_bytes: choice.memory_bytes,
             pool,
             executor,
             backlog: Backlog::new(),
@@ -213,23 +217,23 @@ fn maker(
     candle: Option<candle::Executor>,
     threads: NonZeroUsize,
     isa: kernels::Isa,
-    prefixes: Arc<Prefixes>,
+    (prefixes, work): (Arc<Prefixes>, Arc<DeviceWork>),
 ) -> impl Fn() -> DeviceEngine + Send + 'static {
     move || {
         let arithmetic = match &candle {
             None => Arithmetic::Kernels(Box::new(KernelExecutor::new(threads, isa))),
             Some(executor) => Arithmetic::Candle(executor.another()),
         };
-        DeviceEngine::new(arithmetic, Arc::clone(&prefixes))
+        DeviceEngine::new(arithmetic, Arc::clone(&prefixes), Arc::clone(&work))
     }
 }
 
-/// What receipts of each device are priced by.
-pub(crate) fn prices(config: &Config) -> Vec<DevicePrices> {
+/// What receipts of each device on `host` are priced by.
+pub(crate) fn prices(config: &Config, host: &Host) -> Vec<DevicePrices> {
     let of_device = |choice: &DeviceChoice| DevicePrices {
         energy: match choice.power {
             Some(power) => meter::EnergyModel::of_device(power, choice.memory_bytes),
-            None => default_energy_model(),
+            None => meter::EnergyModel::new(&host.cpu, host.cores, host.memory_bytes),
         },
         rates: RateCard { device_hour: choice.device_hour, ..config.rates.clone() },
     };

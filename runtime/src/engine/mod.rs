@@ -31,12 +31,15 @@ pub(crate) use self::memory::{Holder, PageRoom};
 pub(crate) use self::progress::Progress;
 pub(crate) use self::sequence::{Beginnings, Extent, Generating, Released, Sequence};
 use crate::loading::LoadedModel;
+use crate::metering::DeviceWork;
 use crate::prefixes::Prefixes;
 
 /// Runs steps on one device.
 pub(crate) struct DeviceEngine {
     arithmetic: Arithmetic,
     prefixes: Arc<Prefixes>,
+    /// Where it notes what its steps took.
+    work: Arc<DeviceWork>,
     /// Of the step at work: all members' tokens, one after another.
     tokens: Vec<u32>,
     parts: Vec<Part>,
@@ -81,8 +84,8 @@ enum Part {
 type Outcome = StepOutcome<Output, StepFault>;
 
 impl DeviceEngine {
-    pub(crate) fn new(arithmetic: Arithmetic, prefixes: Arc<Prefixes>) -> Self {
-        Self { arithmetic, prefixes, tokens: Vec::new(), parts: Vec::new(), shares: StepShares::default() }
+    pub(crate) fn new(arithmetic: Arithmetic, prefixes: Arc<Prefixes>, work: Arc<DeviceWork>) -> Self {
+        Self { arithmetic, prefixes, work, tokens: Vec::new(), parts: Vec::new(), shares: StepShares::default() }
     }
 
     /// Decides what a member computes, and gets the room for it.
@@ -304,6 +307,7 @@ impl Engine for DeviceEngine {
             _ => self.generate(model, batch, outcomes),
         }
         let cost = StepCost { wall: began.elapsed(), cpu: self.arithmetic.cpu_time().saturating_sub(cpu) };
+        self.work.stepped(cost.wall, cost.cpu);
         self.share(cost, model, batch, outcomes);
         cost
     }

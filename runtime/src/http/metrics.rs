@@ -2,11 +2,14 @@
 //!
 //! Labels are bounded: tenants beyond a cap share `_other`, and a request's id is never one.
 
+mod energy;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use meter::receipt::{Receipt, StepSharing};
+use meter::{EnergyAccounts, IntervalEnergy};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -17,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
 use std::sync::atomic::AtomicU64;
 
+use self::energy::EnergyMetrics;
 use crate::app::App;
 use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
@@ -40,14 +44,6 @@ struct MemoryLabels {
     tenant: String,
     model: String,
     state: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct EnergyLabels {
-    tenant: String,
-    model: String,
-    component: &'static str,
-    quality: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -90,7 +86,7 @@ pub(crate) struct Metrics {
     preemptions: Family<ModelLabels, Counter>,
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
-    energy: Family<EnergyLabels, Seconds>,
+    energy: EnergyMetrics,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
     load_seconds: Family<ModelLabels, Histogram>,
@@ -120,7 +116,7 @@ pub(crate) struct Metrics {
     response_bytes: Gauge,
     descriptors: Gauge,
     descriptors_bytes: Gauge,
-    imbalance: Gauge,
+    imbalance: Counter,
     fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -136,7 +132,7 @@ impl Metrics {
             preemptions: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
-            energy: Family::default(),
+            energy: EnergyMetrics::default(),
             loads: Family::default(),
             evictions: Family::default(),
             load_seconds: Family::new_with_constructor(load_seconds),
@@ -166,7 +162,7 @@ impl Metrics {
             response_bytes: Gauge::default(),
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
-            imbalance: Gauge::default(),
+            imbalance: Counter::default(),
             fit_error: Family::default(),
         };
         metrics.register_requests();
@@ -191,8 +187,8 @@ impl Metrics {
         );
         let unit = Unit::Other("byte_seconds".to_owned());
         registry.register_with_unit("resident", "Memory over time of settled requests", unit, self.memory.clone());
-        registry.register_with_unit("energy", "Energy of settled requests", Unit::Joules, self.energy.clone());
-        let text = "Measured memory that no account carries: must stay 0";
+        self.energy.register(registry);
+        let text = "KiB · ms of memory and nanojoules that were measured and that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
         let text = "How far the latest fit of a model's step costs is off, where its steps are shared by one";
         registry.register("attribution_fit_error_ratio", text, self.fit_error.clone());
@@ -300,14 +296,7 @@ impl Metrics {
             let labels = MemoryLabels { tenant: tenant.clone(), model: model.clone(), state };
             self.memory.get_or_create(&labels).inc_by(held.byte_seconds());
         }
-        let energy = &receipt.energy;
-        for (component, joules) in
-            [("active", energy.active_nj), ("load", energy.load_nj), ("residency", energy.residency_nj)]
-        {
-            let quality = energy.quality.name();
-            let labels = EnergyLabels { tenant: tenant.clone(), model: model.clone(), component, quality };
-            self.energy.get_or_create(&labels).inc_by(joules.joules());
-        }
+        self.energy.settled(&tenant, receipt);
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
             self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
         }
@@ -328,6 +317,11 @@ impl Metrics {
             CacheUse::Hit => self.response_hits.inc(),
             CacheUse::Miss => self.response_misses.inc(),
         };
+    }
+
+    /// A device took energy, which `accounts` carry, or it is not known how much.
+    pub(crate) fn device_interval(&self, device: &str, taken: &IntervalEnergy, accounts: Option<&EnergyAccounts>) {
+        self.energy.took(device, taken, accounts);
     }
 
     /// The pool changed.
@@ -373,7 +367,8 @@ impl Metrics {
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
-        self.imbalance.set(i64::try_from(app.metering.imbalance()).unwrap_or(i64::MAX));
+        let imbalance = u64::try_from(app.metering.imbalance()).unwrap_or(u64::MAX);
+        self.imbalance.inc_by(imbalance.saturating_sub(self.imbalance.get()));
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

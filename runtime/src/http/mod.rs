@@ -9,6 +9,7 @@ mod chat;
 mod completions;
 mod contexts;
 mod embeddings;
+mod energy;
 pub(crate) mod error;
 mod guard;
 pub(crate) mod metrics;
@@ -55,6 +56,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/contexts", get(contexts::list).post(contexts::publish))
         .route("/v1/contexts/{name}", get(contexts::one).delete(contexts::delete))
         .route("/v1/usage", get(usage::sums))
+        .route("/v1/energy", get(energy::sensors))
         .route("/v1/usage/{id}", get(usage::of_request))
         .route("/v1/organization/usage/completions", get(organization::completions))
         .route("/v1/organization/costs", get(organization::costs))

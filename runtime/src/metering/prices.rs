@@ -1,7 +1,13 @@
 //! What receipts are priced by: energy and money of each device, carbon of the place.
 
+use std::sync::Arc;
+
 use meter::rate::RateCard;
-use meter::{CarbonFactors, CpuDescription, EnergyModel};
+use meter::receipt::{Measured, Receipt};
+use meter::{CarbonFactors, EnergyModel};
+
+use super::energy::EnergyNow;
+use super::{DeviceWork, Metering};
 
 /// How receipts are priced.
 pub(crate) struct Prices {
@@ -13,18 +19,25 @@ pub(crate) struct Prices {
 /// How what one device does is priced.
 #[derive(Clone, Debug)]
 pub(crate) struct DevicePrices {
+    /// What stands in where nothing was measured, what devices are chosen by and what arms are compared by.
     pub(crate) energy: EnergyModel,
     pub(crate) rates: RateCard,
 }
 
-/// The machine's power model: which processor it is, and how much memory shares its idle power.
-pub(crate) fn default_energy_model() -> EnergyModel {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let memory_bytes = sysinfo::System::new().map_or(0, |mut system| {
-        system.refresh_memory();
-        system.total_memory()
-    });
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    EnergyModel::new(&CpuDescription::from_cpuinfo(&cpu), cores, memory_bytes)
+impl Metering {
+    /// What tells requests' energy at the moment.
+    pub(crate) fn energy(&self) -> &EnergyNow {
+        &self.energy
+    }
+
+    /// Where the device of this number notes what it computes.
+    pub(crate) fn work_of(&self, device: usize) -> Arc<DeviceWork> {
+        Arc::clone(&self.energy.of(device).work)
+    }
+
+    /// The receipt of what the device of this number did, priced as things are now.
+    pub(super) fn receipt(&self, device: usize, measured: Measured) -> Receipt {
+        let rates = &self.prices_of(device).rates;
+        Receipt::assemble(measured, self.energy.of(device), &self.prices.carbon, rates)
+    }
 }

@@ -1,24 +1,26 @@
-//! What goes to the ledger beside beginnings and ends: checkpoints of requests that go on for long, and word that old rows
-//! may go.
+//! What goes to the ledger beside beginnings and ends: checkpoints of requests that go on for long, what devices took in
+//! energy, and word that old rows may go.
 //!
-//! Nobody waits for either. A checkpoint that the ledger does not take is missed; the next one says all that it did.
+//! Nobody waits for any of it. A checkpoint that the ledger does not take is missed; the next one says all that it did. An
+//! interval of energy that it does not take is offered again.
 
 use std::time::Duration;
 
 use ledger::{Checkpoint, LedgerError};
-use meter::Moment;
-use meter::receipt::{Measured, Receipt};
+use meter::receipt::Measured;
+use meter::residency::Holdings;
+use meter::{EnergyAccounts, IntervalEnergy, Moment};
 use tokio::sync::oneshot;
 
-use super::prices::DevicePrices;
+use crate::limits::INTERVALS_WAITING_MAX;
+
 use super::{Metering, Stay, StayCharge, StayState, bridge};
 
 impl Metering {
     /// Writes down what a request has used of the device until now, as its checkpoint of that number.
     pub(crate) fn checkpoint(&self, (device, number): (usize, u64), measured: Measured) {
         let id = measured.id.clone();
-        let DevicePrices { energy, rates } = self.prices_of(device);
-        let receipt = Receipt::assemble(measured, energy, &self.prices.carbon, rates);
+        let receipt = self.receipt(device, measured);
         let checkpoint = Checkpoint { number, at: self.clock.now(), receipt: Box::new(receipt) };
         let done = move |result: Result<(), LedgerError>| {
             if let Err(error) = result {
@@ -26,6 +28,60 @@ impl Metering {
             }
         };
         self.ledger.checkpoint(checkpoint, Box::new(done));
+    }
+
+    /// A device, or the host, took energy until now, which `accounts` carry.
+    pub(super) fn took(&self, device: &str, taken: &IntervalEnergy, accounts: Option<EnergyAccounts>) {
+        self.metrics.device_interval(device, taken, accounts.as_ref());
+        let now = self.clock.now();
+        self.book().energy.put(device, taken, accounts, now);
+    }
+
+    /// Who has held memory of these devices until now, and of pages that are shared where the first is among them: only its
+    /// pages are.
+    pub(super) fn held(&self, devices: &[usize]) -> Holdings {
+        let now = self.clock.now();
+        let book = &mut *self.book();
+        let mut held = Holdings::default();
+        for &device in devices {
+            book.residency[device].advance(now);
+            held = held + book.residency[device].holdings();
+        }
+        if devices.contains(&0) {
+            book.pages.advance(now);
+            held = held + book.pages.holdings();
+        }
+        held
+    }
+
+    /// Offers the ledger what devices took since the last time, and what it has not taken before.
+    pub(crate) async fn store_energy(&self) -> Result<(), LedgerError> {
+        let intervals = {
+            let mut book = self.book();
+            let new = book.energy.take_intervals();
+            book.energy_waiting.extend(new);
+            std::mem::take(&mut book.energy_waiting)
+        };
+        // All are offered before any is waited for: whoever gives up waiting loses none.
+        let offered: Vec<_> = intervals
+            .into_iter()
+            .map(|interval| {
+                let (done, answer) = bridge();
+                self.ledger.energy(interval.clone(), done);
+                (interval, answer)
+            })
+            .collect();
+        let mut failure = Ok(());
+        for (interval, answer) in offered {
+            if let Err(error) = received(answer).await {
+                failure = Err(error);
+                let mut book = self.book();
+                if book.energy_waiting.len() < INTERVALS_WAITING_MAX {
+                    book.energy_waiting.push(interval);
+                }
+            }
+        }
+        failure
     }
 
     /// Lets the ledger remove what is older than `retention`. What time it is follows from when the ledger was opened and

@@ -84,7 +84,7 @@ fn a_beginning_is_computed_once() {
     assert_eq!(server.metric("dayfly_prefix_cache_hits"), 4.0);
     let record = server.settled(again["id"].as_str().unwrap());
     assert_eq!(record["tokens"]["cached"], 3 * PAGE, "{record}");
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn a_context_is_computed_once_and_outlives_its_model_and_its_server() {
     let again = server.complete(&behind("manual", " why?")).ok();
     assert_eq!((cached(&again), &again["choices"]), (blocks * PAGE, &named["choices"]));
     assert!(again["dayfly"]["tokens"]["cached"] == blocks * PAGE, "{again}");
-    assert_eq!((server.metric("dayfly_context_maps"), server.metric("dayfly_ledger_imbalance")), (2.0, 0.0));
+    assert_eq!((server.metric("dayfly_context_maps"), server.metric("dayfly_ledger_imbalance_total")), (2.0, 0.0));
 
     let server = server.restart();
     let listed = server.get("/v1/contexts").ok();
@@ -274,7 +274,7 @@ fn a_file_that_is_cut_costs_those_that_read_it_and_is_forgotten() {
     let mut prompt = question(&format!("{} why?", text()));
     prompt["model"] = json!("slow");
     assert_eq!(cached(&server.complete(&prompt).ok()), 0);
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
     // One that is damaged while nobody reads it is never used.
     publish(&server, &manual()).ok();
     let path = only_file(&server);

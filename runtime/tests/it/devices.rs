@@ -67,7 +67,7 @@ fn each_device_is_tried_once_and_then_the_faster_one_answers() {
     assert_ne!(device(&other).1, "exploring", "{other}");
     let series = format!("dayfly_routing_prediction_error_ratio_count{{device=\"{faster}\"}}");
     assert!(server.metric(&series) >= 1.0);
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_replaced_file_is_met_by_the_next_try() {
         Some(response.ok())
     });
     assert_eq!(answer["choices"][0]["text"], expected, "{answer}");
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn copies_on_both_devices_are_counted_and_let_go() {
         evictions.as_array().unwrap().iter().map(|eviction| eviction["device"].as_str().unwrap()).collect();
     devices.sort_unstable();
     assert_eq!(devices, ["cpu", "second"], "{evictions}");
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
     // It comes back where it is best.
     server.complete(&asked("slow")).ok();
 }
@@ -240,7 +240,7 @@ fn a_request_spills_where_the_queue_is_full_and_says_the_same() {
     until("the queue is empty again", SOON, || (server.metric("dayfly_queued_requests") == 0.0).then_some(()));
     let back = server.complete(&body).ok();
     assert_eq!(device(&back), ("cpu", "least_energy"), "{back}");
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
 }
 
 /// Tries to start a server that must not start.

@@ -71,7 +71,7 @@ fn where_memory_is_dear_an_automatic_keep_alive_is_short() {
     body["keep_alive"] = json!("auto");
     server.complete(&body).ok();
     server.wait_for_status("good", "unloaded");
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON);
 }
 
 #[test]

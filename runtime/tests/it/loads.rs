@@ -59,7 +59,7 @@ fn a_load_answers_when_the_model_is_in_memory() {
     assert_eq!(answer["dayfly"]["cold"], false);
     assert_eq!(server.post("/models/unload", &named("good")).ok()["success"], true);
     server.wait_for_status("good", "unloaded");
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_pinned_model_stays_until_it_is_unpinned() {
     assert_eq!(server.post("/models/unpin", &named("a")).ok()["outcome"], "not_pinned");
     assert_eq!(server.post("/models/unload", &named("a")).ok()["outcome"], "evicting");
     server.wait_for_status("a", "unloaded");
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON);
     server.settled_rows(4);
 }
 

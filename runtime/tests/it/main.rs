@@ -15,6 +15,7 @@ mod contexts;
 mod devices;
 mod draining;
 mod encoders;
+mod energy;
 mod faults;
 mod fields;
 mod files;

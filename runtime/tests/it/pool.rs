@@ -87,7 +87,7 @@ fn sixty_four_first_requests_load_the_model_once() {
     assert_eq!(server.model("wanted")["loads"], 1);
     let loads = server.metric("dayfly_model_loads_total{model=\"wanted\",cause=\"demand\"}");
     assert!((loads - 1.0).abs() < f64::EPSILON, "{loads}");
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON);
     server.settled_rows(64);
 }
 
@@ -274,7 +274,7 @@ fn all_are_answered(server: &Server, models: &[&str], keep_alive: &Value) {
         }
     });
     server.settled_rows(60);
-    assert!(server.metric("dayfly_ledger_imbalance").abs() < f64::EPSILON);
+    assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON);
 }
 
 #[test]

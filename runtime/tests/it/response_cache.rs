@@ -281,7 +281,7 @@ fn a_hit_is_settled_once_and_took_nothing() {
     assert_eq!((&record["state"], &record["method"]), (&json!("settled"), method), "durable before the answer");
     assert_eq!(hit.header("x-dayfly-cold"), Some("false"));
     server.settled_rows(2);
-    assert_eq!(server.metric("dayfly_ledger_imbalance"), 0.0);
+    assert_eq!(server.metric("dayfly_ledger_imbalance_total"), 0.0);
 }
 
 #[test]

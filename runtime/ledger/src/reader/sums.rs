@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meter::savings::{ModelUse, SavingsInputs, TenantUse};
-use meter::{Account, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
+use meter::{Account, EnergyAccounts, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::waits::load_waits;
@@ -11,7 +11,7 @@ use super::{SavingsQuery, Since, natural};
 use crate::LedgerError;
 use crate::error::StoreFailure;
 use crate::rollup::{Of, Span};
-use crate::rows::{AccountTotal, TenantTotal};
+use crate::rows::{AccountTotal, EnergyTotal, TenantTotal};
 
 const HOURS_PER_DAY: i64 = 24;
 
@@ -169,6 +169,34 @@ pub(super) fn account_total(row: &Row<'_>) -> Result<AccountTotal, LedgerError> 
         _ => return Err(LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"))),
     };
     Ok(AccountTotal { model: row.get(0)?, account, kib_ms: KibMillis::new(natural(row, 3)?) })
+}
+
+/// What every device took in energy, by source.
+pub(super) fn energy_totals(connection: &Connection) -> Result<Vec<EnergyTotal>, LedgerError> {
+    let select = "SELECT device, source, quality, sum(energy_nj), sum(requests_nj), sum(keepalive_nj), \
+                  sum(runtime_nj), sum(host_other_nj), sum(idle_nj), sum(unmeasured_nj), sum(unknown_ms) FROM sums \
+                  GROUP BY device, source, quality ORDER BY device, source, quality";
+    let mut totals = Vec::new();
+    query(connection, Filter::ALL, (Of::Energy, select), |row| {
+        let energy = |column| natural(row, column).map(Nanojoules::new);
+        totals.push(EnergyTotal {
+            device: row.get(0)?,
+            source: row.get(1)?,
+            quality: row.get(2)?,
+            energy_nj: energy(3)?,
+            accounts: EnergyAccounts {
+                requests: energy(4)?,
+                keepalive: energy(5)?,
+                runtime: energy(6)?,
+                host_other: energy(7)?,
+                idle: energy(8)?,
+                unmeasured: energy(9)?,
+            },
+            unknown_ms: natural(row, 10)?,
+        });
+        Ok(())
+    })?;
+    Ok(totals)
 }
 
 /// Every tenant's settled requests on every model; spans are within a run, and summed over the runs.

@@ -20,12 +20,13 @@ pub(crate) struct Contribution {
 pub(crate) struct Malformed;
 
 impl Contribution {
-    /// What the row of that kind adds; nothing for what is neither a settlement nor an interval. `link` is its place in
+    /// What the row of that kind adds; nothing for what is neither a settlement nor an interval of either kind. `link` is its place in
     /// the chain, `fields` are all that are linked of it.
     pub(crate) fn of(kind: Kind, link: i64, fields: &[ValueRef<'_>]) -> Result<Option<Self>, Malformed> {
         match kind {
             Kind::Settlement => of_settlement(link, fields).map(Some),
             Kind::Interval => of_interval(fields).map(Some),
+            Kind::Energy => of_energy(fields).map(Some),
             _ => Ok(None),
         }
     }
@@ -64,6 +65,12 @@ fn of_interval(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {
     let tenant = if matches!(tenant, ValueRef::Null) { String::new() } else { text(tenant)? };
     let sums = [1, integer(kib_ms)?, integer(from_ms)?, integer(to_ms)?];
     Contribution::checked(Of::Accounts, (unix_ms, run), [text(model)?, text(account)?, tenant], &sums)
+}
+
+fn of_energy(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {
+    let [run, _, device, source, quality, figures @ .., unix_ms] = fields else { return Err(Malformed) };
+    let sums = std::iter::once(Ok(1)).chain(figures.iter().map(integer)).collect::<Result<Vec<_>, _>>()?;
+    Contribution::checked(Of::Energy, (unix_ms, run), [text(device)?, text(source)?, text(quality)?], &sums)
 }
 
 impl Contribution {

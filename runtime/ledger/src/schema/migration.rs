@@ -1,4 +1,4 @@
-//! Bringing the tables of older schemas up: 1 to 2, and 2 to 3, which has an index more and no other rows.
+//! Bringing the tables of older schemas up.
 //!
 //! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
 //! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
@@ -37,7 +37,7 @@ pub(super) fn to_2(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), Le
     Ok(())
 }
 
-/// From schema 2, in one transaction.
+/// From schema 2, in one transaction: nothing that is stored changes, and no row has to be linked.
 pub(super) fn to_3(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
     tables::raise_to_3(transaction)?;
     transaction.execute_batch("PRAGMA user_version = 3")?;

@@ -105,6 +105,37 @@ CREATE TABLE migrations (
 ) STRICT;
 ";
 
+/// What schema 3 adds: what devices took in energy, and who carries it. A row whose accounts do not sum to it is refused.
+const TABLES_3: &str = "
+CREATE TABLE energy_intervals (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    run INTEGER NOT NULL REFERENCES runs (run),
+    source_sequence INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    source TEXT NOT NULL,
+    quality TEXT NOT NULL CHECK (quality IN ('measured', 'derived', 'modelled', 'assumed')),
+    energy_nj INTEGER NOT NULL,
+    requests_nj INTEGER NOT NULL,
+    keepalive_nj INTEGER NOT NULL,
+    runtime_nj INTEGER NOT NULL,
+    host_other_nj INTEGER NOT NULL,
+    idle_nj INTEGER NOT NULL,
+    unmeasured_nj INTEGER NOT NULL,
+    unknown_ms INTEGER NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER NOT NULL,
+    unix_ms INTEGER NOT NULL,
+    UNIQUE (run, source_sequence),
+    CHECK (energy_nj = requests_nj + keepalive_nj + runtime_nj + host_other_nj + idle_nj + unmeasured_nj)
+) STRICT;
+ALTER TABLE anchors ADD COLUMN energy_intervals_to INTEGER;
+";
+
+/// The few requests that waited for a load, by time, so that quantiles of their waits need not look at all.
+const WAITED: &str = "
+CREATE INDEX settlements_waited ON settlements (unix_ms, reservation, load_wait_ns) WHERE load_wait_ns > 0;
+";
+
 /// Sums of requests: what stands in [`crate::rollup::Of::columns`].
 const REQUEST_SUMS: &str = "
     run INTEGER NOT NULL,
@@ -145,6 +176,25 @@ const ACCOUNT_SUMS: &str = "
     last_ms INTEGER NOT NULL,
 ";
 
+/// Sums of intervals of energy.
+const ENERGY_SUMS: &str = "
+    run INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    source TEXT NOT NULL,
+    quality TEXT NOT NULL,
+    intervals INTEGER NOT NULL,
+    energy_nj INTEGER NOT NULL,
+    requests_nj INTEGER NOT NULL,
+    keepalive_nj INTEGER NOT NULL,
+    runtime_nj INTEGER NOT NULL,
+    host_other_nj INTEGER NOT NULL,
+    idle_nj INTEGER NOT NULL,
+    unmeasured_nj INTEGER NOT NULL,
+    unknown_ms INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+";
+
 /// The tables of schema 1, whose rows nobody may change.
 pub(super) fn create_1(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(TABLES_1)?;
@@ -165,10 +215,10 @@ pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error>
             .execute_batch(&format!("DROP TRIGGER {table}_refuse_UPDATE; DROP TRIGGER {table}_refuse_DELETE;"))?;
     }
     connection.execute_batch(TABLES_2)?;
-    create_rollups(connection)?;
-    let of_anchor = "anchor INTEGER NOT NULL REFERENCES anchors (sequence), hour INTEGER NOT NULL";
-    sums(connection, "removed", of_anchor, "anchor, hour")?;
-    for kind in Kind::ALL {
+    for (prefix, columns, key) in SUMS {
+        sums(connection, prefix, columns, key)?;
+    }
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Energy) {
         let table = kind.table();
         refuse(connection, table, "UPDATE", "")?;
         let until = if kind == Kind::Anchor { "" } else { &format!("{table}_to") };
@@ -183,18 +233,43 @@ pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error>
     Ok(())
 }
 
-/// Adds what schema 3 has: the few requests that waited for a load, by time, so that quantiles of their waits need not
-/// look at all.
+/// Adds what schema 3 has to the tables of schema 2.
 pub(super) fn raise_to_3(connection: &Connection) -> Result<(), rusqlite::Error> {
-    connection.execute_batch(
-        "CREATE INDEX settlements_waited ON settlements (unix_ms, reservation, load_wait_ns) WHERE load_wait_ns > 0;",
-    )
+    connection.execute_batch(TABLES_3)?;
+    connection.execute_batch(WAITED)?;
+    for (prefix, columns, key) in SUMS {
+        energy_sums(connection, prefix, columns, key)?;
+    }
+    let table = Kind::Energy.table();
+    refuse(connection, table, "UPDATE", "")?;
+    refuse_beyond(connection, (table, Kind::Energy.key()), &format!("{table}_to"))?;
+    for change in ["UPDATE", "DELETE"] {
+        refuse(connection, "removed_energy", change, "")?;
+    }
+    Ok(())
 }
 
 /// Sums by hour and by day.
 pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
-    sums(connection, "hour", "hour INTEGER NOT NULL", "hour")?;
-    sums(connection, "day", "day INTEGER NOT NULL", "day")
+    for (prefix, columns, key) in SUMS.into_iter().filter(|(prefix, ..)| *prefix != "removed") {
+        sums(connection, prefix, columns, key)?;
+        energy_sums(connection, prefix, columns, key)?;
+    }
+    Ok(())
+}
+
+/// Which sums there are: the beginnings of their tables' names, and what says which rows are summed.
+const SUMS: [(&str, &str, &str); 3] = [
+    ("hour", "hour INTEGER NOT NULL", "hour"),
+    ("day", "day INTEGER NOT NULL", "day"),
+    ("removed", "anchor INTEGER NOT NULL REFERENCES anchors (sequence), hour INTEGER NOT NULL", "anchor, hour"),
+];
+
+fn energy_sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!(
+        "CREATE TABLE {prefix}_energy (\n    {columns},{ENERGY_SUMS}    \
+         PRIMARY KEY ({key}, run, device, source, quality)\n) STRICT, WITHOUT ROWID;"
+    ))
 }
 
 /// Tables of sums, whose names begin with `prefix`; `key` says which rows are summed, beside whose they are.

@@ -5,6 +5,7 @@
 mod arbitrary;
 mod conservation;
 mod durability;
+mod energy;
 mod kill;
 mod migrating;
 mod queries;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::residency::charges::{Charges, Span};
-use crate::residency::{Account, AccountInterval, IntervalNumbers};
+use crate::residency::{Account, AccountInterval, Holdings, IntervalNumbers};
 use crate::units::{KibMillis, Moment};
 
 const BYTES_PER_KIB: u128 = 1024;
@@ -153,10 +153,21 @@ impl SharedBlocks {
 
     /// What the accounts carried since the last call, up to `at`. The caller stores every interval.
     pub fn take_intervals(&mut self, at: Moment, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
+        self.advance(at);
+        self.charges.take_intervals(numbers)
+    }
+
+    /// Nothing happened until `at`: charges all blocks up to it.
+    pub fn advance(&mut self, at: Moment) {
         for block in self.blocks.values_mut() {
             self.byte_millis += block.advance(at, &mut self.charges);
         }
-        self.charges.take_intervals(numbers)
+    }
+
+    /// Who held how much until the latest event.
+    #[must_use]
+    pub const fn holdings(&self) -> Holdings {
+        self.charges.holdings()
     }
 
     /// The integral of published bytes over time until the latest event, in bytes · ms.

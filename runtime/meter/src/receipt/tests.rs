@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::energy::EnergyModel;
 use crate::processor::CpuDescription;
 use crate::residency::RequestCharge;
 

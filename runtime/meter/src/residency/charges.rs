@@ -27,6 +27,44 @@ pub(crate) struct Charges {
     full: Vec<(Arc<str>, Account, Span)>,
     /// What taken intervals carried in all.
     taken: u128,
+    /// What went to accounts in all, and of that to [`Account::Keepalive`].
+    carried: u128,
+    kept: u128,
+}
+
+/// How much memory was held over time until now, in KiB · ms, and by whom: for what is split by memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// By all.
+    pub measured: u128,
+    /// By accounts. What a request held that gets no receipt is moved to them at its end.
+    pub carried: u128,
+    /// By those of the accounts that keep for tenants.
+    pub kept: u128,
+}
+
+impl std::ops::Add for Holdings {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            measured: self.measured.saturating_add(other.measured),
+            carried: self.carried.saturating_add(other.carried),
+            kept: self.kept.saturating_add(other.kept),
+        }
+    }
+}
+
+impl Holdings {
+    /// What requests and kept memory held since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> (KibMillis, KibMillis) {
+        let measured = self.measured.saturating_sub(before.measured);
+        let carried = self.carried.saturating_sub(before.carried).min(measured);
+        let kept = self.kept.saturating_sub(before.kept).min(carried);
+        let kib_ms = |amount: u128| KibMillis::new(u64::try_from(amount).unwrap_or(u64::MAX));
+        (kib_ms(measured - carried), kib_ms(kept))
+    }
 }
 
 /// Numbers for intervals, each given once.
@@ -64,6 +102,10 @@ impl Charges {
     pub(crate) fn charge_account(&mut self, model: &Arc<str>, account: Account, span: Span) {
         if span.kib_ms == 0 {
             return;
+        }
+        self.carried += u128::from(span.kib_ms);
+        if matches!(account, Account::Keepalive(_)) {
+            self.kept += u128::from(span.kib_ms);
         }
         let key = (Arc::clone(model), account);
         let Some(pending) = self.pending.get_mut(&key) else {
@@ -125,6 +167,10 @@ impl Charges {
 
     pub(crate) const fn measured(&self) -> u128 {
         self.measured
+    }
+
+    pub(crate) const fn holdings(&self) -> Holdings {
+        Holdings { measured: self.measured, carried: self.carried, kept: self.kept }
     }
 
     pub(crate) fn imbalance(&self) -> u128 {
