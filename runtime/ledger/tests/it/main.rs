@@ -5,6 +5,7 @@
 mod arbitrary;
 mod conservation;
 mod durability;
+mod keys;
 mod kill;
 mod migrating;
 mod queries;
