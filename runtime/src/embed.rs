@@ -21,6 +21,7 @@ use crate::generate::{Caller, Finished, Piece, Preparation, Work, start};
 use crate::http::error::ApiError;
 use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, Urgency, inputs};
 use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX};
+use crate::tenancy::Access;
 
 /// A vector for each text, and the receipt, which is durable.
 pub(crate) struct Encoded {
@@ -37,11 +38,11 @@ pub(crate) struct Ranked {
 /// Makes a vector of each input.
 pub(crate) async fn embed(
     app: &Arc<App>,
-    tenant: Arc<str>,
+    access: Arc<Access>,
     mut request: EmbeddingRequest,
 ) -> Result<Encoded, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = caller("embd", tenant, model, (request.keep_alive, request.urgency));
+    let caller = caller("embd", access, model, (request.keep_alive, request.urgency));
     encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if let Pooling::Rank(_) = plan.pooling {
@@ -60,9 +61,9 @@ pub(crate) async fn embed(
 }
 
 /// Scores each document by what it has to do with the query.
-pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
+pub(crate) async fn rank(app: &Arc<App>, access: Arc<Access>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = caller("rerank", tenant, model, (request.keep_alive, request.urgency));
+    let caller = caller("rerank", access, model, (request.keep_alive, request.urgency));
     let encoded = encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if !matches!(plan.pooling, Pooling::Rank(_)) {
@@ -96,12 +97,12 @@ fn probability(logit: f32) -> f32 {
 /// Who asks now, under an id that begins with `prefix`.
 fn caller(
     prefix: &str,
-    tenant: Arc<str>,
+    access: Arc<Access>,
     model: String,
     (keep_alive, urgency): (Option<KeepAlive>, Urgency),
 ) -> Caller {
     let id = format!("{prefix}-{}", Uuid::now_v7().simple());
-    Caller { arrived: Instant::now(), id, tenant, model, keep_alive, urgency, recorder: None }
+    Caller { arrived: Instant::now(), id, access, model, keep_alive, urgency, recorder: None }
 }
 
 fn encoder(descriptor: &Descriptor) -> Result<&EncoderPlan, ApiError> {

@@ -37,6 +37,7 @@ use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
 use crate::loading::{LoadError, context_key};
 use crate::response_cache::Recorder;
+use crate::tenancy::Access;
 use drive::Drive;
 use stored::Found;
 
@@ -59,7 +60,7 @@ pub(crate) struct Caller {
     pub(crate) arrived: std::time::Instant,
     /// The request's id, which its receipt is found by.
     pub(crate) id: String,
-    pub(crate) tenant: Arc<str>,
+    pub(crate) access: Arc<Access>,
     /// The model as the request names it.
     pub(crate) model: String,
     /// How long the model is to stay, where the request says.
@@ -154,14 +155,14 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
     let caller = Caller {
         arrived,
         id: asked.id.clone(),
-        tenant: Arc::clone(&asked.tenant),
+        access: Arc::clone(&asked.access),
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
         recorder,
     };
     if let Some(name) = &asked.common.context
-        && app.contexts.called(name).is_empty()
+        && !app.contexts.called(name).iter().any(|context| asked.access.may_use(&context.record.about.model))
     {
         return Err(ApiError::context_not_found(name));
     }
@@ -175,12 +176,13 @@ pub(crate) async fn start(
     caller: Caller,
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
-    let Caller { arrived, id, tenant, model, keep_alive, urgency, recorder } = caller;
+    let Caller { arrived, id, access, model, keep_alive, urgency, recorder } = caller;
+    let tenant = Arc::clone(&access.tenant);
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
-    let model = app.true_name(&model, deadline).await?;
+    let model = app.true_name(&access, &model, deadline).await?;
     let mut unprepared = Preparing::Wanted(prepare);
     let mut prepared_for = None;
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.

@@ -121,3 +121,13 @@ pub(crate) const CONTEXT_ID_PREFIX: &str = "ctx_";
 pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How old what is known of the stored keys may be: for so long a revoked key may still let someone in.
+pub(crate) const KEYS_SEEN_WITHIN: Duration = Duration::from_millis(250);
+/// Patterns of models that a key, or a tenant, may have.
+pub(crate) const MODEL_PATTERNS_MAX: usize = 64;
+/// Budgets of a key, or of a tenant.
+pub(crate) const BUDGETS_MAX: usize = 16;
+/// What a rate of requests may be at most.
+pub(crate) const REQUESTS_PER_SECOND_MAX: f64 = 1e6;
+/// Characters of a tenant's or a key's name.
+pub(crate) const TENANT_CHARS_MAX: usize = 128;

@@ -24,6 +24,7 @@ mod pool_events;
 mod prefixes;
 mod response_cache;
 mod shutdown;
+mod tenancy;
 
 use std::process::ExitCode;
 

@@ -145,7 +145,8 @@ impl KeyStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         settle_plans(&connection)?;
-        connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
+        connection
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
         let secret = prepare(&mut connection, &suffixed(path, ".secret"))?;
         let file = (metadata.dev(), metadata.ino());
         Ok(Self { path: path.to_owned(), file, connection: Mutex::new(connection), secret })

@@ -14,8 +14,9 @@ use super::devices::DeviceTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
-use super::scheduler::{SchedulerTable, TenantTable};
-use super::tables::{CarbonTable, KeyTable, RateTable};
+use super::scheduler::SchedulerTable;
+use super::tables::{CarbonTable, RateTable};
+use super::tenants::{AnonymousPolicy, KeyTable, TenantTable};
 use super::{PullPolicy, chat_templates};
 
 /// One source's choices.
@@ -47,6 +48,7 @@ pub(crate) struct Layer {
     pub(crate) models: Option<BTreeMap<String, ModelTable>>,
     pub(crate) devices: Option<BTreeMap<String, DeviceTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
+    pub(crate) anonymous: Option<Choice<AnonymousPolicy>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
 }
@@ -80,6 +82,7 @@ impl Layer {
             models: self.models.or(next.models),
             devices: self.devices.or(next.devices),
             keys: self.keys.or(next.keys),
+            anonymous: self.anonymous.or(next.anonymous),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),
         }

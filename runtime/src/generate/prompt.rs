@@ -14,11 +14,12 @@ use crate::contexts::{Context, param_of};
 use crate::http::error::ApiError;
 use crate::http::wire::{Common, PromptInput, Urgency};
 use crate::limits::ANSWER_TOKENS_MAX;
+use crate::tenancy::Access;
 
 /// A request as the wire gave it, before its model is known to exist.
 pub(crate) struct Asked {
     pub(crate) id: String,
-    pub(crate) tenant: Arc<str>,
+    pub(crate) access: Arc<Access>,
     /// What the body and the header together say.
     pub(crate) urgency: Urgency,
     pub(crate) common: Common,

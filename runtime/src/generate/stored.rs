@@ -45,13 +45,13 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     let is_wanted = match asked.common.cache {
         CacheWish::Use => true,
         CacheWish::Avoid => false,
-        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.tenant),
+        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.access.tenant),
     };
     if !is_wanted || asked.common.repeats == Repeats::No || !app.responses.is_on() {
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.
-    asked.urgency.priority(app.config.scheduler.priority_max(&asked.tenant))?;
+    asked.urgency.priority(app.config.scheduler.priority_max(&asked.access.tenant))?;
     let (models, contexts) = (Arc::clone(&app.models), Arc::clone(&app.contexts));
     let looked = tokio::task::spawn_blocking(move || {
         let place = Place::of(&asked, &models, &contexts);
@@ -78,7 +78,8 @@ struct Place {
 impl Place {
     /// None where there is no such model, or none that could answer. Blocks on the file system.
     fn of(asked: &Asked, models: &Models, contexts: &Contexts) -> Option<Self> {
-        let (entry, descriptor) = models.described(&asked.common.model).ok()?;
+        let entry = models.entry(&asked.common.model).ok().filter(|entry| asked.access.may_use(&entry.name))?;
+        let descriptor = models.descriptor(&entry.name).ok()?;
         let identity = descriptor.identity().clone();
         let template = models.chat_template(&entry.name);
         let named =
@@ -104,8 +105,15 @@ impl Asked {
 pub(super) fn answer(app: &Arc<App>, asked: Asked, hit: Hit, arrived: Instant) -> Answer {
     let Hit { answer, model, descriptor } = hit;
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
-    let replay =
-        Replay { app: Arc::clone(app), id: asked.id, tenant: asked.tenant, model, arrived, answer, pieces: sender };
+    let replay = Replay {
+        app: Arc::clone(app),
+        id: asked.id,
+        tenant: Arc::clone(&asked.access.tenant),
+        model,
+        arrived,
+        answer,
+        pieces: sender,
+    };
     app.requests.spawn(replay.run());
     Answer { pieces, descriptor, is_cold: false, standing: None, cache: Some(CacheUse::Hit) }
 }

@@ -158,6 +158,12 @@ impl ApiError {
         Self::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", "a valid API key is needed".to_owned())
     }
 
+    /// The key is not for this.
+    pub(crate) fn insufficient_scope(scope: &str) -> Self {
+        let message = format!("this key is not for that: it needs the scope `{scope}`");
+        Self::invalid(StatusCode::FORBIDDEN, "insufficient_scope", message)
+    }
+
     /// A host, origin or action that is not allowed.
     pub(crate) fn forbidden(why: impl Display) -> Self {
         Self::invalid(StatusCode::FORBIDDEN, "forbidden", why.to_string())
@@ -214,6 +220,11 @@ impl ApiError {
     /// No receipt can be written, so no answer is given.
     pub(crate) fn ledger_unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::unavailable("ledger_unavailable", "the ledger cannot be written".to_owned()).because(source)
+    }
+
+    /// Which keys there are cannot be read, so nobody is let in by one.
+    pub(crate) fn keys_unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::unavailable("keys_unavailable", "the keys cannot be read".to_owned()).because(source)
     }
 
     /// Everything that may be kept of contexts is: one has to be deleted first.

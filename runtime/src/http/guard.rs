@@ -1,8 +1,8 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Without keys the server listens on the loopback only (the configuration sees to that); everyone there is the tenant
-//! `anonymous`, whatever key is sent. With keys, every route but the probes asks for one; a wrong one is told from a
-//! missing one neither by the answer nor by its time.
+//! Every route but the probes is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
+//! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
+//! valid key is refused alike, whatever is wrong with it.
 //!
 //! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; there are no CORS
 //! headers unless an origin is configured.
@@ -14,18 +14,14 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::error::ApiError;
 use crate::app::App;
 use crate::config::Config;
+use crate::tenancy::{Access, Scope};
 
-/// Who is charged for a request.
-#[derive(Clone, Debug)]
-pub(super) struct Tenant(pub(super) Arc<str>);
-
-const ANONYMOUS: &str = "anonymous";
+/// What needs the scope [`Scope::Admin`], beside reading and inference.
+const ADMINISTERED: [&str; 5] = ["/models/load", "/models/unload", "/models/pin", "/models/unpin", "/models/budget"];
 const OPEN_TO_PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 /// The middleware before every route.
@@ -43,12 +39,13 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
             None => ApiError::forbidden("cross-origin requests are not allowed").into_response(),
         };
     }
-    let response = match tenant(&app.config, request.headers()) {
-        Some(tenant) => {
-            request.extensions_mut().insert(tenant);
+    let asked = (request.method(), request.uri().path());
+    let response = match admit(&app, asked, request.headers()).await {
+        Ok(access) => {
+            request.extensions_mut().insert(access);
             next.run(request).await
         }
-        None => ApiError::invalid_api_key().into_response(),
+        Err(error) => error.into_response(),
     };
     match origin {
         Some(origin) => with_cors(response, origin),
@@ -56,28 +53,34 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
 }
 
-/// Whose key it is. All keys are compared, so that the time tells nothing.
-fn tenant(config: &Config, headers: &HeaderMap) -> Option<Tenant> {
-    if config.keys.is_empty() {
-        return Some(Tenant(ANONYMOUS.into()));
-    }
-    let hash: [u8; 32] = Sha256::digest(key(headers)).into();
-    let (mut found, mut place) = (Choice::from(0), 0_u64);
-    for (index, key) in (0_u64..).zip(&config.keys) {
-        let is_equal = key.sha256.ct_eq(&hash);
-        place.conditional_assign(&index, is_equal);
-        found |= is_equal;
-    }
-    let place = usize::try_from(place).ok().filter(|_| bool::from(found))?;
-    config.keys.get(place).map(|key| Tenant(key.tenant.as_str().into()))
+/// Who asks, if that one may ask for this.
+async fn admit(app: &App, (method, path): (&Method, &str), headers: &HeaderMap) -> Result<Arc<Access>, ApiError> {
+    let identified = app.keyring.identify(key(headers)).await;
+    let Some(access) = identified.map_err(ApiError::keys_unavailable)? else {
+        return Err(ApiError::invalid_api_key());
+    };
+    let needed = scope_of(method, path);
+    if access.has(needed) { Ok(access) } else { Err(ApiError::insufficient_scope(needed.name())) }
 }
 
-fn key(headers: &HeaderMap) -> &[u8] {
-    let bearer = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
+fn scope_of(method: &Method, path: &str) -> Scope {
+    match *method {
+        _ if ADMINISTERED.contains(&path) => Scope::Admin,
+        Method::GET | Method::HEAD => Scope::Read,
+        _ => Scope::Inference,
+    }
+}
+
+/// The key that a request shows: none if it shows none at all.
+fn key(headers: &HeaderMap) -> Option<&[u8]> {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let bearer = authorization.map(HeaderValue::as_bytes).and_then(|value| {
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
     });
-    bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)).unwrap_or_default()
+    let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
+    // Credentials of another kind are as good as a wrong key.
+    shown.or(authorization.map(|_| &[][..]))
 }
 
 /// The origin to allow in the answer, if one was sent that is configured.
@@ -134,7 +137,10 @@ fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::host_of;
+    use axum::http::Method;
+
+    use super::{host_of, scope_of};
+    use crate::tenancy::Scope;
 
     #[test]
     fn a_host_is_what_stands_before_the_port() {
@@ -142,6 +148,22 @@ mod tests {
             [("localhost:8787", "localhost"), ("localhost", "localhost"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
         {
             assert_eq!(host_of(authority), host);
+        }
+    }
+
+    #[test]
+    fn every_route_needs_a_scope() {
+        for (method, path, scope) in [
+            (Method::GET, "/v1/models", Scope::Read),
+            (Method::GET, "/v1/contexts", Scope::Read),
+            (Method::HEAD, "/metrics", Scope::Read),
+            (Method::POST, "/v1/chat/completions", Scope::Inference),
+            (Method::DELETE, "/v1/contexts/x", Scope::Inference),
+            (Method::POST, "/models/load", Scope::Admin),
+            (Method::GET, "/models/budget", Scope::Admin),
+            (Method::POST, "/models/anything", Scope::Inference),
+        ] {
+            assert_eq!(scope_of(&method, path), scope, "{method} {path}");
         }
     }
 }

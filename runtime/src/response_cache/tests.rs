@@ -9,6 +9,7 @@ use models::sampling::TokenLogprobs;
 use super::*;
 use crate::generate::{Asked, Prompt};
 use crate::http::wire::{ChatRequest, CompletionRequest};
+use crate::tenancy::Access;
 
 /// A completion, greedy unless it says something else.
 fn completion(fields: &str) -> Asked {
@@ -16,7 +17,7 @@ fn completion(fields: &str) -> Asked {
     let body = format!("{{\"model\":\"m\",{greedy}{fields}}}");
     let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(body.as_bytes()).unwrap();
     let prompt = Prompt::Raw(prompts, special);
-    Asked { id: "cmpl-1".to_owned(), tenant: "acme".into(), urgency: common.urgency, common, prompt, echo }
+    Asked { id: "cmpl-1".to_owned(), access: Access::unbounded("acme"), urgency: common.urgency, common, prompt, echo }
 }
 
 fn chat(messages: &str) -> Asked {
@@ -24,7 +25,14 @@ fn chat(messages: &str) -> Asked {
     let ChatRequest { common, messages } = ChatRequest::parse(body.as_bytes()).unwrap();
     let prompt = Prompt::Messages(messages);
     let echo = models::generation::Echo::Nothing;
-    Asked { id: "chatcmpl-1".to_owned(), tenant: "acme".into(), urgency: common.urgency, common, prompt, echo }
+    Asked {
+        id: "chatcmpl-1".to_owned(),
+        access: Access::unbounded("acme"),
+        urgency: common.urgency,
+        common,
+        prompt,
+        echo,
+    }
 }
 
 /// The version of a file that is written now.
@@ -128,7 +136,7 @@ fn tenants_names_files_and_templates_are_told_apart() {
     let asked = completion(r#""prompt":"a""#);
     let of = |model, identity, template| Key::of(&asked, Served { model, identity, template, context: None });
     let mut other = completion(r#""prompt":"a""#);
-    other.tenant = "other".into();
+    other.access = Access::unbounded("other");
     let keys = [
         of("m", &before, None),
         of("m", &after, None),

@@ -20,6 +20,7 @@ mod fields;
 mod files;
 mod formats;
 mod keeping;
+mod keys;
 mod ledger_file;
 mod loads;
 mod minilm;
