@@ -27,7 +27,7 @@ use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 use crate::response_cache::ResponseCache;
-use crate::tenancy::{Access, Keyring};
+use crate::tenancy::{Access, Admissions, Keyring, Spending};
 
 /// Whose the wishes of the configuration are.
 const OPERATOR: &str = "operator";
@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) config: Config,
     /// Who comes in.
     pub(crate) keyring: Arc<Keyring>,
+    /// Who may begin.
+    pub(crate) admissions: Arc<Admissions>,
     pub(crate) models: Arc<Models>,
     pub(crate) devices: Devices,
     pub(crate) metering: Arc<Metering>,
@@ -164,7 +166,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
     }
     let prices = Prices { devices: crate::devices::prices(&config), carbon: config.carbon.clone() };
-    let metering = Arc::new(Metering::new(ledger, prices));
+    let spending = Arc::new(Spending::of_ledger(ledger.reader()).context("the ledger cannot be read")?);
+    let metering = Arc::new(Metering::new(ledger, prices, Arc::clone(&spending)));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
@@ -182,6 +185,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         responses: ResponseCache::new(config.response_cache.bytes_max),
         config,
         keyring,
+        admissions: Arc::new(Admissions::new(spending)),
         models,
         devices,
         metering,

@@ -37,7 +37,7 @@ use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
 use crate::loading::{LoadError, context_key};
 use crate::response_cache::Recorder;
-use crate::tenancy::Access;
+use crate::tenancy::{Admission, Asker, Exceeded, Refusal, TooFast};
 use drive::Drive;
 use stored::Found;
 
@@ -60,7 +60,9 @@ pub(crate) struct Caller {
     pub(crate) arrived: std::time::Instant,
     /// The request's id, which its receipt is found by.
     pub(crate) id: String,
-    pub(crate) access: Arc<Access>,
+    pub(crate) asker: Asker,
+    /// What it took of rates and budgets.
+    pub(crate) admission: Admission,
     /// The model as the request names it.
     pub(crate) model: String,
     /// How long the model is to stay, where the request says.
@@ -146,27 +148,57 @@ impl Answer {
 /// Starts a request to go on with texts, or gives the answer that is there. Errors are those from before its first step.
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
+    let admission = admit(app, &asked.asker, asked.tokens_estimated()).await?;
     let (asked, found) = stored::look_up(app, asked).await?;
     let recorder = match found {
-        Found::Answer(hit) => return Ok(stored::answer(app, asked, hit, arrived)),
+        Found::Answer(hit) => return Ok(stored::answer(app, (asked, admission), hit, arrived)),
         Found::Nothing(recorder) => Some(recorder),
         Found::NotLookedFor => None,
     };
     let caller = Caller {
         arrived,
         id: asked.id.clone(),
-        access: Arc::clone(&asked.access),
+        asker: asked.asker.clone(),
+        admission,
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
         recorder,
     };
     if let Some(name) = &asked.common.context
-        && !app.contexts.called(name).iter().any(|context| asked.access.may_use(&context.record.about.model))
+        && !app.contexts.called(name).iter().any(|context| asked.asker.access.may_use(&context.record.about.model))
     {
         return Err(ApiError::context_not_found(name));
     }
     start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
+}
+
+/// Lets a request of about so many tokens begin, if it is no repeat, and rates and budgets let it.
+pub(crate) async fn admit(app: &Arc<App>, asker: &Asker, tokens: u64) -> Result<Admission, ApiError> {
+    let refused = |reason| app.metering.metrics().refused(Some(&asker.access.tenant), reason);
+    if let Some(key) = &asker.idempotency_key {
+        let (metering, key) = (Arc::clone(&app.metering), Arc::clone(key));
+        let tenant = Arc::clone(&asker.access.tenant);
+        let find = move || metering.ledger().reader().usage_by_key(&tenant, &key);
+        let first = tokio::task::spawn_blocking(find).await.map_err(ApiError::internal)?;
+        if let Some(first) = first.map_err(ApiError::ledger_unavailable)? {
+            refused("idempotency_key");
+            return Err(match first.outcome {
+                Some(outcome) => ApiError::idempotency_key_used(&first.id, outcome.name()),
+                None => ApiError::idempotency_key_in_use(&first.id),
+            });
+        }
+    }
+    app.admissions.admit(&asker.access, tokens).map_err(|refusal| match refusal {
+        Refusal::TooFast(TooFast { of, wait }) => {
+            refused("rate_limit_exceeded");
+            ApiError::rate_limited(of.name(), wait)
+        }
+        Refusal::Exceeded(Exceeded { budget, anew_in }) => {
+            refused("insufficient_quota");
+            ApiError::insufficient_quota(&budget, anew_in)
+        }
+    })
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may
@@ -176,13 +208,13 @@ pub(crate) async fn start(
     caller: Caller,
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
-    let Caller { arrived, id, access, model, keep_alive, urgency, recorder } = caller;
-    let tenant = Arc::clone(&access.tenant);
+    let Caller { arrived, id, asker, admission, model, keep_alive, urgency, recorder } = caller;
+    let tenant = Arc::clone(&asker.access.tenant);
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
-    let model = app.true_name(&access, &model, deadline).await?;
+    let model = app.true_name(&asker.access, &model, deadline).await?;
     let mut unprepared = Preparing::Wanted(prepare);
     let mut prepared_for = None;
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
@@ -219,7 +251,7 @@ pub(crate) async fn start(
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
-    let reserved = app.metering.reserve(&id, &tenant, &model);
+    let reserved = app.metering.reserve((&id, asker.idempotency_key.as_deref()), &tenant, &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let standing = ticket.watch();
     let drive = Drive {
@@ -233,6 +265,7 @@ pub(crate) async fn start(
         arrived,
         load_wait,
         stay: Some(stay),
+        admission,
         ticket,
         reserved,
         recorder,

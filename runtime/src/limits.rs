@@ -123,6 +123,12 @@ pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How old what is known of the stored keys may be: for so long a revoked key may still let someone in.
 pub(crate) const KEYS_SEEN_WITHIN: Duration = Duration::from_millis(250);
+/// Token buckets that are remembered; beyond, those that are full are forgotten.
+pub(crate) const BUCKETS_KEPT_MAX: usize = 4096;
+/// Bytes of a text that are about a token, before its model is known.
+pub(crate) const TOKEN_BYTES_ASSUMED: usize = 4;
+/// Tokens that an answer is taken to have that nobody bounds.
+pub(crate) const ANSWER_TOKENS_ASSUMED: usize = 256;
 /// Patterns of models that a key, or a tenant, may have.
 pub(crate) const MODEL_PATTERNS_MAX: usize = 64;
 /// Budgets of a key, or of a tenant.

@@ -22,6 +22,7 @@ use crate::http::wire::{CacheWish, Repeats};
 use crate::limits::{ANSWER_PIECES_MAX, STALL_MAX};
 use crate::loading::Models;
 use crate::response_cache::{Key, Recorder, Served, StoredAnswer};
+use crate::tenancy::Admission;
 
 /// What there is for a request.
 pub(super) enum Found {
@@ -45,13 +46,13 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     let is_wanted = match asked.common.cache {
         CacheWish::Use => true,
         CacheWish::Avoid => false,
-        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.access.tenant),
+        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.asker.access.tenant),
     };
     if !is_wanted || asked.common.repeats == Repeats::No || !app.responses.is_on() {
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.
-    asked.urgency.priority(app.config.scheduler.priority_max(&asked.access.tenant))?;
+    asked.urgency.priority(app.config.scheduler.priority_max(&asked.asker.access.tenant))?;
     let (models, contexts) = (Arc::clone(&app.models), Arc::clone(&app.contexts));
     let looked = tokio::task::spawn_blocking(move || {
         let place = Place::of(&asked, &models, &contexts);
@@ -78,7 +79,7 @@ struct Place {
 impl Place {
     /// None where there is no such model, or none that could answer. Blocks on the file system.
     fn of(asked: &Asked, models: &Models, contexts: &Contexts) -> Option<Self> {
-        let entry = models.entry(&asked.common.model).ok().filter(|entry| asked.access.may_use(&entry.name))?;
+        let entry = models.entry(&asked.common.model).ok().filter(|entry| asked.asker.access.may_use(&entry.name))?;
         let descriptor = models.descriptor(&entry.name).ok()?;
         let identity = descriptor.identity().clone();
         let template = models.chat_template(&entry.name);
@@ -102,13 +103,15 @@ impl Asked {
 }
 
 /// Answers with what is there already.
-pub(super) fn answer(app: &Arc<App>, asked: Asked, hit: Hit, arrived: Instant) -> Answer {
+pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit: Hit, arrived: Instant) -> Answer {
     let Hit { answer, model, descriptor } = hit;
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let replay = Replay {
+        admission,
+        idempotency_key: asked.asker.idempotency_key,
         app: Arc::clone(app),
         id: asked.id,
-        tenant: Arc::clone(&asked.access.tenant),
+        tenant: Arc::clone(&asked.asker.access.tenant),
         model,
         arrived,
         answer,
@@ -126,13 +129,16 @@ struct Replay {
     model: Arc<str>,
     arrived: Instant,
     answer: Arc<StoredAnswer>,
+    admission: Admission,
+    idempotency_key: Option<Arc<str>>,
     pieces: mpsc::Sender<Piece>,
 }
 
 impl Replay {
-    async fn run(self) {
+    async fn run(mut self) {
         let end = match self.settled().await {
             Ok(receipt) => {
+                self.admission.used(receipt.tokens.total);
                 for output in self.answer.outputs() {
                     if !self.show(Piece::Output(output)).await {
                         return;
@@ -154,7 +160,7 @@ impl Replay {
     /// Its row, from reservation to settlement.
     async fn settled(&self) -> Result<Receipt, ApiError> {
         let metering = &self.app.metering;
-        let reserved = metering.reserve(&self.id, &self.tenant, &self.model).await;
+        let reserved = metering.reserve((&self.id, self.idempotency_key.as_deref()), &self.tenant, &self.model).await;
         reserved.unwrap_or(Err(ledger::LedgerError::Closed)).map_err(ledger_error)?;
         let StoredAnswer { prompt_tokens, completion_tokens, .. } = *self.answer;
         let measured = Measured {

@@ -23,12 +23,12 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
     let (delivery, answers) = (common.delivery, common.choices);
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers };
     let prompt = Prompt::Messages(messages);
-    let asked = Asked { id, access, urgency, common, prompt, echo: Echo::Nothing };
+    let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, format, delivery).await
 }

@@ -22,12 +22,12 @@ pub(super) async fn complete(
 ) -> Result<Response, ApiError> {
     let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let head = AnswerHead::new(Form::Completion, &common);
     let (delivery, answers) = (common.delivery, common.choices * prompts.len());
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
     let prompt = Prompt::Raw(prompts, special);
-    let asked = Asked { id, access, urgency, common, prompt, echo };
+    let asked = Asked { id, asker, urgency, common, prompt, echo };
     stream::answer(&app, asked, format, delivery).await
 }

@@ -28,8 +28,8 @@ pub(super) async fn publish(
     let authority = authority(&app, &access)?;
     let ContextRequest { model, name, source, keep_alive, urgency } = ContextRequest::parse(&body.bytes)?;
     let urgency = urgency.within(body.timeout);
-    drop(body);
-    let request = PublishRequest { access, authority, model, name, source, keep_alive, urgency };
+    let asker = body.asker(access);
+    let request = PublishRequest { asker, authority, model, name, source, keep_alive, urgency };
     let Published { context, receipt } = crate::contexts::publish(&app, request).await?;
     stream::json(receipt, move |receipt| {
         let mut answer = described(&context, ContextState::Ready);

@@ -21,8 +21,8 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let mut request = EmbeddingRequest::parse(&body.bytes)?;
     request.urgency = request.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let (model, format) = (request.model.clone(), request.format);
-    let Encoded { rows, receipt } = embed(&app, access, request).await?;
+    let Encoded { rows, receipt } = embed(&app, asker, request).await?;
     stream::json(receipt, move |receipt| embedding::body(&model, &rows, format, receipt)).await
 }

@@ -27,6 +27,8 @@ pub(crate) struct ApiError {
     param: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    /// Where more is told.
+    location: Option<Box<str>>,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct ApiError {
 pub(crate) enum ErrorKind {
     /// The request's: sent again unchanged, it fails again.
     InvalidRequest,
+    /// The tenant's: there are too many of them, or they use too much.
+    RateLimit,
     /// Nobody's: it may work later.
     ServiceUnavailable,
     /// The server's or the model's.
@@ -47,6 +51,7 @@ impl ErrorKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request_error",
+            Self::RateLimit => "rate_limit_error",
             Self::ServiceUnavailable => "service_unavailable_error",
             Self::Server => "server_error",
         }
@@ -198,6 +203,45 @@ impl ApiError {
     }
 }
 
+/// What is too much for a tenant.
+impl ApiError {
+    /// More requests, or tokens, than its rate.
+    pub(crate) fn rate_limited(of: &str, wait: Duration) -> Self {
+        let message = format!("the rate limit of {of} is reached: try again in {} s", seconds_rounded_up(wait));
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, "rate_limit_exceeded", message).later(wait)
+    }
+
+    /// Its budget is spent. Without Retry-After: whoever tries again by itself is not to do that for hours.
+    pub(crate) fn insufficient_quota(budget: &str, anew_in: Duration) -> Self {
+        let seconds = seconds_rounded_up(anew_in);
+        let message = format!("the budget of {budget} is used up; it begins anew in {seconds} s");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, "insufficient_quota", message)
+    }
+}
+
+/// What was asked before.
+impl ApiError {
+    /// The first request with this key goes on.
+    pub(crate) fn idempotency_key_in_use(id: &str) -> Self {
+        let message = format!("the request {id} had this Idempotency-Key before, and goes on");
+        Self::repeated("idempotency_key_in_use", id, message)
+    }
+
+    /// The first request with this key is over.
+    pub(crate) fn idempotency_key_used(id: &str, outcome: &str) -> Self {
+        let message = format!(
+            "the request {id} had this Idempotency-Key before, and is {outcome}: it is charged once, by its receipt; its \
+             answer is not kept"
+        );
+        Self::repeated("idempotency_key_used", id, message)
+    }
+
+    fn repeated(code: &'static str, id: &str, message: String) -> Self {
+        let location = Some(format!("/v1/usage/{id}").into());
+        Self { location, ..Self::invalid(StatusCode::CONFLICT, code, message) }.about("Idempotency-Key")
+    }
+}
+
 /// What may work later.
 impl ApiError {
     /// Every place in a queue is taken.
@@ -340,7 +384,7 @@ impl ApiError {
 
     /// Writes what is not the client's fault to the log, sources included.
     pub(crate) fn log(&self) {
-        if self.kind == ErrorKind::InvalidRequest {
+        if matches!(self.kind, ErrorKind::InvalidRequest | ErrorKind::RateLimit) {
             return;
         }
         let mut reasons = String::new();
@@ -363,7 +407,7 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, kind: ErrorKind, code: &'static str, message: String) -> Self {
-        Self { status, kind, code, param: None, message, retry_after: None, source: None }
+        Self { status, kind, code, param: None, message, retry_after: None, location: None, source: None }
     }
 
     fn invalid(status: StatusCode, code: &'static str, message: String) -> Self {
@@ -395,6 +439,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, axum::Json(self.envelope())).into_response();
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds_rounded_up(wait)));
+        }
+        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(&*location).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
         }
         response
     }

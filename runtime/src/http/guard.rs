@@ -9,16 +9,17 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use crate::app::App;
 use crate::config::Config;
-use crate::tenancy::{Access, Scope};
+use crate::tenancy::{Access, Level, Scope, TooFast};
 
 /// What needs the scope [`Scope::Admin`], beside reading and inference.
 const ADMINISTERED: [&str; 5] = ["/models/load", "/models/unload", "/models/pin", "/models/unpin", "/models/budget"];
@@ -42,8 +43,14 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     let asked = (request.method(), request.uri().path());
     let response = match admit(&app, asked, request.headers()).await {
         Ok(access) => {
-            request.extensions_mut().insert(access);
-            next.run(request).await
+            let response = match take_request(&app, &access) {
+                Ok(()) => {
+                    request.extensions_mut().insert(Arc::clone(&access));
+                    next.run(request).await
+                }
+                Err(error) => error.into_response(),
+            };
+            with_levels(response, &app.admissions.levels(&access))
         }
         Err(error) => error.into_response(),
     };
@@ -57,10 +64,23 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
 async fn admit(app: &App, (method, path): (&Method, &str), headers: &HeaderMap) -> Result<Arc<Access>, ApiError> {
     let identified = app.keyring.identify(key(headers)).await;
     let Some(access) = identified.map_err(ApiError::keys_unavailable)? else {
+        app.metering.metrics().refused(None, "invalid_api_key");
         return Err(ApiError::invalid_api_key());
     };
     let needed = scope_of(method, path);
-    if access.has(needed) { Ok(access) } else { Err(ApiError::insufficient_scope(needed.name())) }
+    if !access.has(needed) {
+        app.metering.metrics().refused(Some(&access.tenant), "insufficient_scope");
+        return Err(ApiError::insufficient_scope(needed.name()));
+    }
+    Ok(access)
+}
+
+/// One request less for a while.
+fn take_request(app: &App, access: &Access) -> Result<(), ApiError> {
+    app.admissions.take_request(access).map_err(|TooFast { of, wait }| {
+        app.metering.metrics().refused(Some(&access.tenant), "rate_limit_exceeded");
+        ApiError::rate_limited(of.name(), wait)
+    })
 }
 
 fn scope_of(method: &Method, path: &str) -> Scope {
@@ -125,6 +145,30 @@ fn host_of(authority: &str) -> &str {
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
+/// What is left of the asker's rates, as OpenAI tells it.
+fn with_levels(mut response: Response, levels: &[Level]) -> Response {
+    for Level { of, limit, remaining, reset } in levels {
+        let figures =
+            [("limit", limit.to_string()), ("remaining", remaining.to_string()), ("reset", span_text(*reset))];
+        for (figure, value) in figures {
+            let name = HeaderName::try_from(format!("x-ratelimit-{figure}-{}", of.name()));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    response
+}
+
+/// A span as OpenAI's headers have it: `120ms`, `7s`, `6m0s`. Never too short.
+fn span_text(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        return format!("{}ms", span.as_nanos().div_ceil(1_000_000));
+    }
+    let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
 fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -139,7 +183,7 @@ fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
 mod tests {
     use axum::http::Method;
 
-    use super::{host_of, scope_of};
+    use super::{host_of, scope_of, span_text};
     use crate::tenancy::Scope;
 
     #[test]
@@ -148,6 +192,21 @@ mod tests {
             [("localhost:8787", "localhost"), ("localhost", "localhost"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
         {
             assert_eq!(host_of(authority), host);
+        }
+    }
+
+    #[test]
+    fn spans_are_never_too_short() {
+        for (nanos, text) in [
+            (0, "0ms"),
+            (1, "1ms"),
+            (120_000_000, "120ms"),
+            (1_000_000_000, "1s"),
+            (1_000_000_001, "2s"),
+            (59_000_000_001, "1m0s"),
+            (360_000_000_000, "6m0s"),
+        ] {
+            assert_eq!(span_text(std::time::Duration::from_nanos(nanos)), text);
         }
     }
 

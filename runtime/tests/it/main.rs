@@ -27,6 +27,7 @@ mod minilm;
 mod models;
 mod pool;
 mod precision;
+mod quotas;
 mod receipts;
 mod response_cache;
 mod scoring;
