@@ -32,6 +32,9 @@ use crate::tenancy::{Access, Admissions, Keyring, Spending};
 /// Whose the wishes of the configuration are.
 const OPERATOR: &str = "operator";
 
+/// No file of a model is called so: names that begin with a dot are not looked at.
+pub(crate) const NO_MODEL: &str = ".none";
+
 /// A hold on a loaded model.
 pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 
@@ -70,7 +73,7 @@ impl App {
         let can_pull = |known: &&Known| self.config.pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
         let known = Known::find(name).filter(can_pull);
         match (self.entry(name).await, known) {
-            (Ok(entry), _) if !access.may_use(&entry.name) => Err(ApiError::model_not_found(name)),
+            (Ok(entry), _) if !access.may_use(&entry.name) => Err(self.forbidden(name).await),
             (Ok(entry), _) => Ok(entry.name.into()),
             (Err(LoadError::NotFound(_)), Some(known)) => {
                 let pulled = tokio::time::timeout_at(deadline, self.pull(known)).await;
@@ -90,7 +93,13 @@ impl App {
         if access.may_use(known.as_deref().unwrap_or(name)) {
             return Ok(known);
         }
-        Err(ApiError::model_not_found(name))
+        Err(self.forbidden(name).await)
+    }
+
+    /// What is said of a model that the asker may not use, after as long as a name takes that is looked for and not there.
+    async fn forbidden(self: &Arc<Self>, name: &str) -> ApiError {
+        let _ = self.entry(NO_MODEL).await;
+        ApiError::model_not_found(name)
     }
 
     async fn entry(self: &Arc<Self>, name: &str) -> Result<Entry, LoadError> {

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 
+mod admit;
 mod checkpoints;
 mod drive;
 mod prompt;
@@ -26,6 +27,7 @@ use scheduler::{
 };
 use tokio::sync::mpsc;
 
+pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
 pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
 use crate::app::{App, Lease};
@@ -37,7 +39,7 @@ use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
 use crate::loading::{LoadError, context_key};
 use crate::response_cache::Recorder;
-use crate::tenancy::{Admission, Asker, Exceeded, Refusal, TooFast};
+use crate::tenancy::{Admission, Asker};
 use drive::Drive;
 use stored::Found;
 
@@ -171,34 +173,6 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
         return Err(ApiError::context_not_found(name));
     }
     start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
-}
-
-/// Lets a request of about so many tokens begin, if it is no repeat, and rates and budgets let it.
-pub(crate) async fn admit(app: &Arc<App>, asker: &Asker, tokens: u64) -> Result<Admission, ApiError> {
-    let refused = |reason| app.metering.metrics().refused(Some(&asker.access.tenant), reason);
-    if let Some(key) = &asker.idempotency_key {
-        let (metering, key) = (Arc::clone(&app.metering), Arc::clone(key));
-        let tenant = Arc::clone(&asker.access.tenant);
-        let find = move || metering.ledger().reader().usage_by_key(&tenant, &key);
-        let first = tokio::task::spawn_blocking(find).await.map_err(ApiError::internal)?;
-        if let Some(first) = first.map_err(ApiError::ledger_unavailable)? {
-            refused("idempotency_key");
-            return Err(match first.outcome {
-                Some(outcome) => ApiError::idempotency_key_used(&first.id, outcome.name()),
-                None => ApiError::idempotency_key_in_use(&first.id),
-            });
-        }
-    }
-    app.admissions.admit(&asker.access, tokens).map_err(|refusal| match refusal {
-        Refusal::TooFast(TooFast { of, wait }) => {
-            refused("rate_limit_exceeded");
-            ApiError::rate_limited(of.name(), wait)
-        }
-        Refusal::Exceeded(Exceeded { budget, anew_in }) => {
-            refused("insufficient_quota");
-            ApiError::insufficient_quota(&budget, anew_in)
-        }
-    })
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may

@@ -133,7 +133,9 @@ pub(crate) const ANSWER_TOKENS_ASSUMED: usize = 256;
 pub(crate) const MODEL_PATTERNS_MAX: usize = 64;
 /// Budgets of a key, or of a tenant.
 pub(crate) const BUDGETS_MAX: usize = 16;
-/// What a rate of requests may be at most.
+/// What a rate of requests may be at least and at most.
+pub(crate) const REQUESTS_PER_SECOND_MIN: f64 = 1e-6;
+/// See [`REQUESTS_PER_SECOND_MIN`].
 pub(crate) const REQUESTS_PER_SECOND_MAX: f64 = 1e6;
 /// Characters of a tenant's or a key's name.
 pub(crate) const TENANT_CHARS_MAX: usize = 128;

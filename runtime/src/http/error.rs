@@ -6,6 +6,8 @@
 //! Deliberately absent: how an error of another crate becomes one of these (the handler that meets it knows), and
 //! headers other than `Retry-After`.
 
+mod tenants;
+
 use std::error::Error;
 use std::fmt::Display;
 use std::time::Duration;
@@ -158,17 +160,6 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "context_length_exceeded", why.to_string()).about(param)
     }
 
-    /// No key, or none that is known: alike in every byte.
-    pub(crate) fn invalid_api_key() -> Self {
-        Self::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", "a valid API key is needed".to_owned())
-    }
-
-    /// The key is not for this.
-    pub(crate) fn insufficient_scope(scope: &str) -> Self {
-        let message = format!("this key is not for that: it needs the scope `{scope}`");
-        Self::invalid(StatusCode::FORBIDDEN, "insufficient_scope", message)
-    }
-
     /// A host, origin or action that is not allowed.
     pub(crate) fn forbidden(why: impl Display) -> Self {
         Self::invalid(StatusCode::FORBIDDEN, "forbidden", why.to_string())
@@ -203,45 +194,6 @@ impl ApiError {
     }
 }
 
-/// What is too much for a tenant.
-impl ApiError {
-    /// More requests, or tokens, than its rate.
-    pub(crate) fn rate_limited(of: &str, wait: Duration) -> Self {
-        let message = format!("the rate limit of {of} is reached: try again in {} s", seconds_rounded_up(wait));
-        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, "rate_limit_exceeded", message).later(wait)
-    }
-
-    /// Its budget is spent. Without Retry-After: whoever tries again by itself is not to do that for hours.
-    pub(crate) fn insufficient_quota(budget: &str, anew_in: Duration) -> Self {
-        let seconds = seconds_rounded_up(anew_in);
-        let message = format!("the budget of {budget} is used up; it begins anew in {seconds} s");
-        Self::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::RateLimit, "insufficient_quota", message)
-    }
-}
-
-/// What was asked before.
-impl ApiError {
-    /// The first request with this key goes on.
-    pub(crate) fn idempotency_key_in_use(id: &str) -> Self {
-        let message = format!("the request {id} had this Idempotency-Key before, and goes on");
-        Self::repeated("idempotency_key_in_use", id, message)
-    }
-
-    /// The first request with this key is over.
-    pub(crate) fn idempotency_key_used(id: &str, outcome: &str) -> Self {
-        let message = format!(
-            "the request {id} had this Idempotency-Key before, and is {outcome}: it is charged once, by its receipt; its \
-             answer is not kept"
-        );
-        Self::repeated("idempotency_key_used", id, message)
-    }
-
-    fn repeated(code: &'static str, id: &str, message: String) -> Self {
-        let location = Some(format!("/v1/usage/{id}").into());
-        Self { location, ..Self::invalid(StatusCode::CONFLICT, code, message) }.about("Idempotency-Key")
-    }
-}
-
 /// What may work later.
 impl ApiError {
     /// Every place in a queue is taken.
@@ -264,11 +216,6 @@ impl ApiError {
     /// No receipt can be written, so no answer is given.
     pub(crate) fn ledger_unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::unavailable("ledger_unavailable", "the ledger cannot be written".to_owned()).because(source)
-    }
-
-    /// Which keys there are cannot be read, so nobody is let in by one.
-    pub(crate) fn keys_unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("keys_unavailable", "the keys cannot be read".to_owned()).because(source)
     }
 
     /// Everything that may be kept of contexts is: one has to be deleted first.

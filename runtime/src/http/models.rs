@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::model_events::{break_even, cause_told, evicted_for, progress, source, status};
-use crate::app::App;
+use crate::app::{App, NO_MODEL};
 use crate::config::word_of;
 use crate::devices::Device;
 use crate::generate::load_failed;
@@ -44,7 +44,12 @@ pub(super) async fn openai_one(
     let name = id.clone();
     let found = tokio::task::spawn_blocking(move || {
         let entry = models.entry(&name)?;
-        Ok(access.may_use(&entry.name).then(|| openai_model(&entry)))
+        if access.may_use(&entry.name) {
+            return Ok(Some(openai_model(&entry)));
+        }
+        // As long as one takes that is not there.
+        let _ = models.entry(NO_MODEL);
+        Ok(None)
     });
     match found.await.map_err(ApiError::internal)? {
         Ok(Some(model)) => Ok(Json(model)),

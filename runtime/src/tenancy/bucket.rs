@@ -17,7 +17,7 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// `rate` in a second; it holds what comes in a second, and one at least.
+    /// `rate` in a second, as a [`RequestRate`](super::RequestRate) may be; it holds what comes in a second, and one at least.
     pub(super) fn per_second(rate: f64) -> Self {
         let each = Duration::from_secs_f64(1.0 / rate).max(Duration::from_nanos(1));
         Self { each, whole: each.max(Duration::from_secs(1)) }

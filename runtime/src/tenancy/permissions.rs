@@ -7,7 +7,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::budget::Budget;
-use crate::limits::{BUDGETS_MAX, MODEL_NAME_CHARS_MAX, MODEL_PATTERNS_MAX, REQUESTS_PER_SECOND_MAX};
+use crate::limits::{
+    BUDGETS_MAX, MODEL_NAME_CHARS_MAX, MODEL_PATTERNS_MAX, REQUESTS_PER_SECOND_MAX, REQUESTS_PER_SECOND_MIN,
+};
 
 /// One thing that a key may be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) enum PermissionError {
     #[error("{0:?} is no name of a model, nor a pattern of names with `*` in it")]
     Model(String),
     /// No rate.
-    #[error("requests_per_second is above 0 and at most {REQUESTS_PER_SECOND_MAX}")]
+    #[error("requests_per_second is from {REQUESTS_PER_SECOND_MIN} to {REQUESTS_PER_SECOND_MAX}")]
     Rate,
     /// More of something than anybody needs.
     #[error("there are more than {max} {what}")]
@@ -170,7 +172,10 @@ impl TryFrom<f64> for RequestRate {
     type Error = PermissionError;
 
     fn try_from(rate: f64) -> Result<Self, PermissionError> {
-        if rate > 0.0 && rate <= REQUESTS_PER_SECOND_MAX { Ok(Self(rate)) } else { Err(PermissionError::Rate) }
+        if (REQUESTS_PER_SECOND_MIN..=REQUESTS_PER_SECOND_MAX).contains(&rate) {
+            return Ok(Self(rate));
+        }
+        Err(PermissionError::Rate)
     }
 }
 
@@ -321,6 +326,7 @@ mod tests {
             json!({ "models": vec!["x"; MODEL_PATTERNS_MAX + 1] }),
             json!({ "allowance": { "requests_per_second": 0 } }),
             json!({ "allowance": { "requests_per_second": -1.0 } }),
+            json!({ "allowance": { "requests_per_second": 1e-300 } }),
             json!({ "allowance": { "tokens_per_minute": 0 } }),
             json!({ "allowance": { "budgets": ["5 USD"] } }),
             json!({ "allowance": { "budgets": vec!["5 USD/day"; BUDGETS_MAX + 1] } }),

@@ -207,3 +207,22 @@ fn row_46_of_many_at_once_one_is_computed() {
     assert!(statuses.iter().all(|status| matches!(status, 200 | 409)), "{statuses:?}");
     server.settled_rows(1);
 }
+
+#[test]
+fn whoever_is_anonymous_has_bounds_as_a_tenant_has() {
+    let config = "anonymous = \"served\"\n[tenants.anonymous]\nmodels = [\"good\"]\ntokens_per_minute = 60\n";
+    let server = Options::with_models(|folder| {
+        good(folder);
+        write(folder, "other", &crate::models::quick());
+    });
+    let server = server.config(config).start();
+    let key = bearer(&create(&server, &["--tenant", "acme"]));
+    let nobody = "accept: */*";
+    ask(&server, nobody, 50).ok();
+    ask(&server, nobody, 50).refused(429, "rate_limit_error", "rate_limit_exceeded");
+    complete_as(&server, nobody, "other").refused_about(404, "model_not_found", "model");
+    for _ in 0..2 {
+        ask(&server, &key, 50).ok();
+    }
+    complete_as(&server, &key, "other").ok();
+}
