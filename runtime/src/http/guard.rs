@@ -174,7 +174,7 @@ fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    let allowed = HeaderValue::from_static("authorization, content-type, x-api-key");
+    let allowed = HeaderValue::from_static("authorization, content-type, idempotency-key, x-api-key");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     response
 }
