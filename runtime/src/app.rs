@@ -31,6 +31,13 @@ use crate::metering::{Metering, Prices};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 use crate::response_cache::ResponseCache;
+use crate::tenancy::{Access, Admissions, Keyring, Spending};
+
+/// Whose the wishes of the configuration are.
+const OPERATOR: &str = "operator";
+
+/// No file of a model is called so: names that begin with a dot are not looked at.
+pub(crate) const NO_MODEL: &str = ".none";
 
 /// A hold on a loaded model.
 pub(crate) type Lease = scheduler::Lease<LoadedModel>;
@@ -38,6 +45,10 @@ pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 /// What requests share.
 pub(crate) struct App {
     pub(crate) config: Config,
+    /// Who comes in.
+    pub(crate) keyring: Arc<Keyring>,
+    /// Who may begin.
+    pub(crate) admissions: Arc<Admissions>,
     pub(crate) models: Arc<Models>,
     pub(crate) devices: Devices,
     pub(crate) metering: Arc<Metering>,
@@ -57,10 +68,18 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// The name under which the pool knows what a request calls `name`. Pulls a known model on first use.
-    pub(crate) async fn true_name(self: &Arc<Self>, name: &str, deadline: Instant) -> Result<Arc<str>, ApiError> {
-        let known = Known::find(name).filter(|_| self.config.pull == PullPolicy::OnFirstUse);
+    /// The name under which the pool knows what a request calls `name`: the one place where that is found out for a model
+    /// that is to do something. One that `access` may not use is not there. Pulls a known model on first use.
+    pub(crate) async fn true_name(
+        self: &Arc<Self>,
+        access: &Access,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Arc<str>, ApiError> {
+        let can_pull = |known: &&Known| self.config.pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
+        let known = Known::find(name).filter(can_pull);
         match (self.entry(name).await, known) {
+            (Ok(entry), _) if !access.may_use(&entry.name) => Err(self.forbidden(name).await),
             (Ok(entry), _) => Ok(entry.name.into()),
             (Err(LoadError::NotFound(_)), Some(known)) => {
                 let pulled = tokio::time::timeout_at(deadline, self.pull(known)).await;
@@ -71,9 +90,22 @@ impl App {
         }
     }
 
-    /// What the pool calls the model that a request calls `name`, if there is one.
-    pub(crate) async fn known_name(self: &Arc<Self>, name: &str) -> Option<String> {
-        self.entry(name).await.ok().map(|entry| entry.name)
+    /// What the pool calls the model that a request calls `name`, if its file is there.
+    ///
+    /// # Errors
+    /// `model_not_found` where `access` may not use it.
+    pub(crate) async fn known_name(self: &Arc<Self>, access: &Access, name: &str) -> Result<Option<String>, ApiError> {
+        let known = self.entry(name).await.ok().map(|entry| entry.name);
+        if access.may_use(known.as_deref().unwrap_or(name)) {
+            return Ok(known);
+        }
+        Err(self.forbidden(name).await)
+    }
+
+    /// What is said of a model that the asker may not use, after as long as a name takes that is looked for and not there.
+    async fn forbidden(self: &Arc<Self>, name: &str) -> ApiError {
+        let _ = self.entry(NO_MODEL).await;
+        ApiError::model_not_found(name)
     }
 
     async fn entry(self: &Arc<Self>, name: &str) -> Result<Entry, LoadError> {
@@ -143,6 +175,8 @@ pub(crate) struct Server {
 /// # Errors
 /// When the ledger cannot be opened, the address is taken, or a thread cannot be started.
 pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
+    let keyring = Arc::new(Keyring::open(&config)?);
+    config.check_strangers(keyring.stored_keys())?;
     let ledger = Ledger::open(&config.ledger, LedgerOptions::default())
         .with_context(|| format!("the ledger {} cannot be opened", config.ledger.display()))?;
     if ledger.crashed_on_open() > 0 {
@@ -150,7 +184,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     }
     let host = crate::host::host(Path::new("/"), config.design_power);
     let prices = Prices { devices: crate::devices::prices(&config, &host), carbon: config.carbon.clone() };
-    let metering = Arc::new(Metering::new(ledger, prices));
+    let spending = Arc::new(Spending::of_ledger(ledger.reader()).context("the ledger cannot be read")?);
+    let metering = Arc::new(Metering::new(ledger, prices, Arc::clone(&spending)));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
@@ -168,6 +203,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         responses: ResponseCache::new(config.response_cache.bytes_max),
         process_bytes: proportional_set_bytes().unwrap_or(0),
         config,
+        keyring,
+        admissions: Arc::new(Admissions::new(spending)),
         models,
         devices,
         metering,
@@ -180,9 +217,10 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         pulling: Arc::default(),
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
-    let metering = Arc::clone(&app.metering);
+    let stored = Arc::clone(&app);
     let accounts = tokio::spawn(async move {
-        tokio::join!(store_accounts(Arc::clone(&metering)), store_energy(metering));
+        let metering = Arc::clone(&stored.metering);
+        tokio::join!(store_accounts(stored), store_energy(metering));
     });
     let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
@@ -215,7 +253,7 @@ async fn pin_configured(app: Arc<App>) {
 
 async fn pin_one(app: &Arc<App>, name: &str) -> Result<(), ApiError> {
     let deadline = Instant::now() + REQUEST_MAX;
-    let model = app.true_name(name, deadline).await?;
+    let model = app.true_name(&Access::unbounded(OPERATOR), name, deadline).await?;
     let _wish = app.metering.pins(&model, Pin::Operator);
     let pinned = app.devices.first().pool.pin(&model, deadline).await;
     pinned.map(|_| ()).map_err(|error| lease_error(&model, error))
@@ -255,6 +293,7 @@ impl Server {
         if let Err(error) = self.app.metering.store_energy().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last energy is not written");
         }
+        store_key_uses(&self.app).await;
     }
 }
 
@@ -281,13 +320,24 @@ async fn store_energy(metering: Arc<Metering>) {
     }
 }
 
-async fn store_accounts(metering: Arc<Metering>) {
+/// Notes which keys were used.
+async fn store_key_uses(app: &App) {
+    let keyring = Arc::clone(&app.keyring);
+    match tokio::task::spawn_blocking(move || keyring.store_uses()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "uses of keys are not noted"),
+        Err(error) => tracing::warn!("uses of keys are not noted: {error}"),
+    }
+}
+
+async fn store_accounts(app: Arc<App>) {
     let mut ticks = tokio::time::interval(ACCOUNTS_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = metering.store_accounts().await {
+        if let Err(error) = app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "accounts wait for the ledger");
         }
+        store_key_uses(&app).await;
     }
 }

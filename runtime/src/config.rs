@@ -20,6 +20,7 @@ mod quantity;
 mod response_cache;
 mod scheduler;
 mod tables;
+mod tenants;
 #[cfg(test)]
 mod tests;
 
@@ -41,7 +42,6 @@ use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
 pub(crate) use self::contexts::ContextChoices;
-use self::contexts::Tenancy;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
 pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::layer::Layer;
@@ -49,10 +49,12 @@ pub(crate) use self::machine::Bounds;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
-pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_text, word_of};
+pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_text, decimal, word_of};
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::scheduler::SchedulerChoices;
+pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::tenancy::{BudgetError, ModelNames, Scopes};
 
 /// Where a server listens, unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
@@ -104,8 +106,10 @@ pub(crate) struct Config {
     pub(crate) aliases: BTreeMap<String, String>,
     /// Sources of chat templates that take the place of the files' own, by the models' true names.
     pub(crate) chat_templates: BTreeMap<String, Arc<str>>,
-    /// Who may come in; nobody needs to ask where it is empty.
+    /// Who may come in, beside those whose keys are stored.
     pub(crate) keys: Vec<StaticKey>,
+    /// Who comes in without a key, and what tenants may.
+    pub(crate) tenants: TenantChoices,
     /// Names under which the server may be addressed, beside those of this machine.
     pub(crate) hosts: Vec<String>,
     /// Web pages that may use the server.
@@ -129,6 +133,19 @@ pub(crate) struct StaticKey {
     pub(crate) tenant: String,
     /// SHA-256 of the key's bytes.
     pub(crate) sha256: [u8; 32],
+    /// What it is for.
+    pub(crate) scopes: Scopes,
+    /// The models that there are for it.
+    pub(crate) models: ModelNames,
+}
+
+/// Whether the store has keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoredKeys {
+    /// It has none, and never had.
+    None,
+    /// It has, if only revoked ones.
+    Some,
 }
 
 /// Whether known models are fetched when they are first used.
@@ -161,12 +178,15 @@ pub(crate) enum ConfigError {
     NoHome(#[source] etcetera::HomeDirError),
     /// Strangers could come in.
     #[error(
-        "listening on {listen} needs keys, because others than this machine can reach it: add [[keys]] to the configuration"
+        "listening on {listen} needs keys, because others than this machine can reach it: make one by `dayfly key create`"
     )]
     KeysNeeded { listen: SocketAddr },
     /// A tenant's key cannot be used.
     #[error("the key of tenant {tenant:?} cannot be used: {reason}")]
     Key { tenant: String, reason: &'static str },
+    /// What a tenant may spend cannot be told.
+    #[error("[tenants.{tenant:?}] is not valid")]
+    Budget { tenant: String, source: BudgetError },
     /// A price is negative, not a number, or beyond what an account can hold.
     #[error("the price {name} = {value} is not between 0 and 18 million")]
     Price { name: &'static str, value: f64 },
@@ -247,11 +267,7 @@ impl Config {
     /// The first layer that has a value decides; then come the defaults.
     fn of(layers: [Layer; 3], folders: &Folders, machine: &Machine) -> Result<Self, ConfigError> {
         let chosen = layers.into_iter().reduce(Layer::or).unwrap_or_default();
-        let keys = tables::keys(chosen.keys.unwrap_or_default())?;
-        let listen = chosen.listen.unwrap_or(LISTEN_DEFAULT);
-        if keys.is_empty() && !is_of_this_machine(listen.ip()) {
-            return Err(ConfigError::KeysNeeded { listen });
-        }
+        let keys = tenants::keys(chosen.keys.unwrap_or_default())?;
         let mut aliases = chosen.aliases.unwrap_or_default();
         for known in KNOWN {
             aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
@@ -274,12 +290,12 @@ impl Config {
             tracing::warn!(asked, has = memory_budget_bytes, "the memory budget is cut to the memory that there is");
         }
         let tenants = chosen.tenants.unwrap_or_default();
-        let tenancy = if keys.is_empty() { Tenancy::Single } else { Tenancy::Keyed };
+        let anonymous = chosen.anonymous.map_or(AnonymousPolicy::default(), |Choice(policy)| policy);
         let contexts_dir = folders.state.join("contexts");
         let models = pool::choices(chosen.models.unwrap_or_default(), &aliases)?;
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
-            listen,
+            listen: chosen.listen.unwrap_or(LISTEN_DEFAULT),
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
@@ -290,8 +306,9 @@ impl Config {
             context_max: chosen.ctx_max.map(NonZeroUsize::get),
             threads,
             isa: chosen.isa.map_or_else(Isa::detect, |IsaName(isa)| isa),
-            contexts: chosen.contexts.unwrap_or_default().choices(contexts_dir, &tenants, tenancy),
+            contexts: chosen.contexts.unwrap_or_default().choices(contexts_dir, &tenants),
             response_cache: chosen.response_cache.unwrap_or_default().choices(&tenants),
+            tenants: tenants::choices(anonymous, &tenants, &rates)?,
             scheduler: chosen.scheduler.unwrap_or_default().choices(memory_budget_bytes, tenants, &models)?,
             pages: pool.pages(),
             pool: pool.options(keep_alive, &rates)?,
@@ -315,6 +332,18 @@ impl Config {
     /// What the keys and values of a model's sequences are kept as.
     pub(crate) fn kv_precision(&self, model: &str) -> KvPrecision {
         self.models.kv_precisions.get(model).copied().unwrap_or(self.scheduler.kv_precision)
+    }
+
+    /// Makes sure that no stranger comes in unasked, given whether there are stored keys.
+    ///
+    /// # Errors
+    /// [`ConfigError::KeysNeeded`].
+    pub(crate) fn check_strangers(&self, stored: StoredKeys) -> Result<(), ConfigError> {
+        let is_open = self.keys.is_empty() && stored == StoredKeys::None && !is_of_this_machine(self.listen.ip());
+        if is_open && self.tenants.anonymous == AnonymousPolicy::Auto {
+            return Err(ConfigError::KeysNeeded { listen: self.listen });
+        }
+        Ok(())
     }
 
     /// The models of the models directories, under their names and aliases.

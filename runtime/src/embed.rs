@@ -17,10 +17,11 @@ use scheduler::KeepAlive;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::generate::{Caller, Finished, Piece, Preparation, Work, start};
+use crate::generate::{Caller, Finished, Piece, Preparation, Work, admit, start};
 use crate::http::error::ApiError;
 use crate::http::wire::{EmbeddingRequest, PromptInput, RerankRequest, Urgency, inputs};
-use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX};
+use crate::limits::{ENCODED_TEXT_BYTES_MAX, ENCODED_TOKENS_MAX, TOKEN_BYTES_ASSUMED};
+use crate::tenancy::{Admission, Asker};
 
 /// A vector for each text, and the receipt, which is durable.
 pub(crate) struct Encoded {
@@ -35,13 +36,11 @@ pub(crate) struct Ranked {
 }
 
 /// Makes a vector of each input.
-pub(crate) async fn embed(
-    app: &Arc<App>,
-    tenant: Arc<str>,
-    mut request: EmbeddingRequest,
-) -> Result<Encoded, ApiError> {
+pub(crate) async fn embed(app: &Arc<App>, asker: Asker, mut request: EmbeddingRequest) -> Result<Encoded, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = caller("embd", tenant, model, (request.keep_alive, request.urgency));
+    let tokens = request.inputs.iter().map(PromptInput::tokens_estimated).sum();
+    let admission = admit(app, &asker, tokens).await?;
+    let caller = caller("embd", (asker, admission), model, (request.keep_alive, request.urgency));
     encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if let Pooling::Rank(_) = plan.pooling {
@@ -60,9 +59,11 @@ pub(crate) async fn embed(
 }
 
 /// Scores each document by what it has to do with the query.
-pub(crate) async fn rank(app: &Arc<App>, tenant: Arc<str>, mut request: RerankRequest) -> Result<Ranked, ApiError> {
+pub(crate) async fn rank(app: &Arc<App>, asker: Asker, mut request: RerankRequest) -> Result<Ranked, ApiError> {
     let model = std::mem::take(&mut request.model);
-    let caller = caller("rerank", tenant, model, (request.keep_alive, request.urgency));
+    let of_documents = |document: &String| (request.query.len() + document.len()).div_ceil(TOKEN_BYTES_ASSUMED) as u64;
+    let admission = admit(app, &asker, request.documents.iter().map(of_documents).sum()).await?;
+    let caller = caller("rerank", (asker, admission), model, (request.keep_alive, request.urgency));
     let encoded = encode(app, caller, move |descriptor, context| {
         let plan = encoder(descriptor)?;
         if !matches!(plan.pooling, Pooling::Rank(_)) {
@@ -96,12 +97,12 @@ fn probability(logit: f32) -> f32 {
 /// Who asks now, under an id that begins with `prefix`.
 fn caller(
     prefix: &str,
-    tenant: Arc<str>,
+    (asker, admission): (Asker, Admission),
     model: String,
     (keep_alive, urgency): (Option<KeepAlive>, Urgency),
 ) -> Caller {
     let id = format!("{prefix}-{}", Uuid::now_v7().simple());
-    Caller { arrived: Instant::now(), id, tenant, model, keep_alive, urgency, recorder: None }
+    Caller { arrived: Instant::now(), id, asker, admission, model, keep_alive, urgency, recorder: None }
 }
 
 fn encoder(descriptor: &Descriptor) -> Result<&EncoderPlan, ApiError> {

@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: how answers look on the wire (`http`).
 
+mod admit;
 mod checkpoints;
 mod drive;
 mod prompt;
@@ -26,6 +27,7 @@ use scheduler::{
 };
 use tokio::sync::mpsc;
 
+pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
 pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
 use crate::app::{App, Lease};
@@ -37,6 +39,7 @@ use crate::http::wire::Urgency;
 use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
 use crate::loading::{LoadError, context_key};
 use crate::response_cache::Recorder;
+use crate::tenancy::{Admission, Asker};
 use drive::Drive;
 use stored::Found;
 
@@ -59,7 +62,9 @@ pub(crate) struct Caller {
     pub(crate) arrived: std::time::Instant,
     /// The request's id, which its receipt is found by.
     pub(crate) id: String,
-    pub(crate) tenant: Arc<str>,
+    pub(crate) asker: Asker,
+    /// What it took of rates and budgets.
+    pub(crate) admission: Admission,
     /// The model as the request names it.
     pub(crate) model: String,
     /// How long the model is to stay, where the request says.
@@ -145,23 +150,25 @@ impl Answer {
 /// Starts a request to go on with texts, or gives the answer that is there. Errors are those from before its first step.
 pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, ApiError> {
     let arrived = std::time::Instant::now();
+    let admission = admit(app, &asked.asker, asked.tokens_estimated()).await?;
     let (asked, found) = stored::look_up(app, asked).await?;
     let recorder = match found {
-        Found::Answer(hit) => return Ok(stored::answer(app, asked, hit, arrived)),
+        Found::Answer(hit) => return Ok(stored::answer(app, (asked, admission), hit, arrived)),
         Found::Nothing(recorder) => Some(recorder),
         Found::NotLookedFor => None,
     };
     let caller = Caller {
         arrived,
         id: asked.id.clone(),
-        tenant: Arc::clone(&asked.tenant),
+        asker: asked.asker.clone(),
+        admission,
         model: asked.common.model.clone(),
         keep_alive: asked.common.keep_alive,
         urgency: asked.urgency,
         recorder,
     };
     if let Some(name) = &asked.common.context
-        && app.contexts.called(name).is_empty()
+        && !app.contexts.called(name).iter().any(|context| asked.asker.access.may_use(&context.record.about.model))
     {
         return Err(ApiError::context_not_found(name));
     }
@@ -175,12 +182,13 @@ pub(crate) async fn start(
     caller: Caller,
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
-    let Caller { arrived, id, tenant, model, keep_alive, urgency, recorder } = caller;
+    let Caller { arrived, id, asker, admission, model, keep_alive, urgency, recorder } = caller;
+    let tenant = Arc::clone(&asker.access.tenant);
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
-    let model = app.true_name(&model, deadline).await?;
+    let model = app.true_name(&asker.access, &model, deadline).await?;
     let mut unprepared = Preparing::Wanted(prepare);
     let mut prepared_for = None;
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
@@ -217,7 +225,7 @@ pub(crate) async fn start(
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
-    let reserved = app.metering.reserve(&id, &tenant, &model);
+    let reserved = app.metering.reserve((&id, asker.idempotency_key.as_deref()), &tenant, &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let standing = ticket.watch();
     let drive = Drive {
@@ -231,6 +239,7 @@ pub(crate) async fn start(
         arrived,
         load_wait,
         stay: Some(stay),
+        admission,
         ticket,
         reserved,
         recorder,

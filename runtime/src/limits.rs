@@ -131,3 +131,21 @@ pub(crate) const TRACE_REQUESTS_MAX: usize = 10_000_000;
 pub(crate) const TRACE_LINE_BYTES_MAX: usize = 1 << 20;
 /// Parameters of a query.
 pub(crate) const QUERY_PARAMETERS_MAX: usize = 64;
+/// How old what is known of the stored keys may be: for so long a revoked key may still let someone in.
+pub(crate) const KEYS_SEEN_WITHIN: Duration = Duration::from_millis(250);
+/// Token buckets that are remembered; beyond, those that are full are forgotten.
+pub(crate) const BUCKETS_KEPT_MAX: usize = 4096;
+/// Bytes of a text that are about a token, before its model is known.
+pub(crate) const TOKEN_BYTES_ASSUMED: usize = 4;
+/// Tokens that an answer is taken to have that nobody bounds.
+pub(crate) const ANSWER_TOKENS_ASSUMED: usize = 256;
+/// Patterns of models that a key, or a tenant, may have.
+pub(crate) const MODEL_PATTERNS_MAX: usize = 64;
+/// Budgets of a key, or of a tenant.
+pub(crate) const BUDGETS_MAX: usize = 16;
+/// What a rate of requests may be at least and at most.
+pub(crate) const REQUESTS_PER_SECOND_MIN: f64 = 1e-6;
+/// See [`REQUESTS_PER_SECOND_MIN`].
+pub(crate) const REQUESTS_PER_SECOND_MAX: f64 = 1e6;
+/// Characters of a tenant's or a key's name.
+pub(crate) const TENANT_CHARS_MAX: usize = 128;

@@ -26,6 +26,7 @@ mod prefixes;
 mod reports;
 mod response_cache;
 mod shutdown;
+mod tenancy;
 
 use std::process::ExitCode;
 

@@ -30,6 +30,7 @@ pub(crate) use self::prices::{DevicePrices, Prices};
 pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
+use crate::tenancy::Spending;
 
 /// As good as for ever, for a model that stays until memory is needed.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -58,6 +59,7 @@ pub(crate) struct Metering {
     prices: Prices,
     energy: EnergyNow,
     metrics: Metrics,
+    spending: Arc<Spending>,
 }
 
 struct Book {
@@ -105,7 +107,7 @@ pub(crate) struct StayCharge {
 }
 
 impl Metering {
-    pub(crate) fn new(ledger: Ledger, prices: Prices) -> Self {
+    pub(crate) fn new(ledger: Ledger, prices: Prices, spending: Arc<Spending>) -> Self {
         let book = Book {
             // How long each model is kept is told when nobody holds it any more.
             residency: prices.devices.iter().map(|_| Residency::new(Duration::ZERO)).collect(),
@@ -123,7 +125,8 @@ impl Metering {
         let energy = EnergyNow::new(prices.devices.iter().map(|device| device.energy.clone()));
         let metrics = Metrics::new();
         let began_unix_ms = ledger.opened_unix_ms();
-        Self { clock: Clock(Instant::now()), began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics }
+        let clock = Clock(Instant::now());
+        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -176,14 +179,20 @@ impl Metering {
         PinWish { metering: Arc::clone(self), model: model.to_owned(), pin }
     }
 
-    /// Writes down that work is about to be done. The answer comes when that is durable.
-    pub(crate) fn reserve(&self, id: &str, tenant: &str, model: &str) -> oneshot::Receiver<Result<(), LedgerError>> {
+    /// Writes down that work is about to be done, for a request that the client calls `key` if it does. The answer comes when
+    /// that is durable.
+    pub(crate) fn reserve(
+        &self,
+        (id, key): (&str, Option<&str>),
+        tenant: &str,
+        model: &str,
+    ) -> oneshot::Receiver<Result<(), LedgerError>> {
         let reservation = Reservation {
             id: id.to_owned(),
             tenant: tenant.to_owned(),
             model: model.to_owned(),
             at: self.clock.now(),
-            idempotency_key: None,
+            idempotency_key: key.map(str::to_owned),
         };
         let (done, answer) = bridge();
         self.ledger.reserve(reservation, done);
@@ -244,6 +253,7 @@ impl Metering {
         let taken = answer.await.unwrap_or(Err(LedgerError::Closed));
         if taken.is_ok() {
             self.metrics.settled(&settlement.receipt);
+            self.spending.charge(&settlement.receipt);
         }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();

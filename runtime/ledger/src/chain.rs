@@ -258,9 +258,9 @@ pub(crate) fn write_field(bytes: &mut Vec<u8>, field: ValueRef<'_>) {
 }
 
 /// As people and JSON write it.
-pub(crate) fn hex(digest: &Digest) -> String {
+pub(crate) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a String takes everything");
         text
     })

@@ -86,6 +86,22 @@ pub enum LedgerError {
         /// The figure.
         value: u64,
     },
+    /// The store of keys cannot be read or written now, is damaged, or is another program's. No key of it is known until
+    /// that is mended.
+    #[error("the store of keys {path} cannot be used")]
+    KeyStore {
+        /// Its file.
+        path: PathBuf,
+        /// What the store found.
+        #[source]
+        source: Arc<StoreFailure>,
+    },
+    /// The store has as many keys as it may have, none of them revoked. Revoke one.
+    #[error("there are {max} keys already, and none is revoked")]
+    KeysFull {
+        /// How many there may be.
+        max: usize,
+    },
     /// The ledger was closed. Open it again.
     #[error("the ledger is closed")]
     Closed,

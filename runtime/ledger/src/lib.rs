@@ -12,12 +12,16 @@
 //! checkpoint, when the next one opens the file; the wall clock is stored for display and says which hour a row counts in
 //! and how old it is, and orders nothing. Prompts and answers are never stored.
 //!
+//! Beside it, in a file of its own, is what keys there are ([`keys`]): they outlive a ledger that is moved away, and a
+//! second process changes them while a server writes the ledger.
+//!
 //! Deliberately absent: async code. A [`Completion`] is called on the writer's thread and hands over to whatever waits.
 
 mod chain;
 mod entries;
 mod error;
 mod journal;
+pub mod keys;
 mod limits;
 mod lock;
 mod mark;
@@ -34,7 +38,7 @@ mod walk;
 mod writer;
 
 pub use error::{ChainBreak, LedgerError, StoreFailure};
-pub use limits::{CHECKPOINTS_PER_REQUEST_MAX, IDEMPOTENCY_KEY_BYTES_MAX, QUEUE_MAX, RECENT_MAX};
+pub use limits::{CHECKPOINTS_PER_REQUEST_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_MAX, QUEUE_MAX, RECENT_MAX};
 pub use operation::{Checkpoint, Completion, Reservation, Settlement, wait};
 pub use reader::{Reader, SavingsQuery, SeriesQuery, Since, Snapshot};
 pub use rollup::Span;

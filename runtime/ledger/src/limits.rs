@@ -23,6 +23,9 @@ pub const CHECKPOINTS_PER_REQUEST_MAX: u64 = 1024;
 /// Bytes of an idempotency key; a longer one is refused by whoever takes it from a client.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+/// Keys in a store, revoked ones among them.
+pub const KEYS_MAX: usize = 10_000;
+
 /// Links that retention removes in one transaction, between two commits of others.
 pub(crate) const REMOVED_LINKS_MAX: i64 = 1024;
 

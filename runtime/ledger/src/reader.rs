@@ -80,6 +80,18 @@ impl Reader {
         query.query_row([id], stored_usage).optional()?.map(StoredUsage::read).transpose()
     }
 
+    /// What is known of the request that `tenant` called `idempotency_key`, or `None` if there was none, or its row was removed
+    /// since.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn usage_by_key(&self, tenant: &str, idempotency_key: &str) -> Result<Option<UsageRecord>, LedgerError> {
+        let connection = self.lock();
+        let of_key = format!("{USAGE} WHERE reservations.tenant = ?1 AND reservations.idempotency_key = ?2");
+        let mut query = connection.prepare_cached(&of_key)?;
+        query.query_row([tenant, idempotency_key], stored_usage).optional()?.map(StoredUsage::read).transpose()
+    }
+
     /// The last requests that were reserved, the latest first; at most [`RECENT_MAX`].
     ///
     /// # Errors
@@ -98,6 +110,23 @@ impl Reader {
     /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
     pub fn tenant_totals(&self) -> Result<Vec<TenantTotal>, LedgerError> {
         sums::tenant_totals(&self.lock())
+    }
+
+    /// As [`tenant_totals`](Self::tenant_totals), of what was settled from `from_unix_ms` to before `to_unix_ms`, by the wall
+    /// clock: whole hours, by which both are rounded down. Of whole days it takes as long as there are days.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn totals_between(&self, from_unix_ms: i64, to_unix_ms: i64) -> Result<Vec<TenantTotal>, LedgerError> {
+        sums::totals_between(&self.lock(), from_unix_ms, to_unix_ms)
+    }
+
+    /// The beginning of the latest hour in which anything was settled, by the wall clock; none where nothing was.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn latest_unix_ms(&self) -> Result<Option<i64>, LedgerError> {
+        Ok(sums::latest_unix_ms(&self.lock())?)
     }
 
     /// What every account carried, by model.

@@ -58,7 +58,8 @@ impl Failure {
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Failed(error)
+        // What a server finds out when it starts is the operator's to mend all the same.
+        if error.is::<ConfigError>() { Self::Usage(error) } else { Self::Failed(error) }
     }
 }
 

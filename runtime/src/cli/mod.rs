@@ -13,6 +13,7 @@ mod doctor;
 mod export;
 mod failure;
 mod flags;
+mod keys;
 mod ledger;
 mod list;
 mod load;
@@ -84,6 +85,8 @@ enum Command {
     #[command(subcommand)]
     Context(contexts::ContextCommand),
     Doctor(doctor::Doctor),
+    #[command(subcommand)]
+    Key(keys::KeyCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     /// Measure a model on this machine
@@ -118,6 +121,7 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   pull = \"on-first-use\"            # or never
   hosts = [\"models.example\"]       # names that requests may address, beside this machine's
   origins = [\"https://app.example\"] # web pages that may ask
+  anonymous = \"auto\"             # who shows no key: on loopback without keys; or served, refused
   [aliases]
   small = \"SmolLM2-135M-Instruct.Q4_1\"
   [chat_templates]                 # instead of the file's own: chatml, gemma, llama2, llama3, mistral, or a Jinja file
@@ -125,13 +129,15 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   [contexts]                       # texts that are computed once for everyone
   dir = \"contexts\"
   disk_max = \"4GiB\"
-  [tenants.acme]
-  publishes_contexts = true        # where there are keys, only tenants that may
-  [[keys]]                         # bearer or x-api-key; printf %s KEY | sha256sum
+  [tenants.acme]                   # also models, requests_per_second, tokens_per_minute
+  publishes_contexts = true        # beside whoever administers
+  budgets = [\"5 USD/day\"]        # tokens, a currency, GBh, J or gCO2e by hour, day or month
+  [[keys]]                         # beside those of `dayfly key`; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"
   [energy]
   design_watts = 65                # thermal design power of all processors: judges sensors, models what is not known
+  scopes = [\"inference\", \"read\"]  # what a key is for; admin, too
   [carbon]                         # place (such as DE), or grams_per_kwh with source; and pue
   place = \"World\"
   [rates]                          # prices; one that is missing makes costs unknown
@@ -190,6 +196,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Unpin(unpin) => unpin.run(context),
         Command::Context(command) => command.run(context),
         Command::Doctor(doctor) => doctor.run(context),
+        Command::Key(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Bench(bench) => bench.run(context),
     }

@@ -11,6 +11,7 @@ use super::{output, pull};
 use crate::app::{self, Server};
 use crate::client::Client;
 use crate::config::{Config, StaticKey};
+use crate::tenancy::{ModelNames, Scopes};
 
 /// Who is charged on a server of a command's own, as on any server without keys.
 const TENANT: &str = "anonymous";
@@ -91,7 +92,7 @@ pub(super) fn fresh_key(tenant: &str) -> (String, StaticKey) {
     let random = || Uuid::new_v7(Timestamp::now(NoContext)).simple();
     let key = format!("df-{}{}", random(), random());
     let sha256 = Sha256::digest(&key).into();
-    (key, StaticKey { tenant: tenant.into(), sha256 })
+    (key, StaticKey { tenant: tenant.into(), sha256, scopes: Scopes::ALL, models: ModelNames::default() })
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use super::energy::EnergyTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
-use super::scheduler::{SchedulerTable, TenantTable};
-use super::tables::{CarbonTable, KeyTable, RateTable};
+use super::scheduler::SchedulerTable;
+use super::tables::{CarbonTable, RateTable};
+use super::tenants::{AnonymousPolicy, KeyTable, TenantTable};
 use super::{PullPolicy, chat_templates};
 
 /// One source's choices.
@@ -49,6 +50,7 @@ pub(crate) struct Layer {
     pub(crate) devices: Option<BTreeMap<String, DeviceTable>>,
     pub(crate) keys: Option<Vec<KeyTable>>,
     pub(crate) energy: Option<EnergyTable>,
+    pub(crate) anonymous: Option<Choice<AnonymousPolicy>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
 }
@@ -83,6 +85,7 @@ impl Layer {
             devices: self.devices.or(next.devices),
             keys: self.keys.or(next.keys),
             energy: self.energy.or(next.energy),
+            anonymous: self.anonymous.or(next.anonymous),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),
         }

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::PullPolicy;
 use super::devices::DeviceWord;
 use super::scheduler::PrefixScope;
+use super::tenants::AnonymousPolicy;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -79,6 +80,11 @@ impl Named for Oversize {
 
 impl Named for PrefixScope {
     const WORDS: &'static [(&'static str, Self)] = &[("tenant", Self::Tenant), ("everyone", Self::Everyone)];
+}
+
+impl Named for AnonymousPolicy {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("served", Self::Served), ("refused", Self::Refused)];
 }
 
 impl Named for DeviceWord {
@@ -166,7 +172,7 @@ impl FromStr for ByteSize {
 }
 
 /// `number` (digits, at most one point) times `unit`, rounded down, exactly.
-fn decimal(number: &str, unit: u64) -> Option<u128> {
+pub(crate) fn decimal(number: &str, unit: u64) -> Option<u128> {
     const FRACTION_DIGITS_MAX: usize = 9;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

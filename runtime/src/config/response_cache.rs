@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::quantity::ByteSize;
-use super::scheduler::TenantTable;
+use super::tenants::TenantTable;
 
 /// Memory of answers that are kept, unless told otherwise.
 const BYTES_MAX_DEFAULT: u64 = 64 << 20;

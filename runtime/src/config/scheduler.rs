@@ -1,4 +1,4 @@
-//! `[scheduler]` and `[tenants.NAME]`: who waits, who computes, and what is kept of what was computed.
+//! `[scheduler]`: who waits, who computes, and what is kept of what was computed.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -11,6 +11,7 @@ use scheduler::{ExecutorOptions, Priority, Scope};
 use serde::Deserialize;
 
 use super::quantity::{ByteSize, Choice, Span};
+use super::tenants::TenantTable;
 use super::{ConfigError, ModelChoices};
 use crate::limits::{LOADING_MAX, QUEUE_MAX, STALL_MAX};
 
@@ -51,27 +52,6 @@ pub(crate) struct SchedulerTable {
     routing: Option<Choice<Policy>>,
     /// How many times as long as on the fastest device an answer may take to save energy or money.
     routing_slack: Option<f64>,
-}
-
-/// `[tenants.NAME]`: one tenant's own.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TenantTable {
-    /// Its share against others'.
-    weight: Option<NonZeroU32>,
-    /// How urgent its requests may be.
-    priority_max: Option<Choice<Priority>>,
-    /// Whether it may publish contexts, which everyone shares.
-    publishes_contexts: Option<bool>,
-    /// Whether its requests use the response cache unasked.
-    pub(super) response_cache: Option<bool>,
-}
-
-impl TenantTable {
-    /// Whether it may publish contexts.
-    pub(super) fn publishes_contexts(&self) -> bool {
-        self.publishes_contexts.unwrap_or(false)
-    }
 }
 
 /// Who finds what a tenant computed.

@@ -1,24 +1,12 @@
-//! The tables of the configuration file: keys, carbon, rates.
+//! The tables of the configuration file that are about figures: carbon, rates.
 
-use loader::pull::Digest;
 use meter::carbon::CarbonFactors;
 use meter::energy::Quality;
 use meter::rate::RateCard;
 use meter::units::PicoUnits;
 use serde::Deserialize;
 
-use super::{ConfigError, StaticKey};
-
-/// Characters of a tenant's name.
-const TENANT_CHARS_MAX: usize = 128;
-
-/// `[[keys]]`: `tenant`, and `sha256` of the key in hexadecimal digits.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KeyTable {
-    pub(super) tenant: String,
-    pub(super) sha256: String,
-}
+use super::ConfigError;
 
 /// `[carbon]`: `place`, or `grams_per_kwh` with its `source`; and `pue`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,39 +30,6 @@ pub(crate) struct RateTable {
     prompt_token: Option<f64>,
     cached_token: Option<f64>,
     completion_token: Option<f64>,
-}
-
-/// The keys of all tenants. A tenant may have several keys; a key is of one tenant.
-pub(super) fn keys(tables: Vec<KeyTable>) -> Result<Vec<StaticKey>, ConfigError> {
-    let mut keys: Vec<StaticKey> = Vec::with_capacity(tables.len());
-    for KeyTable { tenant, sha256 } in tables {
-        let refuse = |reason| Err(ConfigError::Key { tenant: tenant.chars().take(TENANT_CHARS_MAX).collect(), reason });
-        if tenant.trim().is_empty() || tenant.chars().any(char::is_control) {
-            return refuse("a tenant's name is plain text");
-        }
-        if tenant.chars().count() > TENANT_CHARS_MAX {
-            return refuse("the tenant's name is too long");
-        }
-        let Some(sha256) = hash(&sha256) else {
-            return refuse("sha256 must be the key's hash: 64 hexadecimal digits");
-        };
-        if keys.iter().any(|key| key.sha256 == sha256) {
-            return refuse("the same key is there twice");
-        }
-        keys.push(StaticKey { tenant, sha256 });
-    }
-    Ok(keys)
-}
-
-fn hash(text: &str) -> Option<[u8; 32]> {
-    // `Digest` says which texts are one; its bytes are its own.
-    text.parse::<Digest>().ok()?;
-    let digit = |index: usize| text.as_bytes().get(index).and_then(|byte| char::from(*byte).to_digit(16));
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::try_from(digit(2 * index)? << 4 | digit(2 * index + 1)?).ok()?;
-    }
-    Some(bytes)
 }
 
 impl CarbonTable {

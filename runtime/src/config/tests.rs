@@ -136,14 +136,25 @@ fn a_wrong_variable_is_named() {
 fn beyond_this_machine_keys_are_needed() {
     for listen in ["0.0.0.0:1", "192.0.2.7:1", "[::]:1", "[::ffff:192.0.2.7]:1"] {
         let flags = format!("listen = '{listen}'");
-        assert!(matches!(of(&flags, &[], ""), Err(ConfigError::KeysNeeded { .. })), "{listen}");
+        assert!(
+            matches!(
+                of(&flags, &[], "").unwrap().check_strangers(StoredKeys::None),
+                Err(ConfigError::KeysNeeded { .. })
+            ),
+            "{listen}"
+        );
         let file = format!("[[keys]]\ntenant = 'acme'\nsha256 = '{HASH}'");
         let config = of(&flags, &[], &file).unwrap();
         assert_eq!(config.keys[0].tenant, "acme");
         assert_eq!((config.keys[0].sha256[0], config.keys[0].sha256[31]), (0x9f, 0x08));
+        assert!(config.check_strangers(StoredKeys::None).is_ok());
+        for (file, stored) in [("", StoredKeys::Some), ("anonymous = 'served'", StoredKeys::None)] {
+            assert!(of(&flags, &[], file).unwrap().check_strangers(stored).is_ok(), "{listen} {file}");
+        }
     }
     for listen in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-        assert!(of(&format!("listen = '{listen}'"), &[], "").is_ok(), "{listen}");
+        let config = of(&format!("listen = '{listen}'"), &[], "").unwrap();
+        assert!(config.check_strangers(StoredKeys::None).is_ok(), "{listen}");
     }
 }
 

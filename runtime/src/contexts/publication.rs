@@ -11,6 +11,7 @@ use models::limits::KV_BLOCK_POSITIONS;
 use super::{Context, Contexts};
 use crate::http::error::ApiError;
 use crate::limits::CONTEXTS_MAX;
+use crate::tenancy::ContextAuthority;
 
 /// A context that is being computed.
 pub(crate) struct Publication {
@@ -39,17 +40,23 @@ impl Drop for Planned {
 }
 
 impl Publication {
-    /// Makes room for what is to be computed, with blocks of `shape`. What it will replace gives its room.
+    /// Makes room for what is to be computed, with blocks of `shape`. What it will replace, if `authority` goes so far, gives
+    /// its room.
     ///
     /// # Errors
     /// `permission_denied` where that is another tenant's; `contexts_full`.
-    pub(super) fn plan(contexts: &Arc<Contexts>, draft: ContextDraft, shape: KvShape) -> Result<Self, ApiError> {
+    pub(super) fn plan(
+        contexts: &Arc<Contexts>,
+        draft: ContextDraft,
+        shape: KvShape,
+        authority: ContextAuthority,
+    ) -> Result<Self, ApiError> {
         let blocks = draft.tokens.len() / KV_BLOCK_POSITIONS;
         let bytes = ContextStore::planned_bytes(&draft, blocks, shape.block_bytes()).map_err(ApiError::internal)?;
         let mut shelf = contexts.shelf();
         let replaced = shelf.named(&draft.about.model, &draft.about.name);
         if let Some(replaced) = &replaced
-            && !contexts.choices.may_change(&draft.about.publisher, &replaced.record.about.publisher)
+            && !authority.may_change(&draft.about.publisher, &replaced.record.about.publisher)
         {
             return Err(ApiError::permission_denied("another tenant published the context of this name"));
         }

@@ -13,14 +13,18 @@ use uuid::Uuid;
 
 use super::{Context, Contexts, Publication};
 use crate::app::App;
-use crate::generate::{Caller, Piece, Preparation, Work, check_is_decoder, encode_context, start};
+use crate::generate::{Caller, Piece, Preparation, Work, admit, check_is_decoder, encode_context, start};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
-use crate::limits::CONTEXT_ID_PREFIX;
+use crate::limits::{CONTEXT_ID_PREFIX, TOKEN_BYTES_ASSUMED};
+use crate::tenancy::{Asker, ContextAuthority};
 
 /// A context that someone wants published.
 pub(crate) struct PublishRequest {
-    pub(crate) tenant: Arc<str>,
+    /// Who publishes.
+    pub(crate) asker: Asker,
+    /// What of others' it may replace.
+    pub(crate) authority: ContextAuthority,
     /// The model as the request names it.
     pub(crate) model: String,
     pub(crate) name: String,
@@ -38,10 +42,11 @@ pub(crate) struct Published {
 
 /// Computes a context and keeps it, in the place of the one of the same name and model.
 pub(crate) async fn publish(app: &Arc<App>, request: PublishRequest) -> Result<Published, ApiError> {
-    let PublishRequest { tenant, model, name, source, keep_alive, urgency } = request;
+    let PublishRequest { asker, authority, model, name, source, keep_alive, urgency } = request;
     let id = format!("{CONTEXT_ID_PREFIX}{}", Uuid::now_v7().simple());
-    let (arrived, tenant_of) = (Instant::now(), Arc::clone(&tenant));
-    let caller = Caller { arrived, id: id.clone(), tenant: tenant_of, model, keep_alive, urgency, recorder: None };
+    let admission = admit(app, &asker, source.as_ref().map_or(0, tokens_estimated)).await?;
+    let (arrived, tenant) = (Instant::now(), Arc::clone(&asker.access.tenant));
+    let caller = Caller { arrived, id: id.clone(), asker, admission, model, keep_alive, urgency, recorder: None };
     let (contexts, about_id) = (Arc::clone(&app.contexts), id.clone());
     let prepare = move |preparation: &Preparation<'_>| {
         check_is_decoder(preparation.descriptor)?;
@@ -57,7 +62,7 @@ pub(crate) async fn publish(app: &Arc<App>, request: PublishRequest) -> Result<P
             created_unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
             key: preparation.context_key(),
         };
-        prepare(&contexts, (about, source), preparation)
+        prepare(&contexts, (about, source), authority, preparation)
     };
     let mut answer = start(app, caller, prepare).await?;
     let finished = loop {
@@ -84,6 +89,7 @@ fn known_source(contexts: &Contexts, model: &str, name: &str) -> Result<ContextS
 fn prepare(
     contexts: &Arc<Contexts>,
     (about, source): (ContextAbout, ContextSource),
+    authority: ContextAuthority,
     preparation: &Preparation<'_>,
 ) -> Result<Work, ApiError> {
     let tokens = encode_context(&source, preparation)?;
@@ -104,8 +110,17 @@ fn prepare(
         context: preparation.positions_max,
     };
     let draft = ContextDraft { about, tokens: tokens.into(), source };
-    let publication = Publication::plan(contexts, draft, preparation.kv_shape())?;
+    let publication = Publication::plan(contexts, draft, preparation.kv_shape(), authority)?;
     Ok(Work::Publish(request, Box::new(publication)))
+}
+
+/// About how many tokens a source has.
+fn tokens_estimated(source: &ContextSource) -> u64 {
+    let bytes = match source {
+        ContextSource::Text(text) => text.len(),
+        ContextSource::Messages(messages) => messages.iter().map(|message| message.content.len()).sum(),
+    };
+    bytes.div_ceil(TOKEN_BYTES_ASSUMED) as u64
 }
 
 /// The field that a source came in.

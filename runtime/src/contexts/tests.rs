@@ -4,6 +4,7 @@ use kernels::{KvCache, KvPrecision};
 use models::contexts::{ContextAbout, ContextDraft};
 
 use super::*;
+use crate::tenancy::ContextAuthority;
 
 const SHAPE: KvShape =
     KvShape { layers: 1, kv_heads: 1, head_dim: 16, block_positions: KV_BLOCK_POSITIONS, precision: KvPrecision::F16 };
@@ -44,7 +45,7 @@ fn write(folder: &Path, numbers: impl Iterator<Item = u32>) {
 }
 
 fn open(folder: &Path, disk_bytes_max: u64) -> Arc<Contexts> {
-    Contexts::open(&ContextChoices::of_everyone(folder.to_owned(), disk_bytes_max), ISA, Prefixes::new(1 << 20))
+    Contexts::open(&ContextChoices::in_folder(folder.to_owned(), disk_bytes_max), ISA, Prefixes::new(1 << 20))
 }
 
 #[test]
@@ -113,7 +114,7 @@ fn room_is_planned_before_anything_is_computed_and_comes_back() {
     write(folder.path(), 7..8);
     let one_bytes = open(folder.path(), 0).status().bytes;
     let contexts = open(folder.path(), 2 * one_bytes);
-    let plan = |name: &str| Publication::plan(&contexts, draft(name, 8), SHAPE);
+    let plan = |name: &str| Publication::plan(&contexts, draft(name, 8), SHAPE, ContextAuthority::All);
     let planned = plan("8").unwrap();
     let full = plan("9").err().unwrap();
     assert_eq!((full.status().as_u16(), full.code()), (507, "contexts_full"));

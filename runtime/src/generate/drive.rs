@@ -25,6 +25,7 @@ use crate::limits::STALL_MAX;
 use crate::loading::{LoadError, Trust};
 use crate::metering::{Stay, StayCharge};
 use crate::response_cache::Recorder;
+use crate::tenancy::Admission;
 
 pub(super) struct Drive {
     pub(super) app: Arc<App>,
@@ -39,6 +40,8 @@ pub(super) struct Drive {
     pub(super) load_wait: Duration,
     /// None once it is over.
     pub(super) stay: Option<Stay>,
+    /// What it took of rates and budgets, until it is settled.
+    pub(super) admission: Admission,
     pub(super) ticket: Ticket<DeviceEngine>,
     pub(super) reserved: oneshot::Receiver<Result<(), LedgerError>>,
     /// Takes down what is shown, where it may be given again.
@@ -186,9 +189,10 @@ impl Drive {
         Over { written, outcome, timing, counts, charge, released, weights_bytes, kv_precision }
     }
 
-    async fn settle(self, over: Over, client: Client) {
+    async fn settle(mut self, over: Over, client: Client) {
         let Over { written, outcome, timing, counts, charge, released, weights_bytes, kv_precision } = over;
         let Released { kv, sharing, rows } = released;
+        self.admission.used(counts.prompt.saturating_add(counts.completion));
         self.app.metering.metrics().preempted(&self.model, timing.preempted);
         let (ended, failure) = ended(outcome);
         let (written, failure) = match written {
@@ -232,6 +236,7 @@ impl Drive {
                 Ok(Finished { receipt: Box::new(receipt), rows })
             }
         };
+        drop(self.admission);
         // Nobody finds it before its computation is accounted for.
         let end = match (end, written) {
             (Ok(finished), Some(written)) => written.publish().await.map(|()| finished),
@@ -318,6 +323,8 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
 /// A ledger that is behind is an overload; one that cannot be written is a fault.
 pub(super) fn ledger_error(error: LedgerError) -> ApiError {
     match error {
+        // Two came at once, and the other one was first.
+        LedgerError::KeyUsed { id } => ApiError::idempotency_key_in_use(&id),
         LedgerError::Overloaded { .. } => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN).because(error),
         _ => ApiError::ledger_unavailable(error),
     }

@@ -13,12 +13,13 @@ use super::{Preparation, bound};
 use crate::contexts::{Context, param_of};
 use crate::http::error::ApiError;
 use crate::http::wire::{Common, PromptInput, Urgency};
-use crate::limits::ANSWER_TOKENS_MAX;
+use crate::limits::{ANSWER_TOKENS_ASSUMED, ANSWER_TOKENS_MAX, TOKEN_BYTES_ASSUMED};
+use crate::tenancy::Asker;
 
 /// A request as the wire gave it, before its model is known to exist.
 pub(crate) struct Asked {
     pub(crate) id: String,
-    pub(crate) tenant: Arc<str>,
+    pub(crate) asker: Asker,
     /// What the body and the header together say.
     pub(crate) urgency: Urgency,
     pub(crate) common: Common,
@@ -35,6 +36,20 @@ pub(crate) enum Prompt {
 }
 
 impl Asked {
+    /// About how many tokens it takes, prompts and answers: exact for answers that it bounds.
+    pub(super) fn tokens_estimated(&self) -> u64 {
+        let (of_prompts, prompts) = match &self.prompt {
+            Prompt::Messages(messages) => {
+                let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+                (bytes.div_ceil(TOKEN_BYTES_ASSUMED) as u64, 1)
+            }
+            Prompt::Raw(inputs, _) => (inputs.iter().map(PromptInput::tokens_estimated).sum(), inputs.len()),
+        };
+        let answers = prompts.saturating_mul(self.common.choices);
+        let of_answers = self.common.tokens_max.unwrap_or(ANSWER_TOKENS_ASSUMED).saturating_mul(answers);
+        of_prompts.saturating_add(of_answers as u64)
+    }
+
     /// Tokenizes, and checks what only the model can tell. Takes as long as the text is.
     pub(super) fn encode(self, preparation: &Preparation<'_>) -> Result<GenerationRequest, ApiError> {
         let (descriptor, context) = (preparation.descriptor, preparation.positions_max);

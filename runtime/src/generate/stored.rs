@@ -22,6 +22,7 @@ use crate::http::wire::{CacheWish, Repeats};
 use crate::limits::{ANSWER_PIECES_MAX, STALL_MAX};
 use crate::loading::Models;
 use crate::response_cache::{Key, Recorder, Served, StoredAnswer};
+use crate::tenancy::Admission;
 
 /// What there is for a request.
 pub(super) enum Found {
@@ -45,7 +46,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     let is_wanted = match asked.common.cache {
         CacheWish::Use => true,
         CacheWish::Avoid => false,
-        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.tenant),
+        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.asker.access.tenant),
     };
     if asked.common.cache == CacheWish::Use && !app.responses.is_on() {
         return Err(ApiError::invalid_value("cache", "this server keeps no answers"));
@@ -54,7 +55,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.
-    asked.urgency.priority(app.config.scheduler.priority_max(&asked.tenant))?;
+    asked.urgency.priority(app.config.scheduler.priority_max(&asked.asker.access.tenant))?;
     let (models, contexts) = (Arc::clone(&app.models), Arc::clone(&app.contexts));
     let looked = tokio::task::spawn_blocking(move || {
         let place = Place::of(&asked, &models, &contexts);
@@ -81,7 +82,8 @@ struct Place {
 impl Place {
     /// None where there is no such model, or none that could answer. Blocks on the file system.
     fn of(asked: &Asked, models: &Models, contexts: &Contexts) -> Option<Self> {
-        let (entry, descriptor) = models.described(&asked.common.model).ok()?;
+        let entry = models.entry(&asked.common.model).ok().filter(|entry| asked.asker.access.may_use(&entry.name))?;
+        let descriptor = models.descriptor(&entry.name).ok()?;
         let identity = descriptor.identity().clone();
         let template = models.chat_template(&entry.name);
         let named =
@@ -104,11 +106,20 @@ impl Asked {
 }
 
 /// Answers with what is there already.
-pub(super) fn answer(app: &Arc<App>, asked: Asked, hit: Hit, arrived: Instant) -> Answer {
+pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit: Hit, arrived: Instant) -> Answer {
     let Hit { answer, model, descriptor } = hit;
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
-    let replay =
-        Replay { app: Arc::clone(app), id: asked.id, tenant: asked.tenant, model, arrived, answer, pieces: sender };
+    let replay = Replay {
+        admission,
+        idempotency_key: asked.asker.idempotency_key,
+        app: Arc::clone(app),
+        id: asked.id,
+        tenant: Arc::clone(&asked.asker.access.tenant),
+        model,
+        arrived,
+        answer,
+        pieces: sender,
+    };
     app.requests.spawn(replay.run());
     Answer { pieces, descriptor, is_cold: false, standing: None, cache: Some(CacheUse::Hit) }
 }
@@ -121,13 +132,16 @@ struct Replay {
     model: Arc<str>,
     arrived: Instant,
     answer: Arc<StoredAnswer>,
+    admission: Admission,
+    idempotency_key: Option<Arc<str>>,
     pieces: mpsc::Sender<Piece>,
 }
 
 impl Replay {
-    async fn run(self) {
+    async fn run(mut self) {
         let end = match self.settled().await {
             Ok(receipt) => {
+                self.admission.used(receipt.tokens.total);
                 for output in self.answer.outputs() {
                     if !self.show(Piece::Output(output)).await {
                         return;
@@ -149,7 +163,7 @@ impl Replay {
     /// Its row, from reservation to settlement.
     async fn settled(&self) -> Result<Receipt, ApiError> {
         let metering = &self.app.metering;
-        let reserved = metering.reserve(&self.id, &self.tenant, &self.model).await;
+        let reserved = metering.reserve((&self.id, self.idempotency_key.as_deref()), &self.tenant, &self.model).await;
         reserved.unwrap_or(Err(ledger::LedgerError::Closed)).map_err(ledger_error)?;
         let StoredAnswer { prompt_tokens, completion_tokens, .. } = *self.answer;
         let measured = Measured {

@@ -7,11 +7,13 @@ use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use ledger::IDEMPOTENCY_KEY_BYTES_MAX;
 
 use super::error::ApiError;
 use super::wire::header_timeout;
 use crate::app::App;
 use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_READ_MAX};
+use crate::tenancy::{Access, Asker};
 use bytes::BytesMut;
 use scheduler::limits::RETRY_AFTER_MIN;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -23,6 +25,8 @@ static BODIES_KIB: Semaphore = Semaphore::const_new(BODIES_BYTES_MAX / 1024);
 pub(super) struct JsonBody {
     /// How long the header says that the answer may take.
     pub(super) timeout: Option<Duration>,
+    /// What the client calls the request, by `Idempotency-Key`.
+    pub(super) idempotency_key: Option<Arc<str>>,
     pub(super) bytes: Bytes,
     _place: Option<SemaphorePermit<'static>>,
 }
@@ -37,8 +41,16 @@ impl FromRequest<Arc<App>> for JsonBody {
             return Err(ApiError::payload_too_large(BODY_BYTES_MAX));
         }
         let timeout = header_timeout(&parts.headers)?;
+        let idempotency_key = idempotency_key(&parts.headers)?;
         let read = tokio::time::timeout(BODY_READ_MAX, read(body)).await.map_err(|_| ApiError::request_timeout())?;
-        read.map(|body| Self { timeout, ..body })
+        read.map(|body| Self { timeout, idempotency_key, ..body })
+    }
+}
+
+impl JsonBody {
+    /// Whose request it is and what that one calls it; of its bytes nothing is needed any more.
+    pub(super) fn asker(self, access: Arc<Access>) -> Asker {
+        Asker { access, idempotency_key: self.idempotency_key }
     }
 }
 
@@ -63,7 +75,20 @@ async fn read(body: Body) -> Result<JsonBody, ApiError> {
             None => place = Some(more),
         }
     }
-    Ok(JsonBody { timeout: None, bytes: bytes.freeze(), _place: place })
+    Ok(JsonBody { timeout: None, idempotency_key: None, bytes: bytes.freeze(), _place: place })
+}
+
+/// What the client calls the request, if it does: visible characters.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, ApiError> {
+    const NAME: &str = "Idempotency-Key";
+    let Some(value) = headers.get(NAME) else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.trim().is_empty() && key.len() <= IDEMPOTENCY_KEY_BYTES_MAX => Ok(Some(key.into())),
+        _ => {
+            let why = format_args!("must be 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible characters");
+            Err(ApiError::invalid_value(NAME, why))
+        }
+    }
 }
 
 /// JSON, as it is: nothing else, and not compressed.

@@ -9,26 +9,26 @@ use models::generation::Echo;
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::stream;
 use super::wire::ChatRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
 use crate::app::App;
 use crate::generate::{Asked, Prompt};
+use crate::tenancy::Access;
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
     let (delivery, answers) = (common.delivery, common.choices);
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers };
     let prompt = Prompt::Messages(messages);
-    let asked = Asked { id, tenant: tenant.0, urgency, common, prompt, echo: Echo::Nothing };
+    let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, format, delivery).await
 }

@@ -8,26 +8,26 @@ use axum::response::Response;
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::stream;
 use super::wire::CompletionRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
 use crate::app::App;
 use crate::generate::{Asked, Prompt};
+use crate::tenancy::Access;
 
 pub(super) async fn complete(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
-    drop(body);
+    let asker = body.asker(access);
     let head = AnswerHead::new(Form::Completion, &common);
     let (delivery, answers) = (common.delivery, common.choices * prompts.len());
     let id = head.id.clone();
     let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
     let prompt = Prompt::Raw(prompts, special);
-    let asked = Asked { id, tenant: tenant.0, urgency, common, prompt, echo };
+    let asked = Asked { id, asker, urgency, common, prompt, echo };
     stream::answer(&app, asked, format, delivery).await
 }

@@ -12,24 +12,24 @@ use serde_json::{Value, json};
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::stream;
 use super::wire::ContextRequest;
 use crate::app::App;
 use crate::contexts::{Context, ContextState, PublishRequest, Published};
 use crate::loading::Models;
+use crate::tenancy::{Access, ContextAuthority};
 
 /// `POST /v1/contexts`: `{"model", "name", "text" | "messages", "keep_alive"?, "timeout"?}`.
 pub(super) async fn publish(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    check_permission(&app, &tenant)?;
+    let authority = authority(&app, &access)?;
     let ContextRequest { model, name, source, keep_alive, urgency } = ContextRequest::parse(&body.bytes)?;
     let urgency = urgency.within(body.timeout);
-    drop(body);
-    let request = PublishRequest { tenant: tenant.0, model, name, source, keep_alive, urgency };
+    let asker = body.asker(access);
+    let request = PublishRequest { asker, authority, model, name, source, keep_alive, urgency };
     let Published { context, receipt } = crate::contexts::publish(&app, request).await?;
     stream::json(receipt, move |receipt| {
         let mut answer = described(&context, ContextState::Ready);
@@ -40,8 +40,12 @@ pub(super) async fn publish(
 }
 
 /// `GET /v1/contexts`.
-pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    let contexts = app.contexts.list();
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Json<Value>, ApiError> {
+    let mut contexts = app.contexts.list();
+    contexts.retain(|context| access.may_use(&context.record.about.model));
     let data = described_now(&app, contexts).await?;
     Ok(Json(json!({ "object": "list", "data": data })))
 }
@@ -49,9 +53,10 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Result<Json<Value>, Api
 /// `GET /v1/contexts/{id or name}`.
 pub(super) async fn one(
     State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let context = called(&app, name)?;
+    let context = called(&app, &access, name)?;
     let mut data = described_now(&app, vec![context]).await?;
     Ok(Json(data.pop().unwrap_or(Value::Null)))
 }
@@ -59,12 +64,12 @@ pub(super) async fn one(
 /// `DELETE /v1/contexts/{id or name}`. Sequences that run keep what they hold of it.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    check_permission(&app, &tenant)?;
-    let context = called(&app, name)?;
-    if !app.config.contexts.may_change(&tenant.0, &context.record.about.publisher) {
+    let authority = authority(&app, &access)?;
+    let context = called(&app, &access, name)?;
+    if !authority.may_change(&access.tenant, &context.record.about.publisher) {
         return Err(ApiError::permission_denied("another tenant published this context"));
     }
     let (contexts, id) = (Arc::clone(&app.contexts), context.id().to_owned());
@@ -73,16 +78,17 @@ pub(super) async fn delete(
     Ok(Json(json!({ "id": context.id(), "object": "context.deleted", "deleted": true })))
 }
 
-fn check_permission(app: &App, tenant: &Tenant) -> Result<(), ApiError> {
-    if app.config.contexts.may_publish(&tenant.0) {
-        return Ok(());
-    }
-    Err(ApiError::permission_denied("this tenant may not publish contexts"))
+/// Whose contexts the asker may change.
+fn authority(app: &App, access: &Access) -> Result<ContextAuthority, ApiError> {
+    let authority = access.context_authority(&app.config.contexts);
+    authority.ok_or_else(|| ApiError::permission_denied("this tenant may not publish contexts"))
 }
 
-fn called(app: &App, name: Result<Path<String>, PathRejection>) -> Result<Arc<Context>, ApiError> {
+/// The one of this name. Contexts of models that the asker may not use are not there.
+fn called(app: &App, access: &Access, name: Result<Path<String>, PathRejection>) -> Result<Arc<Context>, ApiError> {
     let Ok(Path(name)) = name else { return Err(ApiError::context_not_found("")) };
     let mut called = app.contexts.called(&name);
+    called.retain(|context| access.may_use(&context.record.about.model));
     match (called.pop(), called.is_empty()) {
         (Some(context), true) => Ok(context),
         (Some(_), false) => Err(ApiError::context_ambiguous(&name)),

@@ -6,6 +6,8 @@
 //! Deliberately absent: how an error of another crate becomes one of these (the handler that meets it knows), and
 //! headers other than `Retry-After`.
 
+mod tenants;
+
 use std::error::Error;
 use std::fmt::Display;
 use std::time::Duration;
@@ -27,6 +29,8 @@ pub(crate) struct ApiError {
     param: Option<String>,
     message: String,
     retry_after: Option<Duration>,
+    /// Where more is told.
+    location: Option<Box<str>>,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -36,6 +40,8 @@ pub(crate) struct ApiError {
 pub(crate) enum ErrorKind {
     /// The request's: sent again unchanged, it fails again.
     InvalidRequest,
+    /// The tenant's: there are too many of them, or they use too much.
+    RateLimit,
     /// Nobody's: it may work later.
     ServiceUnavailable,
     /// The server's or the model's.
@@ -47,6 +53,7 @@ impl ErrorKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::InvalidRequest => "invalid_request_error",
+            Self::RateLimit => "rate_limit_error",
             Self::ServiceUnavailable => "service_unavailable_error",
             Self::Server => "server_error",
         }
@@ -151,11 +158,6 @@ impl ApiError {
     /// The prompt, or prompt and answer together, are longer than the context. `param` is the field to shorten.
     pub(crate) fn context_length_exceeded(param: impl Into<String>, why: impl Display) -> Self {
         Self::invalid(StatusCode::BAD_REQUEST, "context_length_exceeded", why.to_string()).about(param)
-    }
-
-    /// No key, or none that is known: alike in every byte.
-    pub(crate) fn invalid_api_key() -> Self {
-        Self::invalid(StatusCode::UNAUTHORIZED, "invalid_api_key", "a valid API key is needed".to_owned())
     }
 
     /// A host, origin or action that is not allowed.
@@ -329,7 +331,7 @@ impl ApiError {
 
     /// Writes what is not the client's fault to the log, sources included.
     pub(crate) fn log(&self) {
-        if self.kind == ErrorKind::InvalidRequest {
+        if matches!(self.kind, ErrorKind::InvalidRequest | ErrorKind::RateLimit) {
             return;
         }
         let mut reasons = String::new();
@@ -352,7 +354,7 @@ impl ApiError {
     }
 
     fn new(status: StatusCode, kind: ErrorKind, code: &'static str, message: String) -> Self {
-        Self { status, kind, code, param: None, message, retry_after: None, source: None }
+        Self { status, kind, code, param: None, message, retry_after: None, location: None, source: None }
     }
 
     fn invalid(status: StatusCode, code: &'static str, message: String) -> Self {
@@ -384,6 +386,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, axum::Json(self.envelope())).into_response();
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds_rounded_up(wait)));
+        }
+        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(&*location).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
         }
         response
     }

@@ -1,31 +1,28 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Without keys the server listens on the loopback only (the configuration sees to that); everyone there is the tenant
-//! `anonymous`, whatever key is sent. With keys, every route but the probes asks for one; a wrong one is told from a
-//! missing one neither by the answer nor by its time.
+//! Every route but the probes is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
+//! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
+//! valid key is refused alike, whatever is wrong with it.
 //!
 //! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; there are no CORS
 //! headers unless an origin is configured.
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::error::ApiError;
 use crate::app::App;
 use crate::config::Config;
+use crate::tenancy::{Access, Level, Scope, TooFast};
 
-/// Who is charged for a request.
-#[derive(Clone, Debug)]
-pub(super) struct Tenant(pub(super) Arc<str>);
-
-const ANONYMOUS: &str = "anonymous";
+/// What needs the scope [`Scope::Admin`], beside reading and inference.
+const ADMINISTERED: [&str; 5] = ["/models/load", "/models/unload", "/models/pin", "/models/unpin", "/models/budget"];
 const OPEN_TO_PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 /// The middleware before every route.
@@ -43,12 +40,19 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
             None => ApiError::forbidden("cross-origin requests are not allowed").into_response(),
         };
     }
-    let response = match tenant(&app.config, request.headers()) {
-        Some(tenant) => {
-            request.extensions_mut().insert(tenant);
-            next.run(request).await
+    let asked = (request.method(), request.uri().path());
+    let response = match admit(&app, asked, request.headers()).await {
+        Ok(access) => {
+            let response = match take_request(&app, &access) {
+                Ok(()) => {
+                    request.extensions_mut().insert(Arc::clone(&access));
+                    next.run(request).await
+                }
+                Err(error) => error.into_response(),
+            };
+            with_levels(response, &app.admissions.levels(&access))
         }
-        None => ApiError::invalid_api_key().into_response(),
+        Err(error) => error.into_response(),
     };
     match origin {
         Some(origin) => with_cors(response, origin),
@@ -56,28 +60,47 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     }
 }
 
-/// Whose key it is. All keys are compared, so that the time tells nothing.
-fn tenant(config: &Config, headers: &HeaderMap) -> Option<Tenant> {
-    if config.keys.is_empty() {
-        return Some(Tenant(ANONYMOUS.into()));
+/// Who asks, if that one may ask for this.
+async fn admit(app: &App, (method, path): (&Method, &str), headers: &HeaderMap) -> Result<Arc<Access>, ApiError> {
+    let identified = app.keyring.identify(key(headers)).await;
+    let Some(access) = identified.map_err(ApiError::keys_unavailable)? else {
+        app.metering.metrics().refused(None, "invalid_api_key");
+        return Err(ApiError::invalid_api_key());
+    };
+    let needed = scope_of(method, path);
+    if !access.has(needed) {
+        app.metering.metrics().refused(Some(&access.tenant), "insufficient_scope");
+        return Err(ApiError::insufficient_scope(needed.name()));
     }
-    let hash: [u8; 32] = Sha256::digest(key(headers)).into();
-    let (mut found, mut place) = (Choice::from(0), 0_u64);
-    for (index, key) in (0_u64..).zip(&config.keys) {
-        let is_equal = key.sha256.ct_eq(&hash);
-        place.conditional_assign(&index, is_equal);
-        found |= is_equal;
-    }
-    let place = usize::try_from(place).ok().filter(|_| bool::from(found))?;
-    config.keys.get(place).map(|key| Tenant(key.tenant.as_str().into()))
+    Ok(access)
 }
 
-fn key(headers: &HeaderMap) -> &[u8] {
-    let bearer = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes).and_then(|value| {
+/// One request less for a while.
+fn take_request(app: &App, access: &Access) -> Result<(), ApiError> {
+    app.admissions.take_request(access).map_err(|TooFast { of, wait }| {
+        app.metering.metrics().refused(Some(&access.tenant), "rate_limit_exceeded");
+        ApiError::rate_limited(of.name(), wait)
+    })
+}
+
+fn scope_of(method: &Method, path: &str) -> Scope {
+    match *method {
+        _ if ADMINISTERED.contains(&path) => Scope::Admin,
+        Method::GET | Method::HEAD => Scope::Read,
+        _ => Scope::Inference,
+    }
+}
+
+/// The key that a request shows: none if it shows none at all.
+fn key(headers: &HeaderMap) -> Option<&[u8]> {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let bearer = authorization.map(HeaderValue::as_bytes).and_then(|value| {
         let (scheme, key) = value.split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
     });
-    bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes)).unwrap_or_default()
+    let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
+    // Credentials of another kind are as good as a wrong key.
+    shown.or(authorization.map(|_| &[][..]))
 }
 
 /// The origin to allow in the answer, if one was sent that is configured.
@@ -122,19 +145,46 @@ fn host_of(authority: &str) -> &str {
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
+/// What is left of the asker's rates, as OpenAI tells it.
+fn with_levels(mut response: Response, levels: &[Level]) -> Response {
+    for Level { of, limit, remaining, reset } in levels {
+        let figures =
+            [("limit", limit.to_string()), ("remaining", remaining.to_string()), ("reset", span_text(*reset))];
+        for (figure, value) in figures {
+            let name = HeaderName::try_from(format!("x-ratelimit-{figure}-{}", of.name()));
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    response
+}
+
+/// A span as OpenAI's headers have it: `120ms`, `7s`, `6m0s`. Never too short.
+fn span_text(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        return format!("{}ms", span.as_nanos().div_ceil(1_000_000));
+    }
+    let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
+    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
 fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    let allowed = HeaderValue::from_static("authorization, content-type, x-api-key");
+    let allowed = HeaderValue::from_static("authorization, content-type, idempotency-key, x-api-key");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     response
 }
 
 #[cfg(test)]
 mod tests {
-    use super::host_of;
+    use axum::http::Method;
+
+    use super::{host_of, scope_of, span_text};
+    use crate::tenancy::Scope;
 
     #[test]
     fn a_host_is_what_stands_before_the_port() {
@@ -142,6 +192,37 @@ mod tests {
             [("localhost:8787", "localhost"), ("localhost", "localhost"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]")]
         {
             assert_eq!(host_of(authority), host);
+        }
+    }
+
+    #[test]
+    fn spans_are_never_too_short() {
+        for (nanos, text) in [
+            (0, "0ms"),
+            (1, "1ms"),
+            (120_000_000, "120ms"),
+            (1_000_000_000, "1s"),
+            (1_000_000_001, "2s"),
+            (59_000_000_001, "1m0s"),
+            (360_000_000_000, "6m0s"),
+        ] {
+            assert_eq!(span_text(std::time::Duration::from_nanos(nanos)), text);
+        }
+    }
+
+    #[test]
+    fn every_route_needs_a_scope() {
+        for (method, path, scope) in [
+            (Method::GET, "/v1/models", Scope::Read),
+            (Method::GET, "/v1/contexts", Scope::Read),
+            (Method::HEAD, "/metrics", Scope::Read),
+            (Method::POST, "/v1/chat/completions", Scope::Inference),
+            (Method::DELETE, "/v1/contexts/x", Scope::Inference),
+            (Method::POST, "/models/load", Scope::Admin),
+            (Method::GET, "/models/budget", Scope::Admin),
+            (Method::POST, "/models/anything", Scope::Inference),
+        ] {
+            assert_eq!(scope_of(&method, path), scope, "{method} {path}");
         }
     }
 }

@@ -54,6 +54,12 @@ struct RequestLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RefusalLabels {
+    tenant: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CauseLabels {
     model: String,
     cause: &'static str,
@@ -83,6 +89,7 @@ pub(crate) struct Metrics {
     tenants: Mutex<HashSet<String>>,
     tokens: Family<TokenLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
+    refusals: Family<RefusalLabels, Counter>,
     preemptions: Family<ModelLabels, Counter>,
     cpu: Family<PhaseLabels, Seconds>,
     memory: Family<MemoryLabels, Seconds>,
@@ -129,6 +136,7 @@ impl Metrics {
             tenants: Mutex::default(),
             tokens: Family::default(),
             requests: Family::default(),
+            refusals: Family::default(),
             preemptions: Family::default(),
             cpu: Family::default(),
             memory: Family::default(),
@@ -177,6 +185,8 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("tokens", "Tokens of settled requests", self.tokens.clone());
         registry.register("requests", "Settled requests", self.requests.clone());
+        let text = "Requests that were not let in or not let begin, by why";
+        registry.register("refused_requests", text, self.refusals.clone());
         let text = "How often the memory of requests that have ended was taken for others";
         registry.register("preemptions", text, self.preemptions.clone());
         registry.register_with_unit(
@@ -302,6 +312,12 @@ impl Metrics {
         }
         let labels = RequestLabels { tenant, model, outcome: receipt.outcome.name() };
         self.requests.get_or_create(&labels).inc();
+    }
+
+    /// A request was refused; nobody's, where nobody is known.
+    pub(crate) fn refused(&self, tenant: Option<&str>, reason: &'static str) {
+        let tenant = tenant.map_or_else(|| "_unknown".to_owned(), |tenant| self.tenant(tenant));
+        self.refusals.get_or_create(&RefusalLabels { tenant, reason }).inc();
     }
 
     /// A request of `model` has ended, whose memory was taken `times` times.

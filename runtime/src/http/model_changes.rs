@@ -25,7 +25,6 @@ use uuid::Uuid;
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::model_events::{Statuses, model_status};
 use super::models::state_of;
 use super::stream::{event_stream, push_event};
@@ -35,16 +34,17 @@ use crate::generate::{lease_error, reasons};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, REQUEST_MAX};
 use crate::loading::LoadError;
 use crate::pool_events::{Heard, Listener};
+use crate::tenancy::Access;
 
 /// `POST /models/load`: `{"model", "keep_alive"?, "stream"?}`.
 pub(super) async fn load(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let LoadRequest { model, keep_alive, is_streamed } = LoadRequest::parse(&body.bytes)?;
-    let model = app.true_name(&model, Instant::now() + REQUEST_MAX).await?;
-    let wanted = Wanted { model: Arc::clone(&model), keep_alive, tenant };
+    let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
+    let wanted = Wanted { model: Arc::clone(&model), keep_alive, access: Arc::clone(&access) };
     if is_streamed {
         let listener = app.pool_events.listen().ok_or_else(|| ApiError::overloaded(RETRY_AFTER_MIN))?;
         let (events, body) = mpsc::channel(1);
@@ -52,7 +52,7 @@ pub(super) async fn load(
         return Ok(event_stream(body));
     }
     let was_loaded = bring_in(&app, wanted).await.map_err(ApiError::internal)??;
-    let status = state_of(&app, &model).await;
+    let status = state_of(&app, &access, &model).await;
     Ok(Json(json!({ "success": true, "was_loaded": was_loaded, "model": &*model, "state": status })).into_response())
 }
 
@@ -61,8 +61,8 @@ pub(super) async fn load(
 fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>> {
     let app = Arc::clone(app);
     app.requests.clone().spawn(async move {
-        let Wanted { model, keep_alive, tenant } = wanted;
-        let stay = app.metering.arrives(&Uuid::now_v7().to_string(), &tenant.0, (0, &model));
+        let Wanted { model, keep_alive, access } = wanted;
+        let stay = app.metering.arrives(&Uuid::now_v7().to_string(), &access.tenant, (0, &model));
         let options = LeaseOptions { keep_alive, deadline: Instant::now() + REQUEST_MAX };
         let loaded = unless_stopping(&app, app.devices.first().pool.load(&model, options)).await?;
         let loaded = loaded.map_err(|error| explicit_load_error(&model, error))?;
@@ -77,7 +77,7 @@ fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>
 struct Wanted {
     model: Arc<str>,
     keep_alive: Option<KeepAlive>,
-    tenant: Tenant,
+    access: Arc<Access>,
 }
 
 /// A server that stops answers those who wait for the pool at once.
@@ -102,9 +102,9 @@ fn explicit_load_error(model: &str, error: LeaseError<LoadError>) -> ApiError {
 
 /// Tells what becomes of the model until it is in memory, or why it will not be.
 async fn tell_load(app: Arc<App>, wanted: Wanted, listener: Listener, events: mpsc::Sender<Bytes>) {
-    let model = Arc::clone(&wanted.model);
+    let (model, access) = (Arc::clone(&wanted.model), Arc::clone(&wanted.access));
     let loading = bring_in(&app, wanted);
-    let Some(done) = tell_changes(&model, loading, listener, &events).await else { return };
+    let Some(done) = tell_changes((&model, access), loading, listener, &events).await else { return };
     let mut text = String::new();
     match done {
         Ok(was_loaded) => {
@@ -127,12 +127,12 @@ async fn tell_load(app: Arc<App>, wanted: Wanted, listener: Listener, events: mp
 
 /// Tells every change of `model` until `loading` ends, and what it ended in; `None` when the client has left.
 async fn tell_changes(
-    model: &str,
+    (model, access): (&str, Arc<Access>),
     mut loading: JoinHandle<Result<bool, ApiError>>,
     mut listener: Listener,
     events: &mpsc::Sender<Bytes>,
 ) -> Option<Result<bool, ApiError>> {
-    let mut statuses = Statuses::default();
+    let mut statuses = Statuses::of(access);
     let mut is_telling = true;
     loop {
         let heard = tokio::select! {
@@ -161,11 +161,15 @@ async fn send(events: &mpsc::Sender<Bytes>, event: &Value) -> Result<(), mpsc::e
 }
 
 /// `POST /models/unload`: `{"model": …}`.
-pub(super) async fn unload(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+pub(super) async fn unload(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
     let mut fields = parse_object(&body.bytes)?;
     let name = fields.required_text("model")?;
     fields.finish()?;
-    let model = known_name(&app, name).await?;
+    let model = known_name(&app, &access, name).await?;
     let mut outcome = UnloadOutcome::NotLoaded;
     for device in app.devices.iter() {
         let here = device.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
@@ -198,34 +202,38 @@ fn united(one: UnloadOutcome, other: UnloadOutcome) -> UnloadOutcome {
 /// this tenant's to carry whenever no request uses it.
 pub(super) async fn pin(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let mut fields = parse_object(&body.bytes)?;
     let name = fields.model()?;
     fields.finish()?;
     let deadline = Instant::now() + REQUEST_MAX;
-    let model = app.true_name(&name, deadline).await?;
+    let model = app.true_name(&access, &name, deadline).await?;
     let pinning = {
-        let (app, model) = (Arc::clone(&app), Arc::clone(&model));
+        let (app, model, tenant) = (Arc::clone(&app), Arc::clone(&model), Arc::clone(&access.tenant));
         app.requests.clone().spawn(async move {
             // Before the pool tells of the pin: whose it is must be known then.
-            let _wish = app.metering.pins(&model, Pin::Tenant(tenant.0));
+            let _wish = app.metering.pins(&model, Pin::Tenant(tenant));
             let pinned = unless_stopping(&app, app.devices.first().pool.pin(&model, deadline)).await?;
             pinned.map_err(|error| explicit_load_error(&model, error))
         })
     };
     let was_loaded = pinning.await.map_err(ApiError::internal)?? == LoadOutcome::Present;
-    let state = state_of(&app, &model).await;
+    let state = state_of(&app, &access, &model).await;
     Ok(Json(json!({ "success": true, "was_loaded": was_loaded, "model": &*model, "state": state })))
 }
 
 /// `POST /models/unpin`: `{"model": …}`. The model stays for its keep-alive, as after an answer.
-pub(super) async fn unpin(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+pub(super) async fn unpin(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
     let mut fields = parse_object(&body.bytes)?;
     let name = fields.model()?;
     fields.finish()?;
-    let model = known_name(&app, name).await?;
+    let model = known_name(&app, &access, name).await?;
     let outcome = app.devices.first().pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
     let outcome = match outcome {
         UnpinOutcome::Unpinned => "unpinned",
@@ -258,11 +266,9 @@ fn budget_request(body: &[u8]) -> Result<u64, ApiError> {
 
 /// The name by which the pool knows what is called `name`. A model whose file is gone may still be in memory, under the
 /// name that it was asked for by.
-async fn known_name(app: &Arc<App>, name: String) -> Result<String, ApiError> {
-    let models = Arc::clone(&app.models);
-    let asked = name.clone();
-    let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await.map_err(ApiError::internal)?;
-    Ok(entry.map_or(name, |entry| entry.name))
+async fn known_name(app: &Arc<App>, access: &Access, name: String) -> Result<String, ApiError> {
+    let known = app.known_name(access, &name).await?;
+    Ok(known.unwrap_or(name))
 }
 
 #[cfg(test)]
@@ -286,7 +292,8 @@ mod tests {
             observer.observe(&PoolEvent { at: Instant::now(), model: model.into(), kind });
         }
         drop((observer, pool_events));
-        let telling = tokio::spawn(async move { tell_changes("m", loading, listener, &events).await });
+        let telling =
+            tokio::spawn(async move { tell_changes(("m", Access::unbounded("a")), loading, listener, &events).await });
         let first = told.recv().await.unwrap();
         assert!(first.starts_with(b"data: {") && first.windows(11).any(|part| part == b"\"model\":\"m\""), "{first:?}");
         assert!(ends.send(Ok(true)).is_ok());

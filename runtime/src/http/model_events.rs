@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
@@ -24,20 +25,24 @@ use super::stream::{event_stream, push_event};
 use crate::app::App;
 use crate::limits::LISTENER_SIGN_EVERY;
 use crate::pool_events::{DeviceEvent, Heard, Listener};
+use crate::tenancy::Access;
 
 /// `GET /models/sse`.
-pub(super) async fn listen(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+pub(super) async fn listen(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Response, ApiError> {
     // Before the states are taken: no change falls between the two.
     let listener = app.pool_events.listen().ok_or_else(|| ApiError::overloaded(RETRY_AFTER_MIN))?;
     let (events, body) = mpsc::channel(1);
-    tokio::spawn(tell_all(app, listener, events));
+    tokio::spawn(tell_all((app, access), listener, events));
     Ok(event_stream(body))
 }
 
 /// Tells every state and then every change, until the client leaves or the server stops.
-async fn tell_all(app: Arc<App>, mut listener: Listener, events: mpsc::Sender<Bytes>) {
+async fn tell_all((app, access): (Arc<App>, Arc<Access>), mut listener: Listener, events: mpsc::Sender<Bytes>) {
     let mut stopping = app.stopping.clone();
-    let mut statuses = Statuses::default();
+    let mut statuses = Statuses::of(access);
     let mut text = statuses.of_all(&app).await;
     loop {
         if !text.is_empty() && events.send(std::mem::take(&mut text).into()).await.is_err() {
@@ -68,16 +73,27 @@ async fn tell_all(app: Arc<App>, mut listener: Listener, events: mpsc::Sender<By
 }
 
 /// The last status told of each model on each device: bounded, as the pool's memory of models is.
-#[derive(Default)]
-pub(super) struct Statuses(BTreeMap<(Arc<str>, Arc<str>), &'static str>);
+pub(super) struct Statuses {
+    told: BTreeMap<(Arc<str>, Arc<str>), &'static str>,
+    /// Of the models that there are for the listener.
+    access: Arc<Access>,
+}
 
 impl Statuses {
+    /// Nothing is told yet.
+    pub(super) fn of(access: Arc<Access>) -> Self {
+        Self { told: BTreeMap::new(), access }
+    }
+
     async fn of_all(&mut self, app: &App) -> String {
-        self.0.clear();
+        self.told.clear();
         let mut text = String::new();
         for (device, snapshot) in app.devices.iter().zip(app.devices.snapshots().await) {
             for model in snapshot.models.iter().filter(|model| model.state != ModelState::Absent) {
-                self.0.insert((Arc::clone(&device.name), Arc::clone(&model.name)), status(model.state));
+                if !self.access.may_use(&model.name) {
+                    continue;
+                }
+                self.told.insert((Arc::clone(&device.name), Arc::clone(&model.name)), status(model.state));
                 push_event(&mut text, &model_status(&device.name, model).to_string());
             }
         }
@@ -86,19 +102,22 @@ impl Statuses {
 
     /// What is told of a change, if anything is.
     pub(super) fn of_change(&mut self, DeviceEvent { device, event }: &DeviceEvent) -> Option<Value> {
+        if !self.access.may_use(&event.model) {
+            return None;
+        }
         let key = (Arc::clone(device), Arc::clone(&event.model));
         let mut name = "status_change";
-        let mut data = data(&event.kind)?;
+        let mut data = data(&event.kind, &self.access)?;
         if let PoolEventKind::Freed { .. } = event.kind
-            && self.0.get(&key) != Some(&"unloading")
+            && self.told.get(&key) != Some(&"unloading")
         {
             // An earlier copy's: the model itself is elsewhere by now.
             name = "memory_freed";
             data.as_object_mut().and_then(|data| data.remove("status"));
         } else if let Some(status) = data["status"].as_str().and_then(known) {
             match status {
-                "unloaded" => self.0.remove(&key),
-                status => self.0.insert(key, status),
+                "unloaded" => self.told.remove(&key),
+                status => self.told.insert(key, status),
             };
         }
         Some(json!({ "model": &*event.model, "event": name, "device": &**device, "data": data }))
@@ -162,8 +181,18 @@ pub(super) fn break_even(chosen: BreakEven) -> Value {
     })
 }
 
-/// For whom an eviction made room.
-pub(super) fn evicted_for(cause: &EvictionCause) -> Option<&str> {
+/// For whom an eviction made room, if there is that model for the asker.
+pub(super) fn evicted_for<'a>(cause: &'a EvictionCause, access: &Access) -> Option<&'a str> {
+    for_model(cause).filter(|model| access.may_use(model))
+}
+
+/// Why, in words. A model that there is not for the asker has no name there.
+pub(super) fn cause_told(cause: &EvictionCause, access: &Access) -> String {
+    let is_told = for_model(cause).is_none_or(|model| access.may_use(model));
+    if is_told { cause.to_string() } else { "memory for another model".to_owned() }
+}
+
+fn for_model(cause: &EvictionCause) -> Option<&str> {
     match cause {
         EvictionCause::ModelPressure { for_model } | EvictionCause::KvPressure { for_model } => Some(for_model),
         _ => None,
@@ -174,7 +203,7 @@ fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
 
-fn data(kind: &PoolEventKind) -> Option<Value> {
+fn data(kind: &PoolEventKind, access: &Access) -> Option<Value> {
     Some(match kind {
         PoolEventKind::Requested { cause } => {
             json!({ "status": "loading", "state": "inspecting", "cause": cause.name() })
@@ -217,15 +246,15 @@ fn data(kind: &PoolEventKind) -> Option<Value> {
         PoolEventKind::GivesWay { cause } => json!({
             "status": "loaded",
             "gives_way": true,
-            "cause": cause.to_string(),
-            "for_model": evicted_for(cause),
+            "cause": cause_told(cause, access),
+            "for_model": evicted_for(cause, access),
         }),
         PoolEventKind::KeepsOn => json!({ "status": "loaded", "gives_way": false }),
         PoolEventKind::Evicted { bytes, cause, idle_for } => json!({
             "status": "unloading",
             "weights_bytes": bytes,
-            "cause": cause.to_string(),
-            "for_model": evicted_for(cause),
+            "cause": cause_told(cause, access),
+            "for_model": evicted_for(cause, access),
             "idle_seconds": seconds(*idle_for),
         }),
         PoolEventKind::Freed { bytes, .. } => json!({ "status": "unloaded", "weights_bytes": bytes }),
@@ -251,7 +280,7 @@ mod tests {
 
     #[test]
     fn memory_of_an_earlier_copy_says_nothing_of_the_model() {
-        let mut statuses = Statuses::default();
+        let mut statuses = Statuses::of(Access::unbounded("a"));
         let freed = || PoolEventKind::Freed { identity: Identity([0; 4]), bytes: 1 };
         let change = |status: &str| ("status_change".to_owned(), json!(status));
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
@@ -259,7 +288,7 @@ mod tests {
         assert_eq!(told(&mut statuses, evicted()), change("unloading"));
         assert_eq!(told(&mut statuses, PoolEventKind::Requested { cause: LoadCause::Demand }), change("loading"));
         assert_eq!(told(&mut statuses, freed()), ("memory_freed".to_owned(), Value::Null));
-        assert_eq!(statuses.0.get(&("cpu".into(), "m".into())), Some(&"loading"), "it loads, as before");
+        assert_eq!(statuses.told.get(&("cpu".into(), "m".into())), Some(&"loading"), "it loads, as before");
     }
 
     #[test]

@@ -3,25 +3,32 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
 use loader::catalog::Entry;
 use scheduler::{EvictionRecord, ModelSnapshot, ModelState, PoolSnapshot};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::model_events::{break_even, evicted_for, progress, source, status};
-use crate::app::App;
+use super::model_events::{break_even, cause_told, evicted_for, progress, source, status};
+use crate::app::{App, NO_MODEL};
 use crate::config::word_of;
 use crate::devices::Device;
 use crate::generate::load_failed;
 use crate::loading::LoadError;
+use crate::tenancy::Access;
 
 /// `GET /v1/models`: OpenAI's list.
-pub(super) async fn openai_list(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn openai_list(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Json<Value>, ApiError> {
     let models = Arc::clone(&app.models);
-    let listed = tokio::task::spawn_blocking(move || models.list().iter().map(openai_model).collect::<Vec<Value>>());
+    let listed = tokio::task::spawn_blocking(move || {
+        let entries = models.list();
+        entries.iter().filter(|entry| access.may_use(&entry.name)).map(openai_model).collect::<Vec<Value>>()
+    });
     let data = listed.await.map_err(ApiError::internal)?;
     Ok(Json(json!({ "object": "list", "data": data })))
 }
@@ -29,24 +36,38 @@ pub(super) async fn openai_list(State(app): State<Arc<App>>) -> Result<Json<Valu
 /// `GET /v1/models/{id}`.
 pub(super) async fn openai_one(
     State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
     let Ok(Path(id)) = id else { return Err(ApiError::model_not_found("")) };
     let models = Arc::clone(&app.models);
     let name = id.clone();
-    let found = tokio::task::spawn_blocking(move || models.entry(&name).map(|entry| openai_model(&entry))).await;
-    match found.map_err(ApiError::internal)? {
-        Ok(model) => Ok(Json(model)),
+    let found = tokio::task::spawn_blocking(move || {
+        let entry = models.entry(&name)?;
+        if access.may_use(&entry.name) {
+            return Ok(Some(openai_model(&entry)));
+        }
+        // As long as one takes that is not there.
+        let _ = models.entry(NO_MODEL);
+        Ok(None)
+    });
+    match found.await.map_err(ApiError::internal)? {
+        Ok(Some(model)) => Ok(Json(model)),
+        Ok(None) => Err(ApiError::model_not_found(&id)),
         Err(LoadError::NotFound(_)) => Err(ApiError::model_not_found(&id)),
         Err(error) => Err(load_failed(Arc::new(error))),
     }
 }
 
 /// `GET /models`: every model with its state in the pool, the budget, and the latest evictions with their reasons.
-pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, ApiError> {
-    let entries = entries(&app).await?;
+pub(super) async fn states(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+) -> Result<Json<Value>, ApiError> {
+    let mut entries = entries(&app).await?;
+    entries.retain(|entry| access.may_use(&entry.name));
     let (snapshots, prefixes) = (app.devices.snapshots().await, app.prefixes.status());
-    let data: Vec<Value> = entries.iter().map(|entry| state(&app, entry, &snapshots)).collect();
+    let data: Vec<Value> = entries.iter().map(|entry| state((&app, &access), entry, &snapshots)).collect();
     let sum = |bytes: fn(&PoolSnapshot) -> u64| snapshots.iter().map(bytes).fold(0, u64::saturating_add);
     Ok(Json(json!({
         "object": "list",
@@ -63,7 +84,7 @@ pub(super) async fn states(State(app): State<Arc<App>>) -> Result<Json<Value>, A
             "waiting_requests": sum(|snapshot| (snapshot.waiters + snapshot.room_waiters) as u64),
         },
         "devices": app.devices.iter().zip(&snapshots).map(device).collect::<Vec<_>>(),
-        "evictions": evictions(&app, &snapshots),
+        "evictions": evictions(&app, &access, &snapshots),
     })))
 }
 
@@ -84,11 +105,11 @@ fn device((device, snapshot): (&Device, &PoolSnapshot)) -> Value {
 }
 
 /// The latest evictions of all devices, the oldest first.
-fn evictions(app: &App, snapshots: &[PoolSnapshot]) -> Vec<Value> {
+fn evictions(app: &App, access: &Access, snapshots: &[PoolSnapshot]) -> Vec<Value> {
     let of_device = |(device, snapshot): (&'_ Device, &'_ PoolSnapshot)| {
         let name = device.name.to_string();
-        let told = |record: &EvictionRecord| (record.at, eviction(&name, record));
-        snapshot.evictions.iter().map(told).collect::<Vec<_>>()
+        let told = |record: &EvictionRecord| (record.at, eviction(&name, access, record));
+        snapshot.evictions.iter().filter(|record| access.may_use(&record.model)).map(told).collect::<Vec<_>>()
     };
     let mut evictions: Vec<_> = app.devices.iter().zip(snapshots).flat_map(of_device).collect();
     evictions.sort_by_key(|(at, _)| *at);
@@ -96,11 +117,11 @@ fn evictions(app: &App, snapshots: &[PoolSnapshot]) -> Vec<Value> {
 }
 
 /// What `GET /models` says of one model; null when its file is gone.
-pub(super) async fn state_of(app: &Arc<App>, name: &str) -> Value {
+pub(super) async fn state_of(app: &Arc<App>, access: &Access, name: &str) -> Value {
     let (models, asked) = (Arc::clone(&app.models), name.to_owned());
     let entry = tokio::task::spawn_blocking(move || models.entry(&asked)).await;
     let snapshots = app.devices.snapshots().await;
-    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state(app, &entry, &snapshots))
+    entry.ok().and_then(Result::ok).map_or(Value::Null, |entry| state((app, access), &entry, &snapshots))
 }
 
 async fn entries(app: &Arc<App>) -> Result<Vec<Entry>, ApiError> {
@@ -132,7 +153,7 @@ fn nearness(model: &ModelSnapshot) -> u8 {
 }
 
 /// One model: as it is on the device that has most of it, and on which devices it is.
-fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
+fn state((app, access): (&App, &Access), entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
     let of_device = |(device, snapshot): (_, &'_ PoolSnapshot)| {
         let model = snapshot.models.iter().find(|model| *model.name == *entry.name)?;
         Some((device, model.clone()))
@@ -141,7 +162,7 @@ fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
     // Of equals the first, in the order of the configuration.
     let first = known.iter().rev().max_by_key(|(_, model)| nearness(model));
     let kv_precision = word_of(app.config.kv_precision(&entry.name));
-    let mut told = told(entry, kv_precision, first.map(|(_, model)| model));
+    let mut told = told(entry, access, kv_precision, first.map(|(_, model)| model));
     if let Some((device, _)) = first {
         told["device"] = json!(&*device.name);
     }
@@ -154,7 +175,7 @@ fn state(app: &App, entry: &Entry, snapshots: &[PoolSnapshot]) -> Value {
     told
 }
 
-fn told(entry: &Entry, kv_precision: &str, known: Option<&ModelSnapshot>) -> Value {
+fn told(entry: &Entry, access: &Access, kv_precision: &str, known: Option<&ModelSnapshot>) -> Value {
     let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
     let Some(model) = known else {
         return json!({
@@ -174,7 +195,7 @@ fn told(entry: &Entry, kv_precision: &str, known: Option<&ModelSnapshot>) -> Val
         "weights_bytes": model.weights_bytes,
         "pinned": model.pinned,
         "paged": model.paged,
-        "gives_way_for": model.gives_way_for.as_ref().map(ToString::to_string),
+        "gives_way_for": model.gives_way_for.as_ref().map(|cause| cause_told(cause, access)),
         "leases": model.leases,
         "waiting_requests": model.waiters,
         "idle_seconds": seconds(model.idle_for),
@@ -187,13 +208,13 @@ fn told(entry: &Entry, kv_precision: &str, known: Option<&ModelSnapshot>) -> Val
     })
 }
 
-fn eviction(device: &str, record: &EvictionRecord) -> Value {
+fn eviction(device: &str, access: &Access, record: &EvictionRecord) -> Value {
     json!({
         "device": device,
         "model": &*record.model,
         "bytes": record.bytes,
-        "cause": record.cause.to_string(),
-        "for_model": evicted_for(&record.cause),
+        "cause": cause_told(&record.cause, access),
+        "for_model": evicted_for(&record.cause, access),
         "idle_seconds": record.idle_for.as_secs_f64(),
         "seconds_ago": record.at.elapsed().as_secs_f64(),
     })

@@ -14,11 +14,11 @@ use meter::PicoUnits;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::query::Query;
-use super::usage::{Sight, read_ledger};
+use super::usage::read_ledger;
 use crate::app::App;
 use crate::reports::{CostLine, costs_of};
+use crate::tenancy::Access;
 
 /// What a page's name begins with; behind it is the second at which the page begins.
 const PAGE: &str = "page_";
@@ -53,7 +53,7 @@ struct Of<'a> {
 /// `GET /v1/organization/usage/completions`
 pub(super) async fn completions(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     query: RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let mut query = Query::parse(query)?;
@@ -65,9 +65,9 @@ pub(super) async fn completions(
         Span::Day => (7, 31),
     };
     let asked = Asked { models, ..Asked::parse(query, width, by, (usual, most))? };
-    page(&app, &tenant, asked, |asked, bucket, sight| {
+    page(&app, &access, asked, |asked, bucket, access| {
         let mut results: BTreeMap<Of<'_>, TenantTotal> = BTreeMap::new();
-        for total in bucket.requests.iter().filter(|total| sight.sees(&total.tenant) && asked.wants(total)) {
+        for total in bucket.requests.iter().filter(|total| access.sees(&total.tenant) && asked.wants(total)) {
             let of = asked.of(Some(&total.tenant), &total.model, None);
             results.entry(of).or_default().add(total);
         }
@@ -79,7 +79,7 @@ pub(super) async fn completions(
 /// `GET /v1/organization/costs`
 pub(super) async fn costs(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     query: RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let mut query = Query::parse(query)?;
@@ -87,9 +87,9 @@ pub(super) async fn costs(
     let by = groups(&mut query, &[("project_id", By::Project), ("line_item", By::LineItem)])?;
     let asked = Asked::parse(query, width, by, (7, 180))?;
     let rates = app.metering.prices_of(0).rates.clone();
-    page(&app, &tenant, asked, move |asked, bucket, sight| {
+    page(&app, &access, asked, move |asked, bucket, access| {
         let mut results: BTreeMap<Of<'_>, (PicoUnits, bool)> = BTreeMap::new();
-        for line in costs_of(bucket, &rates).iter().filter(|line| asked.wants_line(line, sight)) {
+        for line in costs_of(bucket, &rates).iter().filter(|line| asked.wants_line(line, access)) {
             let of = asked.of(line.tenant, line.model, Some(line.item.name()));
             let (sum, is_incomplete) = results.entry(of).or_default();
             *sum = sum.saturating_add(line.pico_units);
@@ -164,11 +164,11 @@ impl Asked {
         is_wanted(&self.tenants, &total.tenant) && is_wanted(&self.models, &total.model)
     }
 
-    fn wants_line(&self, line: &CostLine<'_>, sight: &Sight) -> bool {
+    fn wants_line(&self, line: &CostLine<'_>, access: &Access) -> bool {
         let is_wanted = |tenant: &str| self.tenants.is_empty() || self.tenants.iter().any(|one| one == tenant);
         match line.tenant {
-            Some(tenant) => sight.sees(tenant) && is_wanted(tenant),
-            None => sight.is_of_all() && self.tenants.is_empty(),
+            Some(tenant) => access.sees(tenant) && is_wanted(tenant),
+            None => access.sees_all() && self.tenants.is_empty(),
         }
     }
 
@@ -185,11 +185,10 @@ impl Asked {
 /// OpenAI's page of buckets, whose results `tell` makes.
 async fn page(
     app: &Arc<App>,
-    tenant: &Tenant,
+    access: &Access,
     asked: Asked,
-    tell: impl Fn(&Asked, &UsageBucket, &Sight) -> Vec<Value>,
+    tell: impl Fn(&Asked, &UsageBucket, &Access) -> Vec<Value>,
 ) -> Result<Json<Value>, ApiError> {
-    let sight = Sight::of(app, tenant);
     let (begins, next) = asked.buckets();
     let from_unix_s = begins.first().copied().unwrap_or(asked.from);
     let to_unix_s = begins.last().map_or(from_unix_s, |last| last.saturating_add(asked.width.seconds()));
@@ -198,7 +197,7 @@ async fn page(
     let mut found = found.into_iter().peekable();
     let buckets = begins.into_iter().map(|begins| {
         let bucket = found.next_if(|bucket| bucket.begins_unix_s == begins);
-        let results = bucket.map(|bucket| tell(&asked, &bucket, &sight)).unwrap_or_default();
+        let results = bucket.map(|bucket| tell(&asked, &bucket, access)).unwrap_or_default();
         let end = begins.saturating_add(asked.width.seconds()).min(asked.to);
         json!({ "object": "bucket", "start_time": begins, "end_time": end, "results": results })
     });

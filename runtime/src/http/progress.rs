@@ -32,7 +32,7 @@ async fn tell(
     events: mpsc::Sender<Bytes>,
 ) {
     let mut teller = Teller { events: events.clone(), told: String::new() };
-    let model = app.known_name(&asked.common.model).await;
+    let model = app.known_name(&asked.asker.access, &asked.common.model).await.unwrap_or_default();
     let mut ticks = interval(PROGRESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let starting = generate(&app, asked);

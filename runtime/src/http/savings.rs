@@ -9,17 +9,17 @@ use meter::savings::SavingsReport;
 use serde_json::Value;
 
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::query::Query;
-use super::usage::{Sight, now_unix_ms, read_ledger};
+use super::usage::{now_unix_ms, read_ledger};
 use crate::app::App;
 use crate::reports::{self, Baseline};
+use crate::tenancy::Access;
 
 /// `baseline` (`shared` or `dedicated`) shows that comparison alone; `since` begins at the hour of a second since 1970, or
 /// of so long ago.
 pub(super) async fn report(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     query: RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     let mut query = Query::parse(query)?;
@@ -27,10 +27,7 @@ pub(super) async fn report(
     let since = query.since(now_unix_ms())?;
     query.finish()?;
     let report = of_server(&app, since).await?;
-    let report = match Sight::of(&app, &tenant) {
-        Sight::All => report,
-        Sight::Own(tenant) => report.of_tenant(&tenant),
-    };
+    let report = if access.sees_all() { report } else { report.of_tenant(&access.tenant) };
     let shown = serde_json::to_value(&report).map_err(ApiError::internal)?;
     Ok(Json(reports::against(shown, baseline)))
 }

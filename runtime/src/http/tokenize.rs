@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use models::Descriptor;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::generate::reasons;
 use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
 use crate::loading::LoadError;
+use crate::tenancy::Access;
 use scheduler::{Instant, LoadFault as _};
 use tokio::sync::Semaphore;
 
@@ -24,13 +25,17 @@ fn deadline() -> Instant {
     Instant::now() + REQUEST_MAX
 }
 
-pub(super) async fn tokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+pub(super) async fn tokenize(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
     let request = TokenizeRequest::parse(&body.bytes)?;
     if request.content.len() > TOKENIZE_BYTES_MAX {
         let why = format_args!("it may have {TOKENIZE_BYTES_MAX} bytes");
         return Err(ApiError::invalid_value("content", why));
     }
-    let model = app.true_name(&request.model, deadline()).await?;
+    let model = app.true_name(&access, &request.model, deadline()).await?;
     let tokens = with_descriptor(&app, model, move |descriptor| {
         let encoded = descriptor.tokenizer.encode(&request.content, request.special, request.start);
         encoded.map_err(ApiError::internal)
@@ -38,9 +43,13 @@ pub(super) async fn tokenize(State(app): State<Arc<App>>, body: JsonBody) -> Res
     Ok(Json(json!({ "tokens": tokens.await? })))
 }
 
-pub(super) async fn detokenize(State(app): State<Arc<App>>, body: JsonBody) -> Result<Json<Value>, ApiError> {
+pub(super) async fn detokenize(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
     let request = DetokenizeRequest::parse(&body.bytes)?;
-    let model = app.true_name(&request.model, deadline()).await?;
+    let model = app.true_name(&access, &request.model, deadline()).await?;
     let content = with_descriptor(&app, model, move |descriptor| {
         let length = descriptor.tokenizer.len();
         match request.tokens.iter().find(|&&id| id as usize >= length) {

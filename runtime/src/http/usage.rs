@@ -10,44 +10,19 @@ use ledger::{LedgerError, Reader, SeriesQuery, Span, UsageBucket, UsageRecord};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::guard::Tenant;
 use super::query::Query;
 use crate::app::App;
+use crate::tenancy::Access;
 
-/// Whose figures a client may see.
-pub(super) enum Sight {
-    /// Everyone's, and what nobody carries: where there are no keys, who comes is the operator.
-    All,
-    /// One tenant's own.
-    Own(Arc<str>),
-}
-
-impl Sight {
-    pub(super) fn of(app: &App, tenant: &Tenant) -> Self {
-        if app.config.keys.is_empty() { Self::All } else { Self::Own(Arc::clone(&tenant.0)) }
-    }
-
-    pub(super) fn sees(&self, tenant: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Own(own) => **own == *tenant,
-        }
-    }
-
-    pub(super) fn is_of_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
-}
-
-/// `GET /v1/usage/{id}`: the row of one of the tenant's own requests.
+/// `GET /v1/usage/{id}`: the row of one of the tenant's own requests; whoever administers sees everyone's.
 pub(super) async fn of_request(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<UsageRecord>, ApiError> {
     let Ok(Path(id)) = id else { return Err(ApiError::not_found()) };
     match read_ledger(&app, move |reader| reader.usage(&id)).await? {
-        Some(record) if Sight::of(&app, &tenant).sees(&record.tenant) => Ok(Json(record)),
+        Some(record) if access.sees(&record.tenant) => Ok(Json(record)),
         _ => Err(ApiError::not_found()),
     }
 }
@@ -56,7 +31,7 @@ pub(super) async fn of_request(
 /// unless said). The buckets are whole.
 pub(super) async fn sums(
     State(app): State<Arc<App>>,
-    Extension(tenant): Extension<Tenant>,
+    Extension(access): Extension<Arc<Access>>,
     query: RawQuery,
 ) -> Result<Json<Value>, ApiError> {
     const SINCE_DEFAULT_MS: i64 = 30 * Span::Day.seconds() * 1000;
@@ -67,17 +42,16 @@ pub(super) async fn sums(
     query.finish()?;
     let series = SeriesQuery { width, from_unix_s: since.div_euclid(1000), to_unix_s: i64::MAX };
     let mut buckets = read_ledger(&app, move |reader| reader.series(series)).await?;
-    let sight = Sight::of(&app, &tenant);
-    buckets.iter_mut().for_each(|bucket| keep_seen(bucket, &sight));
+    buckets.iter_mut().for_each(|bucket| keep_seen(bucket, &access));
     Ok(Json(json!({ "object": "list", "data": buckets })))
 }
 
 /// Leaves out what is not for this client.
-fn keep_seen(bucket: &mut UsageBucket, sight: &Sight) {
-    bucket.requests.retain(|total| sight.sees(&total.tenant));
+fn keep_seen(bucket: &mut UsageBucket, access: &Access) {
+    bucket.requests.retain(|total| access.sees(&total.tenant));
     bucket.accounts.retain(|total| match &total.account {
-        meter::Account::Keepalive(tenant) => sight.sees(tenant),
-        _ => sight.is_of_all(),
+        meter::Account::Keepalive(tenant) => access.sees(tenant),
+        _ => access.sees_all(),
     });
 }
 

@@ -1,5 +1,6 @@
 use ledger::LedgerOptions;
-use meter::{CarbonFactors, CpuDescription, EnergyModel, RateCard};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::{CarbonFactors, CpuDescription, EnergyModel, Outcome, Quality, RateCard};
 use scheduler::{EvictionCause, LoadCause, LoadSource};
 
 use super::*;
@@ -14,7 +15,36 @@ pub(crate) fn metering() -> Arc<Metering> {
     let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
     let devices = vec![DevicePrices { energy, rates: RateCard::default() }; 2];
     let prices = Prices { devices, carbon: CarbonFactors::default() };
-    Arc::new(Metering::new(Ledger::in_memory(LedgerOptions::default()).unwrap(), prices))
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    let spending = Arc::new(Spending::of_ledger(ledger.reader()).unwrap());
+    Arc::new(Metering::new(ledger, prices, spending))
+}
+
+/// A receipt of so many tokens, and nothing else.
+pub(crate) fn receipt_of(id: &str, tenant: &str, tokens: u64) -> Receipt {
+    let measured = Measured {
+        id: id.to_owned(),
+        tenant: tenant.to_owned(),
+        model: "m".to_owned(),
+        cold: false,
+        outcome: Outcome::Completed,
+        answered_from: AnsweredFrom::Model,
+        tokens: MeasuredTokens { prompt: tokens, ..MeasuredTokens::default() },
+        times: MeasuredTimes::default(),
+        cpu: MeasuredCpu::default(),
+        memory: MeasuredMemory {
+            weights: RequestCharge::default(),
+            kv: KibMillis::ZERO,
+            weights_bytes: 0,
+            quality: Quality::Derived,
+        },
+        busy: Nanos::default(),
+        kv_precision: None,
+        routing: None,
+        sharing: StepSharing::WholeStep,
+    };
+    let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
+    Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
 }
 
 /// As if the server had run for longer than a load takes.

@@ -35,7 +35,8 @@ impl Key {
     /// Of `asked` to `served`. Takes as long as the prompt is.
     pub(crate) fn of(asked: &Asked, served: Served<'_>) -> Self {
         let mut writing = Writing(Sha256::new());
-        let Asked { id: _, tenant, urgency: _, common, prompt, echo } = asked;
+        let Asked { id: _, asker, urgency: _, common, prompt, echo } = asked;
+        let tenant = &asker.access.tenant;
         let Served { model, identity, template, context } = served;
         writing.text(tenant);
         writing.text(model);

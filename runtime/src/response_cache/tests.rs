@@ -9,6 +9,11 @@ use models::sampling::TokenLogprobs;
 use super::*;
 use crate::generate::{Asked, Prompt};
 use crate::http::wire::{ChatRequest, CompletionRequest};
+use crate::tenancy::{Access, Asker};
+
+fn asker(tenant: &str) -> Asker {
+    Asker { access: Access::unbounded(tenant), idempotency_key: None }
+}
 
 /// A completion, greedy unless it says something else.
 fn completion(fields: &str) -> Asked {
@@ -16,7 +21,7 @@ fn completion(fields: &str) -> Asked {
     let body = format!("{{\"model\":\"m\",{greedy}{fields}}}");
     let CompletionRequest { common, prompts, echo, special } = CompletionRequest::parse(body.as_bytes()).unwrap();
     let prompt = Prompt::Raw(prompts, special);
-    Asked { id: "cmpl-1".to_owned(), tenant: "acme".into(), urgency: common.urgency, common, prompt, echo }
+    Asked { id: "cmpl-1".to_owned(), asker: asker("acme"), urgency: common.urgency, common, prompt, echo }
 }
 
 fn chat(messages: &str) -> Asked {
@@ -24,7 +29,7 @@ fn chat(messages: &str) -> Asked {
     let ChatRequest { common, messages } = ChatRequest::parse(body.as_bytes()).unwrap();
     let prompt = Prompt::Messages(messages);
     let echo = models::generation::Echo::Nothing;
-    Asked { id: "chatcmpl-1".to_owned(), tenant: "acme".into(), urgency: common.urgency, common, prompt, echo }
+    Asked { id: "chatcmpl-1".to_owned(), asker: asker("acme"), urgency: common.urgency, common, prompt, echo }
 }
 
 /// The version of a file that is written now.
@@ -128,7 +133,7 @@ fn tenants_names_files_and_templates_are_told_apart() {
     let asked = completion(r#""prompt":"a""#);
     let of = |model, identity, template| Key::of(&asked, Served { model, identity, template, context: None });
     let mut other = completion(r#""prompt":"a""#);
-    other.tenant = "other".into();
+    other.asker = asker("other");
     let keys = [
         of("m", &before, None),
         of("m", &after, None),

@@ -165,11 +165,16 @@ impl Connection {
 
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 << 10];
-        match self.stream.read(&mut buffer)? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.ahead.extend(&buffer[..count]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    self.ahead.extend(&buffer[..count]);
+                    return Ok(());
+                }
+                // A read with a time-out is not begun again after the process was stopped for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
     }

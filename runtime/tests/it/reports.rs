@@ -95,7 +95,8 @@ fn usage_and_costs_are_told_as_openai_does_and_each_tenant_sees_its_own() {
 
 #[test]
 fn savings_are_of_the_ledger_and_a_tenant_sees_its_own() {
-    let server = Options::with_models(good).config(&keys(&["a", "b"])).start();
+    let everyone = keys(&["a", "b"]) + &keys(&["root"]) + "scopes = [\"admin\", \"read\"]\n";
+    let server = Options::with_models(good).config(&everyone).start();
     for tenant in ["a", "b", "b"] {
         complete_as(&server, tenant, &ask(4)).ok();
     }
@@ -105,11 +106,13 @@ fn savings_are_of_the_ledger_and_a_tenant_sees_its_own() {
     assert_eq!(report["total"]["ephemeral"]["kib_ms"], report["tenants"][0]["ephemeral"]["kib_ms"]);
     assert!(report["process_bytes"].as_u64().unwrap() > 1 << 20, "{report}");
     assert!(report["total"]["held"]["process_kib_ms"].as_u64() > Some(0));
+    let tenants = get_as(&server, "root", "/v1/savings").ok()["tenants"].as_array().unwrap().len();
+    assert_eq!(tenants, 2, "whoever administers sees all");
     let shared = get_as(&server, "a", "/v1/savings?baseline=shared").ok();
     assert!(shared["total"]["dedicated"].is_null() && shared["total"]["shared_persistent"].is_object(), "{shared}");
     // The model's pages stay in the page cache when it is let go, and are told.
     let body = json!({ "model": "good" }).to_string();
-    let headers = ["content-type: application/json", "authorization: Bearer a"];
+    let headers = ["content-type: application/json", "authorization: Bearer root"];
     server.send(&request("POST", "/models/unload", &headers, body.as_bytes())).ok();
     let cached = until("it is let go", SOON, || {
         let report = get_as(&server, "a", "/v1/savings").ok();

@@ -99,6 +99,30 @@ pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery)
     })
 }
 
+/// Sums of what was settled in some hours, by tenant and model in that order: by whole days where they are that.
+pub(super) fn totals_between(
+    connection: &Connection,
+    from_unix_ms: i64,
+    to_unix_ms: i64,
+) -> Result<Vec<TenantTotal>, LedgerError> {
+    let are_days = [from_unix_ms, to_unix_ms].iter().all(|unix_ms| unix_ms.rem_euclid(Span::Day.millis()) == 0);
+    let span = if are_days { Span::Day } else { Span::Hour };
+    let column = span.name();
+    let sql = format!(
+        "SELECT {TENANT_TOTAL} FROM {column}_requests WHERE {column} >= ?1 AND {column} < ?2 \
+         GROUP BY tenant, model ORDER BY tenant, model"
+    );
+    let mut query = connection.prepare_cached(&sql)?;
+    let rows = query.query_map([span.bucket(from_unix_ms), span.bucket(to_unix_ms)], tenant_total)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The beginning of the latest hour that has a sum.
+pub(super) fn latest_unix_ms(connection: &Connection) -> Result<Option<i64>, rusqlite::Error> {
+    let hour: Option<i64> = connection.query_row("SELECT max(hour) FROM hour_requests", [], |row| row.get(0))?;
+    Ok(hour.map(|hour| hour.saturating_mul(Span::Hour.millis())))
+}
+
 /// Sums of all settled requests, by tenant and model in that order.
 pub(super) fn tenant_totals(connection: &Connection) -> Result<Vec<TenantTotal>, LedgerError> {
     let select = format!("SELECT {TENANT_TOTAL} FROM sums GROUP BY tenant, model ORDER BY tenant, model");

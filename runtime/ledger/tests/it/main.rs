@@ -6,6 +6,7 @@ mod arbitrary;
 mod conservation;
 mod durability;
 mod energy;
+mod keys;
 mod kill;
 mod migrating;
 mod queries;

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use ledger::{Ledger, LedgerOptions, RECENT_MAX, Reader, SavingsQuery, SeriesQuery, Since, Span, wait};
+use ledger::{Ledger, LedgerOptions, RECENT_MAX, Reader, Reservation, SavingsQuery, SeriesQuery, Since, Span, wait};
 use meter::savings::{LoadWaits, ModelUse, TenantUse};
 use meter::{Account, AccountInterval, KibMillis, Moment, Nanos, Outcome};
 
-use crate::support::{folder, measured, open, open_at, promised, reservation, settlement_of};
+use crate::support::{folder, measured, open, open_at, promised, reservation, reserve, settle, settlement_of};
 
 fn serve(ledger: &Ledger, id: &str, tenant: &str, [from, to]: [u64; 2]) {
     wait(|done| ledger.reserve(reservation(id, tenant, from), done)).unwrap();
@@ -238,4 +238,44 @@ fn waits_for_loads_are_those_since_when_the_sums_count() {
     assert_eq!(waits(Since::Beginning), (3, 500, 900));
     assert_eq!(waits(Since::UnixMillis(5 * HOUR_MS + 59 * 60_000)), (2, 100, 500), "the whole hour");
     assert_eq!(waits(Since::LatestRun), (1, 100, 100));
+}
+
+#[test]
+fn sums_of_hours_and_days_are_those_of_what_was_settled_in_them() {
+    const HOUR: i64 = 3_600_000;
+    const DAY: i64 = 24 * HOUR;
+    /// Two hours before the end of a day.
+    const LATE: i64 = 20_000 * DAY - 2 * HOUR;
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    assert_eq!(open_at(&path, || LATE).reader().latest_unix_ms().unwrap(), None);
+    let clocks: [fn() -> i64; 3] = [|| LATE, || LATE + HOUR + 5, || LATE + 3 * HOUR];
+    for (id, clock) in ["1", "2", "3"].into_iter().zip(clocks) {
+        let ledger = open_at(&path, clock);
+        reserve(&ledger, id).unwrap();
+        settle(&ledger, id).unwrap();
+    }
+    let ledger = open_at(&path, || 0);
+    let reader = ledger.reader();
+    assert_eq!(reader.latest_unix_ms().unwrap(), Some(LATE + 3 * HOUR));
+    let requests =
+        |from: i64, to: i64| reader.totals_between(from, to).unwrap().iter().map(|total| total.requests).sum::<u64>();
+    let midnight = LATE + 2 * HOUR;
+    assert_eq!([requests(LATE, LATE + HOUR), requests(LATE, LATE + 2 * HOUR)], [1, 2]);
+    assert_eq!([requests(LATE + HOUR, midnight + 2 * HOUR), requests(midnight + HOUR, midnight + HOUR)], [2, 0]);
+    assert_eq!([requests(midnight - DAY, midnight), requests(midnight, midnight + DAY)], [2, 1]);
+    assert_eq!(requests(midnight - DAY, midnight + DAY), 3);
+}
+
+#[test]
+fn a_request_is_found_by_its_tenants_key() {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    let keyed = Reservation { idempotency_key: Some("k".to_owned()), ..reservation("1", "acme", 0) };
+    wait(|done| ledger.reserve(keyed, done)).unwrap();
+    let found =
+        |tenant, key| ledger.reader().usage_by_key(tenant, key).unwrap().map(|record| (record.id, record.outcome));
+    assert_eq!(found("acme", "k"), Some(("1".to_owned(), None)));
+    assert_eq!((found("other", "k"), found("acme", "l")), (None, None));
+    settle(&ledger, "1").unwrap();
+    assert_eq!(found("acme", "k"), Some(("1".to_owned(), Some(Outcome::Completed))));
 }

@@ -3,6 +3,7 @@
 use super::Fields;
 use super::json::Node;
 use crate::http::error::ApiError;
+use crate::limits::TOKEN_BYTES_ASSUMED;
 
 /// A text as the client sent it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -11,6 +12,16 @@ pub(crate) enum PromptInput {
     Text(String),
     /// Token ids, at least one, used as they are.
     Ids(Vec<u32>),
+}
+
+impl PromptInput {
+    /// About how many tokens it has, before its model is known.
+    pub(crate) fn tokens_estimated(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len().div_ceil(TOKEN_BYTES_ASSUMED) as u64,
+            Self::Ids(ids) => ids.len() as u64,
+        }
+    }
 }
 
 /// Takes a field that is a text, a list of ids, or a list of at most `items_max` of either; at least one.

@@ -1,0 +1,305 @@
+//! From a key to whoever comes with it.
+//!
+//! Keys are configured (by SHA-256) or stored (by HMAC, [`ledger::keys`]). What is stored is kept in memory as of a generation
+//! of the store, and looked at again at most [`KEYS_SEEN_WITHIN`] later: for so long a key that was revoked may still let
+//! someone in. Nobody is taken for anonymous, and no key for unknown, before the store was looked at as it is now: a new key
+//! works at once, and the first one shuts the door at once.
+//!
+//! Without any key, stored or configured, whoever comes to a server on the loopback is the tenant `anonymous` and may
+//! everything. A store that has had a key asks for one, if all of its keys are revoked by now.
+//!
+//! Invariants: whoever is refused (no key, no form of one, an unknown or a revoked one) is refused after the same work: each
+//! configured hash compared in constant time, one HMAC looked up twice, one look at the store in between. The look-up itself
+//! takes as long as the HMAC's bits make it, which nobody without the secret can steer. Deliberately absent: keys
+//! themselves, in memory or in a log.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use ledger::LedgerError;
+use ledger::keys::{KeyHash, KeyRecord, KeySecret, KeyStore};
+use meter::rate::RateCard;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+
+use super::access::{Access, Aliases, KeyAccess};
+use super::permissions::{ModelNames, Permissions, Scopes};
+use crate::config::{AnonymousPolicy, Config, StoredKeys, TenantBounds, is_of_this_machine};
+use crate::limits::KEYS_SEEN_WITHIN;
+
+const ANONYMOUS: &str = "anonymous";
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+
+/// All keys of one server.
+pub(crate) struct Keyring {
+    path: PathBuf,
+    bounds: Bounds,
+    configured: Vec<([u8; 32], Arc<Access>)>,
+    anonymous: Anonymous,
+    stored: Mutex<Stored>,
+    /// One look at the store at a time answers all who came before it.
+    looking: tokio::sync::Mutex<()>,
+    /// Keys that were used since that was last noted, and when.
+    used: Mutex<HashMap<Arc<str>, i64>>,
+}
+
+/// What else bounds whoever comes with a key.
+struct Bounds {
+    of_tenants: std::collections::BTreeMap<String, TenantBounds>,
+    aliases: Arc<Aliases>,
+    rates: RateCard,
+}
+
+/// Whoever comes without a key.
+struct Anonymous {
+    policy: AnonymousPolicy,
+    /// While there are no keys, and nobody but this machine comes.
+    alone: Option<Arc<Access>>,
+    /// Otherwise.
+    among_others: Arc<Access>,
+}
+
+/// What was last seen of the store.
+struct Stored {
+    store: Option<Arc<KeyStore>>,
+    generation: Option<i64>,
+    keys: Arc<StoredAccess>,
+    seen: Instant,
+}
+
+/// What is known of the stored keys.
+struct StoredAccess {
+    secret: Option<KeySecret>,
+    by_hash: HashMap<KeyHash, Arc<Access>>,
+    has_any: StoredKeys,
+}
+
+impl Keyring {
+    /// Of what is configured, and of the store beside the ledger if there is one. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`LedgerError::KeyStore`] when it cannot be read.
+    pub(crate) fn open(config: &Config) -> Result<Self, LedgerError> {
+        let bounds = Bounds {
+            of_tenants: config.tenants.bounds.clone(),
+            aliases: Arc::new(Aliases::of(&config.aliases)),
+            rates: config.rates.clone(),
+        };
+        let of_key = |key: &crate::config::StaticKey| {
+            let permissions = Permissions { scopes: key.scopes, models: key.models.clone(), ..Permissions::default() };
+            (key.sha256, Arc::new(bounds.access(&key.tenant, permissions, None)))
+        };
+        let configured: Vec<_> = config.keys.iter().map(of_key).collect();
+        let anonymous = |scopes| {
+            let permissions = Permissions { scopes, ..Permissions::default() };
+            Arc::new(bounds.access(ANONYMOUS, permissions, None))
+        };
+        let is_local = is_of_this_machine(config.listen.ip());
+        let anonymous = Anonymous {
+            policy: config.tenants.anonymous,
+            alone: is_local.then(|| anonymous(Scopes::ALL)),
+            among_others: anonymous(Scopes::default()),
+        };
+        let path = KeyStore::beside(&config.ledger);
+        let seen = Instant::now();
+        let (store, generation, keys) = bounds.look(&path, None)?;
+        let stored = Mutex::new(Stored { store, generation, keys: Arc::new(keys), seen });
+        let (looking, used) = (tokio::sync::Mutex::default(), Mutex::default());
+        Ok(Self { path, bounds, configured, anonymous, stored, looking, used })
+    }
+
+    /// Whether the store has keys.
+    pub(crate) fn stored_keys(&self) -> StoredKeys {
+        self.stored().keys.has_any
+    }
+
+    /// Who comes with `key`, if that may come in. None is who comes without one.
+    ///
+    /// # Errors
+    /// [`LedgerError::KeyStore`] when it is not known, and the store cannot be read.
+    pub(crate) async fn identify(self: &Arc<Self>, key: Option<&[u8]>) -> Result<Option<Arc<Access>>, LedgerError> {
+        let arrived = Instant::now();
+        let sha256: [u8; 32] = Sha256::digest(key.unwrap_or_default()).into();
+        let is_seen = |stored: &Stored| arrived.saturating_duration_since(stored.seen) <= KEYS_SEEN_WITHIN;
+        let known = match self.keys_if(is_seen) {
+            Some(keys) => Ok(keys),
+            None => self.look_again(arrived).await,
+        };
+        let found = known.as_ref().ok().and_then(|keys| self.find_stored(keys, key));
+        if let Some(found) = found.or_else(|| self.find_configured(&sha256)) {
+            return Ok(Some(found));
+        }
+        let keys = self.look_again(arrived).await?;
+        Ok(self.find_stored(&keys, key).or_else(|| self.find_anonymous(keys.has_any, key)))
+    }
+
+    /// Whose it is among the stored keys.
+    fn find_stored(&self, keys: &StoredAccess, key: Option<&[u8]>) -> Option<Arc<Access>> {
+        let hash = keys.secret.as_ref()?.hash(key.unwrap_or_default());
+        let found = keys.by_hash.get(&hash)?;
+        self.note_use(found);
+        Some(Arc::clone(found))
+    }
+
+    /// Who comes without any of the keys that there are.
+    fn find_anonymous(&self, stored: StoredKeys, key: Option<&[u8]>) -> Option<Arc<Access>> {
+        let has_keys = !self.configured.is_empty() || stored == StoredKeys::Some;
+        match self.anonymous.policy {
+            AnonymousPolicy::Refused => None,
+            AnonymousPolicy::Auto if has_keys => None,
+            AnonymousPolicy::Auto => self.anonymous.alone.clone(),
+            // Who shows a key wants to come in by that one.
+            AnonymousPolicy::Served if has_keys && key.is_some() => None,
+            AnonymousPolicy::Served if has_keys => Some(Arc::clone(&self.anonymous.among_others)),
+            AnonymousPolicy::Served => {
+                Some(self.anonymous.alone.as_ref().unwrap_or(&self.anonymous.among_others)).cloned()
+            }
+        }
+    }
+
+    /// All hashes are compared, so that the time tells nothing.
+    fn find_configured(&self, sha256: &[u8; 32]) -> Option<Arc<Access>> {
+        let (mut found, mut place) = (Choice::from(0), 0_u64);
+        for (index, (known, _)) in (0_u64..).zip(&self.configured) {
+            let is_equal = known.ct_eq(sha256);
+            place.conditional_assign(&index, is_equal);
+            found |= is_equal;
+        }
+        let place = usize::try_from(place).ok().filter(|_| bool::from(found))?;
+        self.configured.get(place).map(|(_, access)| Arc::clone(access))
+    }
+
+    fn keys_if(&self, is_wanted: impl Fn(&Stored) -> bool) -> Option<Arc<StoredAccess>> {
+        let stored = self.stored();
+        is_wanted(&stored).then(|| Arc::clone(&stored.keys))
+    }
+
+    /// What the store has, by a look at it that began after `arrived`.
+    async fn look_again(self: &Arc<Self>, arrived: Instant) -> Result<Arc<StoredAccess>, LedgerError> {
+        let _one_look = self.looking.lock().await;
+        if let Some(keys) = self.keys_if(|stored| stored.seen > arrived) {
+            return Ok(keys);
+        }
+        let keyring = Arc::clone(self);
+        let looked = tokio::task::spawn_blocking(move || keyring.look_now()).await;
+        looked.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    fn look_now(&self) -> Result<Arc<StoredAccess>, LedgerError> {
+        let seen = Instant::now();
+        let store = self.stored().store.clone();
+        if let Some(store) = &store
+            && let Some(generation) = store.generation()?
+        {
+            let mut stored = self.stored();
+            if stored.generation == Some(generation) {
+                stored.seen = seen;
+                return Ok(Arc::clone(&stored.keys));
+            }
+        }
+        let (store, generation, keys) = self.bounds.look(&self.path, store)?;
+        let keys = Arc::new(keys);
+        *self.stored() = Stored { store, generation, keys: Arc::clone(&keys), seen };
+        Ok(keys)
+    }
+
+    fn note_use(&self, access: &Access) {
+        let hour = unix_hour();
+        if let Some(key) = access.key.as_ref().filter(|_| access.is_first_use_in(hour)) {
+            self.used().insert(Arc::clone(&key.id), hour * MILLIS_PER_HOUR);
+        }
+    }
+
+    /// Writes down which keys were used in which hour. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`LedgerError::KeyStore`]; it is then tried again.
+    pub(crate) fn store_uses(&self) -> Result<(), LedgerError> {
+        let Some(store) = self.stored().store.clone() else { return Ok(()) };
+        let used = std::mem::take(&mut *self.used());
+        if used.is_empty() {
+            return Ok(());
+        }
+        let noted: Vec<(String, i64)> = used.iter().map(|(id, at)| (id.to_string(), *at)).collect();
+        store.note_use(&noted).inspect_err(|_| {
+            let mut later = self.used();
+            used.into_iter().for_each(|(id, at)| _ = later.entry(id).or_insert(at));
+        })
+    }
+
+    fn stored(&self) -> MutexGuard<'_, Stored> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn used(&self) -> MutexGuard<'_, HashMap<Arc<str>, i64>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Looked = (Option<Arc<KeyStore>>, Option<i64>, StoredAccess);
+
+impl Bounds {
+    /// What is in the store: in `store`, if that is still the one at `path`.
+    fn look(&self, path: &std::path::Path, store: Option<Arc<KeyStore>>) -> Result<Looked, LedgerError> {
+        let generation = store.as_ref().map(|store| store.generation()).transpose()?.flatten();
+        let store = match store.filter(|_| generation.is_some()) {
+            Some(store) => Some(store),
+            None => KeyStore::open(path)?.map(Arc::new),
+        };
+        let Some(store) = store else {
+            let keys = StoredAccess { secret: None, by_hash: HashMap::new(), has_any: StoredKeys::None };
+            return Ok((None, None, keys));
+        };
+        // Before the keys are read: a change in between is seen the next time.
+        let generation = store.generation()?;
+        let records = store.list()?;
+        let has_any = if records.is_empty() { StoredKeys::None } else { StoredKeys::Some };
+        let by_hash = records.into_iter().filter_map(|record| self.of_record(record)).collect();
+        let keys = StoredAccess { secret: Some(store.secret().clone()), by_hash, has_any };
+        Ok((Some(store), generation, keys))
+    }
+
+    /// None where nobody comes in by it.
+    fn of_record(&self, record: KeyRecord) -> Option<(KeyHash, Arc<Access>)> {
+        let KeyRecord { id, tenant, hash, permissions, revoked_unix_ms: None, last_used_unix_ms, .. } = record else {
+            return None;
+        };
+        let read = serde_json::from_str::<Permissions>(&permissions);
+        let permissions = match read {
+            Ok(permissions) => permissions,
+            Err(error) => {
+                tracing::warn!(id, "what the key may cannot be read, and it is not used: {error}");
+                return None;
+            }
+        };
+        if let Some(error) = permissions.allowance.budgets.iter().find_map(|budget| budget.check(&self.rates).err()) {
+            tracing::warn!(id, "the key is not used: {error}");
+            return None;
+        }
+        let noted_hour = AtomicI64::new(last_used_unix_ms.unwrap_or(i64::MIN).div_euclid(MILLIS_PER_HOUR));
+        let key = KeyAccess { id: id.into(), allowance: permissions.allowance.clone(), noted_hour };
+        Some((hash, Arc::new(self.access(&tenant, permissions, Some(key)))))
+    }
+
+    fn access(&self, tenant: &str, permissions: Permissions, key: Option<KeyAccess>) -> Access {
+        let of_tenant = self.of_tenants.get(tenant).cloned().unwrap_or_default();
+        let models = [permissions.models, of_tenant.models];
+        Access {
+            tenant: tenant.into(),
+            key,
+            scopes: permissions.scopes,
+            models: models.into_iter().filter(|names: &ModelNames| !names.are_all()).collect(),
+            of_tenant: of_tenant.allowance,
+            aliases: Arc::clone(&self.aliases),
+        }
+    }
+}
+
+/// Hours since 1970, by the wall clock: for display.
+fn unix_hour() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs() / 3600).unwrap_or(0)
+}

@@ -1,0 +1,150 @@
+use std::cell::Cell;
+
+use ledger::{Ledger, LedgerOptions};
+
+use super::super::permissions::Allowance;
+use super::*;
+
+const HOUR: i64 = 3_600_000;
+const YEAR: i64 = 366 * 24 * HOUR;
+/// 2026-11-28 14:30 UTC.
+const NOW: i64 = 1_795_876_200_000;
+
+thread_local! {
+    static CLOCKS: Cell<Reading> = const { Cell::new(Reading { wall_unix_ms: NOW, up: Duration::ZERO }) };
+}
+
+fn set_clocks(wall_unix_ms: i64, up_ms: i64) {
+    CLOCKS.set(Reading { wall_unix_ms, up: Duration::from_millis(up_ms.unsigned_abs()) });
+}
+
+fn spending() -> Spending {
+    let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
+    Spending::of_ledger_by(ledger.reader(), || CLOCKS.get()).unwrap()
+}
+
+fn access(of_key: &str, of_tenant: &str) -> Access {
+    let allowance =
+        |budgets: &str| serde_json::from_str::<Allowance>(&format!("{{\"budgets\": [{budgets}]}}")).unwrap();
+    Access::bounded(allowance(of_key), allowance(of_tenant))
+}
+
+fn tokens(count: u64) -> Use {
+    Use { tokens: count, ..Use::default() }
+}
+
+#[test]
+fn whoever_has_spent_a_budget_waits_for_its_next_window() {
+    set_clocks(NOW, 0);
+    let (spending, some) = (spending(), access("\"100 tokens/hour\"", "\"150 tokens/day\""));
+    spending.add("acme", tokens(99));
+    let running = spending.reserve(&some, 1).unwrap();
+    spending.release("acme", running);
+    spending.add("acme", tokens(1));
+    let refused = spending.reserve(&some, 1).unwrap_err();
+    assert_eq!((refused.budget.as_str(), refused.anew_in), ("100 tokens/hour", Duration::from_secs(1800)));
+    assert!(spending.reserve(&access("", "\"101 tokens/hour\""), 1).is_ok(), "another key of the tenant");
+    set_clocks(NOW + HOUR / 2, HOUR / 2);
+    let running = spending.reserve(&some, 1).unwrap();
+    spending.release("acme", running);
+    spending.add("acme", tokens(50));
+    let refused = spending.reserve(&some, 1).unwrap_err();
+    assert_eq!((refused.budget.as_str(), refused.anew_in), ("150 tokens/day", Duration::from_secs(9 * 3600)));
+}
+
+#[test]
+fn those_that_run_pass_a_budget_by_one_estimate_at_most() {
+    set_clocks(NOW, 0);
+    let (spending, some) = (spending(), access("", "\"1000 tokens/day\""));
+    let running: Vec<Reserved> = std::iter::from_fn(|| spending.reserve(&some, 300).ok()).collect();
+    assert_eq!(running.len(), 4, "with 900 of 1000 reserved there is room for one more");
+    running.into_iter().for_each(|reserved| spending.release("acme", reserved));
+    assert!(spending.reserve(&some, 300).is_ok(), "nothing was used");
+}
+
+#[test]
+fn other_units_are_estimated_by_what_tokens_took_so_far() {
+    set_clocks(NOW, 0);
+    let spending = spending();
+    let joules = access("", "\"10 J/day\"");
+    let first = spending.reserve(&joules, 1000).unwrap();
+    assert_eq!(first.0, tokens(1000), "nothing is known yet");
+    spending.add("other", Use { tokens: 100, nanojoules: 1_000_000_000, ..Use::default() });
+    let second = spending.reserve(&joules, 1000).unwrap();
+    assert_eq!(second.0.nanojoules, 10_000_000_000);
+    assert!(spending.reserve(&joules, 1).is_err(), "what runs may use all of it");
+    for (unit, budget) in [("pico", "1 USD/day"), ("kib", "1 GBh/day"), ("nano", "1 J/day"), ("micro", "1 gCO2e/day")] {
+        let one = access("", &format!("\"{budget}\""));
+        let amount = one.budgets().next().unwrap().amount;
+        let of = |own: &str| if own == unit { amount } else { 0 };
+        let mut used = Use { pico_units: of("pico"), kib_ms: of("kib"), ..Use::default() };
+        (used.nanojoules, used.micrograms) = (of("nano"), of("micro"));
+        let spending = self::spending();
+        spending.add("acme", used.minus(Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 }));
+        assert!(spending.reserve(&one, 1).is_ok(), "{budget}");
+        spending.add("acme", Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 });
+        assert!(spending.reserve(&one, 1).is_err(), "{budget}");
+    }
+}
+
+#[test]
+fn row_43_a_clock_that_is_set_opens_no_window_twice_and_loses_no_charge() {
+    set_clocks(NOW, 0);
+    let (spending, some) = (spending(), access("", "\"100 tokens/day\""));
+    spending.add("acme", tokens(100));
+    let is_refused = || spending.reserve(&some, 0).is_err();
+    // A year back.
+    set_clocks(NOW - YEAR, 1000);
+    assert!(is_refused());
+    // A year forward is another day, once.
+    set_clocks(NOW + YEAR, 2000);
+    assert!(!is_refused());
+    spending.add("acme", tokens(60));
+    set_clocks(NOW, 3000);
+    assert!(!is_refused());
+    spending.add("acme", tokens(40));
+    assert!(is_refused());
+    set_clocks(NOW + YEAR, 4000);
+    assert!(is_refused(), "the same day as before");
+    set_clocks(NOW - YEAR, 4000 + 24 * HOUR);
+    assert!(!is_refused(), "a day later, whatever the clock says");
+}
+
+#[test]
+fn sums_go_on_where_the_ledger_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let record = |wall_clock: fn() -> i64, id: &str, count: u64| {
+        let ledger = Ledger::open(&path, LedgerOptions { wall_clock, ..LedgerOptions::default() }).unwrap();
+        let receipt = crate::metering::tests::receipt_of(id, "acme", count);
+        let reservation = ledger::Reservation {
+            id: id.to_owned(),
+            tenant: "acme".to_owned(),
+            model: receipt.model.clone(),
+            at: meter::Moment::ZERO,
+            idempotency_key: None,
+        };
+        ledger::wait(|done| ledger.reserve(reservation, done)).unwrap();
+        let settlement = ledger::Settlement { at: meter::Moment::ZERO, receipt: Box::new(receipt) };
+        ledger::wait(|done| ledger.settle(settlement, done)).unwrap();
+    };
+    let spent = |wall_unix_ms: i64, window: Window| {
+        set_clocks(wall_unix_ms, 0);
+        let reader = Reader::open(&path).unwrap();
+        let spending = Spending::of_ledger_by(&reader, || CLOCKS.get()).unwrap();
+        let now_unix_ms = spending.book().clock.now_unix_ms(CLOCKS.get());
+        let mut book = spending.book();
+        book.tenants.get_mut("acme").map_or(0, |spent| spent.in_window(window, now_unix_ms).1.tokens)
+    };
+    record(|| NOW - 20 * 24 * HOUR, "1", 1);
+    record(|| NOW - 2 * HOUR, "2", 20);
+    record(|| NOW, "3", 300);
+    assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [300, 320, 321]);
+    assert_eq!(Window::ALL.map(|window| spent(NOW + HOUR, window)), [0, 320, 321]);
+    assert_eq!(spent(NOW + 24 * HOUR, Window::Day), 0);
+    // Set back before a restart: the last hour that is recorded is still the present one.
+    assert_eq!(Window::ALL.map(|window| spent(NOW - YEAR, window)), [300, 320, 321]);
+    // A year ahead for a while: what was charged then, and what was charged today.
+    record(|| NOW + YEAR, "4", 4000);
+    assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [4300, 4320, 4321]);
+}
