@@ -69,10 +69,17 @@ impl CardEnergy {
         Some(MeasuredInterval { taken, accounts })
     }
 
-    /// What computing and memory took lately, while a sensor is believed.
+    /// What computing and memory took lately, by a sensor or by the card's published figures; `None` before 2 seconds of work
+    /// were seen, and while neither tells what it draws at rest.
+    #[must_use]
+    pub fn rates(&self) -> Option<&EnergyRates> {
+        self.splitter.rates()
+    }
+
+    /// The same while a sensor is believed; `None` while all is modelled.
     #[must_use]
     pub fn measured_rates(&self) -> Option<&EnergyRates> {
-        self.ladder.rung().and(self.splitter.rates())
+        self.ladder.rung().and(self.rates())
     }
 
     /// What is in use and why the rest is not, for people.

@@ -4,7 +4,7 @@
 //! monitors, batteries. It opens what is there and says of the rest why not. A sensor reports what it reads and nothing
 //! more: whether it is to be believed is for [`crate::ladder`] to say.
 //!
-//! Invariants: nothing is read but small files, and no more than [`crate::limits`] allows; what a file holds is a number in
+//! Invariants: nothing is read but small files, and no more than `limits` allows; what a file holds is a number in
 //! range or an error; "you may not" ([`SensorError::Denied`]) is never told as "there is none"
 //! ([`SensorError::Absent`]). Deliberately absent: clocks, threads, differences of readings, and monitors that do not say
 //! what they measure: a graphics card's power is not the machine's.

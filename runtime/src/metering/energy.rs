@@ -3,8 +3,9 @@
 //! The host's sensors are about everything that the host's processors do, whichever device asked for it: about `cpu`, and
 //! about candle on the processor. While one of them is believed, what requests of those devices take is told by it. While
 //! none is, a device whose watts are configured keeps to them, and the others are told by the host's model. A CUDA device is
-//! told by its card's own sensors, in builds that can see them and once work showed there; until then, like every other
-//! device with a chip of its own, by its configured watts, or else by the host's model.
+//! told by its card's own sensors, in builds that can see them and once work showed there; until then by its configured
+//! watts, or the published figures of such a card, or else, like every other device with a chip of its own and no watts, by
+//! the host's model.
 //!
 //! Invariant: there is always a figure; without sensors, or before they showed work, it is a model's. Deliberately absent:
 //! choosing devices by what was measured: that goes by the models, which do not change under the routing's feet.
@@ -13,10 +14,11 @@ mod follow;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use meter::LadderReport;
 use meter::energy::{EnergyEstimate, EnergyModel, EnergySource, EnergyUse, Quality};
 use meter::interval::EnergyRates;
-use meter::{HostEnergy, LadderReport};
 
+use self::follow::Meter;
 pub(crate) use self::follow::follow;
 use super::work::DeviceWork;
 
@@ -88,10 +90,10 @@ impl DeviceEnergy {
         *self.rates() = rates;
     }
 
-    /// What the host's sensors, or its model, say from now on.
-    fn follow(&self, host: &HostEnergy) {
+    /// What its host or its card says from now on.
+    fn follow(&self, meter: &Meter) {
         let has_watts_of_its_own = self.model.label().quality == Quality::Assumed;
-        let rates = if has_watts_of_its_own { host.measured_rates() } else { host.rates() };
+        let rates = if has_watts_of_its_own { meter.measured_rates() } else { meter.rates() };
         self.set(rates.cloned());
     }
 }
@@ -127,13 +129,13 @@ fn log(name: &str, report: &LadderReport) {
 mod tests {
     use std::time::Duration;
 
-    use meter::{CpuDescription, DevicePower, Host};
+    use meter::{CpuDescription, DevicePower, Host, HostEnergy};
 
     use super::follow::tests::Machine;
     use super::*;
 
     /// A host of files whose processors' counter was believed, or which has none.
-    fn host_after_work(has_counter: bool) -> HostEnergy {
+    fn host_after_work(has_counter: bool) -> Meter {
         let machine = Machine::new();
         let host = Host { cores: 2, memory_bytes: 1 << 30, ..Host::default() };
         machine.counts_when(has_counter, 0);
@@ -142,7 +144,7 @@ mod tests {
             machine.counts_when(has_counter, 5_000_000 * second).worked(Duration::from_secs(second));
             energy.poll(Duration::from_secs(second), Duration::from_secs(second).into(), &[]);
         }
-        energy
+        Meter::Host(Box::new(energy))
     }
 
     fn source(device: &DeviceEnergy) -> String {

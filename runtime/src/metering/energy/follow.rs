@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use meter::interval::Claim;
+use meter::interval::{Claim, EnergyRates};
 use meter::ladder::LadderReport;
 use meter::residency::Holdings;
 use meter::{CardEnergy, EnergyAccounts, Host, HostEnergy, Nanos};
@@ -37,7 +37,8 @@ struct Followed {
     before: Claimed,
 }
 
-enum Meter {
+/// Who measures or models it.
+pub(super) enum Meter {
     Host(Box<HostEnergy>),
     Card(Box<CardEnergy>),
 }
@@ -108,13 +109,8 @@ impl Followed {
             Meter::Host(host) => host.poll(at, process_cpu_time(), &claims),
             Meter::Card(card) => card.poll(at, claimed.work, &claims),
         };
-        for &device in &self.devices {
-            match &self.meter {
-                Meter::Host(host) => metering.energy.of(device).follow(host),
-                Meter::Card(card) => metering.energy.of(device).set(card.measured_rates().cloned()),
-            }
-        }
-        metering.energy.reported(&self.name, self.report());
+        self.devices.iter().for_each(|&device| metering.energy.of(device).follow(&self.meter));
+        metering.energy.reported(&self.name, self.meter.report());
         let Some(interval) = interval else { return };
         let accounts = interval.accounts.as_ref().map(EnergyAccounts::of_claims);
         metering.took(&self.name, &interval.taken, accounts);
@@ -127,11 +123,29 @@ impl Followed {
         };
         Claimed { work, held: metering.held(&self.devices) }
     }
+}
+
+impl Meter {
+    /// What work and memory took lately, measured or modelled.
+    pub(super) fn rates(&self) -> Option<&EnergyRates> {
+        match self {
+            Self::Host(host) => host.rates(),
+            Self::Card(card) => card.rates(),
+        }
+    }
+
+    /// The same while a sensor is believed.
+    pub(super) fn measured_rates(&self) -> Option<&EnergyRates> {
+        match self {
+            Self::Host(host) => host.measured_rates(),
+            Self::Card(card) => card.measured_rates(),
+        }
+    }
 
     fn report(&self) -> LadderReport {
-        match &self.meter {
-            Meter::Host(host) => host.report(),
-            Meter::Card(card) => card.report(),
+        match self {
+            Self::Host(host) => host.report(),
+            Self::Card(card) => card.report(),
         }
     }
 }
