@@ -48,7 +48,7 @@ pub(crate) use self::pool::{ModelChoices, PagePolicy};
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Stay, bytes_text, word_of};
 use self::quantity::{Parsed, Span};
 pub(crate) use self::response_cache::ResponseCacheChoices;
-pub(crate) use self::scheduler::SchedulerChoices;
+pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
 
 /// Where a server listens, unless told otherwise.

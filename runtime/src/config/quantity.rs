@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::PullPolicy;
 use super::devices::DeviceWord;
-use super::scheduler::PrefixScope;
+use super::scheduler::{PrefixScope, Speculation};
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -79,6 +79,10 @@ impl Named for Oversize {
 
 impl Named for PrefixScope {
     const WORDS: &'static [(&'static str, Self)] = &[("tenant", Self::Tenant), ("everyone", Self::Everyone)];
+}
+
+impl Named for Speculation {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
 }
 
 impl Named for DeviceWord {
