@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -67,7 +68,11 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn dayfly(program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
-        let state = state_folder();
+        Self::dayfly_in(state_folder(), program, folder, config)
+    }
+
+    /// The same with its state in `state`, which goes with it.
+    fn dayfly_in(state: PathBuf, program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(&state)?;
         let config_file = state.join("config.toml");
         fs::write(&config_file, config)?;
@@ -90,13 +95,14 @@ impl Server {
     /// # Errors
     /// As [`Server::start`], and when a file is not there or two have the same name.
     pub fn dayfly_over(program: &str, files: &[&Path], config: &str) -> anyhow::Result<Self> {
-        let folder = state_folder().join("models");
+        let state = state_folder();
+        let folder = state.join("models");
         fs::create_dir_all(&folder)?;
         for file in files {
             let file = fs::canonicalize(file).with_context(|| file.display().to_string())?;
             symlink(&file, folder.join(file.file_name().context("a path of a file")?))?;
         }
-        Self::dayfly(program, &folder, &format!("links = \"followed\"\n{config}"))
+        Self::dayfly_in(state, program, &folder, &format!("links = \"followed\"\n{config}"))
     }
 
     /// Starts the llama-server at `program`, whose libraries are in `libraries` if not where the system looks.
@@ -135,9 +141,11 @@ impl Server {
     }
 }
 
-/// A folder of this run, for one server at a time.
+/// A folder for another server of this run.
 fn state_folder() -> PathBuf {
-    std::env::temp_dir().join(format!("dayfly-bench-{}", std::process::id()))
+    static SERVERS: AtomicU64 = AtomicU64::new(0);
+    let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("dayfly-bench-{}-{number}", std::process::id()))
 }
 
 impl Drop for Server {

@@ -11,6 +11,7 @@
 mod encoder;
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,10 +59,10 @@ struct Arena {
 /// What a step leaves behind.
 #[derive(Default)]
 struct Logits {
-    /// Those of last tokens: \[runs that want any, vocabulary\].
+    /// Those of last tokens: \[tokens of runs that want any, vocabulary\].
     last: Vec<f32>,
-    /// Which row each run's are, if any.
-    rows: Vec<Option<usize>>,
+    /// Which rows each run's are; they follow one another.
+    rows: Vec<Range<usize>>,
     width: usize,
     /// Those of a few tokens before the last.
     scored: Vec<f32>,
@@ -142,12 +143,13 @@ impl Executor {
         self.kernels.cpu_time()
     }
 
-    /// The logits of the last token of the last step's run number `run` (\[vocabulary\]), for whoever draws from them to
-    /// change; empty when none were wanted.
+    /// The logits of the last token of the last step's run number `run` (\[vocabulary\]), and of those before it that were
+    /// wanted with it ([`Wanted::LastAnd`]: \[tokens, vocabulary\]), for whoever draws from them to change; empty when none
+    /// were wanted.
     pub fn logits_of(&mut self, run: usize) -> &mut [f32] {
         let Logits { last, rows, width, .. } = &mut self.logits;
-        match rows.get(run).copied().flatten() {
-            Some(row) => &mut last[row * *width..(row + 1) * *width],
+        match rows.get(run) {
+            Some(rows) => &mut last[rows.start * *width..rows.end * *width],
             None => &mut [],
         }
     }
@@ -159,11 +161,14 @@ impl Executor {
     /// When two have the same run.
     pub fn each_logits<T: Send>(&mut self, drawers: &mut [Drawer<T>], draw: &(dyn Fn(&mut T, &mut [f32]) + Sync)) {
         let Logits { last, rows, width, .. } = &mut self.logits;
-        let mut free: Vec<_> = last.chunks_exact_mut((*width).max(1)).map(Some).collect();
-        let mut logits_of = |run: usize| {
-            let row = rows.get(run).copied().flatten()?;
-            Some(free[row].take().expect("the logits of a run are one drawer's"))
-        };
+        let mut rest = last.as_mut_slice();
+        let mut free: Vec<_> = Vec::with_capacity(rows.len());
+        for rows in rows.iter() {
+            let (of_run, behind) = std::mem::take(&mut rest).split_at_mut(rows.len() * *width);
+            free.push(Some(of_run));
+            rest = behind;
+        }
+        let mut logits_of = |run: usize| Some(free.get_mut(run)?.take().expect("the logits of a run are one drawer's"));
         let draws = drawers.iter_mut().map(|Drawer { run, drawer }| (drawer, run.and_then(&mut logits_of)));
         let mut draws: Vec<_> = draws.collect();
         self.kernels.each(&mut draws, &|(drawer, logits)| {
@@ -185,13 +190,16 @@ impl Executor {
     /// run's number and the token's; those of last tokens are kept ([`Executor::logits_of`]).
     ///
     /// # Panics
-    /// When a run has no token or one past the vocabulary, the positions before it are not in its cache, the cache has no
-    /// room, or a block that it would write is shared.
+    /// When a run has no token or one past the vocabulary, or wants logits of more tokens than it has, the positions before
+    /// it are not in its cache, the cache has no room, or a block that it would write is shared.
     pub fn step(&mut self, model: &Model, runs: &mut [SequenceRun<'_>], each: &mut dyn FnMut(usize, usize, &[f32])) {
         let plan = model.plan();
         for SequenceRun { cache, run } in &mut *runs {
             let end = run.position + run.tokens.len();
             assert!(!run.tokens.is_empty(), "a run has tokens");
+            if let Wanted::LastAnd(before) = run.wanted {
+                assert!(before < run.tokens.len(), "logits are of tokens of the run");
+            }
             assert!(run.position <= cache.len() && end <= cache.capacity(), "the cache holds what precedes the run");
             cache.set_len(end);
         }
@@ -274,13 +282,16 @@ impl Executor {
             if run.wanted == Wanted::Each {
                 self.score(model, begin..last, &mut |token, logits| each(number, token, logits));
             }
-            let row = (run.wanted != Wanted::Nothing).then_some(wanted);
-            if row.is_some() {
-                self.arena.last.extend_from_slice(&self.arena.hidden[last * hidden..(last + 1) * hidden]);
-                wanted += 1;
-            }
-            self.logits.rows.push(row);
-            begin = last + 1;
+            let rows = match run.wanted {
+                Wanted::Nothing => 0,
+                Wanted::Last | Wanted::Each => 1,
+                Wanted::LastAnd(before) => before + 1,
+            };
+            let end = last + 1;
+            self.arena.last.extend_from_slice(&self.arena.hidden[(end - rows) * hidden..end * hidden]);
+            self.logits.rows.push(wanted..wanted + rows);
+            wanted += rows;
+            begin = end;
         }
         let Logits { last, width, .. } = &mut self.logits;
         *width = vocabulary;
@@ -293,7 +304,7 @@ impl Executor {
     }
 
     /// Logits of the step's tokens `range`, a few at a time; `each` gets a token's number in the range.
-    fn score(&mut self, model: &Model, range: std::ops::Range<usize>, each: &mut dyn FnMut(usize, &[f32])) {
+    fn score(&mut self, model: &Model, range: Range<usize>, each: &mut dyn FnMut(usize, &[f32])) {
         let (hidden, vocabulary) = (model.plan().hidden, model.plan().vocabulary);
         for begin in range.clone().step_by(SCORED_POSITIONS_AT_ONCE) {
             let end = range.end.min(begin + SCORED_POSITIONS_AT_ONCE);

@@ -41,6 +41,12 @@ pub const STEP_BYTES_MAX: usize = 1 << 30;
 pub const SCORED_POSITIONS_AT_ONCE: usize = 16;
 /// How many times as long the steps of a `tokenizer.json` may make a text before it is tokenized.
 pub const TEXT_GROWTH_MAX: u64 = 256;
+/// Tokens that are guessed after an answer's last one.
+pub const DRAFT_TOKENS_MAX: usize = 15;
+/// Tokens of a match that are compared, where an answer's last tokens stood before.
+pub const MATCH_TOKENS_MAX: usize = 16;
+/// Slots of a table of where tokens of a sequence stood, of 4 bytes each; there are three.
+pub const LOOKUP_SLOTS_MAX: usize = 1 << 15;
 /// Instructions a chat template may execute.
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Bytes of a chat template's source.

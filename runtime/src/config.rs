@@ -51,7 +51,7 @@ pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_text, decimal, word_of};
 pub(crate) use self::response_cache::ResponseCacheChoices;
-pub(crate) use self::scheduler::SchedulerChoices;
+pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
 use crate::tenancy::{BudgetError, ModelNames, Scopes};

@@ -31,6 +31,7 @@ pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
 pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
 use crate::app::{App, Lease};
+use crate::config::Speculation;
 use crate::contexts::{AtHand, Contexts, Publication};
 use crate::devices::{Question, Routed};
 use crate::engine::{Beginnings, DeviceEngine, Extent, Generating, Holder, Sequence};
@@ -342,6 +343,12 @@ fn sequence(
     };
     let holder = Holder { request: id.into(), model: Arc::clone(lease.name()), metering: Arc::clone(&app.metering) };
     let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
+    // candle's sums depend on how many tokens a step has: what it computes ahead would not be what it computes.
+    let is_exact = lease.model().weights().is_none();
+    let generation = match app.config.scheduler.speculation {
+        Speculation::Auto if is_exact => generation.with_drafts(),
+        Speculation::Auto | Speculation::Off => generation,
+    };
     let budget = Arc::clone(app.devices.get(device).pool.budget());
     let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
     (Sequence::Generating(Box::new(generating)), publication)

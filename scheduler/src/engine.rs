@@ -28,7 +28,8 @@ pub trait Engine: Send + 'static {
     fn predict(&self, model: &Self::Model, work: StepWork) -> Option<Duration>;
 
     /// One step of one model. Each sequence advances by one token, or by at most `tokens_max` tokens of what it has to
-    /// compute before its next.
+    /// compute before its next. One that decodes may compute as many drafts behind its token as `tokens_max` exceeds 1, of
+    /// those that it offered; it advances by those that turn out right.
     ///
     /// Pushes exactly one outcome per member, in the order of `batch`, onto `outcomes`, which arrives empty. Returns what
     /// the whole step cost. A panic ends the sequences of this batch and nothing else.
@@ -73,10 +74,22 @@ pub struct Demand {
     pub room_bytes: u64,
     /// Whether it can share a step.
     pub batching: Batching,
+    /// What it could compute behind its next token, where it decodes and can share a step.
+    pub drafts: Drafts,
+}
+
+/// Guesses at what follows a sequence's next token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drafts {
+    /// Tokens; none where nothing is guessed.
+    pub tokens: u32,
+    /// How many of a thousand are right, each where those before it are, by what was seen of this sequence.
+    pub right_permille: u16,
 }
 
 impl Demand {
-    /// The work of computing `tokens` of it: of a prompt its next ones, each of which reads all before it and itself.
+    /// The work of computing `tokens` of it: of a prompt its next ones, each of which reads all before it and itself; of one
+    /// that decodes its next one and drafts behind it, whose rows cost what those of other sequences do.
     #[must_use]
     pub fn work(&self, tokens: u32) -> StepWork {
         let before = u64::from(self.kv_positions.saturating_sub(self.tokens));
@@ -107,9 +120,10 @@ impl Sum for StepWork {
 }
 
 /// Whether a sequence can share a step with others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Batching {
     /// With every other one of its model that says so.
+    #[default]
     Together,
     /// It is a step's only member.
     Alone,
@@ -120,7 +134,7 @@ pub enum Batching {
 pub struct StepWork {
     /// Prompt tokens to compute.
     pub prefill_tokens: u32,
-    /// Sequences that get their next token.
+    /// Sequences that get their next token, and drafts.
     pub decode_tokens: u32,
     /// Σ over all these tokens of the positions that each reads.
     pub kv_positions: u64,
@@ -142,8 +156,10 @@ pub struct StepOutcome<O, F> {
     pub output: Option<O>,
     /// What the step's cost is charged to.
     pub phase: Phase,
-    /// Tokens that the step computed for this sequence.
+    /// Tokens that the step computed for this sequence, but for rejected drafts.
     pub tokens: u32,
+    /// Drafts that it computed and that were not what followed.
+    pub rejected: u32,
     /// This sequence's part of the step's cost; the parts of a step sum to the whole, exactly.
     pub share: StepCost,
     /// Whether, and how, the sequence goes on.
@@ -188,6 +204,7 @@ mod tests {
             kv_positions: 130,
             room_bytes: 0,
             batching: Batching::Together,
+            drafts: Drafts::default(),
         };
         let whole = demand.work(100);
         assert_eq!(whole.kv_positions, (31..=130).sum::<u64>());
@@ -200,9 +217,16 @@ mod tests {
     }
 
     #[test]
-    fn a_decode_reads_all_positions_once() {
-        let demand =
-            Demand { phase: Phase::Decode, tokens: 1, kv_positions: 77, room_bytes: 0, batching: Batching::Together };
+    fn a_decode_reads_all_positions_once_for_its_token_and_for_each_draft() {
+        let demand = Demand {
+            phase: Phase::Decode,
+            tokens: 1,
+            kv_positions: 77,
+            room_bytes: 0,
+            batching: Batching::Together,
+            drafts: Drafts { tokens: 2, right_permille: 500 },
+        };
         assert_eq!(demand.work(1), StepWork { prefill_tokens: 0, decode_tokens: 1, kv_positions: 77 });
+        assert_eq!(demand.work(3), StepWork { prefill_tokens: 0, decode_tokens: 3, kv_positions: 77 + 78 + 79 });
     }
 }

@@ -28,7 +28,7 @@ pub mod routing;
 mod testing;
 
 pub use budget::{Budget, Reservation};
-pub use engine::{Batching, Demand, Engine, Member, Phase, SequenceState, StepCost, StepOutcome, StepWork};
+pub use engine::{Batching, Demand, Drafts, Engine, Member, Phase, SequenceState, StepCost, StepOutcome, StepWork};
 pub use executor::{
     Completion, Cost, DrainOutcome, Event, Executor, ExecutorOptions, Outcome, Owner, Place, Priority, QueueFull,
     RequestTiming, RoomAnswer, RoomSource, SpawnError, Standing, StandingWatch, Submission, SubmitError, Ticket,

@@ -36,6 +36,20 @@ pub const SHARED_PERCENT: u128 = 40;
 /// Device time that a tenant which was away may use before those who stayed, at a weight of 1: a request now and then is
 /// served at once, whatever others have queued.
 pub const ABSENT_CREDIT_MAX: Duration = Duration::from_millis(300);
+/// Drafts of a step at most, all members' together.
+pub const DRAFTS_PER_STEP_MAX: u32 = 32;
+/// By so much drafts must be predicted to raise a step's tokens a second, in percent, or there are none.
+pub const DRAFTS_GAIN_PERCENT_MIN: u32 = 5;
+/// By so much they may lower those of one of its members.
+pub const DRAFTS_SLOW_PERCENT_MAX: u32 = 5;
+/// Drafts of a step that is to tell what drafts cost.
+pub const PROBE_DRAFTS: u32 = 4;
+/// How many of a thousand such drafts must be right: then the step is worth most of what it costs, whatever that is.
+pub const PROBE_RIGHT_PERMILLE_MIN: u16 = 700;
+/// Of so many steps that could tell it one does.
+pub const PROBE_EVERY: u64 = 32;
+/// The same while no step can be predicted.
+pub const PROBE_EVERY_UNPREDICTED: u64 = 4;
 /// A step with parts of prompts may take so many times what its decodes alone would, however long that is: prompts that
 /// wait get at least the rest.
 pub const DECODES_SLOWED_MAX: u32 = 2;

@@ -23,7 +23,7 @@ use crate::limits::SCORED_POSITIONS_AT_ONCE;
 pub struct Executor {
     device: Device,
     threads: Arc<rayon::ThreadPool>,
-    /// Logits of the last tokens of the last step's runs, where they were wanted.
+    /// Logits of the last tokens of the last step's runs, as many as were wanted.
     last: Vec<Vec<f32>>,
 }
 
@@ -75,8 +75,8 @@ impl Executor {
     /// [`CandleError::Step`]; the caches' contents are then worthless.
     ///
     /// # Panics
-    /// When a run has no token or one past the vocabulary, the positions before it are not in its cache, or the cache has
-    /// no room.
+    /// When a run has no token or one past the vocabulary, or wants logits of more tokens than it has, the positions before
+    /// it are not in its cache, or the cache has no room.
     pub fn step(
         &mut self,
         (weights, model): (&Weights, &Model),
@@ -107,6 +107,7 @@ impl Executor {
             let first = match run.wanted {
                 Wanted::Nothing => count,
                 Wanted::Last => count - 1,
+                Wanted::LastAnd(before) => count - 1 - before,
                 Wanted::Each => 0,
             };
             let row = |token: usize| u32::try_from(begin + token).expect("a step has fewer tokens than that");
@@ -128,8 +129,8 @@ impl Executor {
                 if run.wanted == Wanted::Each {
                     each(number, token, row);
                 }
-                if token + 1 == run.tokens.len() {
-                    self.last[number] = row.to_vec();
+                if run.wanted != Wanted::Each || token + 1 == run.tokens.len() {
+                    self.last[number].extend_from_slice(row);
                 }
             }
         }

@@ -6,6 +6,12 @@
 //! What a step computes is whatever precedes the next token and is not in the cache. Whoever owns the cache may take it
 //! away at any time ([`Generation::preempted`]), or fill it by other means ([`Generation::reuse`]); neither changes a token.
 //!
+//! Tokens that a step computes behind the next one are *drafts*: guesses ([`Generation::draft`]) at what will be drawn. Each
+//! token is drawn from its own logits as if nothing had been guessed, penalties, bounds and random numbers included, for as
+//! long as the token before it was guessed right. So a seed gives the very text that it gives without drafts, which is
+//! exact for the distribution as well: a draft is accepted with the probability that the distribution has for it
+//! (arXiv:2211.17192, for a draft that is a point mass).
+//!
 //! Invariants: [`Generation::input`] asks for a position again only after a preemption; a token is drawn, counted and shown
 //! once; text that might become a stop string is kept back; text and log-probabilities reach the client together, cut at
 //! the same place.
@@ -13,8 +19,11 @@
 //! Deliberately absent: the cache itself (whoever runs steps owns it) and batching.
 
 mod answer;
+mod drafts;
+mod lookup;
 mod progress;
 mod request;
+mod step;
 mod stop;
 
 use std::sync::Arc;
@@ -23,70 +32,10 @@ use crate::Descriptor;
 use crate::sampling::{NonFiniteLogits, Sampler, TokenLogprobs};
 use answer::Answer;
 pub use answer::{ScoredToken, Span};
+use drafts::Drafts;
 use progress::Progress;
 pub use request::{Echo, End, GenerationRequest, Tokens};
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FinishReason {
-    /// The model ended it, or a stop string did.
-    Stop,
-    /// It reached the bound of its length.
-    Length,
-}
-
-/// Which logits a step must bring.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Wanted {
-    /// None: more of the prompt follows.
-    Nothing,
-    /// Those of the last token.
-    Last,
-    /// Those of every token.
-    Each,
-}
-
-/// What the next step computes.
-#[derive(Debug, Eq, PartialEq)]
-pub enum Input<'a> {
-    /// Run `tokens` at `position` (after dropping all positions from there on).
-    Run {
-        /// Position of the first of them.
-        position: usize,
-        /// The tokens.
-        tokens: &'a [u32],
-        /// The logits to bring back.
-        wanted: Wanted,
-    },
-    /// Run nothing: the logits of an earlier step serve again.
-    Reuse,
-    /// Everything is done.
-    Done,
-}
-
-/// A piece of an answer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Output {
-    /// Number of the answer: prompt × choices + choice.
-    pub choice: usize,
-    /// Text, possibly empty, and the tokens that it is of.
-    pub span: Span,
-    /// Set on an answer's last piece.
-    pub finish: Option<FinishReason>,
-}
-
-/// Token counts of a request.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TokenCounts {
-    /// Tokens of all prompts, each counted once.
-    pub prompt: u64,
-    /// Those of them that were in the cache already ([`Generation::reuse`]).
-    pub cached: u64,
-    /// Tokens generated, an ending one included.
-    pub completion: u64,
-    /// Tokens of prompts and answers that were computed again ([`Generation::preempted`]), each time they were.
-    pub recomputed: u64,
-}
+pub use step::{Draft, FinishReason, Input, Output, TokenCounts, Wanted};
 
 /// The state of one request.
 #[derive(Debug)]
@@ -103,6 +52,8 @@ pub struct Generation {
     sampler: Sampler,
     answer: Answer,
     counts: TokenCounts,
+    /// None where nothing is guessed.
+    drafts: Option<Drafts>,
     /// A prompt token's log-probability was no number.
     is_broken: bool,
 }
@@ -129,8 +80,16 @@ impl Generation {
             progress,
             prompt_logits: Vec::new(),
             counts: TokenCounts::default(),
+            drafts: None,
             is_broken: false,
         }
+    }
+
+    /// The same, with guesses at what follows.
+    #[must_use]
+    pub fn with_drafts(mut self) -> Self {
+        self.drafts = Some(Drafts::new());
+        self
     }
 
     /// Tokens counted so far; the prompt's as they are computed.
@@ -177,6 +136,22 @@ impl Generation {
         if self.is_done() || self.needs_no_step() { 0 } else { self.progress.missing(usize::MAX).1.len() }
     }
 
+    /// What may follow the next token, where that is the only one left to compute and one of the answer: it can be computed
+    /// in the same step, behind [`Self::input`]'s token, with the logits of all of them ([`Wanted::LastAnd`]).
+    #[must_use]
+    pub fn draft(&self) -> Option<Draft<'_>> {
+        let drafts = self.drafts.as_ref().filter(|drafts| !drafts.tokens().is_empty())?;
+        let is_decoding = self.progress.generated() > 0 && self.tokens_wanted() == 1;
+        is_decoding.then(|| Draft { tokens: drafts.tokens(), right_permille: drafts.right_permille() })
+    }
+
+    /// Positions whose entries in the cache are of the text so far, from the first on. What a step wrote behind them is of
+    /// drafts that were not accepted.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.progress.held()
+    }
+
     /// The tokens that the cache must hold before the next one is drawn, from position 0 on: what it may be filled with
     /// by other means, and what a full block of it is of. Empty when nothing is left to compute, and while the logits of
     /// a prompt's own tokens are wanted.
@@ -215,13 +190,15 @@ impl Generation {
     }
 
     /// Takes a step's result: how many tokens it computed, and the logits of the last of them (\[vocabulary\]; empty
-    /// where none were wanted), which are changed on the way. Appends what can be shown to `outputs`.
+    /// where none were wanted), which are changed on the way. Where drafts were computed behind it, they count among these,
+    /// and there are logits of the token and of each of them: \[1 + drafts, vocabulary\]. Appends what can be shown to
+    /// `outputs`: one piece at most.
     ///
     /// # Errors
     /// [`NonFiniteLogits`] when no token can be drawn from them.
     ///
     /// # Panics
-    /// When more was computed than [`Self::input`] asked for.
+    /// When more was computed than [`Self::input`] and [`Self::draft`] have.
     pub fn absorb(
         &mut self,
         computed: usize,
@@ -243,7 +220,8 @@ impl Generation {
             let mut kept = if is_last { std::mem::take(&mut self.prompt_logits) } else { self.prompt_logits.clone() };
             self.take_token(&mut kept)?
         } else {
-            let done = self.progress.compute(computed);
+            let drafted = computed.saturating_sub(self.progress.missing(usize::MAX).1.len());
+            let done = self.progress.compute(computed - drafted);
             self.counts.prompt += done.prompt;
             self.counts.recomputed += done.again;
             if !self.progress.is_complete() {
@@ -255,13 +233,38 @@ impl Generation {
                     self.prompt_logits.extend_from_slice(logits);
                 }
             }
-            if self.bound() == 0 { Some(FinishReason::Length) } else { self.take_token(logits)? }
+            if self.bound() == 0 { Some(FinishReason::Length) } else { self.take_tokens(drafted, logits)? }
         };
         self.show(finish, outputs);
         if finish.is_some() {
             self.next_answer();
+        } else if let Some(drafts) = &mut self.drafts {
+            // One is drawn in any case: as many drafts as there are tokens left would be one too many.
+            let left = bound(&self.request, self.progress.prompt().len()) - self.progress.generated();
+            drafts.guess(self.progress.tokens(), left.saturating_sub(1));
         }
         Ok(())
+    }
+
+    /// Draws from the logits of a token and of `drafted` drafts behind it, as far as these are right.
+    fn take_tokens(&mut self, drafted: usize, logits: &mut [f32]) -> Result<Option<FinishReason>, NonFiniteLogits> {
+        let guessed = self.drafts.as_ref().map_or(0, |drafts| drafts.tokens().len());
+        assert!(drafted <= guessed, "only what was guessed is computed ahead");
+        self.counts.drafted += drafted as u64;
+        let vocabulary = logits.len() / (1 + drafted);
+        for index in 0..=drafted {
+            let finish = self.take_token(&mut logits[index * vocabulary..(index + 1) * vocabulary])?;
+            let token = *self.progress.tokens().last().expect("it was drawn just now");
+            let is_right = self.drafts.as_mut().is_some_and(|drafts| drafts.is_right(index, token));
+            let is_accepted = is_right && index < drafted;
+            self.counts.accepted += u64::from(is_accepted);
+            if finish.is_some() || !is_accepted {
+                return Ok(finish);
+            }
+            // Its keys and values are there already.
+            self.progress.compute(1);
+        }
+        unreachable!("behind the last draft nothing is guessed")
     }
 
     /// What comes before the first token of an answer.
@@ -316,12 +319,7 @@ impl Generation {
 
     /// Tokens that this answer may have.
     fn bound(&self) -> usize {
-        let left = self.request.context - self.progress.prompt().len();
-        match self.request.tokens_max {
-            Tokens::AtMost(tokens) => tokens.min(left),
-            Tokens::RestOfContext => left,
-            Tokens::PromptAlone => 0,
-        }
+        bound(&self.request, self.progress.prompt().len())
     }
 
     /// Whether logits of the prompt's own tokens are still wanted.
@@ -350,5 +348,18 @@ impl Generation {
             self.sampler = Sampler::new(self.request.sampling.clone(), number, self.progress.prompt());
             self.answer.begin(self.choice);
         }
+        if let Some(drafts) = &mut self.drafts {
+            drafts.clear();
+        }
+    }
+}
+
+/// Tokens that an answer to a prompt of so many may have.
+fn bound(request: &GenerationRequest, prompt_tokens: usize) -> usize {
+    let left = request.context - prompt_tokens;
+    match request.tokens_max {
+        Tokens::AtMost(tokens) => tokens.min(left),
+        Tokens::RestOfContext => left,
+        Tokens::PromptAlone => 0,
     }
 }

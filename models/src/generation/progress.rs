@@ -40,6 +40,11 @@ impl Progress {
         self.tokens.len() - self.prompt
     }
 
+    /// How many tokens the cache holds.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
     /// How many tokens were ever in the cache.
     pub(super) fn reached(&self) -> usize {
         self.reached

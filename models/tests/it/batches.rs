@@ -187,6 +187,46 @@ fn is_the_same_however_it_came_about(executor: &mut Executor, case: Case<'_>) {
     }
 }
 
+/// Behind drafts that were not what followed, of any number, at block borders and elsewhere; each of which has logits as if it
+/// were no draft.
+fn is_the_same_behind_rejected_drafts(executor: &mut Executor, case: Case<'_>) {
+    let (model, mut random) = (case.model, Random::new(4));
+    let tokens = ids(model, &mut random, TOKENS);
+    let mut plain = Neighbour::new(case, tokens.clone());
+    executor.step(model, &mut [plain.next(20, Wanted::Nothing)], &mut |_, _, _| {});
+    let expected = decode(executor, model, &mut plain);
+    let mut drafting = Neighbour::new(case, tokens.clone());
+    (0..2).for_each(|_| drafting.cache.push_block());
+    executor.step(model, &mut [drafting.next(20, Wanted::Nothing)], &mut |_, _, _| {});
+    let (mut found, width) = (Vec::new(), model.plan().vocabulary);
+    while drafting.done < TOKENS {
+        let (right, wrong) = (random.below(4).min(TOKENS - 1 - drafting.done), random.below(16));
+        let begin = drafting.done;
+        drafting.done += 1 + right;
+        let mut run = tokens[begin..drafting.done].to_vec();
+        run.extend(ids(model, &mut random, wrong));
+        let wanted = Wanted::LastAnd(right + wrong);
+        let run = Run { tokens: &run, position: begin, wanted };
+        executor.step(model, &mut [SequenceRun { cache: &mut drafting.cache, run }], &mut |_, _, _| {});
+        let logits = executor.logits_of(0);
+        assert_eq!(logits.len(), (1 + right + wrong) * width);
+        found.extend(logits.chunks(width).take(1 + right).map(<[f32]>::to_vec));
+        drafting.cache.set_len(drafting.done);
+    }
+    assert_same(&found, &expected, &format!("{}, behind drafts", case.on(executor)));
+}
+
+#[test]
+fn a_sequence_is_the_same_behind_rejected_drafts() {
+    for tiny in peer_models() {
+        let (_folder, model) = written(&tiny.file);
+        for mut executor in every_isa() {
+            Case::each(&model, &tiny.name).for_each(|case| is_the_same_behind_rejected_drafts(&mut executor, case));
+        }
+    }
+    Case::each(&gemma3(), "gemma3").for_each(|case| is_the_same_behind_rejected_drafts(&mut executor(), case));
+}
+
 #[test]
 fn a_tiny_sequence_is_the_same_in_any_batch() {
     for tiny in peer_models() {

@@ -146,7 +146,13 @@ fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
     };
     let mut generation = Generation::new(request, Arc::clone(model.descriptor()));
     let mut logits = logits(&[], model.descriptor().tokenizer.len());
-    let counts = |prompt, cached, completion, recomputed| TokenCounts { prompt, cached, completion, recomputed };
+    let counts = |prompt, cached, completion, recomputed| TokenCounts {
+        prompt,
+        cached,
+        completion,
+        recomputed,
+        ..TokenCounts::default()
+    };
     generation.reuse(32);
     assert_eq!((generation.counts(), generation.tokens_wanted()), (counts(32, 32, 0, 0), 8));
     generation.absorb(5, &mut [], &mut Vec::new()).unwrap();

@@ -4,6 +4,7 @@
 
 mod batches;
 mod candle;
+mod drafts;
 mod encoders;
 mod formats;
 mod generations;

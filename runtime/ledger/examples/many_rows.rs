@@ -209,7 +209,7 @@ fn receipt(number: u64) -> Receipt {
         cold: number.is_multiple_of(10),
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50 },
+        tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50, ..MeasuredTokens::default() },
         times: MeasuredTimes { wall: Nanos::new(1_000_000_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu { prefill: Nanos::new(1_000_000_000), ..MeasuredCpu::default() },
         memory: MeasuredMemory {

@@ -50,7 +50,8 @@ pub struct Receipt {
     pub method: ReceiptMethod,
 }
 
-/// Token counts of a receipt: `cached` is a part of `prompt`, `total` = `prompt` + `completion`.
+/// Token counts of a receipt: `cached` is a part of `prompt`, `accepted_draft` of `completion`, `total` = `prompt` +
+/// `completion`. What was drafted and not accepted is no token of the answer: it cost processor time, and that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptTokens {
     /// All prompt tokens.
@@ -61,6 +62,17 @@ pub struct ReceiptTokens {
     pub completion: u64,
     /// Prompt and completion together.
     pub total: u64,
+    /// Tokens computed ahead because they might be what follows; absent where there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drafted: u64,
+    /// Those of them that were generated then.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accepted_draft: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Wall-clock spans of a receipt; `wall_ns` is the sum of the others.
@@ -260,6 +272,8 @@ fn token_section(tokens: &MeasuredTokens) -> ReceiptTokens {
         cached: tokens.cached.min(tokens.prompt),
         completion: tokens.completion,
         total: tokens.prompt.saturating_add(tokens.completion),
+        drafted: tokens.drafted,
+        accepted_draft: tokens.accepted.min(tokens.drafted).min(tokens.completion),
     }
 }
 
@@ -355,6 +369,12 @@ fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
     };
     if let Some(precision) = measured.kv_precision {
         notes.push(format!("keys and values: kept as {precision}"));
+    }
+    if measured.tokens.drafted > 0 {
+        notes.push(format!(
+            "drafts: {} of {} tokens computed ahead were what followed; the others are processor time and no tokens",
+            measured.tokens.accepted, measured.tokens.drafted
+        ));
     }
     if measured.outcome == Outcome::Cancelled {
         notes.push("cancelled: charged for what was computed".to_owned());

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::PullPolicy;
 use super::devices::DeviceWord;
-use super::scheduler::PrefixScope;
+use super::scheduler::{PrefixScope, Speculation};
 use super::tenants::AnonymousPolicy;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
@@ -85,6 +85,10 @@ impl Named for PrefixScope {
 impl Named for AnonymousPolicy {
     const WORDS: &'static [(&'static str, Self)] =
         &[("auto", Self::Auto), ("served", Self::Served), ("refused", Self::Refused)];
+}
+
+impl Named for Speculation {
+    const WORDS: &'static [(&'static str, Self)] = &[("auto", Self::Auto), ("off", Self::Off)];
 }
 
 impl Named for DeviceWord {

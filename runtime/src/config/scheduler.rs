@@ -44,6 +44,8 @@ pub(crate) struct SchedulerTable {
     step_timeout: Option<Span>,
     /// What keys and values are kept as, of models that say nothing of their own.
     kv_precision: Option<Choice<KvPrecision>>,
+    /// Whether tokens that may follow are computed ahead.
+    speculation: Option<Choice<Speculation>>,
     /// Memory of pages that are kept for those who begin alike.
     prefix_cache: Option<ByteSize>,
     /// Who finds them.
@@ -64,6 +66,16 @@ pub(crate) enum PrefixScope {
     Everyone,
 }
 
+/// Whether tokens that may follow are computed ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Speculation {
+    /// Where that pays, by what steps were measured to cost.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// What an operator chose of all this.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SchedulerChoices {
@@ -71,6 +83,8 @@ pub(crate) struct SchedulerChoices {
     pub(crate) options: ExecutorOptions,
     /// What keys and values are kept as, of models that say nothing of their own.
     pub(crate) kv_precision: KvPrecision,
+    /// Whether tokens that may follow are computed ahead.
+    pub(crate) speculation: Speculation,
     /// Memory of pages that are kept for those who begin alike.
     pub(crate) prefix_cache_bytes_max: u64,
     /// Who finds them.
@@ -153,6 +167,7 @@ impl SchedulerTable {
                 ..default
             },
             kv_precision: self.kv_precision.map_or(KvPrecision::default(), |Choice(precision)| precision),
+            speculation: self.speculation.map_or(Speculation::default(), |Choice(speculation)| speculation),
             prefix_cache_bytes_max: self
                 .prefix_cache
                 .map_or(memory_budget_bytes / PREFIX_CACHE_DIVISOR, |ByteSize(bytes)| bytes),
@@ -199,18 +214,18 @@ mod tests {
         assert_eq!((chosen.weight("anyone").get(), chosen.priority_max("anyone")), (1, Priority::Normal));
         assert_eq!(chosen.routing, Rule { policy: Policy::Latency, slack: 2.0 });
         assert_eq!(chosen.scope(&"me".into()), Scope::Tenant("me".into()));
-        assert_eq!(chosen.kv_precision, KvPrecision::F16);
+        assert_eq!((chosen.kv_precision, chosen.speculation), (KvPrecision::F16, Speculation::Auto));
     }
 
     #[test]
     fn what_is_said_is_taken() {
         let table = "queue_max = 9\nqueue_per_tenant_max = 3\nloading_max = 8\nsequences_per_model_max = 2\nstep_tokens_max = 7\n\
                      step_wall_max = '5ms'\nstep_timeout = '7s'\nprefix_cache = '1MiB'\nprefix_scope = 'everyone'\n\
-                     routing = 'energy'\nrouting_slack = 1.5\nkv_precision = 'q8_0'";
+                     routing = 'energy'\nrouting_slack = 1.5\nkv_precision = 'q8_0'\nspeculation = 'off'";
         let weights = [("m".to_owned(), NonZeroU32::new(5).unwrap())].into();
         let models = ModelChoices { weights, ..ModelChoices::default() };
         let chosen = choices(table, "[a]\nweight = 4\npriority_max = 'high'\n[b]", &models).unwrap();
-        assert_eq!(chosen.kv_precision, KvPrecision::Q8_0);
+        assert_eq!((chosen.kv_precision, chosen.speculation), (KvPrecision::Q8_0, Speculation::Off));
         let options = &chosen.options;
         assert_eq!((options.queue_max, options.queue_per_tenant_max, options.started_per_model_max), (9, 3, 2));
         assert_eq!(options.loading_max, 8);
@@ -244,6 +259,7 @@ mod tests {
             "prefix_scope = 'nobody'",
             "step_wall_max = 'soon'",
             "kv_precision = 'q4_0'",
+            "speculation = 'on'",
             "queues = 1",
         ] {
             assert!(toml::from_str::<SchedulerTable>(table).is_err(), "{table}");

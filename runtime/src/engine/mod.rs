@@ -3,7 +3,10 @@
 //! A sequence that goes on with texts owns the pages of its key-value cache and their memory; what it does not share goes
 //! when it is dropped. One that encodes texts holds no memory between its steps but what comes out.
 //!
-//! Invariants: no block is taken that was not reserved; after a step during which the file changed, nothing that it
+//! Drafts are computed in the room that there is, and for which none is asked of others: where the budget has none, there
+//! are fewer. What they left in the cache goes when they turn out wrong.
+//!
+//! Invariants: no block is taken that was not reserved; no block that others find holds a draft that was not accepted; after a step during which the file changed, nothing that it
 //! computed is shown, or found by others.
 
 mod arithmetic;
@@ -71,7 +74,7 @@ pub(crate) enum StepFault {
 
 /// What one member has in a step.
 enum Part {
-    /// These of the step's tokens.
+    /// These of the step's tokens, the last of them drafts if there are any.
     Run { position: usize, tokens: Range<usize>, wanted: Wanted, phase: Phase },
     /// Nothing to compute: earlier logits serve again.
     Reuse,
@@ -98,7 +101,7 @@ impl DeviceEngine {
         let wanted_tokens = sequence.generation.tokens_wanted();
         let tokens_max = usize::try_from(tokens_max).unwrap_or(usize::MAX);
         let begin = self.tokens.len();
-        let (position, wanted) = match sequence.generation.input(tokens_max) {
+        let (position, mut wanted) = match sequence.generation.input(tokens_max) {
             Input::Run { position, tokens, wanted } => {
                 self.tokens.extend_from_slice(tokens);
                 (position, wanted)
@@ -112,6 +115,11 @@ impl DeviceEngine {
         if let Err(bytes) = sequence.make_room(position + wanted_tokens) {
             self.tokens.truncate(begin);
             return Part::NeedsRoom { bytes, phase };
+        }
+        let drafts = sequence.drafts_in_room(tokens_max - (self.tokens.len() - begin));
+        if !drafts.is_empty() {
+            self.tokens.extend_from_slice(drafts);
+            wanted = Wanted::LastAnd(drafts.len());
         }
         self.shares.push(phase, position, self.tokens.len() - begin);
         Part::Run { position, tokens: begin..self.tokens.len(), wanted, phase }
@@ -254,14 +262,23 @@ fn absorb(
     }
     sequence.place_full_blocks();
     let mut outputs = Vec::new();
-    if let Err(fault) = sequence.generation.absorb(computed, logits, &mut outputs) {
-        return outcome(phase, tokens, SequenceState::Failed(fault.into()));
+    let before = sequence.generation.counts();
+    let absorbed = sequence.generation.absorb(computed, logits, &mut outputs);
+    let after = sequence.generation.counts();
+    let rejected = (after.drafted - before.drafted) - (after.accepted - before.accepted);
+    let rejected = u32::try_from(rejected).unwrap_or(u32::MAX);
+    let tokens = tokens.saturating_sub(rejected);
+    if let Err(fault) = absorbed {
+        return StepOutcome { rejected, ..outcome(phase, tokens, SequenceState::Failed(fault.into())) };
+    }
+    if rejected > 0 {
+        sequence.forget_drafts();
     }
     let state = match sequence.generation.input(1) {
         Input::Done => SequenceState::Finished,
         _ => SequenceState::Continue,
     };
-    StepOutcome { output: outputs.pop(), ..outcome(phase, tokens, state) }
+    StepOutcome { output: outputs.pop(), rejected, ..outcome(phase, tokens, state) }
 }
 
 /// Gives each member an equal part of the step's cost.
@@ -275,7 +292,7 @@ fn split_equally(cost: StepCost, outcomes: &mut [Outcome]) {
 }
 
 fn outcome(phase: Phase, tokens: u32, state: SequenceState<StepFault>) -> Outcome {
-    StepOutcome { output: None, phase, tokens, share: StepCost::default(), state }
+    StepOutcome { output: None, phase, tokens, rejected: 0, share: StepCost::default(), state }
 }
 
 impl Engine for DeviceEngine {

@@ -18,6 +18,8 @@ pub(crate) struct Progress {
     prompt_tokens: AtomicU64,
     cached_tokens: AtomicU64,
     completion_tokens: AtomicU64,
+    drafted_tokens: AtomicU64,
+    accepted_tokens: AtomicU64,
     prefill_cpu_ns: AtomicU64,
     decode_cpu_ns: AtomicU64,
     busy_ns: AtomicU64,
@@ -34,10 +36,12 @@ impl Progress {
         (own, sharing): (KibMillis, SplitMethod),
     ) {
         *self.sharing() = Some(sharing);
-        let TokenCounts { prompt, cached, completion, .. } = counts;
+        let TokenCounts { prompt, cached, completion, drafted, accepted, recomputed: _ } = counts;
         self.prompt_tokens.store(prompt, Ordering::Relaxed);
         self.cached_tokens.store(cached, Ordering::Relaxed);
         self.completion_tokens.store(completion, Ordering::Relaxed);
+        self.drafted_tokens.store(drafted, Ordering::Relaxed);
+        self.accepted_tokens.store(accepted, Ordering::Relaxed);
         self.own_kib_ms.store(own.get(), Ordering::Relaxed);
         let of_phase = match phase {
             Phase::Prefill => &self.prefill_cpu_ns,
@@ -54,6 +58,8 @@ impl Progress {
             prompt: self.prompt_tokens.load(Ordering::Relaxed),
             cached: self.cached_tokens.load(Ordering::Relaxed),
             completion: self.completion_tokens.load(Ordering::Relaxed),
+            drafted: self.drafted_tokens.load(Ordering::Relaxed),
+            accepted: self.accepted_tokens.load(Ordering::Relaxed),
         }
     }
 
@@ -96,8 +102,9 @@ mod tests {
         let counts = |prompt, completion| TokenCounts { prompt, cached: 2, completion, ..TokenCounts::default() };
         progress.note(counts(7, 0), (Phase::Prefill, share(100)), (KibMillis::new(1), method));
         progress.note(counts(7, 1), (Phase::Decode, share(10)), (KibMillis::new(2), method));
-        progress.note(counts(7, 2), (Phase::Decode, share(11)), (KibMillis::new(3), method));
-        assert_eq!(progress.tokens(), MeasuredTokens { prompt: 7, cached: 2, completion: 2 });
+        let last = TokenCounts { drafted: 5, accepted: 3, recomputed: 1, ..counts(7, 2) };
+        progress.note(last, (Phase::Decode, share(11)), (KibMillis::new(3), method));
+        assert_eq!(progress.tokens(), MeasuredTokens { prompt: 7, cached: 2, completion: 2, drafted: 5, accepted: 3 });
         assert_eq!(progress.method(), method);
         let cpu = progress.cpu();
         assert_eq!((cpu.prefill.get(), cpu.decode.get(), progress.kv().get()), (100, 21, 3));

@@ -9,7 +9,7 @@ use meter::{KibMillis, SplitMethod};
 use models::encoding::Encoding;
 use models::generation::{Generation, Input, TokenCounts};
 use models::limits::KV_BLOCK_POSITIONS;
-use scheduler::{Batching, Budget, Demand, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope, StepCost};
+use scheduler::{Batching, Budget, Demand, Drafts, Insertion, Phase, PrefixPlace, Reach, Reservation, Scope, StepCost};
 
 use super::cache::Cache;
 use super::memory::{Holder, KvMemory, Preempted};
@@ -131,7 +131,8 @@ impl Sequence {
         match self {
             Self::Generating(generating) => generating.demand(),
             Self::Encoding(_) => {
-                Demand { phase: Phase::Prefill, tokens: 1, kv_positions: 0, room_bytes: 0, batching: Batching::Alone }
+                let (phase, batching, drafts) = (Phase::Prefill, Batching::Alone, Drafts::default());
+                Demand { phase, tokens: 1, kv_positions: 0, room_bytes: 0, batching, drafts }
             }
         }
     }
@@ -175,7 +176,29 @@ impl Generating {
             kv_positions: u32::try_from(positions).unwrap_or(u32::MAX),
             room_bytes: self.memory.bytes(),
             batching: Batching::Together,
+            drafts: self.generation.draft().map_or_else(Drafts::default, |draft| Drafts {
+                tokens: u32::try_from(draft.tokens.len()).unwrap_or(u32::MAX),
+                right_permille: draft.right_permille,
+            }),
         }
+    }
+
+    /// At most `most` of the drafts behind its next token, for which there are blocks already: those that there is room for.
+    pub(super) fn drafts_in_room(&mut self, most: usize) -> &[u32] {
+        let offered = self.generation.draft().map_or(0, |draft| draft.tokens.len());
+        let (begin, most) = (self.generation.held() + 1, most.min(offered));
+        if most == 0 {
+            return &[];
+        }
+        // Without more room it computes fewer.
+        let _ = self.make_room(begin + most);
+        let most = most.min(self.cache.capacity() - begin);
+        self.generation.draft().map_or(&[], |draft| &draft.tokens[..most])
+    }
+
+    /// Drops from the cache what drafts left there that were not accepted.
+    pub(super) fn forget_drafts(&mut self) {
+        self.cache.return_to(self.generation.held().min(self.cache.len()));
     }
 
     /// Tokens that need not be computed. Asked before each step while it waits: only what has come since is looked at.
@@ -282,7 +305,7 @@ impl Generating {
         self.progress.note(self.generation.counts(), (phase, share), held);
     }
 
-    /// Lets others find the blocks that are full by now.
+    /// Lets others find the blocks that are full by now, of tokens that are the text's: drafts are none yet.
     pub(super) fn place_full_blocks(&mut self) {
         let Beginnings { prefixes, scope, extent, .. } = &self.beginnings;
         let tokens = self.generation.reusable();

@@ -169,8 +169,12 @@ impl Drive {
         let Completion { outcome, lease, sequence, timing } = completion;
         let kv_precision = lease.model().kv_precision_word();
         // A step that did not return keeps its sequence: what earlier ones computed is known all the same.
-        let computed =
-            TokenCounts { prompt: timing.prefill.tokens, completion: timing.decode.tokens, ..TokenCounts::default() };
+        let computed = TokenCounts {
+            prompt: timing.prefill.tokens,
+            completion: timing.decode.tokens,
+            drafted: timing.rejected_drafts,
+            ..TokenCounts::default()
+        };
         let counts = sequence.as_ref().map_or(computed, Sequence::counts);
         self.judge(&outcome, &lease).await;
         let blocks = match (&self.publication, &sequence) {
@@ -206,7 +210,13 @@ impl Drive {
             cold: self.is_cold,
             outcome: ended,
             answered_from: AnsweredFrom::Model,
-            tokens: MeasuredTokens { prompt: counts.prompt, cached: counts.cached, completion: counts.completion },
+            tokens: MeasuredTokens {
+                prompt: counts.prompt,
+                cached: counts.cached,
+                completion: counts.completion,
+                drafted: counts.drafted,
+                accepted: counts.accepted,
+            },
             times: MeasuredTimes {
                 queue: (timing.queue + timing.turn_wait + timing.room_wait).into(),
                 load_wait: self.load_wait.into(),

@@ -173,7 +173,12 @@ impl Replay {
             cold: false,
             outcome: Outcome::Completed,
             answered_from: AnsweredFrom::ResponseCache,
-            tokens: MeasuredTokens { prompt: prompt_tokens, cached: prompt_tokens, completion: completion_tokens },
+            tokens: MeasuredTokens {
+                prompt: prompt_tokens,
+                cached: prompt_tokens,
+                completion: completion_tokens,
+                ..MeasuredTokens::default()
+            },
             times: MeasuredTimes { wall: self.arrived.elapsed().into(), ..MeasuredTimes::default() },
             cpu: MeasuredCpu::default(),
             memory: MeasuredMemory {

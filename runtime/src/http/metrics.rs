@@ -286,6 +286,8 @@ impl Metrics {
             ("prompt", receipt.tokens.prompt),
             ("cached", receipt.tokens.cached),
             ("completion", receipt.tokens.completion),
+            ("accepted_draft", receipt.tokens.accepted_draft),
+            ("rejected_draft", receipt.tokens.drafted.saturating_sub(receipt.tokens.accepted_draft)),
         ];
         for (r#type, count) in tokens {
             let labels = TokenLabels { tenant: tenant.clone(), model: model.clone(), r#type };

@@ -182,7 +182,13 @@ pub(super) fn push_event(text: &mut String, event: &str) {
 
 fn usage(finished: &Finished) -> Usage {
     let tokens = &finished.receipt.tokens;
-    Usage { prompt: tokens.prompt, cached: tokens.cached, completion: tokens.completion }
+    Usage {
+        prompt: tokens.prompt,
+        cached: tokens.cached,
+        completion: tokens.completion,
+        drafted: tokens.drafted,
+        accepted_draft: tokens.accepted_draft,
+    }
 }
 
 fn receipt(finished: &Finished) -> Value {

@@ -13,6 +13,7 @@ mod cancellation;
 mod client;
 mod contexts;
 mod devices;
+mod drafts;
 mod draining;
 mod encoders;
 mod energy;

@@ -8,7 +8,7 @@
 //! times what its decodes alone would, or to a plain
 //! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
 //! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. In the end those are left out that would make
-//! the step longer than fair to another tenant (`harm`).
+//! the step longer than fair to another tenant (`harm`). What is left of the tokens may go to drafts (`speculation`).
 //!
 //! A sequence that cannot share a step has one to itself when it comes first in that order.
 //!
@@ -24,6 +24,7 @@ use super::fair::VirtualTime;
 use super::handle::Priority;
 use super::harm;
 use super::inbox::SequenceId;
+use super::speculation;
 use crate::engine::{Batching, Demand, Phase, StepWork};
 use crate::limits::{
     CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_ALONE_MIN, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED, DECODES_SLOWED_MAX,
@@ -112,7 +113,8 @@ pub(super) fn compose(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<Chosen> {
             harm::hasten(scene, first, &mut members, predict);
         }
     }
-    harm::leave_out(scene, members, predict)
+    let members = harm::leave_out(scene, members, predict);
+    speculation::draft(scene, members, predict)
 }
 
 impl Scene<'_> {
@@ -124,7 +126,8 @@ impl Scene<'_> {
         self.all().filter(|&index| self.candidates[index].demand.batching == Batching::Together)
     }
 
-    fn decodes_next(&self, index: usize) -> bool {
+    /// Whether its next token is all that a candidate has to compute.
+    pub(super) fn decodes_next(&self, index: usize) -> bool {
         let demand = &self.candidates[index].demand;
         demand.phase == Phase::Decode && demand.tokens <= 1
     }

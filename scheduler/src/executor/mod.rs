@@ -13,7 +13,8 @@
 //! 2. `admission`: which of its queued sequences may begin: by the tenant that has used least, its priorities, then age;
 //! 3. `batch`: who steps: all that decode, and chunks of prompts beside them, under a budget of tokens and of time;
 //! 4. `harm`: who is left out so that no tenant is slower than with a fair slice of time to itself;
-//! 5. `preemption`: when memory runs out, whose is taken.
+//! 5. `speculation`: which drafts are computed beside the tokens of those who decode;
+//! 6. `preemption`: when memory runs out, whose is taken.
 //!
 //! `fair` keeps the virtual times of models and tenants; `roster` knows where every sequence stands and when it must end;
 //! `core` makes steps of it all and books what they did; `thread` runs them, parks when there is nothing to do, and replaces
@@ -49,6 +50,7 @@ mod preemption;
 mod queue;
 mod room;
 mod roster;
+mod speculation;
 mod step;
 mod thread;
 mod timing;

@@ -30,6 +30,8 @@ pub struct RequestTiming {
     pub room_wait: Duration,
     /// How often its memory was taken for another sequence.
     pub preempted: u32,
+    /// Drafts that its steps computed and that were not what followed: paid for in `decode`, and no tokens there.
+    pub rejected_drafts: u64,
     /// The part of `prefill` and `decode` that computed again what was lost so: whole steps, but only the lost tokens.
     pub recompute: Cost,
 }
@@ -144,6 +146,11 @@ impl Stopwatch {
         }
     }
 
+    /// The step that it is in computed so many drafts in vain.
+    pub(super) fn reject(&mut self, drafts: u32) {
+        self.timing.rejected_drafts += u64::from(drafts);
+    }
+
     /// Its memory was taken, and with it what so many tokens had computed.
     pub(super) fn preempt(&mut self, lost_tokens: u32) {
         self.timing.preempted += 1;
@@ -193,6 +200,7 @@ mod tests {
         watch.turn_to(Doing::AwaitingTurn, at(7));
         watch.turn_to(Doing::Stepping, at(12));
         watch.charge(Phase::Decode, StepCost { wall: Duration::from_millis(1), cpu: Duration::from_millis(2) }, 1);
+        watch.reject(3);
         watch.turn_to(Doing::Stalled, at(13));
         watch.turn_to(Doing::AwaitingRoom, at(33));
         let timing = watch.finish(at(63));
@@ -203,7 +211,7 @@ mod tests {
         assert_eq!(timing.turn_wait, Duration::from_millis(5));
         assert_eq!(timing.stall, Duration::from_millis(20));
         assert_eq!(timing.room_wait, Duration::from_millis(30));
-        assert_eq!((timing.prefill.tokens, timing.decode.tokens), (16, 1));
+        assert_eq!((timing.prefill.tokens, timing.decode.tokens, timing.rejected_drafts), (16, 1, 3));
         assert_eq!(timing.prefill.elapsed, Duration::from_millis(4), "it was there for the whole step");
         assert_eq!(timing.prefill.wall, Duration::from_millis(2), "and pays its share");
         assert_eq!(timing.prefill.cpu, Duration::from_millis(8));

@@ -65,7 +65,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
         cold: false,
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7 },
+        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7, ..MeasuredTokens::default() },
         times: MeasuredTimes { load_wait: Nanos::new(3), wall: Nanos::new(1_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu { prefill: Nanos::new(50_000_000), decode: Nanos::new(7), load: Nanos::new(11) },
         memory: MeasuredMemory {

@@ -123,7 +123,7 @@ pub struct Measured {
     pub routing: Option<Routing>,
 }
 
-/// Token counts: `cached` is a part of `prompt`.
+/// Token counts: `cached` is a part of `prompt`, `accepted` of `drafted` and of `completion`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MeasuredTokens {
     /// All prompt tokens.
@@ -132,6 +132,10 @@ pub struct MeasuredTokens {
     pub cached: u64,
     /// Tokens generated.
     pub completion: u64,
+    /// Tokens computed ahead because they might be what follows.
+    pub drafted: u64,
+    /// Those of them that were generated then.
+    pub accepted: u64,
 }
 
 /// Wall-clock spans of one request.

@@ -13,7 +13,7 @@ fn measured() -> Measured {
         cold: true,
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 30, cached: 10, completion: 5 },
+        tokens: MeasuredTokens { prompt: 30, cached: 10, completion: 5, ..MeasuredTokens::default() },
         times: MeasuredTimes {
             queue: Nanos::new(1),
             load_wait: Nanos::new(20),
@@ -148,9 +148,29 @@ fn what_keys_and_values_were_kept_as_is_said() {
 
 #[test]
 fn more_cached_than_prompt_tokens_are_only_the_prompt() {
-    let tokens = MeasuredTokens { prompt: 3, cached: 9, completion: 0 };
+    let tokens = MeasuredTokens { prompt: 3, cached: 9, completion: 0, ..MeasuredTokens::default() };
     let receipt = assemble(Measured { tokens, ..measured() }, &RateCard::default());
-    assert_eq!(receipt.tokens, ReceiptTokens { prompt: 3, cached: 3, completion: 0, total: 3 });
+    assert_eq!(receipt.tokens, ReceiptTokens { prompt: 3, cached: 3, completion: 0, total: 3, ..receipt.tokens });
+}
+
+#[test]
+fn rejected_drafts_are_compute_and_no_tokens() {
+    let tokens = MeasuredTokens { drafted: 9, accepted: 4, ..measured().tokens };
+    let drafting = Measured { tokens, ..measured() };
+    let rates = RateCard { completion_token: Some(PicoUnits::new(1_000)), ..RateCard::default() };
+    let (with, without) = (assemble(drafting, &rates), assemble(measured(), &rates));
+    let told = serde_json::to_value(&with).unwrap();
+    assert_eq!(
+        told["tokens"],
+        json!({"prompt": 30, "cached": 10, "completion": 5, "total": 35, "drafted": 9, "accepted_draft": 4})
+    );
+    assert_eq!((with.cost, with.cpu), (without.cost, without.cpu), "its processor time was measured with the others'");
+    assert!(with.method.notes.iter().any(|note| note.starts_with("drafts: 4 of 9")), "{:?}", with.method.notes);
+    assert_eq!(serde_json::from_value::<Receipt>(told).unwrap().tokens, with.tokens);
+    // A receipt from before there were any.
+    let before: ReceiptTokens =
+        serde_json::from_value(json!({"prompt": 3, "cached": 1, "completion": 2, "total": 5})).unwrap();
+    assert_eq!((before.drafted, before.accepted_draft), (0, 0));
 }
 
 #[test]
@@ -190,7 +210,7 @@ fn found() -> Measured {
     Measured {
         cold: false,
         answered_from: AnsweredFrom::ResponseCache,
-        tokens: MeasuredTokens { prompt: 30, cached: 30, completion: 5 },
+        tokens: MeasuredTokens { prompt: 30, cached: 30, completion: 5, ..MeasuredTokens::default() },
         times: MeasuredTimes { wall: Nanos::new(70_000), ..MeasuredTimes::default() },
         cpu: MeasuredCpu::default(),
         memory: MeasuredMemory {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Drafts;
 use crate::executor::fair::VirtualTimes;
 use crate::limits::SHARED_PERCENT;
 use crate::testing::Random;
@@ -6,8 +7,14 @@ use crate::testing::Random;
 const BOUNDS: StepBounds = StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
 
 fn decode(id: u64, tenant: usize) -> Candidate {
-    let demand =
-        Demand { phase: Phase::Decode, tokens: 1, kv_positions: 100, room_bytes: 0, batching: Batching::Together };
+    let demand = Demand {
+        phase: Phase::Decode,
+        tokens: 1,
+        kv_positions: 100,
+        room_bytes: 0,
+        batching: Batching::Together,
+        drafts: Drafts::default(),
+    };
     Candidate { id: SequenceId(id), tenant, priority: Priority::Normal, demand, stepped: 0 }
 }
 

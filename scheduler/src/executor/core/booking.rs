@@ -34,10 +34,11 @@ impl<E: Engine> Core<E> {
 
     /// Books a step on one of its members, shows its output, and sees how it goes on.
     fn book_one(&mut self, engine: &mut E, id: SequenceId, outcome: StepOutcome<E::Output, E::Fault>, now: Instant) {
-        let StepOutcome { output, phase, tokens, share, state } = outcome;
+        let StepOutcome { output, phase, tokens, rejected, share, state } = outcome;
         self.roster.charge(id, share.wall);
         let entry = self.entry(id);
         entry.watch.charge(phase, share, tokens);
+        entry.watch.reject(rejected);
         let space = output.map_or(Space::Free, |output| entry.feed.push(output));
         match state {
             SequenceState::Continue => self.go_on(id, space, now),

@@ -20,6 +20,14 @@ impl World {
         {
             tally.violations.push(format!("{number}: preempted {taken} times, which counts as {}", timing.preempted));
         }
+        if let Some(rejected) = sequence.as_ref().map(|sequence| sequence.rejected)
+            && rejected != timing.rejected_drafts
+            // What a step did that panicked is nowhere booked.
+            && !matches!(outcome, Outcome::EnginePanicked { .. })
+        {
+            let counted = timing.rejected_drafts;
+            tally.violations.push(format!("{number}: {rejected} drafts rejected, which count as {counted}"));
+        }
         match outcome {
             Outcome::Completed => {
                 tally.completed += 1;
@@ -93,6 +101,7 @@ impl World {
         self.tally.reclaims = usize::from(engine.reclaimed > 0);
         self.tally.steps = engine.steps;
         self.tally.batched = engine.largest_batch;
+        (self.tally.accepted, self.tally.rejected) = (engine.accepted, engine.rejected);
         self.clients.clear();
         self.asked.lock().unwrap().clear();
         engine.reclaim(u64::MAX);

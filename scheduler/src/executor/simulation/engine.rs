@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::budget::{Budget, Reservation};
 use crate::engine::*;
+use crate::testing::Random;
 
 /// Positions, and bytes, of a page.
 pub(super) const PAGE: u32 = 16;
@@ -36,7 +37,7 @@ impl SimModel {
 }
 
 /// What a sequence is to do.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Script {
     pub(super) number: u64,
     pub(super) prompt: u32,
@@ -44,6 +45,10 @@ pub(super) struct Script {
     pub(super) batching: Batching,
     pub(super) panics_at: Option<u32>,
     pub(super) fails_at: Option<u32>,
+    /// What it can compute behind each token of its answer.
+    pub(super) drafts: Drafts,
+    /// How many of a thousand are right in truth.
+    pub(super) right_permille: u16,
     /// Prompts of one key begin alike, for as many whole pages as both have.
     pub(super) prefix: Option<u64>,
 }
@@ -53,6 +58,9 @@ pub(super) struct SimSequence {
     pub(super) cancelled: Arc<AtomicBool>,
     computed: u32,
     pub(super) generated: u32,
+    /// Outputs so far: a step has one, of however many tokens.
+    shown: u32,
+    pub(super) rejected: u64,
     shared: Option<Arc<Pages>>,
     own: Option<Reservation>,
     /// How often its memory was taken.
@@ -79,16 +87,31 @@ pub(super) struct SimEngine {
     pub(super) steps: u64,
     pub(super) largest_batch: usize,
     pub(super) reclaimed: u64,
+    /// Drafts that were right, and that were not.
+    pub(super) accepted: u64,
+    pub(super) rejected: u64,
     pub(super) violations: Vec<String>,
 }
 
 impl SimSequence {
     pub(super) fn new(script: Script, cancelled: Arc<AtomicBool>) -> Self {
-        Self { script, cancelled, computed: 0, generated: 0, shared: None, own: None, taken: 0 }
+        Self { script, cancelled, computed: 0, generated: 0, shown: 0, rejected: 0, shared: None, own: None, taken: 0 }
     }
 
     fn left(&self) -> u32 {
         self.script.prompt + self.generated - self.computed
+    }
+
+    /// Whether a draft of the token after those generated so far is right.
+    fn is_right(&self) -> bool {
+        let seed = self.script.number << 32 | u64::from(self.generated);
+        Random::new(seed).below(1_000) < u64::from(self.script.right_permille)
+    }
+
+    /// Drafts that it has room for without more.
+    fn drafts_in_room(&self) -> u32 {
+        let positions = u64::from(self.shared_positions()) + self.own_bytes();
+        u32::try_from(positions).unwrap_or(u32::MAX).saturating_sub(self.script.prompt + self.generated)
     }
 
     fn shared_positions(&self) -> u32 {
@@ -123,6 +146,8 @@ impl SimEngine {
             steps: 0,
             largest_batch: 0,
             reclaimed: 0,
+            accepted: 0,
+            rejected: 0,
             violations: Vec::new(),
         }
     }
@@ -164,6 +189,7 @@ impl SimEngine {
             output: None,
             phase: demand.phase,
             tokens: 0,
+            rejected: 0,
             share: StepCost::default(),
             state: SequenceState::Continue,
         };
@@ -188,11 +214,39 @@ impl SimEngine {
             }
         }
         outcome.tokens = demand.tokens.min(member.tokens_max);
-        let work = demand.work(outcome.tokens);
+        let drafts = self.drafts(sequence, demand, member.tokens_max);
+        let work = demand.work(outcome.tokens + drafts);
         sequence.computed += outcome.tokens;
         if sequence.left() == 0 {
+            self.draw(sequence, drafts, &mut outcome);
+        }
+        (work, outcome)
+    }
+
+    /// How many drafts it computes of those that it may: those that there is room for.
+    fn drafts(&mut self, sequence: &mut SimSequence, demand: Demand, tokens_max: u32) -> u32 {
+        if demand.phase == Phase::Prefill || demand.batching == Batching::Alone {
+            return 0;
+        }
+        let drafts = tokens_max.saturating_sub(1);
+        if drafts > demand.drafts.tokens {
+            self.violation(sequence, "it may compute more drafts than it has");
+        }
+        let missing = sequence.missing(sequence.script.prompt + sequence.generated + drafts);
+        if missing > 0
+            && let Some(room) = self.budget.try_reserve(missing)
+        {
+            sequence.keep(room);
+        }
+        drafts.min(sequence.drafts_in_room())
+    }
+
+    /// Tokens until the first draft that is not right, or the end.
+    fn draw(&mut self, sequence: &mut SimSequence, drafts: u32, outcome: &mut StepOutcome<u32, SimFault>) {
+        let mut accepted = 0;
+        loop {
+            let is_right = accepted < drafts && sequence.is_right();
             sequence.generated += 1;
-            outcome.output = Some(sequence.generated);
             if sequence.script.panics_at == Some(sequence.generated) {
                 // Without the hook's message: it is meant.
                 std::panic::resume_unwind(Box::new("the script panics"));
@@ -203,16 +257,28 @@ impl SimEngine {
                 self.keep_prefix(sequence);
                 outcome.state = SequenceState::Finished;
             }
+            if !is_right || !matches!(outcome.state, SequenceState::Continue) {
+                break;
+            }
+            accepted += 1;
+            sequence.computed += 1;
         }
-        (work, outcome)
+        sequence.shown += 1;
+        outcome.output = Some(sequence.shown);
+        outcome.tokens += accepted;
+        outcome.rejected = drafts - accepted;
+        sequence.rejected += u64::from(outcome.rejected);
+        self.accepted += u64::from(accepted);
+        self.rejected += u64::from(outcome.rejected);
     }
 
     /// Splits a step's cost by tokens; what is left over goes to the first.
     fn split(&mut self, cost: StepCost, numbers: &[u64], outcomes: &mut [StepOutcome<u32, SimFault>]) {
-        let tokens: u32 = outcomes.iter().map(|outcome| outcome.tokens).sum();
+        let computed = |outcome: &StepOutcome<u32, SimFault>| outcome.tokens + outcome.rejected;
+        let tokens: u32 = outcomes.iter().map(computed).sum();
         let mut rest = cost;
         for outcome in &mut *outcomes {
-            let part = |whole: Duration| if tokens == 0 { Duration::ZERO } else { whole * outcome.tokens / tokens };
+            let part = |whole: Duration| if tokens == 0 { Duration::ZERO } else { whole * computed(outcome) / tokens };
             outcome.share = StepCost { wall: part(cost.wall), cpu: part(cost.cpu) };
             rest.wall -= outcome.share.wall;
             rest.cpu -= outcome.share.cpu;
@@ -236,12 +302,20 @@ impl Engine for SimEngine {
     fn demand(&self, sequence: &SimSequence) -> Demand {
         let tokens = sequence.left().max(1);
         let phase = if tokens == 1 && sequence.generated > 0 { Phase::Decode } else { Phase::Prefill };
+        let Script { batching, drafts, answer, .. } = sequence.script;
+        // One token is drawn in any case.
+        let left = answer.saturating_sub(sequence.generated + 1);
+        let drafts = match (phase, batching) {
+            (Phase::Decode, Batching::Together) => Drafts { tokens: drafts.tokens.min(left), ..drafts },
+            _ => Drafts::default(),
+        };
         Demand {
             phase,
             tokens,
             kv_positions: sequence.script.prompt + sequence.generated,
             room_bytes: sequence.own_bytes(),
-            batching: sequence.script.batching,
+            batching,
+            drafts,
         }
     }
 

@@ -18,7 +18,7 @@ fn tenant(number: u64, weight: u32) -> Owner {
 /// A request of `owner` for the model of that index.
 fn request(number: u64, owner: &Owner, model: usize, (prompt, answer): (u32, u32)) -> Arrival {
     let (batching, reading) = (Batching::Together, Reading::AtOnce);
-    let script = Script { number, prompt, answer, batching, panics_at: None, fails_at: None, prefix: None };
+    let script = Script { number, prompt, answer, batching, ..Script::default() };
     let owner = owner.clone();
     Arrival { at: Duration::ZERO, model, owner, script, reading, leaves: None, drops: false, deadline: None }
 }
@@ -147,4 +147,34 @@ fn a_stream_beside_long_prompts_is_never_interrupted_for_long() {
     let stream = tally.ends[&0];
     let alone = MODEL.cost(crate::engine::StepWork { prefill_tokens: 0, decode_tokens: 1, kv_positions: 310 });
     assert!(stream.latency <= 2 * 300 * alone + Duration::from_millis(200), "{:?}", stream.latency);
+}
+
+#[test]
+fn drafts_that_are_right_make_a_stream_faster_and_nobody_beside_it_slower() {
+    let streams = |count: u64, drafts: &dyn Fn(u64) -> (u32, u16)| {
+        let arrivals = (0..count).map(|number| {
+            let mut arrival = request(number, &tenant(number, 1), 0, (50, 200));
+            let (tokens, right_permille) = drafts(number);
+            arrival.script = Script { drafts: Drafts { tokens, right_permille }, right_permille, ..arrival.script };
+            arrival
+        });
+        let tally = run(wide(), vec![MODEL], arrivals.collect(), None);
+        (tally.ends.values().map(|end| end.latency).collect::<Vec<_>>(), tally.accepted + tally.rejected)
+    };
+    let alone = |right| streams(1, &|_| (8, right)).0[0];
+    let plain = alone(0);
+    assert!(alone(950) < plain / 3 && alone(700) < plain / 2, "{:?}, {:?} of {plain:?}", alone(950), alone(700));
+    for count in [2, 8, 32] {
+        let (without, none) = streams(count, &|_| (0, 0));
+        // Each guesses as it can: those of even numbers well, the others hardly or not at all.
+        let (with, _) = streams(count, &|number| if number % 2 == 0 { (8, 950) } else { (0, 300) });
+        for (number, (with, without)) in with.iter().zip(&without).enumerate() {
+            assert!(*with <= *without * 106 / 100, "{number} of {count}: {with:?} instead of {without:?}");
+        }
+        let (all, drafted) = streams(count, &|_| (8, 950));
+        assert!(none == 0 && (count > 8 || drafted > 0), "{count}: {drafted}");
+        for (number, (with, without)) in all.iter().zip(&without).enumerate() {
+            assert!(*with <= *without * 106 / 100, "{number} of {count}: {with:?} instead of {without:?}");
+        }
+    }
 }

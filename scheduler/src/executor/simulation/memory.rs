@@ -9,7 +9,7 @@ const MODEL: SimModel = SimModel { step_micros: 5_000, token_micros: 200, positi
 fn request(number: u64, priority: Priority, prompt: u32, answer: u32) -> Arrival {
     let owner = Owner { tenant: "tenant".into(), weight: NonZeroU32::MIN, priority };
     let (batching, reading) = (Batching::Together, Reading::AtOnce);
-    let script = Script { number, prompt, answer, batching, panics_at: None, fails_at: None, prefix: None };
+    let script = Script { number, prompt, answer, batching, ..Script::default() };
     Arrival { at: millis(number), model: 0, owner, script, reading, leaves: None, drops: false, deadline: None }
 }
 

@@ -9,7 +9,8 @@
 //! - a sequence that was cancelled never steps again;
 //! - every sequence ends exactly once, and nothing is left in the end: no place, no page, no sequence;
 //! - nothing starves: whoever can step does so before long, and all ends soon after the last arrival;
-//! - each sequence's times sum to its life, its costs to its shares, and all shares to what all steps cost, exactly.
+//! - each sequence's times sum to its life, its costs to its shares, and all shares to what all steps cost, exactly, whatever
+//!   drafts are in them and come to.
 //!
 //! `fairness` has runs of a kind of their own, whose shares and latencies are compared.
 
@@ -27,7 +28,7 @@ use self::engine::{Knows, Script, SimModel};
 use self::tally::Tally;
 use self::world::{Arrival, Reading, World, WorldOptions};
 use super::{ExecutorOptions, Owner, Priority};
-use crate::engine::Batching;
+use crate::engine::{Batching, Drafts};
 use crate::testing::Random;
 
 const SEEDS: u64 = 300;
@@ -59,6 +60,8 @@ fn simulate(seeds: std::ops::Range<u64>) {
         total.add(&tally);
     }
     // The runs must reach what they are about.
+    let drafted = [total.accepted, total.rejected].map(|drafts| usize::try_from(drafts).unwrap());
+    assert!(drafted.into_iter().all(|drafts| drafts > count), "{drafted:?} drafts were right and wrong");
     let often = [total.completed, total.cancelled, total.room_waits, total.batched];
     let seldom = [
         total.preemptions,
@@ -141,6 +144,16 @@ fn owner(number: u64, random: &mut Random) -> Owner {
     Owner { tenant: format!("tenant-{number}").into(), weight, priority: Priority::Normal }
 }
 
+/// What half of all sequences guess, and how often that is right in truth; the other half guesses nothing.
+fn drafts(random: &mut Random) -> (Drafts, u16) {
+    let permille = |random: &mut Random| u16::try_from(random.below(1_001)).unwrap();
+    let tokens = if random.below(2) == 0 { u32::try_from(random.below(16)).unwrap() } else { 0 };
+    let right_permille = permille(random);
+    // Some know it, some are wrong about it.
+    let truth = if random.below(2) == 0 { right_permille } else { permille(random) };
+    (Drafts { tokens, right_permille }, truth)
+}
+
 fn arrival(number: u64, at: Duration, tenants: &[Owner], models: &[SimModel], random: &mut Random) -> Arrival {
     let mut pick = |count: usize| usize::try_from(random.below(count as u64)).unwrap();
     let (mut owner, model) = (tenants[pick(tenants.len())].clone(), pick(models.len()));
@@ -149,10 +162,13 @@ fn arrival(number: u64, at: Duration, tenants: &[Owner], models: &[SimModel], ra
     let prompt = if random.below(8) == 0 { small(600, random) } else { small(100, random) };
     let answer = small(40, random);
     let seldom = |random: &mut Random| (random.below(25) == 0).then(|| 1 + u32::try_from(random.below(9)).unwrap());
+    let drafts = drafts(random);
     let script = Script {
         number,
         prompt,
         answer,
+        drafts: drafts.0,
+        right_permille: drafts.1,
         batching: if random.below(12) == 0 { Batching::Alone } else { Batching::Together },
         panics_at: seldom(random),
         fails_at: seldom(random),

@@ -25,6 +25,9 @@ pub(super) struct Tally {
     pub(super) room_waits: usize,
     pub(super) reclaims: usize,
     pub(super) steps: u64,
+    /// Drafts that were right, and that were not.
+    pub(super) accepted: u64,
+    pub(super) rejected: u64,
     /// Runs' largest batches, summed.
     pub(super) batched: usize,
     pub(super) lasted: Duration,
@@ -60,6 +63,8 @@ impl Tally {
         self.room_waits += other.room_waits;
         self.reclaims += other.reclaims;
         self.steps += other.steps;
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
         self.batched += other.batched;
         self.longest_turn_wait = self.longest_turn_wait.max(other.longest_turn_wait);
     }

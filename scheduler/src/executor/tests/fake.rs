@@ -71,7 +71,14 @@ impl Engine for FakeEngine {
             _ => (Phase::Decode, 1),
         };
         let room_bytes = sequence.room.as_ref().map_or(0, Reservation::bytes);
-        Demand { phase, tokens, kv_positions: tokens, room_bytes, batching: Batching::Together }
+        Demand {
+            phase,
+            tokens,
+            kv_positions: tokens,
+            room_bytes,
+            batching: Batching::Together,
+            drafts: Drafts::default(),
+        }
     }
 
     fn predict(&self, _model: &FakeModel, _work: StepWork) -> Option<Duration> {
@@ -115,7 +122,7 @@ impl Engine for FakeEngine {
                 }
                 Act::Forget => continue,
             };
-            outcomes.push(StepOutcome { output, phase, tokens, share: STEP, state });
+            outcomes.push(StepOutcome { output, phase, tokens, rejected: 0, share: STEP, state });
             cost = StepCost { wall: cost.wall + STEP.wall, cpu: cost.cpu + STEP.cpu };
         }
         cost

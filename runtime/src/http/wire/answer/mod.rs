@@ -57,6 +57,10 @@ pub(crate) struct Usage {
     pub(crate) cached: u64,
     /// Tokens generated.
     pub(crate) completion: u64,
+    /// Tokens computed ahead because they might be what follows.
+    pub(crate) drafted: u64,
+    /// Those of them that were generated then.
+    pub(crate) accepted_draft: u64,
 }
 
 /// Writes one request's answer.
@@ -119,16 +123,29 @@ impl Serialize for Usage {
             completion_tokens: u64,
             total_tokens: u64,
             prompt_tokens_details: Details,
+            /// Where there were any.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            completion_tokens_details: Option<Predictions>,
         }
         #[derive(Serialize)]
         struct Details {
             cached_tokens: u64,
         }
+        #[derive(Serialize)]
+        struct Predictions {
+            accepted_prediction_tokens: u64,
+            rejected_prediction_tokens: u64,
+        }
+        let predictions = Predictions {
+            accepted_prediction_tokens: self.accepted_draft,
+            rejected_prediction_tokens: self.drafted.saturating_sub(self.accepted_draft),
+        };
         let fields = Fields {
             prompt_tokens: self.prompt,
             completion_tokens: self.completion,
             total_tokens: self.prompt.saturating_add(self.completion),
             prompt_tokens_details: Details { cached_tokens: self.cached },
+            completion_tokens_details: (self.drafted > 0).then_some(predictions),
         };
         fields.serialize(serializer)
     }

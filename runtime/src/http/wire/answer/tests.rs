@@ -71,7 +71,7 @@ fn read(body: &str) -> Value {
 fn whole(writer: &AnswerWriter, output: Output) -> Value {
     let mut collector = Collector::new(1);
     collector.push(output);
-    let usage = Usage { prompt: 5, cached: 2, completion: 3 };
+    let usage = Usage { prompt: 5, cached: 2, completion: 3, ..Usage::default() };
     read(&writer.whole(&collector.finish(), (usage, &json!({"cold": true})), &tokenizer()))
 }
 
@@ -145,7 +145,7 @@ fn usage_is_null_until_the_chunk_that_has_it() {
         for chunk in chunks {
             assert_eq!(read(&chunk).get("usage"), Some(&Value::Null));
         }
-        let usage = Usage { prompt: 1, cached: 0, completion: 2 };
+        let usage = Usage { prompt: 1, completion: 2, ..Usage::default() };
         let last = read(&writer.usage_chunk(usage, &json!({"cold": false})));
         assert_eq!(last["choices"], json!([]));
         assert_eq!((&last["usage"]["total_tokens"], &last["dayfly"]), (&json!(3), &json!({"cold": false})));
@@ -199,4 +199,19 @@ fn heads_are_of_their_form_and_never_the_same() {
     assert_ne!(chat.id, AnswerHead::new(Form::Chat, &request).id);
     assert_eq!((chat.model.as_str(), chat.service_tier), ("m", Some("flex")));
     assert!(chat.created_unix_s > 1_700_000_000);
+}
+
+#[test]
+fn drafts_are_told_as_predictions_where_there_were_any() {
+    let usage = |drafted, accepted_draft| {
+        let usage = Usage { prompt: 5, cached: 2, completion: 9, drafted, accepted_draft };
+        serde_json::to_value(usage).expect("numbers")
+    };
+    assert_eq!(usage(0, 0).get("completion_tokens_details"), None);
+    let told = usage(7, 4);
+    assert_eq!(
+        told["completion_tokens_details"],
+        json!({"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 3})
+    );
+    assert_eq!(told["total_tokens"], 14, "what was rejected is no token of the answer");
 }
