@@ -19,7 +19,7 @@ fn measured(id: &str, tenant: &str) -> Measured {
         cold: false,
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7 },
+        tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7, ..MeasuredTokens::default() },
         times: MeasuredTimes::default(),
         cpu: MeasuredCpu { prefill: Nanos::from(Duration::from_millis(1237)), ..MeasuredCpu::default() },
         memory: MeasuredMemory {
