@@ -121,3 +121,15 @@ pub(crate) const CONTEXT_ID_PREFIX: &str = "ctx_";
 pub(crate) const CONTEXT_MAPPINGS_MAX: usize = 64;
 /// Between two tries to pin what the configuration says.
 pub(crate) const PIN_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Requests of a workload that is run.
+pub(crate) const BENCH_REQUESTS_MAX: usize = 100_000;
+/// Tokens of a prompt, or of an answer, of a workload.
+pub(crate) const BENCH_REQUEST_TOKENS_MAX: u32 = 1 << 20;
+/// Requests of a workload that wait for answers at once.
+pub(crate) const BENCH_IN_FLIGHT_MAX: usize = 512;
+/// Tenants of a workload: each may have a process of its own.
+pub(crate) const BENCH_TENANTS_MAX: usize = 64;
+/// Lines of a trace.
+pub(crate) const TRACE_LINES_MAX: usize = 100_000_000;
+/// Bytes of a line of a trace.
+pub(crate) const TRACE_LINE_BYTES_MAX: usize = 256;

@@ -25,6 +25,7 @@ mod loads;
 mod minilm;
 mod models;
 mod pool;
+mod pools;
 mod precision;
 mod receipts;
 mod response_cache;
