@@ -69,6 +69,9 @@ pub(super) struct Prediction {
     pub(super) predicted_gb_hours: f64,
     /// The proportional set size of its processes, over time.
     pub(super) measured_gb_hours: f64,
+    /// Seconds for which servers were predicted to count, and did: where tenants took longer to be answered than in the
+    /// ephemeral arm, their own servers held their models for longer.
+    pub(super) server_seconds: (f64, f64),
     /// Predicted over measured.
     pub(super) ratio: Option<f64>,
     pub(super) within_10_percent: bool,
@@ -160,9 +163,18 @@ impl Forecast<'_> {
             key_value_gb_hours: key_value.gb_hours(),
             predicted_gb_hours: predicted,
             measured_gb_hours: measured,
+            server_seconds: (self.server_seconds(really.arm), really.memory.server_seconds),
             ratio,
             within_10_percent: ratio.is_some_and(|ratio| (ratio - 1.0).abs() <= PREDICTED_WITHIN),
         }
+    }
+
+    fn server_seconds(&self, arm: Arm) -> f64 {
+        if arm != Arm::Dedicated {
+            return self.window.as_secs_f64();
+        }
+        let spans = (0..self.tenants.len()).map(|tenant| span_of(&self.ephemeral.driven, self.workload, tenant));
+        spans.map(|(first, last)| last.saturating_sub(first).as_secs_f64()).sum()
     }
 
     fn shared(&self) -> (KibMillis, KibMillis) {

@@ -81,6 +81,8 @@ pub(super) struct Tokens {
 pub(super) struct Memory {
     pub(super) kib_ms: KibMillis,
     pub(super) gb_hours: f64,
+    /// Seconds for which servers count, of all together.
+    pub(super) server_seconds: f64,
     pub(super) peak_bytes: u64,
     /// The same over the whole window also where a server counts for a part of it.
     pub(super) whole_window_gb_hours: f64,
@@ -190,7 +192,8 @@ impl Measure<'_> {
     pub(super) fn figures(&self, run: &Run, span_of: impl Fn(usize) -> (Duration, Duration)) -> Figures {
         let whole = (Duration::ZERO, self.window);
         let pss = |process: &ProcessRun, span| integral(&process.samples, span, |sample| sample.pss_kib);
-        let counted = run.processes.iter().map(|process| pss(process, process.tenant.map_or(whole, &span_of))).sum();
+        let spans: Vec<_> = run.processes.iter().map(|process| process.tenant.map_or(whole, &span_of)).collect();
+        let counted = run.processes.iter().zip(&spans).map(|(process, span)| pss(process, *span)).sum();
         let whole_window: KibMillis = run.processes.iter().map(|process| pss(process, whole)).sum();
         let series: Vec<_> = run.processes.iter().map(|process| process.samples.clone()).collect();
         let over_time = together(&series);
@@ -209,6 +212,7 @@ impl Measure<'_> {
             memory: Memory {
                 kib_ms: counted,
                 gb_hours: counted.gb_hours(),
+                server_seconds: spans.iter().map(|(from, to)| to.saturating_sub(*from).as_secs_f64()).sum(),
                 peak_bytes: over_time.iter().map(|(_, kib)| kib * 1024).max().unwrap_or(0),
                 whole_window_gb_hours: whole_window.gb_hours(),
                 quality: Quality::Measured,

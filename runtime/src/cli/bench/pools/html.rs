@@ -8,7 +8,7 @@ use meter::savings::{Comparison, Verdict};
 use super::arms::Arm;
 use super::chart::{Bar, Line, bars, cumulative, escaped, lines};
 use super::figures::{Figures, Percentiles};
-use super::report::{Report, gb_hours, megabytes, verdict};
+use super::report::{Report, gb_hours, megabytes, servers_for, verdict};
 use crate::cli::output::{figure, seconds_text};
 use crate::cli::receipt::money;
 
@@ -263,6 +263,7 @@ fn predictions(report: &Report) -> String {
         "keys and values",
         "predicted",
         "measured",
+        "servers there for, predicted of measured",
         "predicted / measured",
         "within 10 %",
     ];
@@ -274,6 +275,7 @@ fn predictions(report: &Report) -> String {
             gb_hours(one.key_value_gb_hours),
             gb_hours(one.predicted_gb_hours),
             gb_hours(one.measured_gb_hours),
+            servers_for(one),
             one.ratio.map_or("-".into(), figure),
             if one.within_10_percent { "yes" } else { "NO" }.into(),
         ];

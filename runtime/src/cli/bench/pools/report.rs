@@ -271,6 +271,7 @@ impl Report {
             Column::Right("KEYS, VALUES"),
             Column::Right("PREDICTED"),
             Column::Right("MEASURED"),
+            Column::Right("SERVERS FOR"),
             Column::Right("RATIO"),
             Column::Left("WITHIN 10 %"),
         ];
@@ -282,6 +283,7 @@ impl Report {
                 gb_hours(one.key_value_gb_hours),
                 gb_hours(one.predicted_gb_hours),
                 gb_hours(one.measured_gb_hours),
+                servers_for(one),
                 one.ratio.map_or("-".into(), figure),
                 if one.within_10_percent { "yes" } else { "NO" }.into(),
             ]
@@ -316,6 +318,12 @@ impl Report {
 pub(super) fn gb_hours(value: f64) -> String {
     // A GB-hour is much for a run of seconds.
     format!("{} GB·s", figure(value * 3600.0))
+}
+
+/// For how long they were predicted to be there, and were.
+pub(super) fn servers_for(one: &Prediction) -> String {
+    let (predicted, measured) = one.server_seconds;
+    format!("{} of {} s", figure(predicted), figure(measured))
 }
 
 fn percent(share: Option<f64>) -> String {
