@@ -149,3 +149,15 @@ pub(crate) const REQUESTS_PER_SECOND_MIN: f64 = 1e-6;
 pub(crate) const REQUESTS_PER_SECOND_MAX: f64 = 1e6;
 /// Characters of a tenant's or a key's name.
 pub(crate) const TENANT_CHARS_MAX: usize = 128;
+/// Requests of a workload that is run.
+pub(crate) const BENCH_REQUESTS_MAX: usize = 100_000;
+/// Tokens of a prompt, or of an answer, of a workload.
+pub(crate) const BENCH_REQUEST_TOKENS_MAX: u32 = 1 << 20;
+/// Requests of a workload that wait for answers at once.
+pub(crate) const BENCH_IN_FLIGHT_MAX: usize = 512;
+/// Tenants of a workload: each may have a process of its own.
+pub(crate) const BENCH_TENANTS_MAX: usize = 64;
+/// Lines of a recorded workload.
+pub(crate) const WORKLOAD_LINES_MAX: usize = 100_000_000;
+/// Bytes of a line of one.
+pub(crate) const WORKLOAD_LINE_BYTES_MAX: usize = 256;

@@ -70,6 +70,18 @@ impl ArtifactFiles {
         self.weights.iter().chain(self.texts.iter().map(|(_, path)| path)).map(PathBuf::as_path)
     }
 
+    /// Every file with the path, beside other models, where a catalog that finds it there calls the artifact `name`.
+    pub(crate) fn placed_as(&self, name: &str) -> Vec<(PathBuf, &Path)> {
+        let count = self.weights.len();
+        let weights = self.weights.iter().enumerate().map(|(index, path)| match self.weight_names.get(index) {
+            Some(own) => (Path::new(name).join(own), path.as_path()),
+            None if count > 1 => (format!("{name}-{:05}-of-{count:05}.gguf", index + 1).into(), path.as_path()),
+            None => (format!("{name}.gguf").into(), path.as_path()),
+        });
+        let texts = self.texts.iter().map(|(text, path)| (Path::new(name).join(text.path()), path.as_path()));
+        weights.chain(texts).collect()
+    }
+
     /// What a catalog would call the artifact: the folder's name, or the file's stem without a shard's number.
     #[must_use]
     pub fn name(&self) -> String {

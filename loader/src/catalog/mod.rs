@@ -132,6 +132,15 @@ impl Entry {
         self.files.cached_bytes()
     }
 
+    /// Every file, links resolved, with its path in a models directory in which a copy has the same name as this.
+    ///
+    /// # Errors
+    /// As [`Entry::identity`].
+    pub fn placed_files(&self) -> Result<Vec<(PathBuf, &Path)>, OpenError> {
+        self.check()?;
+        Ok(self.files.placed_as(&self.name))
+    }
+
     /// Refuses what is no file or has become a link out of the root since it was resolved.
     fn check(&self) -> Result<(), OpenError> {
         let path = || self.path.clone();

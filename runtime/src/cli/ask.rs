@@ -113,12 +113,24 @@ pub(super) async fn ask(
     client: &Client,
     wishes: &Wishes,
     (model, prompt): (&str, Prompt<'_>),
-    mut each: impl FnMut(&str) -> io::Result<()>,
+    each: impl FnMut(&str) -> io::Result<()>,
 ) -> Result<Answer, ClientError> {
     let path = match prompt {
         Prompt::Messages(_) => "/v1/chat/completions",
         Prompt::Text(_) => "/v1/completions",
     };
+    ask_for(client, (path, &wishes.body(model, &prompt)), each).await
+}
+
+/// As [`ask`], with a body that streams and asks for the usage.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) async fn ask_for(
+    client: &Client,
+    (path, body): (&str, &Value),
+    mut each: impl FnMut(&str) -> io::Result<()>,
+) -> Result<Answer, ClientError> {
     let started = Instant::now();
     let mut answer = Answer {
         id: String::new(),
@@ -129,9 +141,8 @@ pub(super) async fn ask(
         first_token: None,
         wall: Duration::ZERO,
     };
-    let body = wishes.body(model, &prompt);
     client
-        .stream(path, &body, |chunk| {
+        .stream(path, body, |chunk| {
             let Some(piece) = answer.take(chunk) else { return Ok(()) };
             answer.first_token.get_or_insert_with(|| started.elapsed());
             each(piece)

@@ -71,6 +71,9 @@ fn the_lines_that_are_documented_parse() {
         "bench run smollm2 --prompt 512 --gen 128 --depth 0,512 --threads 2 --json",
         "bench run file.gguf --executor candle",
         "bench perplexity smollm2 text.txt --ctx 512 --chunks 3 --json",
+        "bench pools",
+        "bench pools a b --workload bursty --rate 2 --zipf 1.2 --keep-alive 0 --report r.html --json",
+        "bench pools --trace azure.csv --speedup 60 --token-scale 0.1 --duration 30",
     ] {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
     }
@@ -90,6 +93,12 @@ fn what_makes_no_sense_is_wrong_usage() {
         "bench perplexity m t --chunks 0",
         "bench run m --repetitions 0",
         "bench run m --executor cuda",
+        "bench pools --tenants 0",
+        "bench pools --rate 0",
+        "bench pools --speedup 2",
+        "bench pools --trace t.csv --rate 2",
+        "bench pools --keep-alive long",
+        "bench pools --report r.json",
         "run m p --complete --system s",
     ] {
         let error = parsed(line).unwrap_err();

@@ -28,6 +28,7 @@ mod loads;
 mod minilm;
 mod models;
 mod pool;
+mod pools;
 mod precision;
 mod quotas;
 mod receipts;

@@ -187,3 +187,28 @@ fn row_10_holds_for_every_file_of_a_folder() {
         }
     }
 }
+
+#[test]
+fn copies_of_all_files_are_the_same_models_by_the_same_names() {
+    let (root, copies) = (Folder::new(), Folder::new());
+    tiny_model(&TinyModel::default()).write_to(&root.path("one.two.gguf")).unwrap();
+    write_shards(&tiny_model(&TinyModel::default()).split(2), root.0.path(), "split").unwrap();
+    let whole = folder(&root.path("models--org--folder/snapshots/fedc"));
+    FolderWriter { shards: 2, ..whole }.write_to(&root.path("several")).unwrap();
+    let catalog = root.catalog(LinkPolicy::Confined);
+    assert_eq!(names(&catalog), ["folder", "one.two", "several", "split"]);
+    for entry in catalog.list() {
+        for (place, path) in entry.placed_files().unwrap() {
+            let to = copies.0.path().join(place);
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(path, to).unwrap();
+        }
+    }
+    let copied = copies.catalog(LinkPolicy::Confined);
+    assert_eq!(names(&copied), names(&catalog));
+    for entry in copied.list() {
+        let (one, other) = (entry.open().unwrap(), catalog.resolve(&entry.name).unwrap().open().unwrap());
+        assert_eq!(one.identity().weights_bytes(), other.identity().weights_bytes(), "{}", entry.name);
+        assert_eq!(one.files().len(), other.files().len(), "{}", entry.name);
+    }
+}

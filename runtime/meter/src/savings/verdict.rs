@@ -17,6 +17,21 @@ pub enum Verdict {
     Loss,
 }
 
+impl Verdict {
+    /// What the difference between a baseline and what ephemeral serving took amounts to, in whatever both are counted.
+    #[must_use]
+    pub fn of(baseline: u64, ephemeral: u64) -> Self {
+        let difference = u128::from(baseline.abs_diff(ephemeral));
+        if difference * 100 <= u128::from(baseline.max(ephemeral)) * u128::from(SIGNIFICANCE_PERCENT) {
+            Self::NoSignificantDifference
+        } else if ephemeral < baseline {
+            Self::Saving
+        } else {
+            Self::Loss
+        }
+    }
+}
+
 /// What made ephemeral serving lose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,20 +84,9 @@ pub(super) fn judge(baseline: &Arm, ephemeral: &Arm, held: &Holding) -> Judged {
         (Some(persistent), Some(taken)) => (Measure::Cost, persistent.get(), taken.get()),
         _ => (Measure::Memory, baseline.kib_ms.get(), ephemeral.kib_ms.get()),
     };
-    let verdict = verdict(persistent, taken);
+    let verdict = Verdict::of(persistent, taken);
     let cause = (verdict == Verdict::Loss).then(|| cause(baseline, held));
     Judged { verdict, by, cause, remedy: cause.map(|cause| cause.remedy().to_owned()) }
-}
-
-fn verdict(persistent: u64, taken: u64) -> Verdict {
-    let difference = u128::from(persistent.abs_diff(taken));
-    if difference * 100 <= u128::from(persistent.max(taken)) * u128::from(SIGNIFICANCE_PERCENT) {
-        Verdict::NoSignificantDifference
-    } else if taken < persistent {
-        Verdict::Saving
-    } else {
-        Verdict::Loss
-    }
 }
 
 /// The first of the ephemeral arm's parts, in the order in which they are least avoidable, that uses up the baseline.

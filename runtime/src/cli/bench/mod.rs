@@ -1,6 +1,7 @@
-//! `dayfly bench`: a model's arithmetic on this machine, without a server around it.
+//! `dayfly bench`: a model's arithmetic on this machine, without a server around it; and ways of serving, with servers.
 
 mod perplexity;
+mod pools;
 mod speed;
 
 use std::num::NonZeroUsize;
@@ -22,6 +23,8 @@ pub(super) enum Bench {
     Run(speed::Speed),
     /// Perplexity of a text, by llama-perplexity's method
     Perplexity(perplexity::Perplexity),
+    /// The same workload with models that are let go, that never are, and that every tenant has for itself
+    Pools(Box<pools::Pools>),
 }
 
 /// What computes.
@@ -47,6 +50,7 @@ impl Bench {
         match self {
             Self::Run(speed) => speed.run(context),
             Self::Perplexity(perplexity) => perplexity.run(context),
+            Self::Pools(pools) => pools.run(context),
         }
     }
 }
