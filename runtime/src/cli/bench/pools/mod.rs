@@ -46,7 +46,7 @@ use crate::cli::output::{self, Format};
 use crate::cli::{pull, reach};
 use crate::config::{ByteSize, Config, Layer, Stay, bytes_text};
 use crate::limits::{BENCH_REQUEST_TOKENS_MAX, BENCH_REQUESTS_MAX, BENCH_TENANTS_MAX};
-use crate::metering;
+use crate::reports;
 
 /// How long an arm is watched behind the last time at which somebody may ask.
 const WATCHED_BEHIND: Duration = Duration::from_secs(2);
@@ -228,7 +228,7 @@ impl Pools {
     fn judged(&self, stage: &Stage, seen: &Seen) -> Report {
         let (config, workload) = (&stage.config, &stage.workload);
         let window = seen.arms.iter().map(|run| run.observed).max().unwrap_or_default();
-        let energy = metering::default_energy_model();
+        let energy = reports::prices_of(config).energy;
         let measure = Measure { window, energy: &energy, rates: &config.rates, processors: processors() };
         let figures = seen.arms.iter().map(|run| measure.figures(run, |tenant| span_of(&run.driven, workload, tenant)));
         let arms: Vec<Figures> = figures.collect();
