@@ -7,7 +7,8 @@
 //! what its tokens do, so that only drafts that are nearly certain pay, and of all members alike: there are none then.
 //!
 //! What a step costs is known from steps that were measured. So that it is known of those with drafts too, a sequence that
-//! nobody waits beside computes a few now and then, if these are likely right ([`PROBE_EVERY`]).
+//! nobody waits beside computes a few now and then, if these are likely right ([`PROBE_EVERY`]); and in every step while
+//! nothing can be predicted and they are as good as sure ([`SURE_RIGHT_PERMILLE_MIN`]).
 //!
 //! Invariants: the tokens of a step stay within its bound; nobody computes more drafts than it offered.
 
@@ -17,7 +18,7 @@ use super::batch::{Chosen, Company, Predict, Scene};
 use crate::engine::StepWork;
 use crate::limits::{
     DRAFTS_GAIN_PERCENT_MIN, DRAFTS_PER_STEP_MAX, DRAFTS_SLOW_PERCENT_MAX, PROBE_DRAFTS, PROBE_EVERY,
-    PROBE_EVERY_UNPREDICTED, PROBE_RIGHT_PERMILLE_MIN,
+    PROBE_EVERY_UNPREDICTED, PROBE_RIGHT_PERMILLE_MIN, SURE_RIGHT_PERMILLE_MIN,
 };
 
 /// A draft that could be in the step.
@@ -88,16 +89,24 @@ fn paying(
 
 /// The members with a few drafts, where it is time to see what they cost.
 fn probe(scene: &Scene<'_>, mut members: Vec<Chosen>, plain: Option<Duration>) -> Vec<Chosen> {
-    let every = if plain.is_some() { PROBE_EVERY } else { PROBE_EVERY_UNPREDICTED };
     if let [member] = &mut members[..]
         && scene.company == Company::Nobody
     {
         let candidate = &scene.candidates[member.index];
         let drafts = candidate.demand.drafts;
         let room = scene.bounds.tokens_max.saturating_sub(member.tokens);
+        let (every, most) = match plain {
+            Some(_) => (PROBE_EVERY, PROBE_DRAFTS),
+            // Not always as many: what a row costs is not seen in steps that are alike.
+            None if drafts.right_permille >= SURE_RIGHT_PERMILLE_MIN => {
+                let more = u32::try_from(candidate.stepped % u64::from(PROBE_DRAFTS)).unwrap_or(0);
+                (1, PROBE_DRAFTS + more)
+            }
+            None => (PROBE_EVERY_UNPREDICTED, PROBE_DRAFTS),
+        };
         // Each of its steps has the next number while it is alone.
         if drafts.right_permille >= PROBE_RIGHT_PERMILLE_MIN && candidate.stepped.is_multiple_of(every) {
-            member.tokens += drafts.tokens.min(PROBE_DRAFTS).min(room);
+            member.tokens += drafts.tokens.min(most).min(room);
         }
     }
     members
@@ -191,9 +200,14 @@ mod tests {
             let candidate = Candidate { stepped, ..decoding(1, 8, right) };
             tokens(&[candidate], BOUNDS, &|_| None)[0]
         };
-        let tried = (1..=100).filter(|&stepped| at(stepped, 900) > 1).count();
-        assert_eq!(tried, 25);
-        assert_eq!(at(4, 900), 1 + PROBE_DRAFTS);
+        let tried = |right| (1..=100).filter(|&stepped| at(stepped, right) > 1).count();
+        assert_eq!((tried(SURE_RIGHT_PERMILLE_MIN - 1), tried(SURE_RIGHT_PERMILLE_MIN)), (25, 100));
+        assert_eq!(at(4, 800), 1 + PROBE_DRAFTS);
+        assert_eq!(
+            [4, 5, 6, 7].map(|stepped| at(stepped, 950)),
+            [5, 6, 7, 8],
+            "different ones, so that their cost is seen"
+        );
         assert_eq!(at(4, PROBE_RIGHT_PERMILLE_MIN - 1), 1, "only what is likely right");
         let pair = [Candidate { stepped: 4, ..decoding(1, 8, 900) }, decoding(2, 8, 900)];
         assert_eq!(tokens(&pair, BOUNDS, &|_| None), [1, 1], "and where nobody waits");
