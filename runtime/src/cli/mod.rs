@@ -135,9 +135,9 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   [[keys]]                         # beside those of `dayfly key`; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"
+  scopes = [\"inference\", \"read\"]  # what a key is for; admin, too
   [energy]
   design_watts = 65                # thermal design power of all processors: judges sensors, models what is not known
-  scopes = [\"inference\", \"read\"]  # what a key is for; admin, too
   [carbon]                         # place (such as DE), or grams_per_kwh with source; and pue
   place = \"World\"
   [rates]                          # prices; one that is missing makes costs unknown

@@ -201,7 +201,9 @@ fn a_recorded_trace_is_replayed_under_other_policies() {
     let replayed = replay(trace.to_str().unwrap());
     let of =
         |name: &str| replayed["policies"].as_array().unwrap().iter().map(|one| one[name].clone()).collect::<Vec<_>>();
-    assert_eq!(of("loads"), [3, 1, 0], "{replayed}");
+    // The requests are milliseconds apart: one may find what another, whose load is taken to be an average one, still holds.
+    let loads: Vec<u64> = of("loads").iter().map(|loads| loads.as_u64().unwrap()).collect();
+    assert!((2..=3).contains(&loads[0]) && loads[1..] == [1, 0], "{replayed}");
     assert_eq!(of("refused"), [0, 0, 3]);
     assert_eq!(of("quality"), ["modelled"; 3]);
     assert_eq!(replay("-"), replayed, "the ledger's rows are the same trace");
