@@ -368,7 +368,6 @@ fn prompt(index: u64, shape: Shape) -> String {
 }
 
 /// Random words, the same for the same seed. Source of the generator: SplitMix64 (doi:10.1145/2714064.2660195).
-#[must_use]
 pub fn words(seed: u64) -> impl Iterator<Item = &'static str> {
     const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
     // Neighbouring seeds must not be neighbouring states.

@@ -156,7 +156,7 @@ fn the_commands_tell_what_the_ledger_holds() {
     let billed: f64 = focus
         .lines()
         .skip(1)
-        .map(|row| cells(row))
+        .map(cells)
         .filter(|row| row[meter] == "cpu" || row[meter] == "memory")
         .map(|row| row[cost].parse::<f64>().unwrap())
         .sum();
