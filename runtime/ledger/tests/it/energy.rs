@@ -6,7 +6,7 @@ use ledger::{Ledger, LedgerError, LedgerOptions, Reader, wait};
 use meter::{EnergyAccounts, EnergyInterval, Moment, Nanojoules, Quality};
 use rusqlite::Connection;
 
-use crate::support::{folder, open, reserve, settle};
+use crate::support::{TO_SCHEMA_2, folder, open, reserve, settle};
 
 fn interval(sequence: u64, source: &str, requests: u64) -> EnergyInterval {
     EnergyInterval {
@@ -111,12 +111,7 @@ fn a_ledger_of_schema_2_is_raised_and_stays_as_it_was() {
     settle(&ledger, "r").unwrap();
     drop(ledger);
     let connection = Connection::open(&path).unwrap();
-    connection
-        .execute_batch(
-            "DROP TABLE energy_intervals; DROP TABLE hour_energy; DROP TABLE day_energy; DROP TABLE removed_energy; \
-             ALTER TABLE anchors DROP COLUMN energy_intervals_to; PRAGMA user_version = 2;",
-        )
-        .unwrap();
+    connection.execute_batch(TO_SCHEMA_2).unwrap();
     drop(connection);
     let refusal = Reader::open(&path).map(drop);
     assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 2, supported: 3 })), "{refusal:?}");

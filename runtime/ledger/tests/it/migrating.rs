@@ -7,7 +7,7 @@ use ledger::{LedgerError, Reader, SavingsQuery, UsageState};
 use meter::Outcome;
 use rusqlite::Connection;
 
-use crate::support::{folder, measured, open, receipt, reserve, settle};
+use crate::support::{TO_SCHEMA_2, folder, measured, open, receipt, reserve, settle};
 
 /// The tables of schema 1 and three runs, the last of which died with a request open.
 const SCHEMA_1: &str = include_str!("schema_1.sql");
@@ -102,10 +102,7 @@ fn a_ledger_of_schema_2_gets_what_it_lacks() {
     settle(&ledger, "old").unwrap();
     drop(ledger);
     let connection = Connection::open(&path).unwrap();
-    let schema_2 = "DROP INDEX settlements_waited; DROP TABLE energy_intervals; DROP TABLE hour_energy; \
-                    DROP TABLE day_energy; DROP TABLE removed_energy; \
-                    ALTER TABLE anchors DROP COLUMN energy_intervals_to; PRAGMA user_version = 2";
-    connection.execute_batch(schema_2).unwrap();
+    connection.execute_batch(TO_SCHEMA_2).unwrap();
     drop(connection);
     let refusal = Reader::open(&path).map(drop);
     assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 2, supported: 3 })), "{refusal:?}");

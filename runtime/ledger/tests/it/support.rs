@@ -13,6 +13,11 @@ use meter::{
 };
 use tempfile::TempDir;
 
+/// Takes from a ledger what schema 3 has added, before there is anything in it.
+pub(crate) const TO_SCHEMA_2: &str = "DROP INDEX settlements_waited; DROP TABLE energy_intervals; \
+    DROP TABLE hour_energy; DROP TABLE day_energy; DROP TABLE removed_energy; \
+    ALTER TABLE anchors DROP COLUMN energy_intervals_to; PRAGMA user_version = 2";
+
 pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
     Ledger::open(path, LedgerOptions::default())
 }
