@@ -17,7 +17,8 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub struct Client {
     address: SocketAddr,
-    key: Option<String>,
+    key: Option<Box<str>>,
+    idempotency_key: Option<Box<str>>,
 }
 
 /// An answer that was read whole.
@@ -35,13 +36,29 @@ impl Client {
     /// Without a key.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, key: None }
+        Self { address, key: None, idempotency_key: None }
     }
 
     /// The same server, with a key.
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
-        Self { key: Some(key.to_owned()), ..self.clone() }
+        Self { key: Some(key.into()), ..self.clone() }
+    }
+
+    /// The same, whose requests are called `idempotency_key`.
+    #[must_use]
+    pub fn calling_it(&self, idempotency_key: &str) -> Self {
+        Self { idempotency_key: Some(idempotency_key.into()), ..self.clone() }
+    }
+
+    /// Asks for what is no JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when the answer is no success.
+    pub fn text(&self, path: &str) -> anyhow::Result<String> {
+        let (head, body) = self.head_and_body("GET", path, "")?;
+        anyhow::ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {}", head.lines().next().unwrap_or_default());
+        Ok(body)
     }
 
     /// Asks and reads the whole answer.
@@ -115,14 +132,19 @@ impl Client {
     }
 
     fn whole(&self, method: &str, path: &str, body: &str) -> anyhow::Result<Answer> {
-        let mut text = String::new();
-        self.send(method, path, body)?.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
-        let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
+        let (head, body) = self.head_and_body(method, path, body)?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
         let head = head.to_ascii_lowercase();
         anyhow::ensure!(!head.contains("transfer-encoding"), "the answer comes in chunks");
         let retry_after = head.lines().find_map(|line| line.strip_prefix("retry-after:")?.trim().parse().ok());
-        Ok(Answer { status, retry_after, body: serde_json::from_str(body).unwrap_or_default() })
+        Ok(Answer { status, retry_after, body: serde_json::from_str(&body).unwrap_or_default() })
+    }
+
+    fn head_and_body(&self, method: &str, path: &str, body: &str) -> anyhow::Result<(String, String)> {
+        let mut text = String::new();
+        self.send(method, path, body)?.take(ANSWER_BYTES_MAX).read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").context("no answer")?;
+        Ok((head.to_owned(), body.to_owned()))
     }
 
     fn send(&self, method: &str, path: &str, body: &str) -> anyhow::Result<TcpStream> {
@@ -133,6 +155,9 @@ impl Client {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
         if let Some(key) = &self.key {
             head.push_str(&format!("Authorization: Bearer {key}\r\n"));
+        }
+        if let Some(key) = &self.idempotency_key {
+            head.push_str(&format!("Idempotency-Key: {key}\r\n"));
         }
         if !body.is_empty() {
             head.push_str(&format!("Content-Type: application/json\r\nContent-Length: {length}\r\n"));

@@ -11,6 +11,8 @@
 //! - `… --bin fair_share` looks at what a tenant feels of one that asks a hundred times as often, `… --bin overload` at what
 //!   is left of a server that is asked for twenty times what it can do, `… --bin client_leaves` at what is left of a client
 //!   that does not wait for its answer.
+//! - `… --bin conservation` holds the ledger against what clients saw and what another process sees of the server's memory
+//!   and processor time, over a long mixed run with crashes.
 //! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
 //! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
 //!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.
@@ -23,6 +25,7 @@
 
 pub mod client;
 pub mod models;
+pub mod observer;
 pub mod open_loop;
 pub mod peers;
 pub mod process;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use procfs::process::Process;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::Client;
 use crate::process::{Held, processor_time_of};
@@ -68,12 +70,22 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn dayfly(program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
-        Self::dayfly_in(state_folder(), program, folder, config)
+        Self::dayfly_beside(state_folder(), program, folder, config)
     }
 
-    /// The same with its state in `state`, which goes with it.
-    fn dayfly_in(state: PathBuf, program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
-        fs::create_dir_all(&state)?;
+    /// The same with its ledger in the folder `state`, which goes with it.
+    fn dayfly_beside(state: PathBuf, program: &str, folder: &Path, config: &str) -> anyhow::Result<Self> {
+        let mut server = Self::dayfly_in(program, folder, config, &state)?;
+        server.state = Some(state);
+        Ok(server)
+    }
+
+    /// As [`Server::dayfly`], with its ledger in the folder `state`, which outlives it.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn dayfly_in(program: &str, folder: &Path, config: &str, state: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(state)?;
         let config_file = state.join("config.toml");
         fs::write(&config_file, config)?;
         let path = |path: &Path| path.display().to_string();
@@ -85,9 +97,7 @@ impl Server {
             path(&state.join("ledger.sqlite")),
         ]);
         arguments.extend(["--models-dir".into(), path(folder)]);
-        let mut server = Self::start(program, &arguments)?;
-        server.state = Some(state);
-        Ok(server)
+        Self::start(program, &arguments)
     }
 
     /// As [`Server::dayfly`], over `files` alone.
@@ -102,7 +112,7 @@ impl Server {
             let file = fs::canonicalize(file).with_context(|| file.display().to_string())?;
             symlink(&file, folder.join(file.file_name().context("a path of a file")?))?;
         }
-        Self::dayfly_in(state, program, &folder, &format!("links = \"followed\"\n{config}"))
+        Self::dayfly_beside(state, program, &folder, &format!("links = \"followed\"\n{config}"))
     }
 
     /// Starts the llama-server at `program`, whose libraries are in `libraries` if not where the system looks.
@@ -130,6 +140,44 @@ impl Server {
     /// When the system does not tell.
     pub fn processor_time(&self) -> anyhow::Result<Duration> {
         processor_time_of(self.child.id())
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it in the middle of whatever it does; the processor time that it has taken in its life.
+    ///
+    /// # Errors
+    /// When the system does not tell, or it does not end.
+    pub fn crash(mut self) -> anyhow::Result<Duration> {
+        self.child.kill()?;
+        self.end()
+    }
+
+    /// Asks it to end, and waits; the processor time that it has taken in its life.
+    ///
+    /// # Errors
+    /// When it does not end within a minute.
+    pub fn stop(mut self) -> anyhow::Result<Duration> {
+        let id = Pid::from_raw(self.child.id().try_into()?).context("it has an id")?;
+        kill_process(id, Signal::TERM)?;
+        self.end()
+    }
+
+    /// Waits until it has ended: until its status is asked for, the system keeps what it took.
+    fn end(&mut self) -> anyhow::Result<Duration> {
+        let began = Instant::now();
+        let process = Process::new(self.child.id().try_into()?)?;
+        while process.stat()?.state != 'Z' {
+            anyhow::ensure!(began.elapsed() < START_MAX, "it does not end");
+            std::thread::park_timeout(ATTEMPT_EVERY);
+        }
+        let taken = self.processor_time()?;
+        self.child.wait()?;
+        Ok(taken)
     }
 
     /// What its process holds now.

@@ -166,6 +166,11 @@ impl Metering {
         Stay { metering: Arc::clone(self), id, is_open: true }
     }
 
+    /// Processor time of the steps and loads of the device of this number.
+    pub(crate) fn computed(&self, device: usize) -> Nanos {
+        self.energy.of(device).work.cpu()
+    }
+
     /// A load on the device of this number took this processor time; the pool's event about it follows.
     pub(crate) fn load_computed(&self, (device, model): (usize, &str), cpu: Duration) {
         self.energy.of(device).work.computed(cpu);

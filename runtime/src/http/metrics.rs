@@ -7,9 +7,10 @@ mod energy;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use meter::receipt::{Receipt, StepSharing};
-use meter::{EnergyAccounts, IntervalEnergy};
+use meter::{EnergyAccounts, IntervalEnergy, Nanos};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -23,6 +24,7 @@ use std::sync::atomic::AtomicU64;
 use self::energy::EnergyMetrics;
 use crate::app::App;
 use crate::generate::CacheUse;
+use crate::host::process_cpu_time;
 use crate::limits::METRIC_TENANTS_MAX;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -108,6 +110,8 @@ pub(crate) struct Metrics {
     device_queued: Family<DeviceLabels, Gauge>,
     device_backlog: Family<DeviceLabels, Gauge<f64, AtomicU64>>,
     device_resident: Family<DeviceModelLabels, Gauge>,
+    device_cpu: Family<DeviceLabels, Seconds>,
+    process_cpu: Seconds,
     loading: Gauge,
     prefix_bytes: Gauge,
     prefix_lookups: Gauge,
@@ -155,6 +159,8 @@ impl Metrics {
             device_queued: Family::default(),
             device_backlog: Family::default(),
             device_resident: Family::default(),
+            device_cpu: Family::default(),
+            process_cpu: Seconds::default(),
             loading: Gauge::default(),
             prefix_bytes: Gauge::default(),
             prefix_lookups: Gauge::default(),
@@ -253,6 +259,10 @@ impl Metrics {
         registry.register_with_unit("device_backlog", text, Unit::Seconds, self.device_backlog.clone());
         let text = "Weights on the device";
         registry.register_with_unit("device_model_resident", text, Unit::Bytes, self.device_resident.clone());
+        let text = "Processor time of steps and loads; what the process took beyond it is the runtime's";
+        registry.register_with_unit("device_cpu", text, Unit::Seconds, self.device_cpu.clone());
+        let text = "Processor time of this process";
+        registry.register_with_unit("process_cpu", text, Unit::Seconds, self.process_cpu.clone());
     }
 
     /// A request that was routed to `device` is over: by how much its predicted time was off.
@@ -297,7 +307,7 @@ impl Metrics {
             [("prefill", receipt.cpu.prefill_ns), ("decode", receipt.cpu.decode_ns), ("load", receipt.cpu.load_ns)];
         for (phase, time) in cpu {
             let labels = PhaseLabels { tenant: tenant.clone(), model: model.clone(), phase };
-            self.cpu.get_or_create(&labels).inc_by(std::time::Duration::from(time).as_secs_f64());
+            self.cpu.get_or_create(&labels).inc_by(Duration::from(time).as_secs_f64());
         }
         let memory = [
             ("active", receipt.memory.weights_kib_ms),
@@ -385,6 +395,7 @@ impl Metrics {
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
+        self.look_at_processors(app);
         let imbalance = u64::try_from(app.metering.imbalance()).unwrap_or(u64::MAX);
         self.imbalance.inc_by(imbalance.saturating_sub(self.imbalance.get()));
         let mut text = String::new();
@@ -394,6 +405,19 @@ impl Metrics {
 }
 
 impl Metrics {
+    /// What was computed, and what all of this process took.
+    fn look_at_processors(&self, app: &App) {
+        let reach = |counter: &Seconds, time: Nanos| {
+            counter.inc_by((Duration::from(time).as_secs_f64() - counter.get()).max(0.0));
+        };
+        for device in app.devices.iter() {
+            let labels = DeviceLabels { device: device.name.to_string() };
+            reach(&self.device_cpu.get_or_create(&labels), app.metering.computed(device.number));
+        }
+        // Read last, so that it is never behind what it contains.
+        reach(&self.process_cpu, process_cpu_time());
+    }
+
     /// What the pools hold: of each device, and of all of them.
     fn look_at_pools(&self, app: &App, snapshots: &[PoolSnapshot]) {
         self.resident.clear();

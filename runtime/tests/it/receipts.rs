@@ -165,4 +165,9 @@ fn metrics_count_what_receipts_say() {
     assert!((requests - 3.0).abs() < f64::EPSILON, "{requests}");
     assert!(server.metric("dayfly_ledger_imbalance_total").abs() < f64::EPSILON, "every byte-second has its account");
     assert!(server.metric("dayfly_pool_used_bytes") > 0.0);
+    let receipts: f64 = rows.iter().map(|row| row.receipt.as_ref().unwrap().cpu.total_ns.get() as f64 / 1e9).sum();
+    let computed = server.metric("dayfly_device_cpu_seconds_total{device=\"cpu\"}");
+    let process = server.metric("dayfly_process_cpu_seconds_total");
+    assert!(receipts > 0.0 && computed >= receipts * (1.0 - 1e-9), "{computed} of steps, {receipts} on receipts");
+    assert!(process > computed, "{process} of which {computed} are of steps");
 }
