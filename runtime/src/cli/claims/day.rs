@@ -58,8 +58,8 @@ impl Day {
         let keep_alive = KEEP_ALIVE.mul_f64(wall.as_secs_f64() / REAL_DAY.as_secs_f64());
         let stay = format!("{}ms", keep_alive.as_millis().max(1));
         let server = bed.start("day", Manner::staying(&stay)).await?;
-        let process_bytes = server.settled_kib().await?.saturating_mul(1024);
         let began = Instant::now();
+        let process_bytes = server.settled_kib().await?.saturating_mul(1024);
         tokio::time::sleep_until(began + wall.mul_f64(BEFORE_SHARE)).await;
         let until = Instant::now() + wall.mul_f64(USED_SHARE);
         let mut receipts = Vec::new();
@@ -97,30 +97,48 @@ impl Day {
         less(cost(total.ephemeral.cost), cost(total.shared_persistent.baseline.cost))
     }
 
-    /// A real day of these requests: half of them at its beginning and half at its end, each as much longer as the day is.
+    /// A real day of these requests: each takes half of its time at the day's beginning and half at its end, and as much
+    /// longer as the day is.
     fn stretched(&self) -> Trace {
-        let recorded = self.trace.requests();
-        let stretch = REAL_DAY.as_secs_f64() / self.wall.as_secs_f64();
-        let longer = |millis: u64| Duration::from_millis(millis).mul_f64(stretch);
-        let used = recorded.iter().map(|one| longer(one.busy_ms.max(1))).sum::<Duration>();
-        let (mut at, half) = (Duration::ZERO, recorded.len() / 2);
-        let requests = recorded.iter().enumerate().map(|(index, one)| {
-            if index == half {
-                at = REAL_DAY.saturating_sub(used.saturating_sub(at));
-            }
-            let busy = longer(one.busy_ms.max(1));
-            let arrived = Moment::after_start(at);
-            at += busy;
-            TraceRequest { arrived, busy_ms: u64::try_from(busy.as_millis()).unwrap_or(u64::MAX), ..one.clone() }
+        let stretch = self.stretch();
+        let halves = self.trace.requests().iter().map(|one| {
+            let half = Duration::from_millis(one.busy_ms.max(1)).mul_f64(stretch / 2.0);
+            (one, u64::try_from(half.as_millis()).unwrap_or(u64::MAX))
         });
-        Trace::new(requests.collect())
+        let halves: Vec<(&TraceRequest, u64)> = halves.collect();
+        let used = halves.iter().map(|(_, busy_ms)| Duration::from_millis(*busy_ms)).sum::<Duration>();
+        let block = |begins: Duration| {
+            let mut at = begins;
+            halves.iter().map(move |&(one, busy_ms)| {
+                let arrived = Moment::after_start(at);
+                at += Duration::from_millis(busy_ms);
+                TraceRequest { arrived, busy_ms, ..one.clone() }
+            })
+        };
+        Trace::new(block(Duration::ZERO).chain(block(REAL_DAY.saturating_sub(used))).collect())
+    }
+
+    /// How many times longer a real day is.
+    fn stretch(&self) -> f64 {
+        REAL_DAY.as_secs_f64() / self.wall.as_secs_f64()
+    }
+
+    /// How much less is paid where the processors are rented for as long as anything is loaded, and given back then.
+    fn rented_share(&self, threads: usize) -> f64 {
+        let of = |arm: &meter::savings::Arm, held_share: f64| {
+            let cpu =
+                Duration::from_millis(self.savings.window_ms).mul_f64(held_share) * u32::try_from(threads).unwrap_or(1);
+            self.computing_cost(cpu.into()) + arm.cost.unwrap_or(0.0)
+        };
+        let (weights, total) = (&self.without_process.total, &self.savings.total);
+        let held = 1.0 - weights.shared_persistent.saved.memory_share.unwrap_or(0.0);
+        less(of(&total.ephemeral, held.max(0.0)), of(&total.shared_persistent.baseline, 1.0))
     }
 
     /// What a real day comes to by keep-alive, modelled: (name, memory share, share of the whole bill).
     fn modelled(&self) -> Vec<(&'static str, f64, f64)> {
         let trace = self.stretched();
-        let stretch = REAL_DAY.as_secs_f64() / self.wall.as_secs_f64();
-        let computing = self.computing_cost(self.computed()) * stretch;
+        let computing = self.computing_cost(self.computed()) * self.stretch();
         let of = |(name, seconds): &(&'static str, Option<u64>)| {
             let policy = Policy { keep_alive: seconds.map(Duration::from_secs), ..Policy::default() };
             let replayed = replay(&trace, &policy);
@@ -135,7 +153,7 @@ impl Day {
 }
 
 /// Claim 1.
-pub(super) fn judged(day: &Day) -> Found {
+pub(super) fn judged(day: &Day, threads: usize) -> Found {
     let claimed = 1.0 - USED_SHARE;
     let share = |report: &SavingsReport| report.total.shared_persistent.saved.memory_share.unwrap_or(0.0);
     let (memory, with_process) = (share(&day.without_process), share(&day.savings));
@@ -157,6 +175,7 @@ pub(super) fn judged(day: &Day) -> Found {
         .iter()
         .map(|(name, memory, bill)| format!("{name} {} ({})", percent(*memory), percent(*bill)))
         .collect();
+    let rented = day.rented_share(threads);
     let base_cost = held_cost(total.shared_persistent.baseline.cost) + computing;
     Found {
         measured: format!("weights {} less, whole bill {} less", percent(memory), percent(bill)),
@@ -165,8 +184,8 @@ pub(super) fn judged(day: &Day) -> Found {
         why: format!(
             "{} is the share of the day without use, and no cost follows it alone. Of the day's memory requests held {}, the \
              keep-alive of {} {}, loads {}: weights cost {} less. The process of {:.0} MB stays in both: {} less of memory, \
-             {} of what is held and loaded. Computing, the same in both, is {} of the always-on bill: the whole is {} less. \
-             A real day of this, modelled, by keep-alive, weights (whole bill): {}.",
+             {} of what is held and loaded. Computing, the same in both, is {} of the always-on bill: the whole is {} less, \
+             and {} where {threads} processors are rented for as long as anything is loaded (derived). A real day of this, modelled, by keep-alive, weights (whole bill): {}.",
             percent(claimed),
             of_day(held.active_kib_ms),
             seconds_text(day.keep_alive.as_secs_f64()),
@@ -178,9 +197,10 @@ pub(super) fn judged(day: &Day) -> Found {
             percent(cost),
             percent(if base_cost > 0.0 { computing / base_cost } else { 0.0 }),
             percent(bill),
+            percent(rented),
             lines.join(", "),
         ),
-        inputs: inputs(day, &modelled, computing),
+        inputs: inputs(day, &modelled, (computing, rented)),
         how: format!(
             "a day of {} (window {} s by the ledger), requests one after another for {} of it; the ledger's comparison with one \
              copy that is never unloaded, at the rate card {}; process measured from outside",
@@ -192,7 +212,7 @@ pub(super) fn judged(day: &Day) -> Found {
     }
 }
 
-fn inputs(day: &Day, modelled: &[(&str, f64, f64)], computing: f64) -> Value {
+fn inputs(day: &Day, modelled: &[(&str, f64, f64)], (computing, rented): (f64, f64)) -> Value {
     let modelled = modelled.iter().map(|(name, memory, bill)| {
         json!({ "keep_alive": name, "memory_share": memory, "bill_share": bill, "quality": "modelled" })
     });
@@ -207,6 +227,7 @@ fn inputs(day: &Day, modelled: &[(&str, f64, f64)], computing: f64) -> Value {
         "process_bytes": day.savings.process_bytes,
         "computed_cpu_seconds": day.computed().seconds(),
         "computing_cost": computing,
+        "rented_processors_share": rented,
         "held": day.savings.total.held,
         "weights": day.without_process.total.shared_persistent.saved,
         "with_process": day.savings.total.shared_persistent.saved,

@@ -128,7 +128,7 @@ impl Tests<'_> {
     fn test(&mut self, claim: &Claim) -> Result<Found, Failure> {
         let bed = self.bed;
         match claim.number {
-            1 => Ok(day::judged(self.day()?)),
+            1 => Ok(day::judged(self.day()?, bed.config.threads.get())),
             2 => Ok(copies::judged(self.copies()?)),
             3 => {
                 let gb_hour = bed.config.rates.memory_gb_hour.map(PicoUnits::units);
