@@ -40,11 +40,20 @@ impl Failure {
 
     /// Tells the user why, on stderr.
     pub(super) fn tell(&self) {
-        let (Self::Failed(error) | Self::Usage(error) | Self::NotFound(error) | Self::NoServer(error)) = self else {
-            return;
-        };
-        // Nobody to tell if stderr is closed.
-        let _ = writeln!(io::stderr(), "dayfly: {error:#}");
+        if let Some(why) = self.why() {
+            // Nobody to tell if stderr is closed.
+            let _ = writeln!(io::stderr(), "dayfly: {why}");
+        }
+    }
+
+    /// Why, if there is more to say than the exit status does.
+    pub(super) fn why(&self) -> Option<String> {
+        match self {
+            Self::Failed(error) | Self::Usage(error) | Self::NotFound(error) | Self::NoServer(error) => {
+                Some(format!("{error:#}"))
+            }
+            Self::Interrupted | Self::Closed => None,
+        }
     }
 
     /// What writing to stdout failed with.

@@ -7,6 +7,7 @@
 mod ask;
 mod bench;
 mod chat;
+mod claims;
 mod contexts;
 mod demo;
 mod doctor;
@@ -89,6 +90,7 @@ enum Command {
     Key(keys::KeyCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
+    Claims(Box<claims::Claims>),
     /// Measure a model on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -198,6 +200,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor.run(context),
         Command::Key(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
+        Command::Claims(claims) => claims.run(context),
         Command::Bench(bench) => bench.run(context),
     }
 }

@@ -1,7 +1,7 @@
 //! `dayfly bench`: a model's arithmetic on this machine, without a server around it; and ways of serving, with servers.
 
 mod perplexity;
-mod pools;
+pub(super) mod pools;
 mod speed;
 
 use std::num::NonZeroUsize;
@@ -29,13 +29,13 @@ pub(super) enum Bench {
 
 /// What computes.
 #[derive(Args, Clone, Debug)]
-struct Compute {
+pub(super) struct Compute {
     /// Threads that compute
     #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    pub(super) threads: Option<NonZeroUsize>,
     /// Instructions to use: avx512, avx2 or scalar
     #[arg(long, value_name = "NAME")]
-    isa: Option<IsaName>,
+    pub(super) isa: Option<IsaName>,
 }
 
 /// A model and what runs it.

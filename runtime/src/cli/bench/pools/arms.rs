@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ledger::{Reader, SavingsQuery, Since};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::child::{ServerChild, Told};
@@ -177,7 +177,7 @@ impl Stage {
     pub(super) async fn overhead(&self) -> Result<Overhead, Failure> {
         let tenant = &self.tenants[0];
         let keys = [tenant.hash.clone()];
-        let told = Told { config: &self.config, keep_alive: "0", pinned: &[], keys: &keys };
+        let told = Told { config: &self.config, keep_alive: "0", pinned: &[], keys: &keys, besides: Value::Null };
         let mut server = ServerChild::start(self.folder.join("overhead"), &self.shared_models(), &told).await?;
         let client = Client::new(server.url(), Some(&tenant.key))?;
         let fresh_kib = settled_kib(&server).await?;
@@ -264,7 +264,7 @@ impl Stage {
         let tenants = tenant.map_or(&self.tenants[..], |tenant| &self.tenants[tenant..=tenant]);
         let keys: Vec<StaticKey> = tenants.iter().map(|tenant| tenant.hash.clone()).collect();
         let keep_alive = if pinned.is_empty() { self.keep_alive.as_str() } else { "-1" };
-        let told = Told { config: &self.config, keep_alive, pinned: &names, keys: &keys };
+        let told = Told { config: &self.config, keep_alive, pinned: &names, keys: &keys, besides: Value::Null };
         let server = ServerChild::start(folder, models_dir, &told).await?;
         let client = Client::new(server.url(), Some(&tenants[0].key))?;
         until(&client, &names, "loaded").await?;
@@ -296,7 +296,7 @@ fn ended(watched: Result<Infallible, Failure>) -> Failure {
 }
 
 /// Waits until all of these models have this status.
-async fn until(client: &Client, models: &[&str], status: &str) -> Result<(), Failure> {
+pub(in crate::cli) async fn until(client: &Client, models: &[&str], status: &str) -> Result<(), Failure> {
     let began = Instant::now();
     loop {
         let states = client.get("/models").await?;
@@ -315,7 +315,7 @@ async fn until(client: &Client, models: &[&str], status: &str) -> Result<(), Fai
 }
 
 /// What a server that does nothing holds, as soon as it has given back what it gives back: the median of a few looks.
-async fn settled_kib(server: &ServerChild) -> Result<u64, Failure> {
+pub(in crate::cli) async fn settled_kib(server: &ServerChild) -> Result<u64, Failure> {
     tokio::time::sleep(SETTLES_WITHIN).await;
     let mut sampler = Sampler::new(vec![server.pid()], Instant::now())?;
     let mut looks = Vec::with_capacity(LOOKS);

@@ -25,20 +25,22 @@ const SHOWN_BYTES_MAX: usize = 2000;
 
 /// What a server is told.
 #[derive(Clone, Debug)]
-pub(super) struct Told<'a> {
+pub(in crate::cli) struct Told<'a> {
     /// The user's choices; of these the threads, instructions, prices and limits go on.
-    pub(super) config: &'a Config,
+    pub(in crate::cli) config: &'a Config,
     /// As `--keep-alive` has it.
-    pub(super) keep_alive: &'a str,
+    pub(in crate::cli) keep_alive: &'a str,
     /// Models that are loaded at the start and stay.
-    pub(super) pinned: &'a [&'a str],
+    pub(in crate::cli) pinned: &'a [&'a str],
     /// Who may ask.
-    pub(super) keys: &'a [StaticKey],
+    pub(in crate::cli) keys: &'a [StaticKey],
+    /// An object of configuration in the place of what is otherwise said by the same names.
+    pub(in crate::cli) besides: Value,
 }
 
 /// A running server.
 #[derive(Debug)]
-pub(super) struct ServerChild {
+pub(in crate::cli) struct ServerChild {
     child: Child,
     url: String,
     folder: PathBuf,
@@ -50,7 +52,7 @@ impl ServerChild {
     ///
     /// # Errors
     /// When it cannot be started or does not listen.
-    pub(super) async fn start(folder: PathBuf, models_dir: &Path, told: &Told<'_>) -> Result<Self, Failure> {
+    pub(in crate::cli) async fn start(folder: PathBuf, models_dir: &Path, told: &Told<'_>) -> Result<Self, Failure> {
         let mut server = Self::spawn(folder, models_dir, told).context("a server cannot be started")?;
         let stdout = server.child.stdout.take().expect("it is piped");
         let told = tokio::task::spawn_blocking(move || first_line(stdout));
@@ -86,17 +88,17 @@ impl ServerChild {
     }
 
     /// Its process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::cli) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Where it listens.
-    pub(super) fn url(&self) -> &str {
+    pub(in crate::cli) fn url(&self) -> &str {
         &self.url
     }
 
     /// Its ledger.
-    pub(super) fn ledger(&self) -> PathBuf {
+    pub(in crate::cli) fn ledger(&self) -> PathBuf {
         self.folder.join(LEDGER)
     }
 
@@ -104,7 +106,7 @@ impl ServerChild {
     ///
     /// # Errors
     /// When it does not end well.
-    pub(super) async fn stop(&mut self) -> Result<(), Failure> {
+    pub(in crate::cli) async fn stop(&mut self) -> Result<(), Failure> {
         // It may have ended by itself, which is seen below.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let began = Instant::now();
@@ -147,7 +149,7 @@ fn first_line(stdout: ChildStdout) -> io::Result<String> {
 }
 
 impl Told<'_> {
-    /// The configuration file. Nothing is kept of what was computed: prompts share nothing.
+    /// The configuration file. Unless it is said besides, nothing is kept of what was computed: prompts share nothing.
     fn toml(&self, folder: &Path) -> anyhow::Result<String> {
         let Config { threads, isa, context_max, memory_budget_asked, rates, .. } = self.config;
         let price = |price: Option<meter::PicoUnits>| price.map(meter::PicoUnits::units);
@@ -173,6 +175,9 @@ impl Told<'_> {
                 "completion_token": price(rates.completion_token),
             },
         });
+        if let Value::Object(besides) = &self.besides {
+            told.as_object_mut().expect("it is one").extend(besides.clone());
+        }
         without_nulls(&mut told);
         Ok(toml::to_string(&told)?)
     }
@@ -180,7 +185,7 @@ impl Told<'_> {
 
 fn key(key: &StaticKey) -> Value {
     let hex: String = key.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "tenant": key.tenant, "sha256": hex })
+    json!({ "tenant": key.tenant, "sha256": hex, "scopes": key.scopes })
 }
 
 /// TOML has no word for nothing.
@@ -206,7 +211,8 @@ mod tests {
         let config = Config::load(flags, Some(&none), &Environment::default()).unwrap();
         let (_, key) = reach::fresh_key("tenant \"1\"");
         let keys = [key.clone()];
-        let told = Told { config: &config, keep_alive: "-1", pinned: &["a \"model\".Q4_1"], keys: &keys };
+        let besides = json!({ "pool": { "let_go": "dont-need" } });
+        let told = Told { config: &config, keep_alive: "-1", pinned: &["a \"model\".Q4_1"], keys: &keys, besides };
         let file = folder.path().join("config.toml");
         fs::write(&file, told.toml(folder.path()).unwrap()).unwrap();
         let read = Config::load(Layer::default(), Some(&file), &Environment::default()).unwrap();
@@ -215,5 +221,6 @@ mod tests {
         assert_eq!(read.rates, config.rates);
         assert_eq!(read.models.pinned.iter().map(|name| &**name).collect::<Vec<_>>(), ["a \"model\".Q4_1"]);
         assert_eq!(read.scheduler.prefix_cache_bytes_max, 0);
+        assert_eq!(read.pages.let_go, loader::LetGo::DontNeed);
     }
 }

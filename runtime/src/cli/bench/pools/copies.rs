@@ -21,11 +21,11 @@ const LEFT_BYTES: u64 = 256 << 20;
 
 /// A model to copy.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(in crate::cli) struct Source {
     /// What it is called, as are its copies.
-    pub(super) name: String,
+    pub(in crate::cli) name: String,
     /// Bytes of its weights.
-    pub(super) size_bytes: u64,
+    pub(in crate::cli) size_bytes: u64,
     /// Paths within a models directory, and where they are copied from.
     files: Vec<(PathBuf, PathBuf)>,
 }
@@ -35,17 +35,25 @@ impl Source {
     ///
     /// # Errors
     /// When its files are not there.
-    pub(super) fn of(entry: &Entry) -> Result<Self, Failure> {
+    pub(in crate::cli) fn of(entry: &Entry) -> Result<Self, Failure> {
         let files = entry.placed_files().map_err(|error| Failure::Failed(error.into()))?;
         let files = files.into_iter().map(|(place, path)| (place, path.to_owned())).collect();
         Ok(Self { name: entry.name.clone(), size_bytes: entry.size_bytes, files })
+    }
+
+    /// The same under another name. None of a model in several files, whose name is not its file's alone.
+    pub(in crate::cli) fn renamed(&self, name: &str) -> Option<Self> {
+        let [(place, from)] = &self.files[..] else { return None };
+        let extension = place.extension()?.to_str()?;
+        let files = vec![(PathBuf::from(format!("{name}.{extension}")), from.clone())];
+        Some(Self { name: name.to_owned(), size_bytes: self.size_bytes, files })
     }
 
     /// Copies its files into a models directory.
     ///
     /// # Errors
     /// When they cannot be read or written.
-    pub(super) async fn copy_into(&self, models_dir: &Path) -> Result<(), Failure> {
+    pub(in crate::cli) async fn copy_into(&self, models_dir: &Path) -> Result<(), Failure> {
         for (place, from) in &self.files {
             let to = models_dir.join(place);
             if let Some(folder) = to.parent() {
@@ -78,7 +86,7 @@ async fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 ///
 /// # Errors
 /// When there is not.
-pub(super) fn check_room(folder: &Path, bytes: u64) -> Result<(), Failure> {
+pub(in crate::cli) fn check_room(folder: &Path, bytes: u64) -> Result<(), Failure> {
     let disk = rustix::fs::statvfs(folder).with_context(|| format!("{} cannot be looked at", folder.display()))?;
     let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free_bytes < bytes.saturating_add(LEFT_BYTES) {

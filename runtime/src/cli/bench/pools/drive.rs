@@ -27,7 +27,7 @@ const WORDS: &str = " time year people way day man thing life child world school
 
 /// Makes prompts.
 #[derive(Clone, Debug)]
-pub(super) struct Prompts {
+pub(in crate::cli) struct Prompts {
     /// Names and words of the models, the words as token ids.
     models: Vec<(String, Vec<u32>)>,
     seed: u64,
@@ -50,13 +50,13 @@ pub(super) struct Asked {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub(super) struct Answered {
+pub(in crate::cli) struct Answered {
     /// From sending to the first piece.
-    pub(super) first: Duration,
+    pub(in crate::cli) first: Duration,
     /// Of the text.
-    pub(super) digest: u64,
+    pub(in crate::cli) digest: u64,
     /// What it cost.
-    pub(super) receipt: Receipt,
+    pub(in crate::cli) receipt: Receipt,
 }
 
 /// What all requests became.
@@ -80,7 +80,7 @@ pub(super) struct Driver {
 
 impl Prompts {
     /// Of these words' tokens.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::cli) fn new(seed: u64) -> Self {
         Self { models: Vec::new(), seed }
     }
 
@@ -88,7 +88,7 @@ impl Prompts {
     ///
     /// # Errors
     /// When it has no tokens for words.
-    pub(super) fn add(&mut self, name: &str, tokenizer: &Tokenizer) -> anyhow::Result<()> {
+    pub(in crate::cli) fn add(&mut self, name: &str, tokenizer: &Tokenizer) -> anyhow::Result<()> {
         let ids = tokenizer.encode(WORDS, Special::Plain, Start::Bare)?;
         anyhow::ensure!(!ids.is_empty(), "{name} has no tokens for words");
         self.models.push((name.to_owned(), ids));
@@ -96,7 +96,7 @@ impl Prompts {
     }
 
     /// The body of request `index`.
-    pub(super) fn body(&self, index: usize, arrival: &Arrival) -> Value {
+    pub(in crate::cli) fn body(&self, index: usize, arrival: &Arrival) -> Value {
         let (name, words) = &self.models[arrival.model];
         let mut random = Random::new(self.seed ^ Random::new(index as u64).next());
         let prompt: Vec<u32> = (0..arrival.prompt_tokens).map(|_| words[random.index(words.len())]).collect();
@@ -187,7 +187,7 @@ impl Driver {
 ///
 /// # Errors
 /// [`ClientError`].
-pub(super) async fn answer(client: &Client, body: &Value) -> Result<Answered, ClientError> {
+pub(in crate::cli) async fn answer(client: &Client, body: &Value) -> Result<Answered, ClientError> {
     let answer = ask_for(client, ("/v1/completions", body), |_| Ok(())).await?;
     let mut digest = DefaultHasher::new();
     answer.text.hash(&mut digest);

@@ -60,11 +60,11 @@ pub(super) struct FirstToken {
 
 /// Of several values, by the nearest rank.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(super) struct Percentiles {
-    pub(super) count: usize,
-    pub(super) p50: f64,
-    pub(super) p95: f64,
-    pub(super) p99: f64,
+pub(in crate::cli) struct Percentiles {
+    pub(in crate::cli) count: usize,
+    pub(in crate::cli) p50: f64,
+    pub(in crate::cli) p95: f64,
+    pub(in crate::cli) p99: f64,
 }
 
 /// Tokens, by the receipts.
@@ -165,7 +165,7 @@ pub(super) struct Measure<'a> {
 
 impl Percentiles {
     /// None of no values.
-    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(in crate::cli) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
         let at = |percent: usize| values[(values.len() * percent).div_ceil(100).max(1) - 1];

@@ -6,19 +6,19 @@
 //! really held. Invariants: whatever is made for a run (copies, ledgers) is in one temporary folder, which goes with the
 //! command, however that ends. Deliberately absent: other engines, and machines beyond this one.
 
-mod arms;
+pub(in crate::cli) mod arms;
 mod chart;
-mod child;
+pub(in crate::cli) mod child;
 mod compare;
-mod copies;
-mod drive;
-mod figures;
+pub(in crate::cli) mod copies;
+pub(in crate::cli) mod drive;
+pub(in crate::cli) mod figures;
 mod html;
 mod random;
 mod report;
-mod samples;
+pub(in crate::cli) mod samples;
 mod trace;
-mod workload;
+pub(in crate::cli) mod workload;
 
 use std::fs::{self, File};
 use std::io::BufReader;

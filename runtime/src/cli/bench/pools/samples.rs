@@ -21,19 +21,19 @@ pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
 /// One look at a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sample {
+pub(in crate::cli) struct Sample {
     /// After the beginning.
-    pub(super) at: Duration,
+    pub(in crate::cli) at: Duration,
     /// What it holds: pages that are shared count in parts.
-    pub(super) pss_kib: u64,
+    pub(in crate::cli) pss_kib: u64,
     /// Of these, pages of files: weights and the program.
-    pub(super) file_kib: u64,
+    pub(in crate::cli) file_kib: u64,
     /// Processor time that it has taken.
-    pub(super) cpu: Duration,
+    pub(in crate::cli) cpu: Duration,
 }
 
 /// Looks at processes again and again.
-pub(super) struct Sampler {
+pub(in crate::cli) struct Sampler {
     began: Instant,
     system: System,
     pids: Vec<u32>,
@@ -45,7 +45,7 @@ impl Sampler {
     ///
     /// # Errors
     /// When the system tells nothing of processes.
-    pub(super) fn new(pids: Vec<u32>, began: Instant) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(pids: Vec<u32>, began: Instant) -> Result<Self, Failure> {
         let series = vec![Vec::new(); pids.len()];
         let system = System::new().context("the system does not tell of processes")?;
         Ok(Self { began, system, pids, series })
@@ -68,7 +68,7 @@ impl Sampler {
     ///
     /// # Errors
     /// When one cannot be looked at: it has ended.
-    pub(super) fn look(&mut self) -> Result<(), Failure> {
+    pub(in crate::cli) fn look(&mut self) -> Result<(), Failure> {
         let pids: Vec<Pid> = self.pids.iter().map(|&pid| Pid::from_u32(pid)).collect();
         let what = ProcessRefreshKind::nothing().with_cpu();
         self.system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, what);
@@ -90,7 +90,7 @@ impl Sampler {
     }
 
     /// The latest sample of each process.
-    pub(super) fn latest(&self) -> impl Iterator<Item = Sample> {
+    pub(in crate::cli) fn latest(&self) -> impl Iterator<Item = Sample> {
         self.series.iter().filter_map(|series| series.last().copied())
     }
 }

@@ -43,17 +43,17 @@ pub(super) enum Pacing {
 
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Arrival {
+pub(in crate::cli) struct Arrival {
     /// After the beginning; in a closed loop after the tenant's answer before.
-    pub(super) at: Duration,
+    pub(in crate::cli) at: Duration,
     /// Who asks.
-    pub(super) tenant: usize,
+    pub(in crate::cli) tenant: usize,
     /// Which model.
-    pub(super) model: usize,
+    pub(in crate::cli) model: usize,
     /// Tokens of the prompt.
-    pub(super) prompt_tokens: u32,
+    pub(in crate::cli) prompt_tokens: u32,
     /// Tokens of the answer.
-    pub(super) completion_tokens: u32,
+    pub(in crate::cli) completion_tokens: u32,
 }
 
 /// All requests.
