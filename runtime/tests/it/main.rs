@@ -10,6 +10,7 @@ mod access;
 mod answers;
 mod batching;
 mod cancellation;
+mod claims;
 mod client;
 mod contexts;
 mod devices;
