@@ -116,7 +116,7 @@ impl<W: Write> Rows for CsvRows<W> {
     }
 
     fn write(&mut self, settled: &SettledRequest) -> Result<(), Failure> {
-        self.0.write_record(&cells(settled)).map_err(of_csv)
+        self.0.write_record(cells(settled)).map_err(of_csv)
     }
 
     fn end(mut self) -> Result<(), Failure> {
