@@ -14,6 +14,7 @@ use crate::cli::output::figure;
 
 /// What is shared, of a prompt.
 const SHARED: f64 = 0.7;
+const SHARED_TENTHS: u32 = 7;
 /// Tokens of a prompt at most, and of an answer.
 const PROMPT_TOKENS_MAX: u32 = 640;
 const ANSWER_TOKENS: u32 = 16;
@@ -51,10 +52,10 @@ pub(super) async fn run(bed: &Bed) -> Result<Found, Failure> {
     manner.besides = json!({ "tenants": { "claims": { "publishes_contexts": true } } });
     let server = bed.start("context", manner).await?;
     server.ask(&bed.body(0, (8, 4))).await?;
-    let Text { text, tokens } = bed.text(total * 7 / 10)?;
+    let Text { text, tokens } = bed.text(total * SHARED_TENTHS / 10)?;
     let kept = tokens / BLOCK * BLOCK;
     // What the context's tokens stand for, own ones follow.
-    let own = (f64::from(kept) * (1.0 - SHARED) / SHARED).round().max(1.0) as u32;
+    let own = (kept * (10 - SHARED_TENTHS) / SHARED_TENTHS).max(1);
     let whole = tokens + own;
     let mut computed = Vec::new();
     for index in 1..=tries {

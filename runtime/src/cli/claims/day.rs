@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::bed::{Bed, Manner, float};
-use super::judged::{Found, Verdict, less, percent};
+use super::judged::{Found, Verdict, less, percent, saved_text};
 use crate::cli::failure::Failure;
 use crate::cli::output::{figure, seconds_text};
 use crate::metering::DevicePrices;
@@ -40,6 +40,8 @@ const TOKENS: (u32, u32) = (48, 16);
 pub(super) struct Day {
     pub(super) wall: Duration,
     pub(super) keep_alive: Duration,
+    /// For how long requests were under way: the last one may run over.
+    used: Duration,
     pub(super) receipts: Vec<Receipt>,
     /// With what the process holds.
     pub(super) savings: SavingsReport,
@@ -61,11 +63,13 @@ impl Day {
         let began = Instant::now();
         let process_bytes = server.settled_kib().await?.saturating_mul(1024);
         tokio::time::sleep_until(began + wall.mul_f64(BEFORE_SHARE)).await;
-        let until = Instant::now() + wall.mul_f64(USED_SHARE);
+        let first = Instant::now();
+        let until = first + wall.mul_f64(USED_SHARE);
         let mut receipts = Vec::new();
         while Instant::now() < until {
             receipts.push(server.ask(&bed.body(receipts.len(), TOKENS)).await?.receipt);
         }
+        let used = first.elapsed();
         tokio::time::sleep_until(began + wall).await;
         let reader = server.stop().await?;
         let prices = reports::prices_of(&bed.config);
@@ -76,7 +80,7 @@ impl Day {
         let (inputs, trace) = read.context("the day's ledger cannot be read")?;
         let without_process = reports::savings_of(&inputs, &prices);
         let savings = reports::savings_of(&SavingsInputs { process_bytes, ..inputs }, &prices);
-        Ok(Self { wall, keep_alive, receipts, savings, without_process, prices, trace })
+        Ok(Self { wall, keep_alive, used, receipts, savings, without_process, prices, trace })
     }
 
     /// Processor time of prefill and decode.
@@ -154,7 +158,9 @@ impl Day {
 
 /// Claim 1.
 pub(super) fn judged(day: &Day, threads: usize) -> Found {
-    let claimed = 1.0 - USED_SHARE;
+    // Of a day that was used for longer no more can be claimed.
+    let used = day.used.as_secs_f64() / day.wall.as_secs_f64();
+    let claimed = 1.0 - used.max(USED_SHARE);
     let share = |report: &SavingsReport| report.total.shared_persistent.saved.memory_share.unwrap_or(0.0);
     let (memory, with_process) = (share(&day.without_process), share(&day.savings));
     let computing = day.computing_cost(day.computed());
@@ -178,15 +184,17 @@ pub(super) fn judged(day: &Day, threads: usize) -> Found {
     let rented = day.rented_share(threads);
     let base_cost = held_cost(total.shared_persistent.baseline.cost) + computing;
     Found {
-        measured: format!("weights {} less, whole bill {} less", percent(memory), percent(bill)),
+        measured: format!("weights {}, whole bill {}", saved_text(memory), saved_text(bill)),
         quality: Quality::Measured,
         verdict,
         why: format!(
-            "{} is the share of the day without use, and no cost follows it alone. Of the day's memory requests held {}, the \
+            "{} is the share of the day without use ({} was to be use, {} was), and no cost follows it alone. Of the day's memory requests held {}, the \
              keep-alive of {} {}, loads {}: weights cost {} less. The process of {:.0} MB stays in both: {} less of memory, \
              {} of what is held and loaded. Computing, the same in both, is {} of the always-on bill: the whole is {} less, \
              and {} where {threads} processors are rented for as long as anything is loaded (derived). A real day of this, modelled, by keep-alive, weights (whole bill): {}.",
             percent(claimed),
+            percent(USED_SHARE),
+            percent(used),
             of_day(held.active_kib_ms),
             seconds_text(day.keep_alive.as_secs_f64()),
             of_day(held.keepalive_kib_ms),
@@ -219,7 +227,8 @@ fn inputs(day: &Day, modelled: &[(&str, f64, f64)], (computing, rented): (f64, f
     json!({
         "day_seconds": day.wall.as_secs_f64(),
         "window_ms": day.savings.window_ms,
-        "used_share": USED_SHARE,
+        "used_share_meant": USED_SHARE,
+        "used_share": day.used.as_secs_f64() / day.wall.as_secs_f64(),
         "keep_alive_ms": day.keep_alive.as_secs_f64() * 1e3,
         "requests": day.receipts.len(),
         "cold_requests": day.savings.cold_starts.requests,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::bed::float;
 use super::day::Day;
-use super::judged::{Found, Verdict, less, percent};
+use super::judged::{Found, Verdict, less, percent, saved_text};
 use crate::cli::output::figure;
 
 /// What is claimed: the lower end.
@@ -44,20 +44,20 @@ pub(super) fn judged(day: &Day) -> Found {
     });
     let loads_and_residency = sum(|one| one.energy.load_nj) + sum(|one| one.energy.residency_nj);
     Found {
-        measured: format!("{} less; {} kWh ephemeral, {} always on", percent(attributed), figure(now), figure(before)),
+        measured: format!("{}; {} kWh ephemeral, {} always on", saved_text(attributed), figure(now), figure(before)),
         quality,
         verdict: Verdict::of_share(attributed, CLAIMED),
         why: format!(
             "computing takes {} kWh for a million tokens in both arms (prompt {}, answers {}), {} of the always-on figure; only \
-             memory and loads differ, and they fall by {} when counted by the share of memory. On this machine's meter \
-             the change is {}: memory that stays powered saves nothing. A cloud's {}-{} kWh are of other models: this one \
+             memory and loads differ: {} when counted by the share of memory. On this machine's meter \
+             it is {}: memory that stays powered saves nothing. A cloud's {}-{} kWh are of other models: this one \
              takes {} to {} of that.",
             figure(kwh(active)),
             figure(kwh_per_million(active * prefill_share, prompt)),
             figure(kwh_per_million(active * (1.0 - prefill_share), completion)),
             percent(if before > 0.0 { kwh(active) / before } else { 0.0 }),
-            percent(less(ephemeral, persistent)),
-            percent(marginal),
+            saved_text(less(ephemeral, persistent)),
+            saved_text(marginal),
             CLOUD_KWH.0,
             CLOUD_KWH.1,
             percent(now / CLOUD_KWH.1),

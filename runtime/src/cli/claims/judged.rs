@@ -130,6 +130,11 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// What was saved, for people: a loss says that it is more.
+pub(super) fn saved_text(share: f64) -> String {
+    if share < 0.0 { format!("{} more", percent(-share)) } else { format!("{} less", percent(share)) }
+}
+
 /// How much less `now` is than `before`, as a share of it: negative where it is more.
 pub(super) fn less(now: f64, before: f64) -> f64 {
     if before > 0.0 { 1.0 - now / before } else { 0.0 }
@@ -158,6 +163,7 @@ mod tests {
 
     #[test]
     fn what_is_more_is_negatively_less() {
+        assert_eq!((saved_text(0.5), saved_text(-0.25)), ("50.0 % less".into(), "25.0 % more".into()));
         assert_eq!((less(25.0, 100.0), less(150.0, 100.0), less(1.0, 0.0)), (0.75, -0.5, 0.0));
     }
 }

@@ -8,7 +8,7 @@ use meter::energy::Quality;
 use serde_json::{Value, json};
 
 use super::bed::{Bed, float};
-use super::judged::{Found, Verdict, less, percent};
+use super::judged::{Found, Verdict, less, percent, saved_text};
 use crate::cli::bench::pools::Pools;
 use crate::cli::failure::Failure;
 use crate::cli::flags::Context;
@@ -64,7 +64,7 @@ pub(super) fn run(bed: &Bed, context: &Context) -> Result<Found, Failure> {
     let matches = command.try_get_matches_from(&words).context("the comparison cannot be told what to do")?;
     let pools = Pools::from_arg_matches(&matches).context("the comparison cannot be told what to do")?;
     let report = serde_json::to_value(pools.compare(context)?).context("the comparison is no JSON")?;
-    Ok(judged(&report, &words[1..].join(" "))?)
+    Ok(judged(&report, &words.join(" "))?)
 }
 
 fn judged(report: &Value, words: &str) -> anyhow::Result<Found> {
@@ -78,23 +78,23 @@ fn judged(report: &Value, words: &str) -> anyhow::Result<Found> {
     let busy_max = arms.iter().map(|arm| arm.busy).fold(0.0, f64::max);
     Ok(Found {
         measured: format!(
-            "{} cheaper; weights in use {} against {}",
-            percent(cheaper),
+            "a token costs {}; weights in use {} against {}",
+            saved_text(cheaper),
             percent(ephemeral.in_use),
             percent(dedicated.in_use)
         ),
         quality: Quality::Measured,
         verdict: Verdict::of_halves(Verdict::of_share(cheaper, CLAIMED_CHEAPER), utilised),
         why: format!(
-            "a token costs {} µ ephemeral, {} shared persistent, {} dedicated (processes included): sharing alone makes it {} \
-             cheaper, letting go makes that {}. In use were: {}. Utilisation follows the requests, {} of processors at most \
-             here, and the keep-alive: no pool has one of its own. The processor time of a token is the same in every arm, \
-             which bounds what sharing memory can save.",
+            "a token costs {} µ ephemeral, {} shared persistent, {} dedicated (processes included): {} by sharing alone, {} \
+             with letting go. In use were: {}. Utilisation follows the requests, {} of processors at most here, and the \
+             keep-alive: no pool has one of its own. Most of a small model's token is processor time, which sharing memory \
+             does not save, and loads add to.",
             figure(ephemeral.micros_per_token),
             figure(persistent.micros_per_token),
             figure(dedicated.micros_per_token),
-            percent(shared),
-            percent(cheaper),
+            saved_text(shared),
+            saved_text(cheaper),
             arms.map(Arm::told).join("; "),
             percent(busy_max),
         ),
