@@ -50,13 +50,20 @@ pub(crate) struct RowsOf<'a> {
 }
 
 impl RowsOf<'_> {
+    /// Where the products of `column` with `rows`, which are some of ours, go.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "a part of what is shared")]
+    pub(crate) fn out(&self, column: usize, rows: Range<usize>) -> &mut [f32] {
+        let start = column * self.weights.rows();
+        // SAFETY: every row of a product is computed by one thread, for all its columns.
+        unsafe { self.out.part(start + rows.start..start + rows.end) }
+    }
+
     /// Stores the products of `column` with the rows from `first` on: those of `values` that are rows of ours.
     #[inline]
     pub(crate) fn store(&self, column: usize, first: usize, values: &[f32]) {
         let count = values.len().min(self.rows.end - first);
-        let start = column * self.weights.rows() + first;
-        // SAFETY: every row of a product is computed by one thread, for all its columns.
-        let out = unsafe { self.out.part(start..start + count) };
+        let out = self.out(column, first..first + count);
         // Whole vectors by themselves: copies of a length that is known take no call.
         let ((out, out_rest), (values, values_rest)) =
             (out.as_chunks_mut::<ROW_GROUP>(), values[..count].as_chunks::<ROW_GROUP>());

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::lanes::{
-    SixteenRows, first_dwords, high_halves, high_nibbles, low_halves, low_nibbles, transposed, transposed_32,
+    SixteenRows, first_dwords, high_halves, high_nibbles, low_halves, low_nibbles, transposed_32, transposed_block,
 };
 use super::weights::{Centred, Offset, Weights};
 
@@ -66,28 +66,28 @@ impl Blocks for Q4_0 {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Scales = __m512;
-    type Part = [__m512i; 4];
+    /// Scales, and all quants.
+    type Scales = (__m512, [__m512i; 8]);
+    type Part = ();
     type Run = Centred<8>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> __m512 {
-        // SAFETY: a block of 18 bytes begins with a half.
-        low_halves(unsafe { first_dwords(rows, 0) })
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: a block of 18 bytes is a half and 16 bytes of nibbles: from two bytes before it on, a dword that ends with
+        // the half, and four others.
+        let [first, a, b, c, d, ..] = unsafe { transposed_block::<18, 2>(rows) };
+        (high_halves(first), nibbles(&[a, b, c, d]))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
-        // SAFETY: after the half come 16 bytes.
-        unsafe { transposed(rows, 2) }
-    }
+    unsafe fn part(_: SixteenRows, _: usize) {}
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn run<const R: usize>(&scale: &__m512, _: usize, part: &[__m512i; 4]) -> Centred<8> {
-        Centred { quants: nibbles(part), scale }
+    unsafe fn run<const R: usize>(&(scale, quants): &Self::Scales, _: usize, (): &()) -> Centred<8> {
+        Centred { quants, scale }
     }
 }
 
@@ -95,29 +95,27 @@ impl Blocks for Q4_1 {
     const BYTES: usize = 20;
     const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Scales = (__m512, __m512);
-    type Part = [__m512i; 4];
+    /// Scales, offsets, and all quants.
+    type Scales = (__m512, __m512, [__m512i; 8]);
+    type Part = ();
     type Run = Offset;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> (__m512, __m512) {
-        // SAFETY: a block of 20 bytes begins with two halves.
-        let pairs = unsafe { first_dwords(rows, 0) };
-        (low_halves(pairs), high_halves(pairs))
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: a block of 20 bytes is two halves and 16 bytes of nibbles.
+        let [pairs, a, b, c, d, ..] = unsafe { transposed_block::<20, 0>(rows) };
+        (low_halves(pairs), high_halves(pairs), nibbles(&[a, b, c, d]))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
-        // SAFETY: after the halves come 16 bytes.
-        unsafe { transposed(rows, 4) }
-    }
+    unsafe fn part(_: SixteenRows, _: usize) {}
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn run<const R: usize>(&(scale, offset): &(__m512, __m512), _: usize, part: &[__m512i; 4]) -> Offset {
-        Offset { quants: nibbles(part), scale, offset }
+    unsafe fn run<const R: usize>(&(scale, offset, quants): &Self::Scales, _: usize, (): &()) -> Offset {
+        Offset { quants, scale, offset }
     }
 }
 

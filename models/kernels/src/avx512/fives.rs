@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::blocks::{Blocks, nibbles};
-use super::lanes::{SixteenRows, high_halves, low_halves, transposed};
+use super::lanes::{SixteenRows, high_halves, low_halves, transposed_block};
 use super::weights::{Centred, Offset};
 
 pub(super) enum Q5_0 {}
@@ -35,31 +35,28 @@ impl Blocks for Q5_0 {
     const BYTES: usize = 22;
     const PARTS: usize = 1;
     const RUNS: usize = 1;
-    /// Scales and fifth bits.
-    type Scales = (__m512, __m512i);
-    type Part = [__m512i; 4];
+    /// Scales, and all quants.
+    type Scales = (__m512, [__m512i; 8]);
+    type Part = ();
     type Run = Centred<16>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> (__m512, __m512i) {
-        // SAFETY: a block of 22 bytes begins with a half, and four bytes of fifth bits.
-        let [first, second, ..] = unsafe { transposed(rows, 0) };
-        let bits = _mm512_or_si512(_mm512_srli_epi32::<16>(first), _mm512_slli_epi32::<16>(second));
-        (low_halves(first), bits)
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: a block of 22 bytes is a half, four bytes of fifth bits and 16 of nibbles: from two bytes before it on, a
+        // dword that ends with the half, and five others.
+        let [first, bits, a, b, c, d, ..] = unsafe { transposed_block::<22, 2>(rows) };
+        (high_halves(first), fives(&[a, b, c, d], bits))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
-        // SAFETY: after six bytes come 16.
-        unsafe { transposed(rows, 6) }
-    }
+    unsafe fn part(_: SixteenRows, _: usize) {}
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn run<const R: usize>(&(scale, bits): &(__m512, __m512i), _: usize, part: &[__m512i; 4]) -> Centred<16> {
-        Centred { quants: fives(part, bits), scale }
+    unsafe fn run<const R: usize>(&(scale, quants): &Self::Scales, _: usize, (): &()) -> Centred<16> {
+        Centred { quants, scale }
     }
 }
 
@@ -67,29 +64,26 @@ impl Blocks for Q5_1 {
     const BYTES: usize = 24;
     const PARTS: usize = 1;
     const RUNS: usize = 1;
-    /// Scales, offsets and fifth bits.
-    type Scales = (__m512, __m512, __m512i);
-    type Part = [__m512i; 4];
+    /// Scales, offsets, and all quants.
+    type Scales = (__m512, __m512, [__m512i; 8]);
+    type Part = ();
     type Run = Offset;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
     unsafe fn scales(rows: SixteenRows) -> Self::Scales {
-        // SAFETY: a block of 24 bytes begins with two halves, and four bytes of fifth bits.
-        let [pairs, bits, ..] = unsafe { transposed(rows, 0) };
-        (low_halves(pairs), high_halves(pairs), bits)
+        // SAFETY: a block of 24 bytes is two halves, four bytes of fifth bits and 16 of nibbles.
+        let [pairs, bits, a, b, c, d, ..] = unsafe { transposed_block::<24, 0>(rows) };
+        (low_halves(pairs), high_halves(pairs), fives(&[a, b, c, d], bits))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 4] {
-        // SAFETY: after eight bytes come 16.
-        unsafe { transposed(rows, 8) }
-    }
+    unsafe fn part(_: SixteenRows, _: usize) {}
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn run<const R: usize>(&(scale, offset, bits): &Self::Scales, _: usize, part: &[__m512i; 4]) -> Offset {
-        Offset { quants: fives(part, bits), scale, offset }
+    unsafe fn run<const R: usize>(&(scale, offset, quants): &Self::Scales, _: usize, (): &()) -> Offset {
+        Offset { quants, scale, offset }
     }
 }

@@ -92,6 +92,36 @@ pub(super) unsafe fn transposed(rows: SixteenRows, offset: usize) -> [__m512i; 4
     ]
 }
 
+/// 32 bytes of each row, as `load` reads them from an address: eight vectors of which the i-th holds the i-th 32 bits of
+/// rows 0 to 15, in order.
+///
+/// # Safety
+/// `load` may read at `offset` of every row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn transposed_by(rows: SixteenRows, offset: usize, load: impl Fn(*const u8) -> __m256i) -> [__m512i; 8] {
+    let two = |row: usize| {
+        let v = _mm512_castsi256_si512(load(rows.at(row, offset)));
+        _mm512_inserti64x4::<1>(v, load(rows.at(row + 4, offset)))
+    };
+    // Dwords i and i + 4 of four rows, and of the next four.
+    let eight_rows = |first: usize| {
+        let (a, b, c, d) = (two(first), two(first + 1), two(first + 2), two(first + 3));
+        let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab_low, cd_low),
+            _mm512_unpackhi_epi64(ab_low, cd_low),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ]
+    };
+    let (first, second) = (eight_rows(0), eight_rows(8));
+    let low = |i: usize| _mm512_shuffle_i32x4::<0b10_00_10_00>(first[i], second[i]);
+    let high = |i: usize| _mm512_shuffle_i32x4::<0b11_01_11_01>(first[i], second[i]);
+    [low(0), low(1), low(2), low(3), high(0), high(1), high(2), high(3)]
+}
+
 /// 32 bytes of each row, as eight vectors of which the i-th holds the i-th 32 bits of rows 0 to 15, in order.
 ///
 /// # Safety
@@ -100,8 +130,23 @@ pub(super) unsafe fn transposed(rows: SixteenRows, offset: usize) -> [__m512i; 4
 #[inline]
 pub(super) unsafe fn transposed_32(rows: SixteenRows, offset: usize) -> [__m512i; 8] {
     // SAFETY: readable by contract.
-    let ([a, b, c, d], [e, f, g, h]) = unsafe { (transposed(rows, offset), transposed(rows, offset + 16)) };
-    [a, b, c, d, e, f, g, h]
+    unsafe { transposed_by(rows, offset, |at| _mm256_loadu_si256(at.cast())) }
+}
+
+/// The same of blocks of `BYTES`, an even number up to 32 − `BEFORE`, that begin `BEFORE` bytes after the first: what
+/// stands before and after is zero, and not read.
+///
+/// # Safety
+/// A block is readable at every row.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+pub(super) unsafe fn transposed_block<const BYTES: usize, const BEFORE: usize>(rows: SixteenRows) -> [__m512i; 8] {
+    const { assert!(BYTES.is_multiple_of(2) && BEFORE.is_multiple_of(2) && BYTES + BEFORE <= 32, "sixteen words") };
+    let words = ((1_u32 << (BYTES / 2)) - 1 << (BEFORE / 2)) as u16;
+    // SAFETY: readable by contract; words that the mask leaves out are not read.
+    let load = |at: *const u8| unsafe { _mm256_maskz_loadu_epi16(words, at.wrapping_sub(BEFORE).cast()) };
+    // SAFETY: as above.
+    unsafe { transposed_by(rows, 0, load) }
 }
 
 /// The 32 bits at `offset` of each row.

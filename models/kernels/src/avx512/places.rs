@@ -25,28 +25,26 @@ impl Blocks for Iq4Nl {
     const BYTES: usize = 18;
     const PARTS: usize = 1;
     const RUNS: usize = 1;
-    type Scales = __m512;
-    type Part = [__m512i; 4];
+    /// Scales, and the nibbles of all quants: blocks of Q4_0 but for their meaning.
+    type Scales = <Q4_0 as Blocks>::Scales;
+    type Part = ();
     type Run = Centred<128>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> __m512 {
-        // SAFETY: by contract; the blocks are Q4_0's but for the meaning of the nibbles.
+    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+        // SAFETY: by contract.
         unsafe { Q4_0::scales(rows) }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn part(rows: SixteenRows, number: usize) -> [__m512i; 4] {
-        // SAFETY: as above.
-        unsafe { Q4_0::part(rows, number) }
-    }
+    unsafe fn part(_: SixteenRows, _: usize) {}
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn run<const R: usize>(&scale: &__m512, _: usize, part: &[__m512i; 4]) -> Centred<128> {
-        Centred { quants: raised_values(nibbles(part)), scale }
+    unsafe fn run<const R: usize>(&(scale, nibbles): &Self::Scales, _: usize, (): &()) -> Centred<128> {
+        Centred { quants: raised_values(nibbles), scale }
     }
 }
 

@@ -13,7 +13,7 @@ use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
 use crate::ahead::Ahead;
 use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK};
-use crate::products::RowsOf;
+use crate::products::{RowsOf, Store};
 use crate::weights::WeightType;
 
 /// Computes the part's rows for all columns.
@@ -48,36 +48,79 @@ pub(crate) unsafe fn compute(part: &RowsOf<'_>) {
     }
 }
 
-/// Computes the part's rows for all columns. Where the matrix ends before a group of rows does, the group begins
-/// earlier, and only its last rows are stored.
+/// Sixteen rows of a matrix, of which those from `row` on are asked for.
+#[derive(Clone, Copy)]
+struct RowGroup {
+    rows: SixteenRows,
+    first: usize,
+    row: usize,
+}
+
+impl RowGroup {
+    /// The rows of `part` in groups. Where the matrix, of at least sixteen rows, ends before a group does, the group begins
+    /// earlier.
+    fn all<'a>(part: &'a RowsOf<'_>) -> impl Iterator<Item = Self> + 'a {
+        let (total, stride) = (part.weights.rows(), part.weights.row_bytes());
+        part.rows.clone().step_by(ROWS).map(move |row| {
+            let first = row.min(total - ROWS);
+            // From all that is left of the matrix: the pointer may be followed through the rows after the first.
+            let rest = &part.weights.bytes()[first * stride..];
+            Self { rows: SixteenRows::new(rest.as_ptr(), stride), first, row }
+        })
+    }
+
+    /// Stores the sums of one column, a lane for each row: those that are asked for.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    fn store(self, part: &RowsOf<'_>, column: usize, sums: __m512) {
+        let before = self.row - self.first;
+        let count = (ROWS - before).min(part.rows.end - self.row);
+        let asked = (((1_u32 << count) - 1) << before) as u16;
+        let out = part.out(column, self.row..self.row + count);
+        let lanes = out.as_mut_ptr().wrapping_sub(before);
+        // SAFETY: the lanes of the mask are the floats of `out`, and no other is touched.
+        unsafe {
+            let sums = match part.store {
+                Store::Replace => sums,
+                Store::Add => _mm512_add_ps(_mm512_maskz_loadu_ps(asked, lanes), sums),
+            };
+            _mm512_mask_storeu_ps(lanes, asked, sums);
+        }
+    }
+}
+
+/// Computes the part's rows for all columns.
 ///
 /// # Safety
 /// The matrix has at least sixteen rows, in blocks of `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
-    let (total, stride) = (part.weights.rows(), part.weights.row_bytes());
+    let mut accs = [_mm512_setzero_ps(); COLUMN_TILE_MAX];
     for tile in part.activations.tiles() {
         let columns = ColumnBlock::first_of(part.activations, tile);
-        for row in part.rows.clone().step_by(ROWS) {
-            let first = row.min(total - ROWS);
-            // From all that is left of the matrix: the pointer may be followed through the rows after the first.
-            let rest = &part.weights.bytes()[first * stride..];
-            let rows = SixteenRows::new(rest.as_ptr(), stride);
-            let mut accs = [_mm512_setzero_ps(); COLUMN_TILE_MAX];
-            let accs = &mut accs[..tile.columns];
+        for group in RowGroup::all(part) {
+            let store = |accs: &[__m512]| {
+                for (column, acc) in accs.iter().enumerate() {
+                    group.store(part, tile.first + column, *acc);
+                }
+            };
+            let (rows, blocks, zero) = (group.rows, tile.blocks, _mm512_setzero_ps());
             // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
             unsafe {
-                if let [acc] = accs {
-                    [*acc] = multiply::<B, _>(rows, columns, tile.blocks, [*acc]);
-                } else {
-                    multiply::<B, _>(rows, columns, tile.blocks, &mut *accs);
+                match tile.columns {
+                    // Sums that are known to be few stay in registers.
+                    1 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 1])),
+                    2 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 2])),
+                    3 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 3])),
+                    4 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 4])),
+                    8 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 8])),
+
+                    count => {
+                        let accs = &mut accs[..count];
+                        accs.fill(zero);
+                        store(multiply::<B, &mut [__m512]>(rows, columns, blocks, accs));
+                    }
                 }
-            }
-            for (column, acc) in accs.iter().enumerate() {
-                let mut sums = [0.0; ROWS];
-                // SAFETY: sixteen floats.
-                unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
-                part.store(tile.first + column, row, &sums[row - first..]);
             }
         }
     }
