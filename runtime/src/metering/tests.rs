@@ -1,7 +1,8 @@
 use ledger::LedgerOptions;
 use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
-use meter::{CarbonFactors, CpuDescription, EnergyModel, Outcome, Quality, RateCard};
-use scheduler::{EvictionCause, LoadCause, LoadSource};
+use meter::residency::RequestCharge;
+use meter::{CarbonFactors, CpuDescription, EnergyModel, KibMillis, Nanos, Outcome, Quality, RateCard};
+use scheduler::{EvictionCause, Identity, LoadCause, LoadSource, PoolEvent, PoolEventKind};
 
 use super::*;
 
