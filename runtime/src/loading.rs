@@ -20,13 +20,13 @@ use loader::{Artifact, ArtifactIdentity, MapError, OpenError};
 use models::candle::CandleError;
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
-use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
+use scheduler::{FaultKind, Identity, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
 pub(crate) use self::loaded::{Load, LoadedModel, Trust, context_key};
 use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
 use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
-use crate::metering::Metering;
+use crate::metering::{Metering, Watch};
 use crate::prefixes::{InstancePrefixes, Prefixes};
 
 /// Models by name.
@@ -253,6 +253,11 @@ impl Models {
         let loaded = load(&open)?;
         self.metering.load_computed((device, name), thread_cpu_time().saturating_sub(before));
         Ok(loaded)
+    }
+
+    /// `model` is mapped, as a load of `name` on the device of this number: what of it is resident is charged.
+    pub(crate) fn watch(&self, (device, name): (usize, &str), artifact: Identity, model: &Arc<Model>) -> Watch {
+        self.metering.watch((device, name), artifact, model)
     }
 
     /// Descriptors kept and their memory in KiB.

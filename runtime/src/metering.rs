@@ -1,8 +1,9 @@
 //! What requests and the pool do, on its way to receipts and the ledger.
 //!
 //! One book keeps who holds which memory; it hears the pool's events in order (`pool`), the requests' begins and ends
-//! (`stays`), and who holds which pages (`pages`). A request is reserved in the ledger before its first step and settled
-//! before its last byte; what no request carries (keep-alive, idle, loads that nobody took) goes to the accounts in intervals.
+//! (`stays`), who holds which pages (`pages`), and what the kernel says is resident (`residents`). A request is reserved in
+//! the ledger before its first step and settled before its last byte; what no request carries (keep-alive, idle, loads that
+//! nobody took) goes to the accounts in intervals.
 //!
 //! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
 //! the ledger did not take is offered again. Deliberately absent: prompts and answers.
@@ -11,6 +12,7 @@ pub(crate) mod energy;
 mod pages;
 mod pool;
 mod prices;
+mod residents;
 mod stays;
 mod upkeep;
 mod work;
@@ -28,6 +30,8 @@ use tokio::sync::oneshot;
 
 use self::energy::EnergyNow;
 pub(crate) use self::prices::{DevicePrices, Prices};
+use self::residents::Residents;
+pub(crate) use self::residents::{Watch, follow as follow_residency};
 use self::stays::StayState;
 pub(crate) use self::stays::{Stay, StayCharge};
 pub(crate) use self::work::DeviceWork;
@@ -60,6 +64,7 @@ pub(crate) struct Metering {
     energy: EnergyNow,
     metrics: Metrics,
     spending: Arc<Spending>,
+    residents: Residents,
 }
 
 struct Book {
@@ -72,6 +77,8 @@ struct Book {
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by device and model.
     computed: HashMap<(usize, String), Duration>,
+    /// What the kernel said of its files then, in bytes.
+    resident_at_load: HashMap<(usize, String), u64>,
     /// Who waits for a model that is to stay, by model, in the order in which they asked.
     pin_wishes: HashMap<String, Vec<Pin>>,
     /// Up to when the ledger has taken what the accounts carried.
@@ -93,6 +100,7 @@ impl Metering {
             next_page: 0,
             stays: HashMap::new(),
             computed: HashMap::new(),
+            resident_at_load: HashMap::new(),
             pin_wishes: HashMap::new(),
             accounted_until: Moment::ZERO,
             waiting: Vec::new(),
@@ -104,7 +112,8 @@ impl Metering {
         let metrics = Metrics::new();
         let began_unix_ms = ledger.opened_unix_ms();
         let clock = Clock(Instant::now());
-        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending }
+        let residents = Residents::default();
+        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending, residents }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -193,7 +202,7 @@ impl Metering {
     /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
     pub(crate) async fn store_accounts(&self) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let intervals = {
+        let (intervals, held) = {
             let mut book = self.book();
             let Book { residency, pages, waiting, .. } = &mut *book;
             // One of them gives the numbers of all: the ledger tells intervals apart by them.
@@ -203,8 +212,10 @@ impl Metering {
                 waiting.extend(other.take_numbered_intervals(now, first.numbers()));
             }
             waiting.extend(pages.take_intervals(now, first.numbers()));
-            std::mem::take(&mut book.waiting)
+            let held: Vec<_> = residency.iter_mut().flat_map(Residency::take_held).chain(pages.take_held()).collect();
+            (std::mem::take(waiting), held)
         };
+        self.metrics.held(&held);
         let answers: Vec<_> = intervals
             .into_iter()
             .map(|interval| {

@@ -90,7 +90,11 @@ impl ModelLoader for DeviceModels {
             };
             self.estimates.learn_load(inspection.weights_bytes, began.elapsed());
             let costs = self.costs(model.descriptor());
-            let load = Load { model, weights, kv_precision: self.models.kv_precision(name) };
+            let model = Arc::new(model);
+            let watch = || self.models.watch((self.device, name), inspection.identity, &model);
+            // A copy is wholly resident, whatever becomes of the file.
+            let watch = weights.is_none().then(watch);
+            let load = Load { model, watch, weights, kv_precision: self.models.kv_precision(name) };
             let model = LoadedModel::new(load, self.models.instance(), costs, self.models.isa());
             Ok(Loaded { model, source })
         })

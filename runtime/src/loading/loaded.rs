@@ -14,11 +14,14 @@ use models::{Descriptor, Model};
 use crate::config::word_of;
 use crate::engine::ModelCosts;
 use crate::limits::STRIKES_MAX;
+use crate::metering::Watch;
 use crate::prefixes::InstancePrefixes;
 
 /// A model on a device, and what was computed with it for whoever begins alike.
 pub(crate) struct LoadedModel {
-    model: Model,
+    /// Asked about as long as it is mapped: first, so that it is dropped before the model is.
+    _watch: Option<Watch>,
+    model: Arc<Model>,
     /// Copies of its weights, where the device needs them.
     weights: Option<Weights>,
     prefixes: Arc<InstancePrefixes>,
@@ -31,7 +34,9 @@ pub(crate) struct LoadedModel {
 
 /// What a load brings.
 pub(crate) struct Load {
-    pub(crate) model: Model,
+    pub(crate) model: Arc<Model>,
+    /// What tells how much of it is resident, where it is computed from where it is mapped.
+    pub(crate) watch: Option<Watch>,
     /// Copies of its weights, where the device needs them.
     pub(crate) weights: Option<Weights>,
     /// How the kernels keep its keys and values.
@@ -41,11 +46,11 @@ pub(crate) struct Load {
 impl LoadedModel {
     /// As `load` has it, computed by instructions of `isa`.
     pub(crate) fn new(load: Load, prefixes: InstancePrefixes, costs: ModelCosts, isa: Isa) -> Self {
-        let Load { model, weights, kv_precision } = load;
+        let Load { model, watch, weights, kv_precision } = load;
         let shares = weights.is_none() && model.descriptor().decoder().is_some();
         let context_key = shares.then(|| context_key(model.descriptor(), isa, kv_precision));
         let (prefixes, strikes) = (Arc::new(prefixes), AtomicU32::new(0));
-        Self { model, weights, prefixes, costs, kv_precision, context_key, strikes }
+        Self { _watch: watch, model, weights, prefixes, costs, kv_precision, context_key, strikes }
     }
 
     /// Copies of its weights; none where it is computed from where it is mapped.

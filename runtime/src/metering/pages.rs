@@ -4,18 +4,18 @@
 //! sequence counts.
 
 use meter::kv::{BlockId, PublishedBlock};
-use meter::{Account, KibMillis};
+use meter::{Account, HeldAs, KibMillis};
 
 use super::Metering;
 
 impl Metering {
-    /// A page of `model` can be found from now on; `kept_for` carries it while nobody holds it.
-    pub(crate) fn page_shared(&self, model: &str, bytes: u64, kept_for: Account) -> BlockId {
+    /// A page of `model` can be found from now on; while nobody holds it, an account carries it as something.
+    pub(crate) fn page_shared(&self, model: &str, bytes: u64, (kept_for, kept_as): (Account, HeldAs)) -> BlockId {
         let now = self.clock.now();
         let mut book = self.book();
         let id = BlockId(book.next_page);
         book.next_page += 1;
-        book.pages.published(PublishedBlock { id, model, bytes, kept_for }, now);
+        book.pages.published(PublishedBlock { id, model, bytes, kept_for, kept_as }, now);
         id
     }
 

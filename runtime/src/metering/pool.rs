@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meter::residency::{ArtifactId, Load, Pin, Request};
 use meter::units::split_equally;
-use meter::{Moment, Nanos};
+use meter::{Moment, Nanos, Quality};
 use scheduler::{Identity, PoolEvent, PoolEventKind};
 
 use super::stays::StayState;
@@ -41,12 +41,14 @@ impl Metering {
                     cause = cause.name(),
                     "loaded"
                 );
-                self.book().loaded((device, &event.model), (*identity, *bytes), *wall, at);
+                let carried = self.book().loaded((device, &event.model), (*identity, *bytes), *wall, at);
+                if let Some((asked_by, cpu)) = carried {
+                    self.metrics.carried_load(asked_by.as_deref(), &event.model, cpu);
+                }
             }
             PoolEventKind::Pinned => {
                 let book = &mut *self.book();
-                let wishes = book.pin_wishes.get(&*event.model);
-                let pin = wishes.and_then(|wishes| wishes.first()).cloned().unwrap_or(Pin::Operator);
+                let pin = book.first_wish(&event.model).cloned().unwrap_or(Pin::Operator);
                 book.residency[device].pinned(&event.model, pin, at);
             }
             PoolEventKind::Unpinned => self.book().residency[device].pinned(&event.model, Pin::NotPinned, at),
@@ -92,9 +94,27 @@ impl Drop for PinWish {
 }
 
 impl Book {
+    /// Whose wish that `model` stays is the first.
+    fn first_wish(&self, model: &str) -> Option<&Pin> {
+        self.pin_wishes.get(model).and_then(|wishes| wishes.first())
+    }
+
     /// A load of `copy` (its artifact and bytes) ended: those who waited for it share its memory and its processor time.
-    fn loaded(&mut self, (device, model): (usize, &Arc<str>), copy: (Identity, u64), wall: Duration, at: Moment) {
-        let cpu = Nanos::from(self.computed.remove(&(device, model.to_string())).unwrap_or_default());
+    /// Where nobody did, who wanted it to stay carries both, or nobody does: whose the processor time is then comes back.
+    fn loaded(
+        &mut self,
+        (device, model): (usize, &Arc<str>),
+        copy: (Identity, u64),
+        wall: Duration,
+        at: Moment,
+    ) -> Option<(Option<Arc<str>>, Nanos)> {
+        let key = (device, model.to_string());
+        let cpu = Nanos::from(self.computed.remove(&key).unwrap_or_default());
+        let resident_bytes = self.resident_at_load.remove(&key);
+        let asked_by = match self.first_wish(model) {
+            Some(Pin::Tenant(tenant)) => Some(Arc::clone(tenant)),
+            Some(Pin::Operator | Pin::NotPinned) | None => None,
+        };
         let waits = |stay: &StayState| stay.is_waiting && stay.device == device && stay.model == *model;
         let mut waiters: Vec<_> = self.stays.iter_mut().filter(|(_, stay)| waits(stay)).collect();
         waiters.sort_by(|a, b| a.0.cmp(b.0));
@@ -104,8 +124,14 @@ impl Book {
         }
         let requests: Vec<Request<'_>> =
             waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
-        let (Identity(artifact), bytes) = copy;
-        let load = Load { artifact: ArtifactId(artifact), bytes, wall, waiters: &requests };
+        let (Identity(artifact), pool_bytes) = copy;
+        let (bytes, quality) = match resident_bytes {
+            Some(bytes) => (bytes, Quality::Measured),
+            None => (pool_bytes, Quality::Derived),
+        };
+        let artifact = ArtifactId(artifact);
+        let load = Load { artifact, bytes, quality, wall, waiters: &requests, asked_by: asked_by.as_deref() };
         self.residency[device].model_loaded(model, at, load);
+        requests.is_empty().then_some((asked_by, cpu))
     }
 }

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use meter::Nanos;
-use meter::residency::{Request, RequestCharge};
+use meter::receipt::MeasuredMemory;
+use meter::residency::{Request, RequestCharge, Residency};
+use meter::{KibMillis, Nanos, Quality};
 
 use super::Metering;
 
@@ -22,6 +23,19 @@ pub(crate) struct Stay {
 pub(crate) struct StayCharge {
     pub(crate) weights: RequestCharge,
     pub(crate) load_cpu: Nanos,
+    /// Of its model's weights, at the charge's end; `None` where the kernel does not tell.
+    resident_bytes: Option<u64>,
+}
+
+impl StayCharge {
+    /// What a receipt says of memory, beside these keys and values, where the pool counts `weights_bytes` of the model.
+    pub(crate) fn memory(&self, kv: KibMillis, weights_bytes: u64) -> MeasuredMemory {
+        let (weights_bytes, quality) = match self.resident_bytes {
+            Some(resident_bytes) => (resident_bytes.min(weights_bytes), Quality::Measured),
+            None => (weights_bytes, Quality::Derived),
+        };
+        MeasuredMemory { weights: self.weights, kv, weights_bytes, quality }
+    }
 }
 
 /// What the book knows of one.
@@ -60,9 +74,12 @@ impl Stay {
     pub(crate) fn charge_so_far(&self) -> StayCharge {
         let now = self.metering.clock.now();
         let mut book = self.metering.book();
-        let Some(&StayState { device, load_cpu, .. }) = book.stays.get(&self.id) else { return StayCharge::default() };
+        let Some(StayState { device, model, load_cpu, .. }) = book.stays.get(&self.id) else {
+            return StayCharge::default();
+        };
+        let (device, model, load_cpu) = (*device, Arc::clone(model), *load_cpu);
         let weights = book.residency[device].charge_so_far(&self.id, now);
-        StayCharge { weights, load_cpu }
+        StayCharge { weights, load_cpu, resident_bytes: resident_bytes(&book.residency[device], &model) }
     }
 
     /// The request lets go of the model.
@@ -71,21 +88,60 @@ impl Stay {
         let now = self.metering.clock.now();
         let mut book = self.metering.book();
         let Some(state) = book.stays.remove(&self.id) else { return StayCharge::default() };
+        let resident_bytes = resident_bytes(&book.residency[state.device], &state.model);
         let weights = book.residency[state.device].request_ends(&self.id, now);
-        StayCharge { weights, load_cpu: state.load_cpu }
+        StayCharge { weights, load_cpu: state.load_cpu, resident_bytes }
+    }
+
+    /// It was there for the load alone, which its tenant asked for and carries.
+    pub(crate) fn asked_for_load(mut self) {
+        self.ends_without_receipt(Asker::Itself);
+    }
+
+    /// What it held goes to the accounts.
+    fn ends_without_receipt(&mut self, asker: Asker) {
+        self.is_open = false;
+        let now = self.metering.clock.now();
+        let state = {
+            let book = &mut *self.metering.book();
+            let Some(state) = book.stays.remove(&self.id) else { return };
+            let asked_by = asker.of(&state);
+            book.residency[state.device].request_abandoned(&self.id, (&state.model, asked_by), now);
+            state
+        };
+        self.metering.metrics.carried_load(asker.of(&state), &state.model, state.load_cpu);
     }
 }
 
 /// A request that ends without a receipt: what it held goes to the accounts.
 impl Drop for Stay {
     fn drop(&mut self) {
-        if !self.is_open {
-            return;
-        }
-        let now = self.metering.clock.now();
-        let book = &mut *self.metering.book();
-        if let Some(state) = book.stays.remove(&self.id) {
-            book.residency[state.device].request_abandoned(&self.id, &state.model, now);
+        if self.is_open {
+            self.ends_without_receipt(Asker::Nobody);
         }
     }
+}
+
+/// Who carries a load's part that is on no receipt.
+#[derive(Clone, Copy)]
+enum Asker {
+    /// Who waited for it: it was asked for.
+    Itself,
+    /// Nobody: it was wanted for something else, which came to nothing.
+    Nobody,
+}
+
+impl Asker {
+    fn of(self, state: &StayState) -> Option<&str> {
+        match self {
+            Self::Itself => Some(&state.tenant),
+            Self::Nobody => None,
+        }
+    }
+}
+
+/// By the kernel, of the copy that is in use.
+fn resident_bytes(residency: &Residency, model: &str) -> Option<u64> {
+    let (kib, quality) = residency.size_of(model)?;
+    (quality == Quality::Measured).then(|| kib.saturating_mul(1024))
 }

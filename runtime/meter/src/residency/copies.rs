@@ -65,15 +65,18 @@ impl Copies {
         beside.saturating_add(kib.saturating_mul(to.millis_since(until)))
     }
 
-    /// The artifact in use, or an unknown one, is `kib` large.
-    pub(super) fn resize(&mut self, kib: u64) {
-        let kib = kib.min(RESIDENT_KIB_MAX);
-        let in_use = self.in_use.get_or_insert(Copy { artifact: ArtifactId::default(), kib });
-        in_use.kib = kib;
-        let artifact = in_use.artifact;
-        for copy in self.leaving.iter_mut().filter(|copy| copy.artifact == artifact) {
-            copy.kib = kib;
-        }
+    /// Copies of `artifact` are `kib` large; whether there are any.
+    pub(super) fn resize(&mut self, artifact: ArtifactId, kib: u64) -> bool {
+        let mut copies =
+            self.leaving.iter_mut().chain(&mut self.in_use).filter(|copy| copy.artifact == artifact).peekable();
+        let is_there = copies.peek().is_some();
+        copies.for_each(|copy| copy.kib = kib.min(RESIDENT_KIB_MAX));
+        is_there
+    }
+
+    /// Whether the copy in use is of `artifact`.
+    pub(super) fn uses(&self, artifact: ArtifactId) -> bool {
+        self.in_use.is_some_and(|copy| copy.artifact == artifact)
     }
 
     /// A copy of `artifact` is gone, one that is not in use if there is one. Nothing if there is none.
