@@ -232,12 +232,14 @@ impl Metering {
             }
         }
         for (interval, answer) in answers {
-            if let Err(error) = answer.await.unwrap_or(Err(LedgerError::Closed)) {
-                failure = Err(error);
-                let mut book = self.book();
-                if book.waiting.len() < INTERVALS_WAITING_MAX {
-                    book.waiting.push(interval);
-                }
+            let Err(error) = answer.await.unwrap_or(Err(LedgerError::Closed)) else {
+                self.spending.keeps(&interval);
+                continue;
+            };
+            failure = Err(error);
+            let mut book = self.book();
+            if book.waiting.len() < INTERVALS_WAITING_MAX {
+                book.waiting.push(interval);
             }
         }
         if failure.is_ok() {
