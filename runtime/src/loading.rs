@@ -255,9 +255,15 @@ impl Models {
         Ok(loaded)
     }
 
-    /// `model` is mapped, as a load of `name` on the device of this number: what of it is resident is charged.
-    pub(crate) fn watch(&self, (device, name): (usize, &str), artifact: Identity, model: &Arc<Model>) -> Watch {
-        self.metering.watch((device, name), artifact, model)
+    /// A load of `name` on the device of this number, of files that hold `artifact`: what of it is resident is charged. When it
+    /// was mapped that was `bytes_before`, as far as that is known.
+    pub(crate) fn watch(
+        &self,
+        (device, name): (usize, &str),
+        artifact: Identity,
+        (model, bytes_before): (&Arc<Model>, Option<u64>),
+    ) -> Watch {
+        self.metering.watch((device, name), artifact, (model, bytes_before))
     }
 
     /// Descriptors kept and their memory in KiB.

@@ -77,8 +77,8 @@ struct Book {
     stays: HashMap<Arc<str>, StayState>,
     /// Processor time of a load that has ended but was not heard of by the pool's event yet, by device and model.
     computed: HashMap<(usize, String), Duration>,
-    /// What the kernel said of its files then, in bytes.
-    resident_at_load: HashMap<(usize, String), u64>,
+    /// What the kernel said of its files before it and at its end, in bytes.
+    resident_at_load: HashMap<(usize, String), [u64; 2]>,
     /// Who waits for a model that is to stay, by model, in the order in which they asked.
     pin_wishes: HashMap<String, Vec<Pin>>,
     /// Up to when the ledger has taken what the accounts carried.

@@ -9,7 +9,7 @@
 //!
 //! What is resident of a model is known at the end of its load and whenever it is sampled, and goes in a straight line from
 //! the latest event to a sample. An event in between (a request begins or ends) is charged with the size that was known
-//! then, because a receipt cannot wait for the next sample. While it loads a model counts with the size it ends up with.
+//! then, because a receipt cannot wait for the next sample. While it loads a model grows in a straight line, too.
 //!
 //! A model may be loaded again while earlier copies are on their way out. Copies of one artifact, told apart by
 //! [`ArtifactId`], are mappings of the same pages and count once, so that such a load is charged only from the moment
@@ -59,8 +59,10 @@ pub struct ArtifactId(pub [u64; 4]);
 pub struct Load<'a> {
     /// What was loaded.
     pub artifact: ArtifactId,
-    /// Resident bytes of the weights.
+    /// Resident bytes of the weights at its end.
     pub bytes: u64,
+    /// The same at its beginning: what was in memory already, or `bytes` where nobody knows.
+    pub bytes_before: u64,
     /// [`Quality::Measured`] if the kernel said so, [`Quality::Derived`] if the pool's accounting stands in.
     pub quality: Quality,
     /// How long it took.
@@ -207,8 +209,7 @@ impl Residency {
         if resident.is_in_use() {
             resident.set_keep_alive(keep_alive);
         }
-        let size = (kib_of_bytes(load.bytes), load.quality);
-        let span = resident.load(load.artifact, size, at, load.wall);
+        let span = resident.load(&load, at);
         charges.measure(span.kib_ms);
         if load.waiters.is_empty() {
             return charges.charge_account(resident.name(), load_account(load.asked_by), HeldAs::Load, span);

@@ -125,12 +125,12 @@ impl Book {
         let requests: Vec<Request<'_>> =
             waiters.iter().map(|(id, stay)| Request { id, tenant: &stay.tenant }).collect();
         let (Identity(artifact), pool_bytes) = copy;
-        let (bytes, quality) = match resident_bytes {
+        let ([bytes_before, bytes], quality) = match resident_bytes {
             Some(bytes) => (bytes, Quality::Measured),
-            None => (pool_bytes, Quality::Derived),
+            None => ([pool_bytes; 2], Quality::Derived),
         };
-        let artifact = ArtifactId(artifact);
-        let load = Load { artifact, bytes, quality, wall, waiters: &requests, asked_by: asked_by.as_deref() };
+        let (artifact, asked) = (ArtifactId(artifact), asked_by.as_deref());
+        let load = Load { artifact, bytes, bytes_before, quality, wall, waiters: &requests, asked_by: asked };
         self.residency[device].model_loaded(model, at, load);
         requests.is_empty().then_some((asked_by, cpu))
     }

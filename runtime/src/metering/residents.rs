@@ -1,5 +1,5 @@
-//! How much of mapped models is resident, by what the kernel says: asked at a load's end, soon after a cold model's first
-//! token, once a second, and before a model is unmapped.
+//! How much of mapped models is resident, by what the kernel says: asked when a model is mapped, at its load's end, soon after
+//! its first token, once a second, and before it is unmapped.
 //!
 //! Asked is about the mapped files themselves: one that another has replaced by rename is still told of as what is mapped.
 //! Of an artifact that is mapped under several names each name is charged an equal part, so that it counts once. Copies on
@@ -80,21 +80,21 @@ impl Residents {
 }
 
 impl Metering {
-    /// `model` is mapped, as a load of `name` on the device of this number that the pool has not told of yet. It is asked about
-    /// from now on.
+    /// `model` is in memory, as a load of `name` on the device of this number that the pool has not told of yet; when it was
+    /// mapped `bytes_before` of it were, as far as that is known. It is asked about from now on.
     pub(crate) fn watch(
         self: &Arc<Self>,
         (device, name): (usize, &str),
-        artifact: Identity,
-        model: &Arc<Model>,
+        Identity(words): Identity,
+        (model, bytes_before): (&Arc<Model>, Option<u64>),
     ) -> Watch {
-        let (Identity(words), mapped) = (artifact, Mutex::new(Some(Arc::downgrade(model))));
+        let mapped = Mutex::new(Some(Arc::downgrade(model)));
         let entry = Arc::new(Entry { device, name: name.into(), artifact: ArtifactId(words), mapped });
         let bytes = entry.resident_bytes();
         self.residents.entries().push(Arc::clone(&entry));
         if let Some(bytes) = bytes {
-            let part = self.residents.part_of(&entry, bytes);
-            self.book().resident_at_load.insert((device, name.to_owned()), part);
+            let parts = [bytes_before.unwrap_or(bytes), bytes].map(|bytes| self.residents.part_of(&entry, bytes));
+            self.book().resident_at_load.insert((device, name.to_owned()), parts);
         }
         Watch { metering: Arc::clone(self), entry }
     }

@@ -154,14 +154,14 @@ async fn a_load_that_no_request_waits_for_is_its_askers() {
 #[test]
 fn what_the_kernel_said_at_a_load_is_charged() {
     let metering = metering();
-    metering.book().resident_at_load.insert((0, "m".to_owned()), 30 * KIB);
+    metering.book().resident_at_load.insert((0, "m".to_owned()), [10 * KIB, 30 * KIB]);
     let stay = metering.arrives("r", "a", (0, "m"));
     tell(&metering, loaded(OLD));
     stay.begins();
     let memory = stay.ends().memory(KibMillis::ZERO, 100 * KIB);
     let wall_millis = u64::try_from(LOAD.as_millis()).unwrap();
     assert_eq!((memory.weights_bytes, memory.quality), (30 * KIB, Quality::Measured));
-    assert_eq!(memory.weights.load.get(), 30 * wall_millis);
+    assert_eq!(memory.weights.load.get(), 20 * wall_millis, "half of what was brought in, and what was there");
     let stay = metering.arrives("s", "a", (1, "m"));
     tell_of(&metering, 1, loaded(OLD));
     stay.begins();

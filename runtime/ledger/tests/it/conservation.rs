@@ -88,6 +88,7 @@ impl Life {
             let load = Load {
                 artifact: ArtifactId::default(),
                 bytes,
+                bytes_before: bytes / 2,
                 quality: Quality::Derived,
                 wall: Duration::from_millis(wall),
                 waiters: &[request],

@@ -204,7 +204,7 @@ impl<'t> Simulation<'t> {
             waiters.iter().map(|&one| Request { id: &ids[one], tenant: &requests[one].tenant }).collect();
         let wall = Duration::from_millis(load_ms);
         let (artifact, quality) = (ArtifactId::default(), Quality::Derived);
-        let load = Load { artifact, bytes, quality, wall, waiters: &waiting, asked_by: None };
+        let load = Load { artifact, bytes, bytes_before: bytes, quality, wall, waiters: &waiting, asked_by: None };
         self.residency.model_loaded(name, at, load);
         let parts = split_equally(load_cpu.get(), waiters.len());
         for (&request, cpu) in waiters.iter().zip(parts) {

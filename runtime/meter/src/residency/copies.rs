@@ -6,6 +6,7 @@
 //! Deliberately absent: who pays.
 
 use super::ArtifactId;
+use super::line::Line;
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::units::Moment;
 
@@ -51,9 +52,10 @@ impl Copies {
         sum
     }
 
-    /// A copy came in, from `from` to `to`: what that took beside what counted already, in KiB · ms.
-    pub(super) fn load(&mut self, artifact: ArtifactId, kib: u64, from: Moment, to: Moment) -> u64 {
-        let kib = kib.min(RESIDENT_KIB_MAX);
+    /// A copy came in, from `from` to `to`, and grew from one size to the other: what that took beside what counted already,
+    /// in KiB · ms.
+    pub(super) fn load(&mut self, artifact: ArtifactId, kib: [u64; 2], from: Moment, to: Moment) -> u64 {
+        let [kib_before, kib] = kib.map(|kib| kib.min(RESIDENT_KIB_MAX));
         let gone = self.gone.drain(..).find(|(copy, _)| copy.artifact == artifact);
         let (counted_kib, until) = if self.all().any(|copy| copy.artifact == artifact) {
             (self.counted_kib(artifact), to)
@@ -61,8 +63,9 @@ impl Copies {
             gone.map_or((0, from), |(copy, at)| (copy.kib, at.clamp(from, to)))
         };
         self.leaving.extend(self.in_use.replace(Copy { artifact, kib }));
-        let beside = kib.saturating_sub(counted_kib).saturating_mul(until.millis_since(from));
-        beside.saturating_add(kib.saturating_mul(to.millis_since(until)))
+        let line = Line::between((from, kib_before), (to, kib));
+        let counted = counted_kib.saturating_mul(until.millis_since(from));
+        line.area(from, until).saturating_sub(counted).saturating_add(line.area(until, to))
     }
 
     /// Copies of `artifact` are `kib` large; whether there are any.

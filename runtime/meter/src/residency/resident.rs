@@ -10,9 +10,9 @@ use std::time::Duration;
 use super::charges::{Charges, Span};
 use super::copies::Copies;
 use super::line::Line;
-use super::{Account, ArtifactId, HeldAs, Pin};
+use super::{Account, ArtifactId, HeldAs, Load, Pin};
 use crate::energy::Quality;
-use crate::units::{Moment, split_equally};
+use crate::units::{Moment, kib_of_bytes, split_equally};
 
 #[derive(Debug)]
 pub(super) struct Resident {
@@ -69,13 +69,13 @@ impl Resident {
     }
 
     /// A copy is in memory, and in use from now on: the span that its load took, with what it added.
-    pub(super) fn load(&mut self, artifact: ArtifactId, size: (u64, Quality), at: Moment, wall: Duration) -> Span {
-        let (kib, quality) = size;
-        self.quality = quality;
+    pub(super) fn load(&mut self, load: &Load<'_>, at: Moment) -> Span {
+        self.quality = load.quality;
         let to = at.max(self.clock);
-        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let wall = u64::try_from(load.wall.as_millis()).unwrap_or(u64::MAX);
         let from = Moment::new(to.get().saturating_sub(wall));
-        let kib_ms = self.copies.load(artifact, kib, from, to);
+        let kib = [load.bytes_before, load.bytes].map(kib_of_bytes);
+        let kib_ms = self.copies.load(load.artifact, kib, from, to);
         self.clock = to;
         self.last_tenants.clear();
         Span { kib_ms, from, to }

@@ -19,7 +19,8 @@ fn by<'a>(id: &'a str, tenant: &'a str) -> Request<'a> {
 
 fn loaded(kib: u64, wall_millis: u64) -> Load<'static> {
     let (quality, wall) = (Quality::Derived, Duration::from_millis(wall_millis));
-    Load { artifact: ONE, bytes: kib * KIB, quality, wall, waiters: &[], asked_by: None }
+    let bytes = kib * KIB;
+    Load { artifact: ONE, bytes, bytes_before: bytes, quality, wall, waiters: &[], asked_by: None }
 }
 
 fn minute() -> Residency {
@@ -294,7 +295,8 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
             let waiters = &waiters[..arbitrary.index(3)];
             let wall = Duration::from_millis(arbitrary.below(60));
             let asked_by = [None, Some("e")][arbitrary.index(2)];
-            let load = Load { artifact, bytes, quality: Quality::Derived, wall, waiters, asked_by };
+            let bytes_before = arbitrary.below(100_000);
+            let load = Load { artifact, bytes, bytes_before, quality: Quality::Derived, wall, waiters, asked_by };
             residency.model_loaded(model, when, load);
         }
         2 | 3 => residency.request_begins(model, request, when),

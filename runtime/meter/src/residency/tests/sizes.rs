@@ -44,3 +44,16 @@ fn a_late_sample_counts_from_the_latest_event_on() {
     residency.resident_bytes_sampled("m", (ONE, 20 * KIB), at(5));
     assert_eq!(charged(&mut residency, 20), [("m".into(), Account::Idle, 10 * 10 + 20 * 10)]);
 }
+
+#[test]
+fn a_model_grows_while_it_is_loaded_from_what_was_in_memory_already() {
+    let mut residency = minute();
+    let waiters = [by("r", "a")];
+    let load = Load { bytes_before: 20 * KIB, waiters: &waiters, ..loaded(60, 10) };
+    residency.model_loaded("m", at(10), load);
+    assert_eq!(residency.request_ends("r", at(10)).load.get(), 40 * 10);
+    // Another mapping of it adds nothing but what it brings in.
+    residency.model_loaded("m", at(20), Load { bytes_before: 60 * KIB, waiters: &waiters, ..loaded(80, 10) });
+    assert_eq!(residency.request_ends("r", at(20)).load.get(), 10 * 10);
+    assert_eq!(residency.imbalance(), 0);
+}
