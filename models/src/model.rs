@@ -91,6 +91,13 @@ impl Model {
         self.artifact.identity().weights_bytes()
     }
 
+    /// How many of those bytes are in memory now, whoever has brought them there, counted in whole pages; `None` where the
+    /// system does not tell.
+    #[must_use]
+    pub fn resident_bytes(&self) -> Option<u64> {
+        self.artifact.files().iter().map(|file| file.cached_bytes(0..file.bytes().len())).sum()
+    }
+
     /// Brings the weights into memory as `how` says, in the order a step reads them, the head last; `progress` hears of
     /// each layer. Rows of an embedding that is no head come when a text asks for them.
     ///

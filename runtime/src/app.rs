@@ -27,7 +27,7 @@ use crate::limits::{
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::energy;
-use crate::metering::{Metering, Prices};
+use crate::metering::{Metering, Prices, follow_residency};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 use crate::response_cache::ResponseCache;
@@ -164,6 +164,8 @@ pub(crate) struct Server {
     retention: JoinHandle<()>,
     /// Follows the energy that is taken.
     energy: JoinHandle<()>,
+    /// Follows how much of the models is resident.
+    residency: JoinHandle<()>,
     /// Follows the memory that there is, and pins what is configured.
     following: JoinHandle<((), ())>,
     /// Each device's.
@@ -225,8 +227,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let retention = tokio::spawn(remove_old_rows(Arc::clone(&app)));
     let pinning = pin_configured(Arc::clone(&app));
     let energy = tokio::spawn(energy::follow(Arc::clone(&app), host));
+    let residency = tokio::spawn(follow_residency(Arc::clone(&app.metering)));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, following, pools })
+    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, residency, following, pools })
 }
 
 /// What this process holds of the machine's memory: pages that it shares count by their share.
@@ -287,6 +290,7 @@ impl Server {
         self.retention.abort();
         self.accounts.abort();
         self.energy.abort();
+        self.residency.abort();
         if let Err(error) = self.app.metering.store_accounts().await {
             tracing::error!(error = &error as &dyn std::error::Error, "the last accounts are not written");
         }

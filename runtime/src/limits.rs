@@ -69,6 +69,10 @@ pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(3600);
 pub(crate) const RETENTION_MIN: Duration = Duration::from_secs(24 * 3600);
 /// How often the accounts of held memory go to the ledger.
 pub(crate) const ACCOUNTS_EVERY: Duration = Duration::from_secs(10);
+/// How often the kernel is asked how much of mapped models is resident, at most.
+pub(crate) const RESIDENCY_ASKED_EVERY: Duration = Duration::from_secs(1);
+/// For how many times as long as that took nobody asks again.
+pub(crate) const RESIDENCY_PAUSES: u32 = 49;
 /// How often the host's sensors of energy are read: work must be seen in them within two seconds.
 pub(crate) const ENERGY_READ_EVERY: Duration = Duration::from_secs(1);
 /// How often what devices took goes to the ledger: a row for each device, whether anybody is there or not.

@@ -7,26 +7,26 @@
 //! Invariants: a name from a request is looked up, never made into a path; a descriptor serves only the very file that
 //! it was read from. Deliberately absent: who may stay (the pool decides).
 
+mod loaded;
+
 use std::collections::BTreeMap;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use kernels::{Isa, KvPrecision, KvShape};
+use kernels::{Isa, KvPrecision};
 use loader::catalog::{Catalog, CatalogError, Entry};
 use loader::{Artifact, ArtifactIdentity, MapError, OpenError};
-use models::candle::{CandleError, Weights};
-use models::contexts::ContextKey;
+use models::candle::CandleError;
 use models::{BroughtIn, Descriptor, DescriptorStore, Model, ModelError, Origin, PageCache};
 use rustix::time::{ClockId, clock_gettime};
-use scheduler::{FaultKind, KeepAlive, LoadFault, LoadSource, SourceLabel};
+use scheduler::{FaultKind, Identity, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
-use crate::config::{Config, PagePolicy, word_of};
+pub(crate) use self::loaded::{Load, LoadedModel, Trust, context_key};
+use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
-use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX, STRIKES_MAX};
-use crate::metering::Metering;
+use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
+use crate::metering::{Metering, Watch};
 use crate::prefixes::{InstancePrefixes, Prefixes};
 
 /// Models by name.
@@ -52,107 +52,6 @@ pub(crate) struct Models {
     metering: Arc<Metering>,
     /// Instructions that its models compute by.
     isa: Isa,
-}
-
-/// A model on a device, and what was computed with it for whoever begins alike.
-pub(crate) struct LoadedModel {
-    model: Model,
-    /// Copies of its weights, where the device needs them.
-    weights: Option<Weights>,
-    prefixes: Arc<InstancePrefixes>,
-    costs: ModelCosts,
-    kv_precision: KvPrecision,
-    context_key: Option<ContextKey>,
-    /// Requests in a row that it computed no numbers for.
-    strikes: AtomicU32,
-}
-
-/// What a load brings.
-pub(crate) struct Load {
-    pub(crate) model: Model,
-    /// Copies of its weights, where the device needs them.
-    pub(crate) weights: Option<Weights>,
-    /// How the kernels keep its keys and values.
-    pub(crate) kv_precision: KvPrecision,
-}
-
-impl LoadedModel {
-    /// As `load` has it, computed by instructions of `isa`.
-    pub(crate) fn new(load: Load, prefixes: InstancePrefixes, costs: ModelCosts, isa: Isa) -> Self {
-        let Load { model, weights, kv_precision } = load;
-        let shares = weights.is_none() && model.descriptor().decoder().is_some();
-        let context_key = shares.then(|| context_key(model.descriptor(), isa, kv_precision));
-        let (prefixes, strikes) = (Arc::new(prefixes), AtomicU32::new(0));
-        Self { model, weights, prefixes, costs, kv_precision, context_key, strikes }
-    }
-
-    /// Copies of its weights; none where it is computed from where it is mapped.
-    pub(crate) fn weights(&self) -> Option<&Weights> {
-        self.weights.as_ref()
-    }
-
-    /// What its keys and values are computed by; none where they cannot be shared.
-    pub(crate) fn context_key(&self) -> Option<&ContextKey> {
-        self.context_key.as_ref()
-    }
-
-    /// It computed no numbers for a request, which may be the request's fault, but not of several in a row.
-    pub(crate) fn strike(&self) -> Trust {
-        let strikes = self.strikes.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if strikes >= STRIKES_MAX { Trust::Lost } else { Trust::Kept }
-    }
-
-    /// It answered a request.
-    pub(crate) fn did_well(&self) {
-        self.strikes.store(0, Ordering::Relaxed);
-    }
-
-    /// What its keys and values are kept as, in the words of the configuration; none of an encoder, or where the kernels
-    /// do not compute.
-    pub(crate) fn kv_precision_word(&self) -> Option<&'static str> {
-        self.context_key.as_ref().map(|_| word_of(self.kv_precision))
-    }
-
-    /// Shape of the caches of its sequences; all of one load have the same, and so share pages.
-    ///
-    /// # Panics
-    /// When it is an encoder, which keeps none.
-    pub(crate) fn kv_shape(&self) -> KvShape {
-        KvShape { precision: self.kv_precision, ..self.model.kv_shape() }
-    }
-
-    /// What was computed with it.
-    pub(crate) fn prefixes(&self) -> &Arc<InstancePrefixes> {
-        &self.prefixes
-    }
-
-    /// What its steps cost.
-    pub(crate) fn costs(&self) -> &ModelCosts {
-        &self.costs
-    }
-}
-
-impl Deref for LoadedModel {
-    type Target = Model;
-
-    fn deref(&self) -> &Model {
-        &self.model
-    }
-}
-
-/// Whether a model is trusted to compute for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trust {
-    Kept,
-    Lost,
-}
-
-/// What keys and values of a model are computed by, where they are kept so.
-///
-/// # Panics
-/// When the model is an encoder, which keeps none.
-pub(crate) fn context_key(descriptor: &Descriptor, isa: Isa, precision: KvPrecision) -> ContextKey {
-    ContextKey::new(descriptor, isa, KvShape { precision, ..descriptor.kv_shape() })
 }
 
 /// Why a model cannot be had.
@@ -354,6 +253,17 @@ impl Models {
         let loaded = load(&open)?;
         self.metering.load_computed((device, name), thread_cpu_time().saturating_sub(before));
         Ok(loaded)
+    }
+
+    /// A load of `name` on the device of this number, of files that hold `artifact`: what of it is resident is charged. When it
+    /// was mapped that was `bytes_before`, as far as that is known.
+    pub(crate) fn watch(
+        &self,
+        (device, name): (usize, &str),
+        artifact: Identity,
+        (model, bytes_before): (&Arc<Model>, Option<u64>),
+    ) -> Watch {
+        self.metering.watch((device, name), artifact, (model, bytes_before))
     }
 
     /// Descriptors kept and their memory in KiB.

@@ -44,7 +44,9 @@ pub use power::PowerModel;
 pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
-pub use residency::{Account, AccountInterval, ArtifactId, Holdings, Load, Request, RequestCharge, Residency};
+pub use residency::{
+    Account, AccountInterval, ArtifactId, Held, HeldAs, Holdings, Load, Request, RequestCharge, Residency,
+};
 pub use savings::SavingsInputs;
 pub use step_costs::{SplitMethod, StepCosts, StepWork};
 pub use units::{KibMillis, Micrograms, Microwatts, Moment, Nanojoules, Nanos, PicoUnits};

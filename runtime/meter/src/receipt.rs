@@ -359,7 +359,10 @@ fn method_section(measured: &Measured, cost: &ReceiptCost) -> ReceiptMethod {
     let mut notes = match steps {
         Some(sharing) => vec![
             measured::explanation(sharing),
-            "weights: split equally over active tenants, then over each tenant's requests".to_owned(),
+            format!(
+                "weights: {}, split equally over active tenants, then over each tenant's requests",
+                measured::resident_bytes(measured.memory.quality)
+            ),
         ],
         None => vec![
             "response cache: the answer of an earlier request for exactly this; no model was held or computed with"

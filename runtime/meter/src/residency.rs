@@ -3,10 +3,13 @@
 //! Pure: the caller says what happened and when. While at least one request is active, the resident bytes are split
 //! equally over the active tenants and each tenant's part equally over its requests. After the last request they are
 //! the last active tenants' [`Account::Keepalive`] until the keep-alive ends; beyond that, and before the first
-//! request, [`Account::Idle`]. A pinned model is its pinner's [`Account::Keepalive`] whenever no request is active. A load is split over the requests that waited for it, or is [`Account::Load`].
+//! request, [`Account::Idle`]. A pinned model is its pinner's [`Account::Keepalive`] whenever no request is
+//! active. A load is split over the requests that waited for it; one that none waited for is the [`Account::Keepalive`] of
+//! whoever asked for it, or [`Account::Load`].
 //!
-//! Between two reports of its size a model counts with the earlier one; while it loads, with the size it ends up
-//! with, since that is what the pool has reserved.
+//! What is resident of a model is known at the end of its load and whenever it is sampled, and goes in a straight line from
+//! the latest event to a sample. An event in between (a request begins or ends) is charged with the size that was known
+//! then, because a receipt cannot wait for the next sample. While it loads a model grows in a straight line, too.
 //!
 //! A model may be loaded again while earlier copies are on their way out. Copies of one artifact, told apart by
 //! [`ArtifactId`], are mappings of the same pages and count once, so that such a load is charged only from the moment
@@ -22,6 +25,7 @@
 
 pub(crate) mod charges;
 mod copies;
+mod line;
 mod resident;
 
 use std::collections::BTreeMap;
@@ -33,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use self::charges::{Charges, Span};
 pub use self::charges::{Holdings, IntervalNumbers};
 use self::resident::Resident;
+use crate::energy::Quality;
 use crate::units::{KibMillis, Moment, kib_of_bytes, split_equally};
 
 /// A request and who made it.
@@ -54,13 +59,19 @@ pub struct ArtifactId(pub [u64; 4]);
 pub struct Load<'a> {
     /// What was loaded.
     pub artifact: ArtifactId,
-    /// Resident bytes of the weights.
+    /// Resident bytes of the weights at its end.
     pub bytes: u64,
+    /// The same at its beginning: what was in memory already, or `bytes` where nobody knows.
+    pub bytes_before: u64,
+    /// [`Quality::Measured`] if the kernel said so, [`Quality::Derived`] if the pool's accounting stands in.
+    pub quality: Quality,
     /// How long it took.
     pub wall: Duration,
     /// Who waits for it at its end, empty for a load that nobody waits for. Each of them ends by
     /// [`Residency::request_ends`], whether it began or not.
     pub waiters: &'a [Request<'a>],
+    /// The tenant who carries it where nobody waits for it; without one [`Account::Load`] does.
+    pub asked_by: Option<&'a str>,
 }
 
 /// Who carries memory that no active request does.
@@ -75,6 +86,54 @@ pub enum Account {
     Idle,
     /// What no rule covers; zero in a healthy run.
     Unmeasured,
+}
+
+/// As what an account carries memory: the ledger knows the accounts, and whoever looks at states this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeldAs {
+    /// Weights that are kept for who used them last.
+    Keepalive,
+    /// Weights that someone pinned.
+    Pinned,
+    /// Weights while they were loaded.
+    Load,
+    /// Pages of keys and values that are kept to be found again, and what requests without a receipt held of them.
+    Prefix,
+    /// Pages of a published context.
+    Context,
+    /// Weights that are kept for nobody, or on their way out.
+    Idle,
+    /// What no rule covers.
+    Unmeasured,
+}
+
+impl HeldAs {
+    /// The name as it stands in labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Keepalive => "keepalive",
+            Self::Pinned => "pinned",
+            Self::Load => "load",
+            Self::Prefix => "prefix",
+            Self::Context => "context",
+            Self::Idle => "idle",
+            Self::Unmeasured => "unmeasured",
+        }
+    }
+}
+
+/// What accounts carried of a model for one tenant, or for nobody, as one thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The model.
+    pub model: String,
+    /// Whose it is; `None` for nobody's.
+    pub tenant: Option<String>,
+    /// As what.
+    pub held_as: HeldAs,
+    /// How much.
+    pub kib_ms: KibMillis,
 }
 
 /// Whose wish it is that a model stays.
@@ -150,21 +209,28 @@ impl Residency {
         if resident.is_in_use() {
             resident.set_keep_alive(keep_alive);
         }
-        let span = resident.load(load.artifact, kib_of_bytes(load.bytes), at, load.wall);
+        let span = resident.load(&load, at);
         charges.measure(span.kib_ms);
         if load.waiters.is_empty() {
-            return charges.charge_account(resident.name(), Account::Load, span);
+            return charges.charge_account(resident.name(), load_account(load.asked_by), HeldAs::Load, span);
         }
         for (waiter, part) in load.waiters.iter().zip(split_equally(span.kib_ms, load.waiters.len())) {
             charges.charge_load(resident.name(), waiter.id, Span { kib_ms: part, ..span });
         }
     }
 
-    /// The resident size of `model`, of its copy in use, is `bytes` from `at` on. A model that was not resident is from now on.
-    pub fn resident_bytes_changed(&mut self, model: &str, bytes: u64, at: Moment) {
-        let (resident, charges) = self.resident(model);
-        resident.advance(at, charges);
-        resident.resize(kib_of_bytes(bytes), at);
+    /// The kernel says that `bytes` of the copies of `model` from `artifact` are resident at `at`; all of them have the same
+    /// pages. Nothing if there is no such copy.
+    pub fn resident_bytes_sampled(&mut self, model: &str, (artifact, bytes): (ArtifactId, u64), at: Moment) {
+        if let Some(resident) = self.models.get_mut(model) {
+            resident.sampled(artifact, kib_of_bytes(bytes), at, &mut self.charges);
+        }
+    }
+
+    /// What counts of the copy of `model` that is in use, in KiB, and how that is known.
+    #[must_use]
+    pub fn size_of(&self, model: &str) -> Option<(u64, Quality)> {
+        self.models.get(model).and_then(Resident::size)
     }
 
     /// `request` is active on `model` from `at` on. One that is active already, on whichever model, is left as it is.
@@ -221,15 +287,16 @@ impl Residency {
         resident.set_pin(pin);
     }
 
-    /// A request of `model` is over that gets no receipt: refused or left before its first step. What it was charged
-    /// goes to the accounts `idle` and `load`.
-    pub fn request_abandoned(&mut self, request: &str, model: &str, at: Moment) {
+    /// A request of `model` is over that gets no receipt: refused or left before its first step, or one that asked for
+    /// nothing but the load, which `asked_by` carries then. What it was charged otherwise goes to the accounts `idle` and
+    /// `load`.
+    pub fn request_abandoned(&mut self, request: &str, (model, asked_by): (&str, Option<&str>), at: Moment) {
         if let Some((id, model)) = self.active.remove_entry(request) {
             let (resident, charges) = self.resident(&model);
             resident.advance(at, charges);
             resident.end(&id);
         }
-        self.charges.abandon(request, &model.into(), at);
+        self.charges.abandon(request, (&model.into(), load_account(asked_by)), HeldAs::Idle, at);
     }
 
     /// A copy of `model` from `artifact` is gone since `at`: one that was on its way out, if there is any.
@@ -259,6 +326,12 @@ impl Residency {
     pub fn take_numbered_intervals(&mut self, at: Moment, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
         self.advance(at);
         self.charges.take_intervals(numbers)
+    }
+
+    /// What the accounts carried since this was last asked, until the latest event, by what it was held as: the same memory
+    /// as that of the intervals.
+    pub fn take_held(&mut self) -> Vec<Held> {
+        self.charges.take_held()
     }
 
     /// The numbers of intervals: whatever else gives out intervals in this process takes theirs from here.
@@ -292,6 +365,11 @@ impl Residency {
         let resident = self.models.get_mut(model).expect("inserted above");
         (resident, &mut self.charges)
     }
+}
+
+/// Who carries a load that is on no receipt.
+fn load_account(asked_by: Option<&str>) -> Account {
+    asked_by.map_or(Account::Load, |tenant| Account::Keepalive(tenant.to_owned()))
 }
 
 #[cfg(test)]

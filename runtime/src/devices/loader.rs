@@ -84,13 +84,18 @@ impl ModelLoader for DeviceModels {
                 return Err(LoadError::Replaced);
             }
             progress.at(LoadStage::Weights, 0);
+            let bytes_before = self.candle.is_none().then(|| model.resident_bytes()).flatten();
             let (weights, source) = match &self.candle {
                 Some(device) => (Some(self.copied(&model, device, progress)?), LoadSource::UNKNOWN),
                 None => (None, self.mapped(&mut model, inspection, progress)?),
             };
             self.estimates.learn_load(inspection.weights_bytes, began.elapsed());
             let costs = self.costs(model.descriptor());
-            let load = Load { model, weights, kv_precision: self.models.kv_precision(name) };
+            let model = Arc::new(model);
+            let watch = || self.models.watch((self.device, name), inspection.identity, (&model, bytes_before));
+            // A copy is wholly resident, whatever becomes of the file.
+            let watch = weights.is_none().then(watch);
+            let load = Load { model, watch, weights, kv_precision: self.models.kv_precision(name) };
             let model = LoadedModel::new(load, self.models.instance(), costs, self.models.isa());
             Ok(Loaded { model, source })
         })

@@ -9,7 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use meter::kv::BlockId;
-use meter::{Account, KibMillis, KvIntegral};
+use meter::{Account, HeldAs, KibMillis, KvIntegral};
 use scheduler::{Budget, Reservation, Scope};
 
 use crate::contexts::AtHand;
@@ -129,7 +129,8 @@ impl KvMemory {
     pub(super) fn adopt_mapped(&mut self, context: &Arc<AtHand>, page_bytes: u64) -> Arc<PageRoom> {
         let reservation = self.granted.as_mut().expect("it was secured").split(page_bytes);
         let Holder { model, metering, .. } = &self.holder;
-        let id = metering.page_shared(model, page_bytes, Account::Keepalive(context.publisher().to_owned()));
+        let publisher = Account::Keepalive(context.publisher().to_owned());
+        let id = metering.page_shared(model, page_bytes, (publisher, HeldAs::Context));
         let shared = OnceLock::from((id, Arc::clone(metering)));
         let room = Arc::new(PageRoom { reservation, shared, context: Some(Arc::clone(context)) });
         self.adopt(Arc::clone(&room));
@@ -175,7 +176,7 @@ impl KvMemory {
             Scope::Tenant(tenant) => Account::Keepalive(tenant.to_string()),
             Scope::Everyone => Account::Idle,
         };
-        let id = metering.page_shared(model, room.bytes(), kept_for);
+        let id = metering.page_shared(model, room.bytes(), (kept_for, HeldAs::Prefix));
         metering.page_held(id, request);
         if room.shared.set((id, Arc::clone(metering))).is_err() {
             unreachable!("a page becomes findable once");

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes};
-use meter::{Measured, Outcome, Quality};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredTimes};
+use meter::{Measured, Outcome};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::drive::Drive;
@@ -67,12 +67,7 @@ impl Drive {
                 ..MeasuredTimes::default()
             },
             cpu: MeasuredCpu { load: charge.load_cpu, ..progress.cpu() },
-            memory: MeasuredMemory {
-                weights: charge.weights,
-                kv: progress.kv(),
-                weights_bytes: *weights_bytes,
-                quality: Quality::Derived,
-            },
+            memory: charge.memory(progress.kv(), *weights_bytes),
             busy: progress.busy(),
             kv_precision: *kv_precision,
             sharing: progress.method(),

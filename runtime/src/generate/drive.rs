@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use kernels::KvBlock;
 use ledger::LedgerError;
-use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens};
-use meter::{Measured, Outcome as Ended, Quality};
+use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredTimes, MeasuredTokens};
+use meter::{Measured, Outcome as Ended};
 use models::generation::TokenCounts;
 use scheduler::{Event, NoRoom, Outcome, RequestTiming, Ticket};
 use tokio::sync::{mpsc, oneshot};
@@ -83,6 +83,7 @@ impl Drive {
         if !matches!(client, Client::Listening) {
             self.ticket.cancel();
         }
+        let mut brings_in = self.is_cold;
         let completion = loop {
             let event = tokio::select! {
                 event = self.ticket.recv() => event,
@@ -96,6 +97,10 @@ impl Drive {
                     continue;
                 }
             };
+            // The first of it, or of an encoder's the last.
+            if std::mem::take(&mut brings_in) {
+                self.app.metering.ask_for_residency_soon();
+            }
             if let (Some(Event::Output(_)), Some(follow)) = (&event, &self.follow) {
                 follow.token();
             }
@@ -160,6 +165,8 @@ impl Drive {
     /// Never reserved, so there is nothing to settle; nothing was shown either.
     async fn refuse(self, completion: Completion, error: LedgerError) {
         self.judge(&completion.outcome, &completion.lease).await;
+        let cpu = completion.timing.prefill.cpu + completion.timing.decode.cpu;
+        self.app.metering.metrics().computed_in_vain(&self.model, cpu.into());
         drop(completion);
         let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
     }
@@ -231,7 +238,7 @@ impl Drive {
                 load: charge.load_cpu,
             },
             busy: timing.computed().into(),
-            memory: MeasuredMemory { weights: charge.weights, kv, weights_bytes, quality: Quality::Derived },
+            memory: charge.memory(kv, weights_bytes),
             kv_precision,
             sharing,
             routing: self.follow.as_ref().map(Follow::routing),

@@ -2,6 +2,7 @@
 //!
 //! Labels are bounded: tenants beyond a cap share `_other`, and a request's id is never one.
 
+mod accounts;
 mod energy;
 
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meter::receipt::{Receipt, StepSharing};
-use meter::{EnergyAccounts, IntervalEnergy, Nanos};
+use meter::{EnergyAccounts, Held, IntervalEnergy, Nanos};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -21,6 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 use scheduler::{EvictionCause, PoolEvent, PoolEventKind, PoolSnapshot};
 use std::sync::atomic::AtomicU64;
 
+use self::accounts::AccountMetrics;
 use self::energy::EnergyMetrics;
 use crate::app::App;
 use crate::generate::CacheUse;
@@ -32,20 +34,6 @@ struct TokenLabels {
     tenant: String,
     model: String,
     r#type: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PhaseLabels {
-    tenant: String,
-    model: String,
-    phase: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct MemoryLabels {
-    tenant: String,
-    model: String,
-    state: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -93,8 +81,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     refusals: Family<RefusalLabels, Counter>,
     preemptions: Family<ModelLabels, Counter>,
-    cpu: Family<PhaseLabels, Seconds>,
-    memory: Family<MemoryLabels, Seconds>,
+    accounts: AccountMetrics,
     energy: EnergyMetrics,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
@@ -142,8 +129,7 @@ impl Metrics {
             requests: Family::default(),
             refusals: Family::default(),
             preemptions: Family::default(),
-            cpu: Family::default(),
-            memory: Family::default(),
+            accounts: AccountMetrics::default(),
             energy: EnergyMetrics::default(),
             loads: Family::default(),
             evictions: Family::default(),
@@ -195,14 +181,7 @@ impl Metrics {
         registry.register("refused_requests", text, self.refusals.clone());
         let text = "How often the memory of requests that have ended was taken for others";
         registry.register("preemptions", text, self.preemptions.clone());
-        registry.register_with_unit(
-            "request_cpu",
-            "Processor time of settled requests",
-            Unit::Seconds,
-            self.cpu.clone(),
-        );
-        let unit = Unit::Other("byte_seconds".to_owned());
-        registry.register_with_unit("resident", "Memory over time of settled requests", unit, self.memory.clone());
+        self.accounts.register(registry);
         self.energy.register(registry);
         let text = "KiB · ms of memory and nanojoules that were measured and that no account carries: must stay 0";
         registry.register("ledger_imbalance", text, self.imbalance.clone());
@@ -303,21 +282,7 @@ impl Metrics {
             let labels = TokenLabels { tenant: tenant.clone(), model: model.clone(), r#type };
             self.tokens.get_or_create(&labels).inc_by(count);
         }
-        let cpu =
-            [("prefill", receipt.cpu.prefill_ns), ("decode", receipt.cpu.decode_ns), ("load", receipt.cpu.load_ns)];
-        for (phase, time) in cpu {
-            let labels = PhaseLabels { tenant: tenant.clone(), model: model.clone(), phase };
-            self.cpu.get_or_create(&labels).inc_by(Duration::from(time).as_secs_f64());
-        }
-        let memory = [
-            ("active", receipt.memory.weights_kib_ms),
-            ("load", receipt.memory.load_kib_ms),
-            ("kv", receipt.memory.kv_kib_ms),
-        ];
-        for (state, held) in memory {
-            let labels = MemoryLabels { tenant: tenant.clone(), model: model.clone(), state };
-            self.memory.get_or_create(&labels).inc_by(held.byte_seconds());
-        }
+        self.accounts.settled(&tenant, receipt);
         self.energy.settled(&tenant, receipt);
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
             self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
@@ -345,6 +310,24 @@ impl Metrics {
             CacheUse::Hit => self.response_hits.inc(),
             CacheUse::Miss => self.response_misses.inc(),
         };
+    }
+
+    /// Accounts carried this memory.
+    pub(crate) fn held(&self, held: &[Held]) {
+        for one in held {
+            self.accounts.held(one.tenant.as_deref().map(|tenant| self.tenant(tenant)), one);
+        }
+    }
+
+    /// A load, or a part of one, is on no receipt: who asked for it carries its processor time, or nobody does.
+    pub(crate) fn carried_load(&self, asked_by: Option<&str>, model: &str, time: Nanos) {
+        let tenant = asked_by.map(|tenant| self.tenant(tenant));
+        self.accounts.carried("load", (tenant, model), time);
+    }
+
+    /// Steps of a request that the ledger did not take, and that nobody saw anything of.
+    pub(crate) fn computed_in_vain(&self, model: &str, time: Nanos) {
+        self.accounts.carried("unreserved", (None, model), time);
     }
 
     /// A device took energy, which `accounts` carry, or it is not known how much.
@@ -410,12 +393,17 @@ impl Metrics {
         let reach = |counter: &Seconds, time: Nanos| {
             counter.inc_by((Duration::from(time).as_secs_f64() - counter.get()).max(0.0));
         };
+        let mut devices = Nanos::ZERO;
         for device in app.devices.iter() {
             let labels = DeviceLabels { device: device.name.to_string() };
-            reach(&self.device_cpu.get_or_create(&labels), app.metering.computed(device.number));
+            let computed = app.metering.computed(device.number);
+            devices = devices.saturating_add(computed);
+            reach(&self.device_cpu.get_or_create(&labels), computed);
         }
         // Read last, so that it is never behind what it contains.
-        reach(&self.process_cpu, process_cpu_time());
+        let process = process_cpu_time();
+        reach(&self.process_cpu, process);
+        self.accounts.look_at(process, devices);
     }
 
     /// What the pools hold: of each device, and of all of them.

@@ -57,7 +57,8 @@ pub(super) async fn load(
 }
 
 /// Loads the model, if it is not in memory; whether it was. The load goes on if nobody waits for this any more, and ends
-/// with the server. From then on the asker is the last to have used the model, and carries it for its keep-alive.
+/// with the server. Its memory and processor time are the asker's to carry, beside any request that waits for it as well; from
+/// then on the asker is the last to have used the model, and carries it for its keep-alive.
 fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>> {
     let app = Arc::clone(app);
     app.requests.clone().spawn(async move {
@@ -67,8 +68,8 @@ fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>
         let loaded = unless_stopping(&app, app.devices.first().pool.load(&model, options)).await?;
         let loaded = loaded.map_err(|error| explicit_load_error(&model, error))?;
         stay.begins();
-        // It ends at once, without a receipt: what the load took goes to the accounts.
-        drop(stay);
+        // It ends at once, without a receipt: the asker's account carries what the load took.
+        stay.asked_for_load();
         Ok(loaded == LoadOutcome::Present)
     })
 }

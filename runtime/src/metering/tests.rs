@@ -1,7 +1,8 @@
 use ledger::LedgerOptions;
 use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
-use meter::{CarbonFactors, CpuDescription, EnergyModel, Outcome, Quality, RateCard};
-use scheduler::{EvictionCause, LoadCause, LoadSource};
+use meter::residency::RequestCharge;
+use meter::{CarbonFactors, CpuDescription, EnergyModel, KibMillis, Nanos, Outcome, Quality, RateCard};
+use scheduler::{EvictionCause, Identity, LoadCause, LoadSource, PoolEvent, PoolEventKind};
 
 use super::*;
 
@@ -112,4 +113,58 @@ fn copies_on_two_devices_are_charged_apart() {
     tell(&metering, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
     tell_of(&metering, 1, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
     assert_eq!(metering.imbalance(), 0);
+}
+
+/// What accounts carry of memory, as the ledger has it.
+async fn accounts(metering: &Metering) -> Vec<(meter::Account, u64)> {
+    metering.store_accounts().await.unwrap();
+    let totals = metering.ledger().reader().account_totals().unwrap();
+    totals
+        .into_iter()
+        .filter(|total| total.kib_ms != KibMillis::ZERO)
+        .map(|one| (one.account, one.kib_ms.get()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_load_that_no_request_waits_for_is_its_askers() {
+    let wall_millis = u64::try_from(LOAD.as_millis()).unwrap();
+    let metering = metering();
+    // Somebody pins it.
+    let wish = metering.pins("m", Pin::Tenant("p".into()));
+    tell(&metering, loaded(OLD));
+    drop(wish);
+    tell(&metering, evicted());
+    tell(&metering, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
+    // Somebody wants it there, and somebody else a request, who leaves.
+    let (asks, leaves) = (metering.arrives("l", "q", (0, "m")), metering.arrives("r", "a", (0, "m")));
+    tell(&metering, loaded(NEW));
+    drop(leaves);
+    asks.asked_for_load();
+    tell(&metering, PoolEventKind::Freed { identity: NEW, bytes: 100 * KIB });
+    let carried = accounts(&metering).await;
+    let of = |account: meter::Account| carried.iter().find(|(one, _)| *one == account).map(|(_, kib_ms)| *kib_ms);
+    assert_eq!(of(meter::Account::Keepalive("p".into())), Some(100 * wall_millis), "{carried:?}");
+    assert_eq!(of(meter::Account::Keepalive("q".into())), Some(50 * wall_millis), "{carried:?}");
+    assert_eq!(of(meter::Account::Load), Some(50 * wall_millis), "{carried:?}");
+    assert_eq!(metering.imbalance(), 0);
+}
+
+/// A model whose size the kernel tells is charged with that, and its receipts say so.
+#[test]
+fn what_the_kernel_said_at_a_load_is_charged() {
+    let metering = metering();
+    metering.book().resident_at_load.insert((0, "m".to_owned()), [10 * KIB, 30 * KIB]);
+    let stay = metering.arrives("r", "a", (0, "m"));
+    tell(&metering, loaded(OLD));
+    stay.begins();
+    let memory = stay.ends().memory(KibMillis::ZERO, 100 * KIB);
+    let wall_millis = u64::try_from(LOAD.as_millis()).unwrap();
+    assert_eq!((memory.weights_bytes, memory.quality), (30 * KIB, Quality::Measured));
+    assert_eq!(memory.weights.load.get(), 20 * wall_millis, "half of what was brought in, and what was there");
+    let stay = metering.arrives("s", "a", (1, "m"));
+    tell_of(&metering, 1, loaded(OLD));
+    stay.begins();
+    let copy = stay.ends().memory(KibMillis::ZERO, 100 * KIB);
+    assert_eq!((copy.weights_bytes, copy.quality), (100 * KIB, Quality::Derived), "a copy is wholly resident");
 }

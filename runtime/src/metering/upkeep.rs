@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::limits::INTERVALS_WAITING_MAX;
 
-use super::{Metering, Stay, StayCharge, StayState, bridge};
+use super::{Metering, bridge};
 
 impl Metering {
     /// Writes down what a request has used of the device until now, as its checkpoint of that number.
@@ -103,17 +103,6 @@ fn removed_before(began_unix_ms: i64, now: Moment, retention: Duration) -> i64 {
     let up_ms = i64::try_from(now.get()).unwrap_or(i64::MAX);
     let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     began_unix_ms.saturating_add(up_ms).saturating_sub(retention_ms)
-}
-
-impl Stay {
-    /// What it would be charged if it ended now.
-    pub(crate) fn charge_so_far(&self) -> StayCharge {
-        let now = self.metering.clock.now();
-        let mut book = self.metering.book();
-        let Some(&StayState { device, load_cpu, .. }) = book.stays.get(&self.id) else { return StayCharge::default() };
-        let weights = book.residency[device].charge_so_far(&self.id, now);
-        StayCharge { weights, load_cpu }
-    }
 }
 
 #[cfg(test)]

@@ -10,15 +10,16 @@
 //! admitted is answered to the end.
 //!
 //! Invariants: by [`WindowClock`], no window opens twice; a receipt counts in the window in which it is settled. After a
-//! restart with a clock that was set, what was spent in the window by either clock counts. Deliberately absent: memory that a
-//! model takes after its answers (the accounts of keep-alive), which is on no receipt.
+//! restart with a clock that was set, what was spent in the window by either clock counts. Budgets of memory count what is
+//! kept for a tenant after its answers as well, when the ledger has taken it. Deliberately absent: what that costs in money,
+//! energy and carbon, which is on no receipt.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::{LedgerError, Reader, TenantTotal};
-use meter::Receipt;
+use ledger::{LedgerError, Reader, SeriesQuery, Span as Width, TenantTotal};
+use meter::{Account, AccountInterval, KibMillis, Receipt};
 
 use super::access::Access;
 use super::budget::{BudgetUnit, Window};
@@ -54,6 +55,11 @@ impl Use {
             nanojoules: total.energy_nj.get(),
             micrograms: total.micrograms_co2e.get(),
         }
+    }
+
+    /// Memory that is kept.
+    fn kept(kib_ms: KibMillis) -> Self {
+        Self { kib_ms: kib_ms.get(), ..Self::default() }
     }
 
     /// What as many tokens would have used of what `self` used.
@@ -172,6 +178,11 @@ impl Spending {
                         book.all = book.all.plus(used);
                     }
                 }
+                for (tenant, kib_ms) in kept_between(reader, counted)? {
+                    let spent = book.tenants.entry(tenant.into()).or_default();
+                    let (_, sum) = spent.in_window(window, now_unix_ms);
+                    *sum = sum.plus(Use::kept(kib_ms));
+                }
             }
         }
         Ok(Self { read_clocks, book: Mutex::new(book) })
@@ -211,24 +222,54 @@ impl Spending {
         self.add(&receipt.tenant, Use::of_receipt(receipt));
     }
 
+    /// What an account carried is in the ledger. Estimates of requests do not go by it.
+    pub(crate) fn keeps(&self, interval: &AccountInterval) {
+        if let Account::Keepalive(tenant) = &interval.account {
+            self.book().add((self.read_clocks)(), tenant, Use::kept(interval.kib_ms));
+        }
+    }
+
     fn add(&self, tenant: &str, used: Use) {
-        let reading = (self.read_clocks)();
-        let book = &mut *self.book();
-        let now_unix_ms = book.clock.now_unix_ms(reading);
+        let mut book = self.book();
         book.all = book.all.plus(used);
-        let spent = match book.tenants.get_mut(tenant) {
+        book.add((self.read_clocks)(), tenant, used);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    /// To what `tenant` has spent in the windows that it is.
+    fn add(&mut self, reading: Reading, tenant: &str, used: Use) {
+        let now_unix_ms = self.clock.now_unix_ms(reading);
+        let spent = match self.tenants.get_mut(tenant) {
             Some(spent) => spent,
-            None => book.tenants.entry(tenant.into()).or_default(),
+            None => self.tenants.entry(tenant.into()).or_default(),
         };
         for window in Window::ALL {
             let (_, sum) = spent.in_window(window, now_unix_ms);
             *sum = sum.plus(used);
         }
     }
+}
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What was kept for tenants in a window, by the ledger's sums.
+fn kept_between(reader: &Reader, span: Span) -> Result<Vec<(String, KibMillis)>, LedgerError> {
+    const MILLIS_PER_SECOND: i64 = 1000;
+    let are_days = [span.from, span.to].iter().all(|unix_ms| unix_ms.rem_euclid(MILLIS_PER_SECOND * 86_400) == 0);
+    let query = SeriesQuery {
+        width: if are_days { Width::Day } else { Width::Hour },
+        from_unix_s: span.from.div_euclid(MILLIS_PER_SECOND),
+        to_unix_s: span.to.div_euclid(MILLIS_PER_SECOND),
+    };
+    let accounts = reader.series(query)?.into_iter().flat_map(|bucket| bucket.accounts);
+    let kept = accounts.filter_map(|total| match total.account {
+        Account::Keepalive(tenant) => Some((tenant, total.kib_ms)),
+        Account::Load | Account::Idle | Account::Unmeasured => None,
+    });
+    Ok(kept.collect())
 }
 
 #[cfg(test)]

@@ -100,4 +100,6 @@ fn a_killed_server_leaves_a_ledger_that_the_next_one_goes_on_with() {
     assert_eq!(server.settled(&id)["outcome"], "crashed");
     server.answers("good");
     server.settled_rows(3);
+    let verified = ledger::Reader::open(&server.ledger()).unwrap().verify().unwrap();
+    assert!(verified.is_sound(), "{verified:?}");
 }

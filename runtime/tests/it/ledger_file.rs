@@ -62,6 +62,22 @@ fn row_41_a_ledger_that_cannot_be_written_stops_all_output_until_it_can() {
     assert_eq!(found(&server.ledger())["sound"], true);
 }
 
+/// What the disk says of it is no matter: its caller is told that nothing can be recorded now, and may try again.
+#[test]
+fn row_41_a_disk_that_is_full_read_only_or_broken_is_one_and_the_same() {
+    use rusqlite::ffi;
+    let failed = |code| ledger::LedgerError::from(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+    for code in
+        [ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_READONLY, ffi::SQLITE_CANTOPEN]
+    {
+        let error = failed(code);
+        assert!(matches!(error, ledger::LedgerError::Unavailable { .. }) && error.is_retryable(), "{code}: {error:?}");
+    }
+    for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
+        assert!(!failed(code).is_retryable(), "{code}: what is damaged is not tried again");
+    }
+}
+
 #[test]
 fn a_ledger_is_verified_beside_its_server_and_a_change_is_told() {
     let server = Server::serving(good);

@@ -34,6 +34,7 @@ mod precision;
 mod quotas;
 mod receipts;
 mod reports;
+mod residency;
 mod response_cache;
 mod scoring;
 mod server;

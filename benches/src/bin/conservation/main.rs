@@ -95,6 +95,8 @@ pub(crate) struct Scrape {
     pub(crate) loads: f64,
     pub(crate) evictions: f64,
     pub(crate) devices_cpu: f64,
+    /// Of processor time that is on no receipt.
+    pub(crate) accounts_cpu: f64,
     pub(crate) process_cpu: f64,
     /// Processor time by the system at the same moment.
     pub(crate) outside_cpu: Duration,
@@ -276,6 +278,7 @@ fn scrape(stage: &Stage) -> Option<Scrape> {
         loads: sum("dayfly_model_loads_total"),
         evictions: sum("dayfly_model_evictions_total"),
         devices_cpu: sum("dayfly_device_cpu_seconds_total"),
+        accounts_cpu: sum("dayfly_account_cpu_seconds_total"),
         process_cpu: sum("dayfly_process_cpu_seconds_total"),
         outside_cpu,
     };

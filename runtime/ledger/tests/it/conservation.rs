@@ -6,8 +6,8 @@ use std::time::Duration;
 use ledger::{Ledger, LedgerOptions, Reservation, SavingsQuery, Settlement, wait};
 use meter::residency::{ArtifactId, Load, Request};
 use meter::{
-    CpuDescription, EnergyModel, KibMillis, KvIntegral, Moment, Nanojoules, Outcome, PicoUnits, RateCard, Receipt,
-    Residency,
+    CpuDescription, EnergyModel, KibMillis, KvIntegral, Moment, Nanojoules, Outcome, PicoUnits, Quality, RateCard,
+    Receipt, Residency,
 };
 
 use crate::support::{measured, receipt};
@@ -85,8 +85,15 @@ impl Life {
             let wall = self.below(80);
             self.now += wall;
             let bytes = self.below(1 << 28);
-            let load =
-                Load { artifact: ArtifactId::default(), bytes, wall: Duration::from_millis(wall), waiters: &[request] };
+            let load = Load {
+                artifact: ArtifactId::default(),
+                bytes,
+                bytes_before: bytes / 2,
+                quality: Quality::Derived,
+                wall: Duration::from_millis(wall),
+                waiters: &[request],
+                asked_by: None,
+            };
             self.residency.model_loaded(model, self.at(), load);
             self.loaded.insert(model, bytes);
         }

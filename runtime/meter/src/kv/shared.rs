@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::residency::charges::{Charges, Span};
-use crate::residency::{Account, AccountInterval, Holdings, IntervalNumbers};
+use crate::residency::{Account, AccountInterval, Held, HeldAs, Holdings, IntervalNumbers};
 use crate::units::{KibMillis, Moment};
 
 const BYTES_PER_KIB: u128 = 1024;
@@ -38,6 +38,8 @@ pub struct PublishedBlock<'a> {
     pub bytes: u64,
     /// Who carries it while nobody holds it.
     pub kept_for: Account,
+    /// As what: a [`HeldAs::Prefix`] or a [`HeldAs::Context`].
+    pub kept_as: HeldAs,
 }
 
 /// All blocks that may be shared.
@@ -58,6 +60,7 @@ struct Block {
     model: Arc<str>,
     bytes: u64,
     kept_for: Account,
+    kept_as: HeldAs,
     holders: BTreeSet<Arc<str>>,
     clock: Moment,
     /// Bytes · ms that were measured and not charged yet.
@@ -73,11 +76,12 @@ impl SharedBlocks {
 
     /// `block` is there from `at` on, held by nobody yet. One that is there already is left as it is.
     pub fn published(&mut self, block: PublishedBlock<'_>, at: Moment) {
-        let PublishedBlock { id, model, bytes, kept_for } = block;
+        let PublishedBlock { id, model, bytes, kept_for, kept_as } = block;
         self.blocks.entry(id).or_insert_with(|| Block {
             model: model.into(),
             bytes: bytes.min(RESIDENT_KIB_MAX << 10),
             kept_for,
+            kept_as,
             holders: BTreeSet::new(),
             clock: at,
             carried: 0,
@@ -131,7 +135,8 @@ impl SharedBlocks {
         let kib_ms = whole_kib(&mut self.carried, 1);
         self.charges.measure(kib_ms);
         let at = gone.clock;
-        self.charges.charge_account(&gone.model, Account::Idle, Span { kib_ms, from: at, to: at });
+        let span = Span { kib_ms, from: at, to: at };
+        self.charges.charge_account(&gone.model, Account::Idle, gone.kept_as, span);
     }
 
     /// `request` is over and holds nothing any more: what it is charged of all blocks. One that is unknown, or ended
@@ -147,14 +152,21 @@ impl SharedBlocks {
         self.release_all(request, at);
         self.byte_millis += u128::from(own.get()) * BYTES_PER_KIB;
         self.charges.measure(own.get());
-        self.charges.charge_account(&model.into(), Account::Idle, Span { kib_ms: own.get(), from: at, to: at });
-        self.charges.abandon(request, &model.into(), at);
+        let model = model.into();
+        let span = Span { kib_ms: own.get(), from: at, to: at };
+        self.charges.charge_account(&model, Account::Idle, HeldAs::Prefix, span);
+        self.charges.abandon(request, (&model, Account::Load), HeldAs::Prefix, at);
     }
 
     /// What the accounts carried since the last call, up to `at`. The caller stores every interval.
     pub fn take_intervals(&mut self, at: Moment, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
         self.advance(at);
         self.charges.take_intervals(numbers)
+    }
+
+    /// What the accounts carried since this was last asked, until the latest event, by what it was held as.
+    pub fn take_held(&mut self) -> Vec<Held> {
+        self.charges.take_held()
     }
 
     /// Nothing happened until `at`: charges all blocks up to it.
@@ -214,7 +226,7 @@ impl Block {
         charges.measure(kib_ms.saturating_mul(payers as u64));
         let span = Span { kib_ms, from, to };
         if self.holders.is_empty() {
-            charges.charge_account(&self.model, self.kept_for.clone(), span);
+            charges.charge_account(&self.model, self.kept_for.clone(), self.kept_as, span);
         }
         for holder in &self.holders {
             charges.charge_active(&self.model, holder, span);

@@ -90,6 +90,14 @@ pub(super) fn explanation(sharing: StepSharing) -> String {
     }
 }
 
+/// Which bytes of weights are charged, in words.
+pub(super) const fn resident_bytes(quality: Quality) -> &'static str {
+    match quality {
+        Quality::Measured => "what of their files the kernel says is in memory",
+        Quality::Derived | Quality::Modelled | Quality::Assumed => "their files' size, or their copy's",
+    }
+}
+
 /// What was measured of one request, as the runtime hands it in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {

@@ -72,7 +72,7 @@ fn explains_itself_in_json() {
                  "missing": []},
         "method": {"answered_from": "model", "steps": "whole_step", "notes": [
             "whole step: one sequence per batch",
-            "weights: split equally over active tenants, then over each tenant's requests"]},
+            "weights: their files' size, or their copy's, split equally over active tenants, then over each tenant's requests"]},
     });
     assert_eq!(serde_json::to_value(&receipt).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Receipt>(expected).unwrap(), receipt);
@@ -260,4 +260,16 @@ fn a_row_from_before_there_was_a_response_cache_is_read() {
     let mut row = serde_json::to_value(&receipt).unwrap();
     assert!(row["method"].as_object_mut().unwrap().remove("answered_from").is_some());
     assert_eq!(serde_json::from_value::<Receipt>(row).unwrap(), receipt);
+}
+
+#[test]
+fn a_receipt_says_whether_the_kernel_told_what_is_resident() {
+    let told = |quality| {
+        let measured = measured();
+        let memory = MeasuredMemory { quality, ..measured.memory };
+        let receipt = assemble(Measured { memory, ..measured }, &RateCard::default());
+        (receipt.memory.quality, receipt.method.notes[1].contains("the kernel says"))
+    };
+    assert_eq!(told(Quality::Measured), (Quality::Measured, true));
+    assert_eq!(told(Quality::Derived), (Quality::Derived, false));
 }

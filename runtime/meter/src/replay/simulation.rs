@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::trace::{RecordedModel, Trace, TraceRequest};
 use super::{Policy, Replayed};
+use crate::energy::Quality;
 use crate::residency::{Account, ArtifactId, Load, Pin, Request, Residency};
 use crate::savings::{LoadWaits, ModelUse, SavingsInputs, TenantUse};
 use crate::units::{Moment, Nanos, split_equally};
@@ -202,7 +203,9 @@ impl<'t> Simulation<'t> {
         let waiting: Vec<Request<'_>> =
             waiters.iter().map(|&one| Request { id: &ids[one], tenant: &requests[one].tenant }).collect();
         let wall = Duration::from_millis(load_ms);
-        self.residency.model_loaded(name, at, Load { artifact: ArtifactId::default(), bytes, wall, waiters: &waiting });
+        let (artifact, quality) = (ArtifactId::default(), Quality::Derived);
+        let load = Load { artifact, bytes, bytes_before: bytes, quality, wall, waiters: &waiting, asked_by: None };
+        self.residency.model_loaded(name, at, load);
         let parts = split_equally(load_cpu.get(), waiters.len());
         for (&request, cpu) in waiters.iter().zip(parts) {
             self.load_cpu[request] = Nanos::new(cpu);

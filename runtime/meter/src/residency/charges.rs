@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Account, AccountInterval, RequestCharge};
+use super::{Account, AccountInterval, Held, HeldAs, RequestCharge};
 use crate::units::{KibMillis, Moment};
 
 /// Memory held over a span of time.
@@ -30,6 +30,8 @@ pub(crate) struct Charges {
     /// What went to accounts in all, and of that to [`Account::Keepalive`].
     carried: u128,
     kept: u128,
+    /// What went to accounts since it was last taken, by model, whose it is and as what it was held.
+    held: BTreeMap<(Arc<str>, Option<String>, HeldAs), u64>,
 }
 
 /// How much memory was held over time until now, in KiB · ms, and by whom: for what is split by memory.
@@ -99,14 +101,20 @@ impl Charges {
         self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
     }
 
-    pub(crate) fn charge_account(&mut self, model: &Arc<str>, account: Account, span: Span) {
+    pub(crate) fn charge_account(&mut self, model: &Arc<str>, account: Account, held_as: HeldAs, span: Span) {
         if span.kib_ms == 0 {
             return;
         }
         self.carried += u128::from(span.kib_ms);
-        if matches!(account, Account::Keepalive(_)) {
-            self.kept += u128::from(span.kib_ms);
-        }
+        let tenant = match &account {
+            Account::Keepalive(tenant) => {
+                self.kept += u128::from(span.kib_ms);
+                Some(tenant.clone())
+            }
+            Account::Load | Account::Idle | Account::Unmeasured => None,
+        };
+        let held = self.held.entry((Arc::clone(model), tenant, held_as)).or_default();
+        *held = held.saturating_add(span.kib_ms);
         let key = (Arc::clone(model), account);
         let Some(pending) = self.pending.get_mut(&key) else {
             self.pending.insert(key, span);
@@ -122,7 +130,7 @@ impl Charges {
 
     /// A charge too large for its counter.
     fn charge_unmeasured(&mut self, model: &Arc<str>, span: Span) {
-        self.charge_account(model, Account::Unmeasured, span);
+        self.charge_account(model, Account::Unmeasured, HeldAs::Unmeasured, span);
     }
 
     pub(crate) fn so_far(&self, request: &str) -> RequestCharge {
@@ -135,12 +143,23 @@ impl Charges {
         charge
     }
 
-    /// Moves what a request was charged to accounts: it gets no receipt.
-    pub(crate) fn abandon(&mut self, request: &str, model: &Arc<str>, at: Moment) {
+    /// Moves what a request was charged to accounts: it gets no receipt. `load` carries its part of a load, and of what it
+    /// held otherwise nobody in particular does.
+    pub(crate) fn abandon(&mut self, request: &str, (model, load): (&Arc<str>, Account), held_as: HeldAs, at: Moment) {
         let charge = self.open.remove(request).unwrap_or_default();
         let span = |kib_ms: KibMillis| Span { kib_ms: kib_ms.get(), from: at, to: at };
-        self.charge_account(model, Account::Idle, span(charge.active));
-        self.charge_account(model, Account::Load, span(charge.load));
+        self.charge_account(model, Account::Idle, held_as, span(charge.active));
+        self.charge_account(model, load, HeldAs::Load, span(charge.load));
+    }
+
+    /// What went to accounts since the last call, by what it was held as.
+    pub(crate) fn take_held(&mut self) -> Vec<Held> {
+        let held = std::mem::take(&mut self.held).into_iter();
+        let told = |((model, tenant, held_as), kib_ms): ((Arc<str>, _, _), _)| {
+            let (model, kib_ms) = (model.as_ref().to_owned(), KibMillis::new(kib_ms));
+            Held { model, tenant, held_as, kib_ms }
+        };
+        held.map(told).collect()
     }
 
     pub(crate) fn take_intervals(&mut self, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {

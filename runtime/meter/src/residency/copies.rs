@@ -6,6 +6,7 @@
 //! Deliberately absent: who pays.
 
 use super::ArtifactId;
+use super::line::Line;
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::units::Moment;
 
@@ -51,9 +52,10 @@ impl Copies {
         sum
     }
 
-    /// A copy came in, from `from` to `to`: what that took beside what counted already, in KiB · ms.
-    pub(super) fn load(&mut self, artifact: ArtifactId, kib: u64, from: Moment, to: Moment) -> u64 {
-        let kib = kib.min(RESIDENT_KIB_MAX);
+    /// A copy came in, from `from` to `to`, and grew from one size to the other: what that took beside what counted already,
+    /// in KiB · ms.
+    pub(super) fn load(&mut self, artifact: ArtifactId, kib: [u64; 2], from: Moment, to: Moment) -> u64 {
+        let [kib_before, kib] = kib.map(|kib| kib.min(RESIDENT_KIB_MAX));
         let gone = self.gone.drain(..).find(|(copy, _)| copy.artifact == artifact);
         let (counted_kib, until) = if self.all().any(|copy| copy.artifact == artifact) {
             (self.counted_kib(artifact), to)
@@ -61,19 +63,23 @@ impl Copies {
             gone.map_or((0, from), |(copy, at)| (copy.kib, at.clamp(from, to)))
         };
         self.leaving.extend(self.in_use.replace(Copy { artifact, kib }));
-        let beside = kib.saturating_sub(counted_kib).saturating_mul(until.millis_since(from));
-        beside.saturating_add(kib.saturating_mul(to.millis_since(until)))
+        let line = Line::between((from, kib_before), (to, kib));
+        let counted = counted_kib.saturating_mul(until.millis_since(from));
+        line.area(from, until).saturating_sub(counted).saturating_add(line.area(until, to))
     }
 
-    /// The artifact in use, or an unknown one, is `kib` large.
-    pub(super) fn resize(&mut self, kib: u64) {
-        let kib = kib.min(RESIDENT_KIB_MAX);
-        let in_use = self.in_use.get_or_insert(Copy { artifact: ArtifactId::default(), kib });
-        in_use.kib = kib;
-        let artifact = in_use.artifact;
-        for copy in self.leaving.iter_mut().filter(|copy| copy.artifact == artifact) {
-            copy.kib = kib;
-        }
+    /// Copies of `artifact` are `kib` large; whether there are any.
+    pub(super) fn resize(&mut self, artifact: ArtifactId, kib: u64) -> bool {
+        let mut copies =
+            self.leaving.iter_mut().chain(&mut self.in_use).filter(|copy| copy.artifact == artifact).peekable();
+        let is_there = copies.peek().is_some();
+        copies.for_each(|copy| copy.kib = kib.min(RESIDENT_KIB_MAX));
+        is_there
+    }
+
+    /// Whether the copy in use is of `artifact`.
+    pub(super) fn uses(&self, artifact: ArtifactId) -> bool {
+        self.in_use.is_some_and(|copy| copy.artifact == artifact)
     }
 
     /// A copy of `artifact` is gone, one that is not in use if there is one. Nothing if there is none.

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use super::charges::{Charges, Span};
 use super::copies::Copies;
-use super::{Account, ArtifactId, Pin};
-use crate::units::{Moment, split_equally};
+use super::line::Line;
+use super::{Account, ArtifactId, HeldAs, Load, Pin};
+use crate::energy::Quality;
+use crate::units::{Moment, kib_of_bytes, split_equally};
 
 #[derive(Debug)]
 pub(super) struct Resident {
@@ -23,6 +25,8 @@ pub(super) struct Resident {
     last_end: Moment,
     kept: Kept,
     pin: Pin,
+    /// How the size of the copy in use is known.
+    quality: Quality,
 }
 
 /// How long its last tenants carry a model.
@@ -45,6 +49,7 @@ impl Resident {
             last_end: Moment::ZERO,
             kept: Kept::For(0),
             pin: Pin::NotPinned,
+            quality: Quality::Derived,
         };
         resident.set_keep_alive(keep_alive);
         resident
@@ -58,23 +63,37 @@ impl Resident {
         self.copies.is_in_use()
     }
 
+    /// What counts of the copy in use, in KiB, and how that is known; `None` while there is none.
+    pub(super) fn size(&self) -> Option<(u64, Quality)> {
+        self.copies.is_in_use().then(|| (self.copies.in_use_kib(), self.quality))
+    }
+
     /// A copy is in memory, and in use from now on: the span that its load took, with what it added.
-    pub(super) fn load(&mut self, artifact: ArtifactId, kib: u64, at: Moment, wall: Duration) -> Span {
+    pub(super) fn load(&mut self, load: &Load<'_>, at: Moment) -> Span {
+        self.quality = load.quality;
         let to = at.max(self.clock);
-        let wall = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+        let wall = u64::try_from(load.wall.as_millis()).unwrap_or(u64::MAX);
         let from = Moment::new(to.get().saturating_sub(wall));
-        let kib_ms = self.copies.load(artifact, kib, from, to);
+        let kib = [load.bytes_before, load.bytes].map(kib_of_bytes);
+        let kib_ms = self.copies.load(load.artifact, kib, from, to);
         self.clock = to;
         self.last_tenants.clear();
         Span { kib_ms, from, to }
     }
 
-    pub(super) fn resize(&mut self, kib: u64, at: Moment) {
-        if !self.copies.is_in_use() {
-            self.clock = at.max(self.clock);
-            self.last_tenants.clear();
+    /// The kernel says that `kib` of `artifact` are resident at `at`. Since the latest event the size went there in a straight
+    /// line; time that was charged before stays charged.
+    pub(super) fn sampled(&mut self, artifact: ArtifactId, kib: u64, at: Moment, charges: &mut Charges) {
+        let before = [self.copies.in_use_kib(), self.copies.leaving_kib()];
+        if !self.copies.resize(artifact, kib) {
+            return;
         }
-        self.copies.resize(kib);
+        if self.copies.uses(artifact) {
+            self.quality = Quality::Measured;
+        }
+        let after = [self.copies.in_use_kib(), self.copies.leaving_kib()];
+        let line = |which: usize| Line::between((self.clock, before[which]), (at, after[which]));
+        self.advance_along([line(0), line(1)], at, charges);
     }
 
     /// A copy of `artifact` is gone. Tells whether none is in use from now on.
@@ -131,17 +150,23 @@ impl Resident {
 
     /// Charges the time up to `at`; none if no copy is in memory or `at` is in the past.
     pub(super) fn advance(&mut self, at: Moment, charges: &mut Charges) {
+        let sizes = [self.copies.in_use_kib(), self.copies.leaving_kib()];
+        self.advance_along(sizes.map(Line::flat), at, charges);
+    }
+
+    /// The same, with what is in use and what is leaving as large as these say.
+    fn advance_along(&mut self, [in_use, leaving]: [Line; 2], at: Moment, charges: &mut Charges) {
         if self.copies.is_empty() {
             return;
         }
-        let leaving = self.measured_until(at, self.copies.leaving_kib(), charges);
-        charges.charge_account(&self.name, Account::Idle, leaving);
+        let left = self.measured_until(at, leaving, charges);
+        charges.charge_account(&self.name, Account::Idle, HeldAs::Idle, left);
         if !self.copies.is_in_use() {
-            self.clock = leaving.to;
+            self.clock = left.to;
             return;
         }
         if !self.tenants.is_empty() {
-            let span = self.span_until(at, charges);
+            let span = self.span_until(at, in_use, charges);
             return self.charge_active(span, charges);
         }
         let pinned = match &self.pin {
@@ -150,36 +175,36 @@ impl Resident {
             Pin::Tenant(tenant) => Some(Account::Keepalive(tenant.as_ref().to_owned())),
         };
         if let Some(account) = pinned {
-            let span = self.span_until(at, charges);
-            return charges.charge_account(&self.name, account, span);
+            let span = self.span_until(at, in_use, charges);
+            return charges.charge_account(&self.name, account, HeldAs::Pinned, span);
         }
         if !self.last_tenants.is_empty() {
             let kept_until = match self.kept {
                 Kept::For(millis) => Moment::new(self.last_end.get().saturating_add(millis)),
                 Kept::Until(until) => until,
             };
-            let span = self.span_until(at.min(kept_until), charges);
+            let span = self.span_until(at.min(kept_until), in_use, charges);
             let parts = split_equally(span.kib_ms, self.last_tenants.len());
             for (tenant, kib_ms) in self.last_tenants.iter().zip(parts) {
                 let account = Account::Keepalive(tenant.as_ref().to_owned());
-                charges.charge_account(&self.name, account, Span { kib_ms, ..span });
+                charges.charge_account(&self.name, account, HeldAs::Keepalive, Span { kib_ms, ..span });
             }
         }
-        let span = self.span_until(at, charges);
-        charges.charge_account(&self.name, Account::Idle, span);
+        let span = self.span_until(at, in_use, charges);
+        charges.charge_account(&self.name, Account::Idle, HeldAs::Idle, span);
     }
 
     /// Moves the clock to `at` and measures what was in use until then.
-    fn span_until(&mut self, at: Moment, charges: &mut Charges) -> Span {
-        let span = self.measured_until(at, self.copies.in_use_kib(), charges);
+    fn span_until(&mut self, at: Moment, in_use: Line, charges: &mut Charges) -> Span {
+        let span = self.measured_until(at, in_use, charges);
         self.clock = span.to;
         span
     }
 
-    /// Measures `kib` from the clock to `at`.
-    fn measured_until(&self, at: Moment, kib: u64, charges: &mut Charges) -> Span {
+    /// Measures `size` from the clock to `at`.
+    fn measured_until(&self, at: Moment, size: Line, charges: &mut Charges) -> Span {
         let (from, to) = (self.clock, at.max(self.clock));
-        let span = Span { kib_ms: kib.saturating_mul(to.millis_since(from)), from, to };
+        let span = Span { kib_ms: size.area(from, to), from, to };
         charges.measure(span.kib_ms);
         span
     }

@@ -2,6 +2,8 @@ use super::*;
 use crate::arbitrary::Arbitrary;
 
 mod copies;
+mod held;
+mod sizes;
 
 const KIB: u64 = 1024;
 const ONE: ArtifactId = ArtifactId([0; 4]);
@@ -16,7 +18,9 @@ fn by<'a>(id: &'a str, tenant: &'a str) -> Request<'a> {
 }
 
 fn loaded(kib: u64, wall_millis: u64) -> Load<'static> {
-    Load { artifact: ONE, bytes: kib * KIB, wall: Duration::from_millis(wall_millis), waiters: &[] }
+    let (quality, wall) = (Quality::Derived, Duration::from_millis(wall_millis));
+    let bytes = kib * KIB;
+    Load { artifact: ONE, bytes, bytes_before: bytes, quality, wall, waiters: &[], asked_by: None }
 }
 
 fn minute() -> Residency {
@@ -39,7 +43,7 @@ fn what_an_abandoned_request_held_goes_to_the_accounts() {
     let waiters = [by("r", "a")];
     residency.model_loaded("m", at(10), Load { waiters: &waiters, ..loaded(100, 10) });
     residency.request_begins("m", by("r", "a"), at(10));
-    residency.request_abandoned("r", "m", at(15));
+    residency.request_abandoned("r", ("m", None), at(15));
     let carried = charged(&mut residency, 15);
     assert_eq!(carried, [("m".to_owned(), Account::Load, 1000), ("m".to_owned(), Account::Idle, 500)]);
     assert_eq!(residency.request_ends("r", at(15)), active(0), "it is over");
@@ -179,21 +183,6 @@ fn a_load_spans_back_over_advances_but_not_over_the_eviction_before_it() {
 }
 
 #[test]
-fn the_size_may_change_while_active() {
-    let mut residency = minute();
-    residency.model_loaded("m", at(0), loaded(10, 0));
-    residency.request_begins("m", by("r", "a"), at(0));
-    residency.resident_bytes_changed("m", 20 * KIB, at(5));
-    assert_eq!(residency.request_ends("r", at(10)), active(10 * 5 + 20 * 5));
-    // A size of a model that was never loaded is not dropped.
-    residency.resident_bytes_changed("n", KIB, at(10));
-    assert_eq!(
-        charged(&mut residency, 13),
-        [("m".into(), Account::Keepalive("a".into()), 60), ("n".into(), Account::Idle, 3)]
-    );
-}
-
-#[test]
 fn repeated_and_unknown_events_change_nothing() {
     let mut residency = minute();
     residency.model_loaded("m", at(0), loaded(10, 0));
@@ -258,7 +247,7 @@ fn extremes_lose_nothing() {
     residency.model_loaded("m", at(0), Load { bytes: u64::MAX, ..loaded(0, 0) });
     residency.request_begins("m", by("r", "a"), at(0));
     residency.advance(at(1 << 63));
-    residency.resident_bytes_changed("m", u64::MAX, at(1 << 63));
+    residency.resident_bytes_sampled("m", (ONE, u64::MAX), at(1 << 63));
     residency.advance(at(u64::MAX));
     assert_eq!(residency.request_ends("r", at(u64::MAX)).active, KibMillis::MAX);
     assert_eq!(charged(&mut residency, u64::MAX), [("m".into(), Account::Unmeasured, u64::MAX)]);
@@ -283,6 +272,8 @@ fn charges_always_sum_to_the_integral() {
             assert_eq!(residency.imbalance(), 0, "seed {seed} step {step}");
         }
         accounts += sum(&residency.take_intervals(at(now)));
+        let held: u128 = residency.take_held().iter().map(|one| u128::from(one.kib_ms.get())).sum();
+        assert_eq!(accounts, held, "seed {seed}: the same memory, told in two ways");
         for id in IDS {
             requests += u128::from(residency.request_ends(id, at(now)).total().get());
         }
@@ -303,12 +294,15 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
             let waiters = [request, by("r5", "b")];
             let waiters = &waiters[..arbitrary.index(3)];
             let wall = Duration::from_millis(arbitrary.below(60));
-            residency.model_loaded(model, when, Load { artifact, bytes, wall, waiters });
+            let asked_by = [None, Some("e")][arbitrary.index(2)];
+            let bytes_before = arbitrary.below(100_000);
+            let load = Load { artifact, bytes, bytes_before, quality: Quality::Derived, wall, waiters, asked_by };
+            residency.model_loaded(model, when, load);
         }
         2 | 3 => residency.request_begins(model, request, when),
         4 => return (0, u128::from(residency.request_ends(request.id, when).total().get())),
         5 | 6 => residency.copy_freed(model, artifact, when),
-        7 => residency.resident_bytes_changed(model, bytes, when),
+        7 => residency.resident_bytes_sampled(model, (artifact, bytes), when),
         8 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
         9 => {
             let pins = [Pin::NotPinned, Pin::Operator, Pin::Tenant("e".into())];
@@ -324,7 +318,7 @@ fn sum(intervals: &[AccountInterval]) -> u128 {
     intervals.iter().map(|one| u128::from(one.kib_ms.get())).sum()
 }
 
-/// Tenants that do the same are charged the same, up to a KiB · ms per split; one that does nothing, nothing.
+/// Tenants that do the same are charged the same, up to a KiB · ms per split.
 #[test]
 fn equal_tenants_are_charged_equally() {
     for seed in 0..100 {
@@ -342,4 +336,23 @@ fn equal_tenants_are_charged_equally() {
         let (one, other) = (residency.request_ends("r0", at(now)), residency.request_ends("r1", at(now)));
         assert!(one.active.get().abs_diff(other.active.get()) <= splits, "seed {seed}: {one:?} {other:?}");
     }
+}
+
+/// Whoever does nothing is charged nothing, and changes nothing for others.
+#[test]
+fn whoever_only_waits_for_another_model_carries_nothing() {
+    let history = |bystands: bool| {
+        let mut residency = minute();
+        let waiters = [by("r", "a")];
+        residency.model_loaded("m", at(10), Load { waiters: &waiters, ..loaded(7, 10) });
+        residency.request_begins("m", by("r", "a"), at(10));
+        if bystands {
+            residency.request_begins("n", by("s", "b"), at(11));
+            assert_eq!(residency.charge_so_far("s", at(15)), RequestCharge::default());
+            assert_eq!(residency.request_ends("s", at(18)), RequestCharge::default());
+        }
+        let charge = residency.request_ends("r", at(20));
+        (charge, charged(&mut residency, 40))
+    };
+    assert_eq!(history(true), history(false));
 }

@@ -148,3 +148,41 @@ fn sums_go_on_where_the_ledger_ends() {
     record(|| NOW + YEAR, "4", 4000);
     assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [4300, 4320, 4321]);
 }
+
+#[test]
+fn what_is_kept_for_a_tenant_counts_in_its_budget_of_memory_over_a_restart_too() {
+    const KIB_MS: u64 = 1_000_000;
+    set_clocks(NOW, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.sqlite");
+    let keeps = |sequence: u64, account: Account| AccountInterval {
+        sequence,
+        model: "m".to_owned(),
+        account,
+        kib_ms: KibMillis::new(KIB_MS),
+        from: meter::Moment::ZERO,
+        to: meter::Moment::ZERO,
+    };
+    let intervals = [keeps(0, Account::Keepalive("acme".into())), keeps(1, Account::Idle), keeps(2, Account::Load)];
+    let spent = |spending: &Spending| {
+        let mut book = spending.book();
+        let acme = book.tenants.get_mut("acme").unwrap();
+        Window::ALL.map(|window| acme.in_window(window, NOW).1.kib_ms)
+    };
+    {
+        let ledger = Ledger::open(&path, LedgerOptions { wall_clock: || NOW, ..LedgerOptions::default() }).unwrap();
+        let spending = Spending::of_ledger_by(ledger.reader(), || CLOCKS.get()).unwrap();
+        for interval in &intervals {
+            ledger::wait(|done| ledger.interval(interval.clone(), done)).unwrap();
+            spending.keeps(interval);
+        }
+        assert_eq!(spent(&spending), [KIB_MS; 3]);
+        assert_eq!(spending.book().all, Use::default(), "no estimate of a request goes by it");
+    }
+    let again = Spending::of_ledger_by(&Reader::open(&path).unwrap(), || CLOCKS.get()).unwrap();
+    assert_eq!(spent(&again), [KIB_MS; 3]);
+    let gigabyte_hours = access("", "\"0.000001 GBh/hour\"");
+    assert!(again.reserve(&gigabyte_hours, 0).is_ok(), "1 of 3.5 million KiB · ms");
+    (0..4).for_each(|_| again.keeps(&intervals[0]));
+    assert!(again.reserve(&gigabyte_hours, 0).is_err(), "5 of 3.5 million KiB · ms");
+}

@@ -8,7 +8,7 @@ fn at(millis: u64) -> Moment {
 }
 
 fn block(id: u64, bytes: u64) -> PublishedBlock<'static> {
-    PublishedBlock { id: BlockId(id), model: "m", bytes, kept_for: Account::Idle }
+    PublishedBlock { id: BlockId(id), model: "m", bytes, kept_for: Account::Idle, kept_as: HeldAs::Prefix }
 }
 
 fn with_one(bytes: u64) -> SharedBlocks {
