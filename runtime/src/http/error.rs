@@ -1,4 +1,5 @@
-//! What a client is told when something goes wrong: one type, one envelope (OpenAI's), one name for each cause.
+//! What a client is told when something goes wrong: one type, one envelope for each interface (OpenAI's here, the others in
+//! [`envelope`]), one name for each cause.
 //!
 //! Each constructor is named by what happened and fixes status, `type` and `code` together, so that no handler can
 //! combine them wrongly. The client sees the message; the source is for the log.
@@ -6,10 +7,12 @@
 //! Deliberately absent: how an error of another crate becomes one of these (the handler that meets it knows), and
 //! headers other than `Retry-After`.
 
+pub(crate) mod envelope;
 mod tenants;
 
 use std::error::Error;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -176,6 +179,16 @@ impl ApiError {
         Self::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
+    /// Another server does this at this path; this one does not.
+    pub(crate) fn not_supported(why: impl Display) -> Self {
+        Self::invalid(StatusCode::NOT_IMPLEMENTED, "not_supported", why.to_string())
+    }
+
+    /// The model's files are not this server's to delete.
+    pub(crate) fn model_not_deletable(why: impl Display) -> Self {
+        Self::invalid(StatusCode::CONFLICT, "model_not_deletable", why.to_string()).about("model")
+    }
+
     /// The body's type or coding is not read here.
     pub(crate) fn unsupported_media_type() -> Self {
         let message = "the body must be `application/json` without a content coding".to_owned();
@@ -295,6 +308,14 @@ impl ApiError {
             .because(source)
     }
 
+    /// A model could not be brought. `why` holds no secret of an address.
+    pub(crate) fn pull_failed(why: impl Display, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let message = format!("the model could not be pulled: {why}");
+        Self::new(StatusCode::BAD_GATEWAY, ErrorKind::ServiceUnavailable, "pull_failed", message)
+            .about("model")
+            .because(source)
+    }
+
     /// A bug, or a failure of the machine. The client is not told more.
     pub(crate) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::server("internal_error", "the server failed at this request".to_owned()).because(source)
@@ -387,9 +408,11 @@ impl IntoResponse for ApiError {
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds_rounded_up(wait)));
         }
-        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(&*location).ok()) {
+        if let Some(location) = self.location.as_deref().and_then(|location| HeaderValue::try_from(location).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
         }
+        // For whoever tells it in the words of another interface.
+        response.extensions_mut().insert(Arc::new(self));
         response
     }
 }

@@ -1,7 +1,8 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
 //! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
-//! [`error::ApiError`]s made where they are met, and become OpenAI's envelope in one place.
+//! [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's interface, in one
+//! place.
 
 mod accept;
 mod body;
@@ -16,6 +17,7 @@ pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
 mod models;
+mod openai;
 mod organization;
 mod probes;
 mod progress;
@@ -79,5 +81,6 @@ fn router(app: Arc<App>) -> Router {
             response
         }))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a request's handler panicked").into_response()))
+        .layer(middleware::from_fn(error::envelope::tell_errors))
         .with_state(app)
 }
