@@ -14,6 +14,7 @@ mod contexts;
 mod devices;
 mod embed;
 mod engine;
+mod facts;
 mod generate;
 mod host;
 mod http;
