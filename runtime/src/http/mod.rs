@@ -2,7 +2,9 @@
 //!
 //! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
 //! [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's interface, in one
-//! place.
+//! place. Interfaces other than OpenAI's older ones have folders: [`ollama`], [`anthropic`], [`llama_cpp`], [`responses`].
+//! Each reads its requests into what ours are, so that whatever is true of a request (its way, its receipt, its refusals) is
+//! true of theirs.
 
 mod accept;
 mod body;
@@ -17,6 +19,7 @@ pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
 mod models;
+mod ollama;
 mod openai;
 mod organization;
 mod probes;
@@ -24,6 +27,7 @@ mod progress;
 pub(crate) mod query;
 mod rerank;
 mod savings;
+mod scores;
 mod stream;
 mod tokenize;
 mod usage;
@@ -72,6 +76,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/models/unpin", post(model_changes::unpin))
         .route("/models/budget", post(model_changes::budget))
         .route("/models/sse", get(model_events::listen))
+        .merge(ollama::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))

@@ -28,6 +28,7 @@ mod ledger_file;
 mod loads;
 mod minilm;
 mod models;
+mod ollama;
 mod pool;
 mod pools;
 mod precision;
