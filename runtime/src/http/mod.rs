@@ -7,6 +7,7 @@
 //! true of theirs.
 
 mod accept;
+mod anthropic;
 mod body;
 mod chat;
 mod completions;
@@ -77,6 +78,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/models/budget", post(model_changes::budget))
         .route("/models/sse", get(model_events::listen))
         .merge(ollama::routes())
+        .merge(anthropic::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))

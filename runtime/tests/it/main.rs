@@ -8,6 +8,7 @@
 
 mod access;
 mod answers;
+mod anthropic;
 mod batching;
 mod cancellation;
 mod claims;
