@@ -242,6 +242,11 @@ impl ApiError {
         Self::unavailable("context_not_stored", "the context's file cannot be written".to_owned()).because(source)
     }
 
+    /// Something that every request needs does not answer.
+    pub(crate) fn not_ready(what: impl Display) -> Self {
+        Self::unavailable("not_ready", format!("not ready: {what}"))
+    }
+
     /// The server drains.
     pub(crate) fn shutting_down() -> Self {
         Self::unavailable("shutting_down", "the server is shutting down".to_owned())

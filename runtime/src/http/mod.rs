@@ -16,6 +16,7 @@ mod embeddings;
 mod energy;
 pub(crate) mod error;
 mod guard;
+mod llama_cpp;
 pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
@@ -79,6 +80,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/models/sse", get(model_events::listen))
         .merge(ollama::routes())
         .merge(anthropic::routes())
+        .merge(llama_cpp::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
