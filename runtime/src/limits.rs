@@ -79,6 +79,10 @@ pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Characters of a model's name.
 pub(crate) const MODEL_NAME_CHARS_MAX: usize = 256;
+/// Things that a request may ask an answer to include.
+pub(crate) const INCLUDED_MAX: usize = 16;
+/// Entries of a request's metadata that its answer tells again.
+pub(crate) const METADATA_MAX: usize = 16;
 /// Bytes of `user`.
 pub(crate) const USER_BYTES_MAX: usize = 512;
 /// Pulls that clients ask for at once: one goes on, the others wait for it.

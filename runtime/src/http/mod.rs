@@ -28,6 +28,7 @@ mod probes;
 mod progress;
 pub(crate) mod query;
 mod rerank;
+mod responses;
 mod savings;
 mod scores;
 mod stream;
@@ -81,6 +82,7 @@ fn router(app: Arc<App>) -> Router {
         .merge(ollama::routes())
         .merge(anthropic::routes())
         .merge(llama_cpp::routes())
+        .merge(responses::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))

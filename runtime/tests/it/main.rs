@@ -38,6 +38,7 @@ mod quotas;
 mod receipts;
 mod reports;
 mod response_cache;
+mod responses;
 mod scoring;
 mod server;
 mod smollm2;

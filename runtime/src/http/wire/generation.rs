@@ -132,15 +132,25 @@ pub(crate) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Resul
 }
 
 /// Fields that change no answer, checked and dropped.
-pub(crate) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
-    for name in ["user", "safety_identifier", "prompt_cache_key"] {
-        if fields.text(name)?.is_some_and(|text| text.len() > USER_BYTES_MAX) {
-            let why = format!("is longer than {USER_BYTES_MAX} bytes");
-            return Err(ApiError::invalid_value(fields.path(name), why));
-        }
-    }
+pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
+    take_user(fields)?;
     fields.object("metadata")?;
     fields.only("store", |node| *node == Node::Bool(false))
+}
+
+/// Who asks, by names that mean nothing here; `user` as it is.
+pub(crate) fn take_user(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let mut named = |name: &str| match fields.text(name)? {
+        Some(text) if text.len() > USER_BYTES_MAX => {
+            let why = format!("is longer than {USER_BYTES_MAX} bytes");
+            Err(ApiError::invalid_value(fields.path(name), why))
+        }
+        text => Ok(text),
+    };
+    let user = named("user")?;
+    named("safety_identifier")?;
+    named("prompt_cache_key")?;
+    Ok(user)
 }
 
 /// `cache`, which is for answers that are the same each time.
