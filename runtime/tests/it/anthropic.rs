@@ -138,6 +138,8 @@ fn errors_are_told_in_its_words() {
         server.send(&request("POST", "/v1/messages", &headers, body(1).to_string().as_bytes()))
     };
     assert!(refused(&version("anthropic-version: 2023-01-01"), 400, invalid).contains("anthropic-version"));
-    assert_eq!(version("anthropic-version: 2023-06-01").status, 200);
-    server.settled_rows(1);
+    for known in ["2023-06-01", "2026-10-21"] {
+        assert_eq!(version(&format!("anthropic-version: {known}")).status, 200);
+    }
+    server.settled_rows(2);
 }

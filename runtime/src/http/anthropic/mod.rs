@@ -1,7 +1,7 @@
 //! Anthropic's messages: `POST /v1/messages`, whole and streamed, and `/v1/messages/count_tokens`.
 //!
-//! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the one version whose streams
-//! are written here is 2023-06-01. What was found computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt,
+//! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the versions are 2023-06-01 and
+//! 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt,
 //! `dayfly`, stands beside the last usage.
 //!
 //! What is refused by name: tools, thinking, content that is not text, a conversation that ends with the assistant's words
@@ -35,7 +35,8 @@ use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
 const VERSION_HEADER: &str = "anthropic-version";
-const VERSION: &str = "2023-06-01";
+/// Those whose streams are as they are written here.
+const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
 /// Its paths.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -76,8 +77,8 @@ async fn count_tokens(
 
 fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {
     match headers.get(VERSION_HEADER) {
-        Some(version) if version != VERSION => {
-            Err(ApiError::invalid_value(VERSION_HEADER, format_args!("must be {VERSION}")))
+        Some(version) if VERSIONS.iter().all(|known| version != known) => {
+            Err(ApiError::invalid_value(VERSION_HEADER, format_args!("must be {}", VERSIONS.join(" or "))))
         }
         _ => Ok(()),
     }

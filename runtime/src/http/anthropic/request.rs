@@ -93,6 +93,9 @@ fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
             return Err(ApiError::unsupported_field(fields.path(name)));
         }
     }
+    if let Some(output) = fields.object("output_config")? {
+        output.finish()?;
+    }
     fields.object("cache_control")?;
     Ok(())
 }
@@ -134,8 +137,8 @@ fn conversation(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
 fn message(item: Node, path: &str) -> Result<Message, ApiError> {
     let mut fields = Fields::of(item, path)?;
     let role = fields.required_text("role")?;
-    if !matches!(role.as_str(), "user" | "assistant") {
-        return Err(ApiError::invalid_value(fields.path("role"), "must be `user` or `assistant`"));
+    if !matches!(role.as_str(), "system" | "user" | "assistant") {
+        return Err(ApiError::invalid_value(fields.path("role"), "must be `system`, `user` or `assistant`"));
     }
     let path = fields.path("content");
     let content = fields.take("content").ok_or_else(|| ApiError::missing_field(path.as_str()))?;
@@ -183,7 +186,7 @@ mod tests {
             (r#""thinking":{"type":"enabled","budget_tokens":1024}"#, "unsupported_parameter", "thinking"),
             (r#""service_tier":"flex""#, "unsupported_parameter", "service_tier"),
             (r#""speed":"fast""#, "unsupported_parameter", "speed"),
-            (r#""output_config":{"effort":"low"}"#, "unsupported_parameter", "output_config"),
+            (r#""output_config":{"effort":"low"}"#, "unsupported_parameter", "output_config.effort"),
             (r#""temperature":3"#, "invalid_value", "temperature"),
             (r#""top_p":0"#, "invalid_value", "top_p"),
             (r#""min_p":0.1"#, "unsupported_parameter", "min_p"),
@@ -202,7 +205,7 @@ mod tests {
         let table = [
             (r#""messages":[]"#, "invalid_value", "messages"),
             (r#""messages":"hi""#, "invalid_type", "messages"),
-            (r#""messages":[{"role":"system","content":"a"}]"#, "invalid_value", "messages[0].role"),
+            (r#""messages":[{"role":"robot","content":"a"}]"#, "invalid_value", "messages[0].role"),
             (r#""messages":[{"role":"user"}]"#, "missing_required_parameter", "messages[0].content"),
             (
                 r#""messages":[{"role":"user","content":[{"type":"image"}]}]"#,
@@ -238,13 +241,15 @@ mod tests {
         let request = MessagesRequest::parse(
             br#"{"model":"m","max_tokens":7,"stream":true,"temperature":0.5,"top_k":3,"stop_sequences":["x","y"],
                 "system":[{"type":"text","text":"be","cache_control":{"type":"ephemeral"}},{"type":"text","text":"brief"}],
-                "metadata":{"user_id":"u"},"service_tier":"auto","tools":[],"thinking":{"type":"disabled"},
+                "metadata":{"user_id":"u"},"service_tier":"auto","output_config":{"effort":null},"tools":[],"thinking":{"type":"disabled"},
                 "messages":[{"role":"user","content":"a"},{"role":"user","content":[{"type":"text","text":"b"}]},
-                    {"role":"assistant","content":"c"},{"role":"user","content":"d"}]}"#,
+                    {"role":"assistant","content":"c"},{"role":"system","content":"now"},{"role":"user","content":"d"}]}"#,
         );
         let MessagesRequest { common, messages } = request.expect("all of it is supported");
         let said: Vec<_> = messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
-        assert_eq!(said, [("system", "be\nbrief"), ("user", "a\nb"), ("assistant", "c"), ("user", "d")]);
+        let expected =
+            [("system", "be\nbrief"), ("user", "a\nb"), ("assistant", "c"), ("system", "now"), ("user", "d")];
+        assert_eq!(said, expected);
         assert_eq!((common.tokens_max, common.stop.len(), common.sampling.top_k), (Some(7), 2, 3));
         assert!(matches!(common.delivery, Delivery::Streamed { .. }));
     }
