@@ -4,7 +4,7 @@
 //! name alone; what was read is remembered. No tokenizer is made and no weight is read.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use loader::ArtifactIdentity;
 use loader::catalog::Entry;
@@ -59,10 +59,14 @@ impl FactsKept {
 
     /// Of several, in their order, as far as they are remembered or there is time to read them. Blocks on the file system.
     pub(crate) fn of_all(&self, entries: &[Entry]) -> Vec<Option<Arc<Facts>>> {
+        self.of_all_within(entries, FACTS_READ_MAX)
+    }
+
+    fn of_all_within(&self, entries: &[Entry], time: Duration) -> Vec<Option<Arc<Facts>>> {
         let begun = Instant::now();
         let of_one = |entry: &Entry| match entry.identity().ok().and_then(|identity| self.0.get(&identity)) {
             Some(known) => known,
-            None if begun.elapsed() < FACTS_READ_MAX => self.of(entry),
+            None if begun.elapsed() < time => self.of(entry),
             None => None,
         };
         entries.iter().map(of_one).collect()
@@ -173,7 +177,9 @@ mod tests {
         let (roots, aliases) = (vec![folder.path().to_owned()], BTreeMap::new());
         let entries = Catalog::new(CatalogOptions { roots, aliases, links: LinkPolicy::Confined }).list();
         let kept = FactsKept::new();
+        assert_eq!(kept.of_all_within(&entries, Duration::ZERO), [None, None, None], "there is no time for any");
         let facts = kept.of_all(&entries);
+        assert_eq!(kept.of_all_within(&entries, Duration::ZERO), facts, "what was read takes none");
         let [Some(decoder), Some(encoder), None] = &facts[..] else { panic!("{facts:?}") };
         assert_eq!((decoder.task, decoder.context_length, decoder.format), (Task::Generation, 512, "gguf"));
         assert_eq!((encoder.task, encoder.architecture.as_str()), (Task::Embedding, "bert"));

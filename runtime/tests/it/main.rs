@@ -26,6 +26,7 @@ mod formats;
 mod keeping;
 mod keys;
 mod ledger_file;
+mod lists;
 mod llama_cpp;
 mod loads;
 mod minilm;

@@ -6,8 +6,9 @@
 //!
 //! What differs, beside what is refused by name: options that are not said are Ollama's (temperature 0.8, `top_k` 40,
 //! `top_p` 0.9) but for `repeat_penalty`, which is off: there it looks at 64 tokens, here at all of them. A text that is longer
-//! than the context is refused and never cut. Loading, unloading (an empty prompt), pulling and deleting need the scope
-//! `admin`. `digest` tells versions of a model apart and is no hash of its bytes.
+//! than the context is refused and never cut, as is a `num_predict` that it has no room for. Loading, unloading (an empty
+//! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
+//! bytes.
 //!
 //! Deliberately absent: `create`, `push`, `copy` and blobs (a further name for a model is the configuration's to give),
 //! templates and models of a request's own, images, tools, formats.

@@ -38,7 +38,7 @@ pub(super) async fn pull(
 ) -> Result<Response, ApiError> {
     let (name, delivery) = read(&body.bytes)?;
     let request = request(&app, &access, &name)?;
-    let place = PULLS.try_acquire().map_err(|_| ApiError::overloaded(RETRY_AFTER_MIN))?;
+    let place = place()?;
     let (news, heard) = mpsc::channel(PULL_NEWS_MAX);
     tokio::spawn(bring(app, request, news, place));
     match delivery {
@@ -49,6 +49,11 @@ pub(super) async fn pull(
             Ok(stream_of(body, "application/x-ndjson"))
         }
     }
+}
+
+/// A place among the pulls that clients ask for.
+fn place() -> Result<SemaphorePermit<'static>, ApiError> {
+    PULLS.try_acquire().map_err(|_| ApiError::overloaded(RETRY_AFTER_MIN))
 }
 
 fn read(body: &[u8]) -> Result<(String, Delivery), ApiError> {
@@ -166,6 +171,14 @@ mod tests {
         ];
         each_refused(read, "", &table);
         assert_eq!(read(br#"{"name":"m:latest","stream":false}"#).expect("a pull"), ("m".to_owned(), Delivery::Whole));
+    }
+
+    #[test]
+    fn only_so_many_pulls_wait() {
+        let places: Vec<_> = (0..PULLS_MAX).map(|_| place().expect("a place")).collect();
+        assert_eq!(place().expect_err("all are taken").code(), "server_is_overloaded");
+        drop(places);
+        assert!(place().is_ok());
     }
 
     #[tokio::test]
