@@ -15,6 +15,7 @@ mod claims;
 mod client;
 mod contexts;
 mod devices;
+mod dialects;
 mod drafts;
 mod draining;
 mod encoders;

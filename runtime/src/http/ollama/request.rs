@@ -73,6 +73,10 @@ fn common(fields: &mut Fields) -> Result<Common, ApiError> {
         logprobs: logprobs(fields)?,
         ..options::take(fields, model)?
     };
+    // Either way what is longer than the context is refused, and nothing makes room for an answer.
+    for name in ["truncate", "shift"] {
+        fields.flag(name)?;
+    }
     take_unsupported(fields)?;
     Ok(common)
 }
