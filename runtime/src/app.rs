@@ -131,7 +131,11 @@ impl App {
 
     /// Positions that a sequence of this model may have.
     pub(crate) fn context_of(&self, descriptor: &Descriptor) -> usize {
-        let trained = descriptor.context_length();
+        self.context_within(descriptor.context_length())
+    }
+
+    /// Positions that a sequence may have of a model that was trained for so many.
+    pub(crate) fn context_within(&self, trained: usize) -> usize {
         self.config.context_max.map_or(trained, |max| max.min(trained))
     }
 }

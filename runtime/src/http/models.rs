@@ -1,4 +1,4 @@
-//! Which models there are, which are in memory, and why not. What OpenAI's and Anthropic's clients see of it is in [`openai`].
+//! Which models there are, which are in memory, and why not. What OpenAI's and Anthropic's clients see is in [`openai`].
 
 pub(super) mod openai;
 

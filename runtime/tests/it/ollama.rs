@@ -89,7 +89,10 @@ fn a_conversation_is_the_same_whoever_s_words_it_is_in() {
         "model": "good", "prompt": "hello", "system": "be brief", "options": options, "stream": false,
     });
     assert_eq!(server.post("/api/generate", &body).ok()["response"], *expected);
-    let raw = json!({ "model": "good", "prompt": "hello", "raw": true, "options": options, "stream": false, "logprobs": true, "top_logprobs": 2 });
+    let raw = json!({
+        "model": "good", "prompt": "hello", "raw": true, "options": options, "stream": false,
+        "logprobs": true, "top_logprobs": 2,
+    });
     let answer = server.post("/api/generate", &raw).ok();
     let completed = json!({ "model": "good", "prompt": "hello", "max_tokens": 8, "temperature": 0 });
     assert_eq!(answer["response"], server.complete(&completed).ok()["choices"][0]["text"]);
@@ -205,7 +208,8 @@ fn embeddings_are_those_of_openai_s_interface() {
     });
     let texts = ["hello world", "the mayfly lives for the day"];
     let expected = server.post("/v1/embeddings", &json!({ "model": "embedder", "input": texts })).ok();
-    let body = json!({ "model": "embedder", "input": texts, "truncate": true, "options": { "num_ctx": 64 }, "keep_alive": "1m" });
+    let options = json!({ "num_ctx": 64 });
+    let body = json!({ "model": "embedder", "input": texts, "truncate": true, "options": options, "keep_alive": "1m" });
     let answer = server.post("/api/embed", &body).ok();
     let rows = answer["embeddings"].as_array().unwrap();
     assert!(rows.iter().enumerate().all(|(index, row)| *row == expected["data"][index]["embedding"]));

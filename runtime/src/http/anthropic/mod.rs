@@ -1,12 +1,12 @@
 //! Anthropic's messages: `POST /v1/messages`, whole and streamed, and `/v1/messages/count_tokens`.
 //!
-//! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the versions are 2023-06-01 and
-//! 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt,
-//! `dayfly`, stands beside the last usage.
+//! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the versions are 2023-06-01
+//! and 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found
+//! computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt, `dayfly`, stands beside the last usage.
 //!
 //! What is refused by name: tools, thinking, content that is not text, a conversation that ends with the assistant's words
-//! (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for nothing by itself: what
-//! it opens are fields, each of which is known here or refused.
+//! (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for nothing by itself:
+//! what it opens are fields, each of which is known here or refused.
 
 mod answer;
 mod request;

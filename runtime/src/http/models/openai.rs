@@ -101,8 +101,7 @@ fn model(app: &App, entry: &Entry, facts: Option<&Facts>, states: &BTreeMap<&str
         told["architecture"] = json!(facts.architecture);
         told["parameters"] = json!(facts.parameters);
         told["quantization"] = json!(facts.quantization);
-        let context = app.config.context_max.map_or(facts.context_length, |max| max.min(facts.context_length));
-        told["context_length"] = json!(context);
+        told["context_length"] = json!(app.context_within(facts.context_length));
     }
     told
 }

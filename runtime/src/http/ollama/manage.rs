@@ -115,7 +115,7 @@ fn process(app: &App, model: &ModelSnapshot, card_bytes: u64) -> Value {
         "digest": entry.as_ref().map(digest).unwrap_or_default(),
         "details": details(facts.as_deref()),
         "expires_at": time_text(SystemTime::now() + left),
-        "context_length": facts.map(|facts| app.config.context_max.map_or(facts.context_length, |max| max.min(facts.context_length))),
+        "context_length": facts.map(|facts| app.context_within(facts.context_length)),
     })
 }
 

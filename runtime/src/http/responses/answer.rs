@@ -113,7 +113,13 @@ impl ResponseAnswer {
 
     /// The one message, with this `content`.
     fn message(&self, status: Status<'_>, content: &Value) -> Value {
-        json!({ "id": self.message_id(), "type": "message", "status": status.name(), "role": "assistant", "content": content })
+        json!({
+            "id": self.message_id(),
+            "type": "message",
+            "status": status.name(),
+            "role": "assistant",
+            "content": content,
+        })
     }
 
     fn message_id(&self) -> String {
