@@ -1,5 +1,7 @@
 //! One server: its parts, put together once.
 
+mod pulls;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
-use loader::pull::{Known, PullRequest, Silent, Source};
+use loader::pull::Known;
 use meter::residency::Pin;
 use models::Descriptor;
 use scheduler::{DrainOutcome, Instant};
@@ -19,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, PullPolicy};
 use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
+use crate::facts::FactsKept;
 use crate::generate::{lease_error, load_failed};
 use crate::http::error::ApiError;
 use crate::limits::{
@@ -50,6 +53,8 @@ pub(crate) struct App {
     /// Who may begin.
     pub(crate) admissions: Arc<Admissions>,
     pub(crate) models: Arc<Models>,
+    /// What lists tell of them.
+    pub(crate) facts: Arc<FactsKept>,
     pub(crate) devices: Devices,
     pub(crate) metering: Arc<Metering>,
     pub(crate) pool_events: Arc<PoolEvents>,
@@ -114,28 +119,6 @@ impl App {
         entry.unwrap_or_else(|error| Err(LoadError::Panicked(error.to_string())))
     }
 
-    /// Brings a known model, unless another request has brought it meanwhile. The lock goes with the pull and not with
-    /// the request: a client that leaves does not let a second pull begin.
-    async fn pull(self: &Arc<Self>, known: &'static Known) -> Result<Arc<str>, ApiError> {
-        let one_at_a_time = Arc::clone(&self.pulling).lock_owned().await;
-        if let Ok(entry) = self.entry(known.alias).await {
-            return Ok(entry.name.into());
-        }
-        let Some(models_dir) = self.config.models_dirs.first().cloned() else {
-            return Err(ApiError::model_not_found(known.alias));
-        };
-        tracing::info!(model = known.alias, "pulling on first use");
-        let request = PullRequest { source: Source::Known(known), models_dir, sha256: None };
-        let pulled = tokio::task::spawn_blocking(move || {
-            let pulled = loader::pull::pull(&request, &Silent);
-            drop(one_at_a_time);
-            pulled
-        });
-        pulled.await.map_err(ApiError::internal)?.map_err(ApiError::load_failed)?;
-        let entry = self.entry(known.alias).await.map_err(|error| load_failed(Arc::new(error)))?;
-        Ok(entry.name.into())
-    }
-
     /// What the header of the model of this name says. Loads nothing.
     pub(crate) async fn descriptor(self: &Arc<Self>, model: &Arc<str>) -> Result<Arc<Descriptor>, ApiError> {
         let (models, name) = (Arc::clone(&self.models), Arc::clone(model));
@@ -148,7 +131,11 @@ impl App {
 
     /// Positions that a sequence of this model may have.
     pub(crate) fn context_of(&self, descriptor: &Descriptor) -> usize {
-        let trained = descriptor.context_length();
+        self.context_within(descriptor.context_length())
+    }
+
+    /// Positions that a sequence may have of a model that was trained for so many.
+    pub(crate) fn context_within(&self, trained: usize) -> usize {
         self.config.context_max.map_or(trained, |max| max.min(trained))
     }
 }
@@ -208,6 +195,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         keyring,
         admissions: Arc::new(Admissions::new(spending)),
         models,
+        facts: Arc::new(FactsKept::new()),
         devices,
         metering,
         pool_events,

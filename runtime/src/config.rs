@@ -154,7 +154,7 @@ pub(crate) enum PullPolicy {
     /// When a request first names them.
     #[default]
     OnFirstUse,
-    /// Only by `dayfly pull`.
+    /// Only where someone asks for just that: by `dayfly pull`, or `/api/pull`.
     Never,
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
-pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
+pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context, no_template, template_error};
 use crate::app::{App, Lease};
 use crate::config::Speculation;
 use crate::contexts::{AtHand, Contexts, Publication};
@@ -114,11 +114,24 @@ pub(crate) enum Work {
     Encode(Encoding),
 }
 
+impl Work {
+    fn prompt_tokens(&self) -> u64 {
+        match self {
+            Self::Generate(request) | Self::Publish(request, _) => {
+                request.prompts.iter().map(|ids| ids.len() as u64).sum()
+            }
+            Self::Encode(_) => 0,
+        }
+    }
+}
+
 /// A request on its way. Dropping it cancels the request.
 pub(crate) struct Answer {
     pieces: mpsc::Receiver<Piece>,
     /// For the texts of tokens.
     pub(crate) descriptor: Arc<Descriptor>,
+    /// Tokens of all prompts; 0 where texts are encoded.
+    pub(crate) prompt_tokens: u64,
     pub(crate) is_cold: bool,
     /// None where there is nothing to wait for.
     standing: Option<StandingWatch<DeviceEngine>>,
@@ -214,6 +227,7 @@ pub(crate) async fn start(
     }
     let work = prepared(app, (&descriptor, &model), unprepared).await?;
     let (work, contexts) = at_hand(app, work, &lease, &tenant).await?;
+    let prompt_tokens = work.prompt_tokens();
     let (is_cold, load_wait) = (lease.is_cold(), lease.load_wait());
     // A file that was replaced serves on while it is in memory, and is not answered for by the new one's name.
     let recorder = recorder.filter(|recorder| recorder.is_of(lease.model().artifact().identity()));
@@ -250,7 +264,7 @@ pub(crate) async fn start(
         over: None,
     };
     app.requests.spawn(drive.run());
-    Ok(Answer { pieces, descriptor, is_cold, standing: Some(standing), cache })
+    Ok(Answer { pieces, descriptor, prompt_tokens, is_cold, standing: Some(standing), cache })
 }
 
 /// The file was replaced, and what is in memory is of the one before: the request's tokens may be none of its own. That

@@ -83,8 +83,20 @@ pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Characters of a model's name.
 pub(crate) const MODEL_NAME_CHARS_MAX: usize = 256;
+/// Things that a request may ask an answer to include.
+pub(crate) const INCLUDED_MAX: usize = 16;
+/// Entries of a request's metadata that its answer tells again.
+pub(crate) const METADATA_MAX: usize = 16;
 /// Bytes of `user`.
 pub(crate) const USER_BYTES_MAX: usize = 512;
+/// Pulls that clients ask for at once: one goes on, the others wait for it.
+pub(crate) const PULLS_MAX: usize = 4;
+/// News of a pull that may wait for a slow client; what does not fit is not told.
+pub(crate) const PULL_NEWS_MAX: usize = 16;
+/// How long a list of models may take to read what it tells of their headers; what it lacks the next one has.
+pub(crate) const FACTS_READ_MAX: Duration = Duration::from_millis(250);
+/// Models of whose headers it is remembered what lists tell.
+pub(crate) const FACTS_KEPT_MAX: u64 = 1 << 14;
 /// Tokens to detokenize in one request.
 pub(crate) const DETOKENIZE_TOKENS_MAX: usize = 1 << 20;
 /// Characters of a field's name that an error tells back.

@@ -148,6 +148,11 @@ impl Models {
         })
     }
 
+    /// Deletes the files of the model of this true name. Blocks on the file system.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), CatalogError> {
+        self.catalog.remove(name)
+    }
+
     /// What a model's header says, without loading it. Blocks on the file system.
     pub(crate) fn descriptor(&self, name: &str) -> Result<Arc<Descriptor>, LoadError> {
         self.described(name).map(|(_, descriptor)| descriptor)

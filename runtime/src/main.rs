@@ -1,10 +1,10 @@
 //! `dayfly`: an ephemeral model-serving runtime.
 //!
 //! The one crate that knows all others. A request's way through its files: `http::accept` (sockets) → `http::guard`
-//! (hosts, origins, keys) → `http::chat`, `http::completions`, `http::embeddings` and `http::rerank` over `http::wire`
-//! (what is asked) → `generate`, and `embed` over it (lease, sequence, settlement) → `loading` (catalog to mapped
-//! model) and `engine` (steps) → `metering` (receipt, ledger) →
-//! `http::stream` (what is answered).
+//! (hosts, origins, keys) → `http::chat`, `http::completions`, `http::embeddings`, `http::rerank` and the folders of other
+//! interfaces over `http::wire` (what is asked) → `generate`, and `embed` over it (lease, sequence, settlement) →
+//! `loading` (catalog to mapped model) and `engine` (steps) → `metering` (receipt, ledger) → `http::stream` (what is
+//! answered).
 
 mod app;
 mod cli;
@@ -14,6 +14,7 @@ mod contexts;
 mod devices;
 mod embed;
 mod engine;
+mod facts;
 mod generate;
 mod host;
 mod http;

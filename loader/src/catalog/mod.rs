@@ -26,6 +26,7 @@
 //!
 //! Deliberately absent: watching (inotify loses events and sees no network mounts), reading files.
 
+mod remove;
 mod scan;
 
 #[cfg(test)]
@@ -183,6 +184,20 @@ pub enum CatalogError {
     #[error("{path}: the models directory could not be read")]
     Unreadable {
         /// The first directory that could not be read.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its files are not the models directory's own: they are not deleted.
+    #[error("{path}: it is a link, or no file")]
+    NotOurs {
+        /// The first of them.
+        path: PathBuf,
+    },
+    /// A file could not be deleted; others of the model may be gone.
+    #[error("{path}: it could not be deleted")]
+    NotRemoved {
+        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::fixture::{TinyModel, tiny_model};
 
+mod remove;
 mod several_files;
 
 struct Folder(TempDir);

@@ -106,14 +106,14 @@ impl Answer {
         self.echoed = self.shown + self.pending.len();
     }
 
-    /// Takes a generated token; tells whether a stop string is complete.
-    pub(super) fn push(&mut self, id: u32, bytes: &[u8], logprobs: Option<TokenLogprobs>) -> bool {
+    /// Takes a generated token; tells which stop string is complete, if one is.
+    pub(super) fn push(&mut self, id: u32, bytes: &[u8], logprobs: Option<TokenLogprobs>) -> Option<usize> {
         let before = self.pending.len();
         self.append(id, bytes, logprobs);
         let from = self.echoed.saturating_sub(self.shown);
-        let Some(cut) = self.stop.find(&self.pending, before, from) else { return false };
+        let (cut, which) = self.stop.find(&self.pending, before, from)?;
         self.cut(cut);
-        true
+        Some(which)
     }
 
     fn append(&mut self, id: u32, bytes: &[u8], logprobs: Option<TokenLogprobs>) {

@@ -296,8 +296,8 @@ impl Generation {
             return Ok(Some(FinishReason::Stop));
         }
         let bytes = if tokenizer.is_control(id) { &[] } else { tokenizer.bytes(id) };
-        if self.answer.push(id, bytes, logprobs) {
-            return Ok(Some(FinishReason::Stop));
+        if let Some(which) = self.answer.push(id, bytes, logprobs) {
+            return Ok(Some(FinishReason::StopString(which)));
         }
         Ok((self.progress.generated() >= self.bound()).then_some(FinishReason::Length))
     }

@@ -7,8 +7,10 @@ use super::answer::Span;
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FinishReason {
-    /// The model ended it, or a stop string did.
+    /// The model ended it.
     Stop,
+    /// The stop string with this index in the request did.
+    StopString(usize),
     /// It reached the bound of its length.
     Length,
 }

@@ -3,30 +3,33 @@
 /// The stop strings of a request.
 #[derive(Debug)]
 pub(super) struct StopStrings {
-    texts: Vec<String>,
+    /// With their places in the request; none is empty.
+    texts: Vec<(usize, String)>,
     longest: usize,
 }
 
 impl StopStrings {
     pub(super) fn new(texts: &[String]) -> Self {
-        let texts: Vec<String> = texts.iter().filter(|text| !text.is_empty()).cloned().collect();
-        let longest = texts.iter().map(String::len).max().unwrap_or(0);
+        let texts: Vec<(usize, String)> =
+            texts.iter().cloned().enumerate().filter(|(_, text)| !text.is_empty()).collect();
+        let longest = texts.iter().map(|(_, text)| text.len()).max().unwrap_or(0);
         Self { texts, longest }
     }
 
-    /// Where the first stop string begins in `pending`, of which all before byte `new` was searched before and all
-    /// before byte `from` does not count.
-    pub(super) fn find(&self, pending: &str, new: usize, from: usize) -> Option<usize> {
+    /// Where the first stop string begins in `pending`, and which of the request's it is. All of `pending` before byte
+    /// `new` was searched before, and all before byte `from` does not count.
+    pub(super) fn find(&self, pending: &str, new: usize, from: usize) -> Option<(usize, usize)> {
         let mut begin = new.saturating_sub(self.longest).max(from).min(pending.len());
         while !pending.is_char_boundary(begin) {
             begin -= 1;
         }
-        self.texts.iter().filter_map(|text| pending[begin..].find(text.as_str())).min().map(|found| begin + found)
+        let found = |(which, text): &(usize, String)| Some((begin + pending[begin..].find(text.as_str())?, *which));
+        self.texts.iter().filter_map(found).min()
     }
 
     /// Bytes at the end of `pending` that may be the beginning of a stop string.
     pub(super) fn held_back(&self, pending: &str) -> usize {
-        let held = |text: &String| {
+        let held = |(_, text): &(usize, String)| {
             let longest = pending.len().min(text.len() - 1);
             (1..=longest)
                 .rev()
@@ -46,9 +49,10 @@ mod tests {
 
     #[test]
     fn the_earliest_stop_string_is_found_across_the_border_of_old_and_new() {
-        let stop = stop(&["END", "\n\n"]);
+        let stop = stop(&["", "END", "\n\n"]);
         assert_eq!(stop.find("some EN", 5, 0), None);
-        assert_eq!(stop.find("some END\n\n", 7, 0), Some(5));
+        assert_eq!(stop.find("some END\n\n", 7, 0), Some((5, 1)));
+        assert_eq!(stop.find("some \n\nEND", 7, 0), Some((5, 2)));
         assert_eq!(stop.find("some END", 7, 8), None, "what does not count is not searched");
     }
 

@@ -140,6 +140,16 @@ impl ChatTemplate {
         Ok(ids)
     }
 
+    /// The prompt as text, in which nothing tells what a message spells from what the template writes.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::encode`], but for tokenizing.
+    pub fn text(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        let mark = mark(messages).ok_or(TemplateError::NoMark)?;
+        let marked = self.render(messages, mark)?;
+        Ok(marked.replace(mark, ""))
+    }
+
     fn render(&self, messages: &[Message], mark: char) -> Result<String, TemplateError> {
         let messages: Vec<Value> = messages
             .iter()

@@ -120,7 +120,7 @@ fn a_stop_string_cuts_the_text_and_its_tokens() {
     let cut = text.find(&stop).unwrap();
     let (stopped, counts, _) = run(&model, GenerationRequest { stop: vec![stop], ..scored });
     assert_eq!(stopped[0].text, text[..cut]);
-    assert_eq!(stopped[0].finish, Some(FinishReason::Stop));
+    assert_eq!(stopped[0].finish, Some(FinishReason::StopString(0)));
     assert!(counts.completion < 12);
     assert!(stopped[0].tokens.len() as u64 <= counts.completion);
     let chars = text[..cut].chars().count();

@@ -31,7 +31,9 @@ pub(super) fn not_resolved(error: CatalogError, name: &str, catalog: &Catalog) -
         CatalogError::NotFound { .. } => {
             Failure::NotFound(anyhow::anyhow!("{error}{}", hint(name, &of_catalog(catalog))))
         }
-        CatalogError::Unreadable { .. } => Failure::Failed(error.into()),
+        CatalogError::Unreadable { .. } | CatalogError::NotOurs { .. } | CatalogError::NotRemoved { .. } => {
+            Failure::Failed(error.into())
+        }
     }
 }
 

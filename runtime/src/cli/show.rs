@@ -17,6 +17,7 @@ use super::flags::Context;
 use super::names;
 use super::output::{self, Column, Format, table};
 use crate::config::{Config, Layer, bytes_text};
+use crate::facts::parameters;
 
 /// Show what a model's file says about itself: its header alone is read.
 #[derive(Args, Debug)]
@@ -136,7 +137,7 @@ fn facts(config: &Config, name: String, artifact: Artifact) -> Result<Facts, For
         gguf_version,
         title: text("general.name")?,
         license: text("general.license")?,
-        parameters: header.tensors().map(|tensor| tensor.dims.iter().product::<u64>()).sum(),
+        parameters: parameters(&header),
         tensors: header.tensor_count(),
         types: types(&header),
         context_length: of_architecture("context_length")?,

@@ -28,6 +28,7 @@ pub(crate) struct Asked {
 }
 
 /// What to go on from.
+#[derive(Debug)]
 pub(crate) enum Prompt {
     /// A conversation.
     Messages(Vec<Message>),
@@ -52,7 +53,8 @@ impl Asked {
 
     /// Tokenizes, and checks what only the model can tell. Takes as long as the text is.
     pub(super) fn encode(self, preparation: &Preparation<'_>) -> Result<GenerationRequest, ApiError> {
-        let (descriptor, context) = (preparation.descriptor, preparation.positions_max);
+        let descriptor = preparation.descriptor;
+        let context = self.common.context_max.unwrap_or(usize::MAX).min(preparation.positions_max);
         check_is_decoder(descriptor)?;
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
         let param = match &self.prompt {
@@ -204,21 +206,27 @@ impl Limits {
 }
 
 fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u32>, ApiError> {
-    let Some(template) = &descriptor.template else {
-        let why =
-            "this model has no chat template: it is a base model; use /v1/completions, or choose a template for it \
-                   under [chat_templates] in the configuration"
-                .to_owned();
-        return Err(ApiError::invalid_value("model", why));
-    };
+    let template = descriptor.template.as_ref().ok_or_else(no_template)?;
     let bytes = messages.iter().map(|message| message.content.len()).sum();
     limits.checked_bytes(bytes, descriptor)?;
-    template.encode(messages, &descriptor.tokenizer, limits.context).map_err(|error| match error {
+    template.encode(messages, &descriptor.tokenizer, limits.context).map_err(template_error)
+}
+
+/// What a conversation with a model means that cannot have any.
+pub(crate) fn no_template() -> ApiError {
+    let why = "this model has no chat template: it is a base model; use /v1/completions, or choose a template for it \
+               under [chat_templates] in the configuration";
+    ApiError::invalid_value("model", why)
+}
+
+/// What it means that messages did not become a prompt.
+pub(crate) fn template_error(error: TemplateError) -> ApiError {
+    match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
         TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
         TemplateError::Budget(_) => ApiError::template_budget(error),
         TemplateError::Failed(_) | TemplateError::Tokenize(_) => ApiError::internal(error),
-    })
+    }
 }
 
 fn encode_raw(

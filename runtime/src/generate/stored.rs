@@ -109,6 +109,7 @@ impl Asked {
 pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit: Hit, arrived: Instant) -> Answer {
     let Hit { answer, model, descriptor } = hit;
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
+    let prompt_tokens = answer.prompt_tokens;
     let replay = Replay {
         admission,
         idempotency_key: asked.asker.idempotency_key,
@@ -121,7 +122,7 @@ pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit
         pieces: sender,
     };
     app.requests.spawn(replay.run());
-    Answer { pieces, descriptor, is_cold: false, standing: None, cache: Some(CacheUse::Hit) }
+    Answer { pieces, descriptor, prompt_tokens, is_cold: false, standing: None, cache: Some(CacheUse::Hit) }
 }
 
 /// An answer from the cache, followed to its end.

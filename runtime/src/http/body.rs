@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, header, request};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ledger::IDEMPOTENCY_KEY_BYTES_MAX;
 
@@ -36,7 +36,7 @@ impl FromRequest<Arc<App>> for JsonBody {
 
     async fn from_request(request: Request, _app: &Arc<App>) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        check_type(&parts.headers)?;
+        check_type(&parts)?;
         if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
             return Err(ApiError::payload_too_large(BODY_BYTES_MAX));
         }
@@ -91,10 +91,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, ApiError> {
     }
 }
 
-/// JSON, as it is: nothing else, and not compressed.
-fn check_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// JSON, as it is: nothing else, and not compressed. Under Ollama's paths any other name for it will do, as Ollama's own
+/// examples give none, unless the request is from a page: a page can send what looks like a form without asking.
+fn check_type(parts: &request::Parts) -> Result<(), ApiError> {
+    let headers = &parts.headers;
     if headers.contains_key(header::CONTENT_ENCODING) {
         return Err(ApiError::unsupported_media_type());
+    }
+    if parts.uri.path().starts_with("/api/") && !headers.contains_key(header::ORIGIN) {
+        return Ok(());
     }
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut parts = value.split(';').map(str::trim);

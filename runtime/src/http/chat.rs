@@ -9,6 +9,7 @@ use models::generation::Echo;
 
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openai::OpenAi;
 use super::stream;
 use super::wire::ChatRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
@@ -25,10 +26,9 @@ pub(super) async fn complete(
     let urgency = common.urgency.within(body.timeout);
     let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
-    let (delivery, answers) = (common.delivery, common.choices);
     let id = head.id.clone();
-    let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers };
+    let dialect = OpenAi::new(AnswerWriter::new(head, Form::Chat, &common), &common, common.choices);
     let prompt = Prompt::Messages(messages);
     let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
-    stream::answer(&app, asked, format, delivery).await
+    stream::answer(&app, asked, dialect).await
 }

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openai::OpenAi;
 use super::stream;
 use super::wire::CompletionRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
@@ -24,10 +25,10 @@ pub(super) async fn complete(
     let urgency = common.urgency.within(body.timeout);
     let asker = body.asker(access);
     let head = AnswerHead::new(Form::Completion, &common);
-    let (delivery, answers) = (common.delivery, common.choices * prompts.len());
     let id = head.id.clone();
-    let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
+    let answers = common.choices * prompts.len();
+    let dialect = OpenAi::new(AnswerWriter::new(head, Form::Completion, &common), &common, answers);
     let prompt = Prompt::Raw(prompts, special);
     let asked = Asked { id, asker, urgency, common, prompt, echo };
-    stream::answer(&app, asked, format, delivery).await
+    stream::answer(&app, asked, dialect).await
 }

@@ -1,4 +1,5 @@
-//! What a client is told when something goes wrong: one type, one envelope (OpenAI's), one name for each cause.
+//! What a client is told when something goes wrong: one type, one envelope for each interface (OpenAI's here, the others in
+//! [`envelope`]), one name for each cause.
 //!
 //! Each constructor is named by what happened and fixes status, `type` and `code` together, so that no handler can
 //! combine them wrongly. The client sees the message; the source is for the log.
@@ -6,15 +7,17 @@
 //! Deliberately absent: how an error of another crate becomes one of these (the handler that meets it knows), and
 //! headers other than `Retry-After`.
 
+pub(crate) mod envelope;
+mod faults;
 mod tenants;
 
 use std::error::Error;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use scheduler::limits::RETRY_AFTER_MIN;
 use serde_json::{Value, json};
 
 use crate::limits::{CONTEXT_NAME_CHARS_MAX, ERROR_PARAM_CHARS_MAX, MODEL_NAME_CHARS_MAX};
@@ -176,6 +179,16 @@ impl ApiError {
         Self::invalid(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
+    /// Another server does this at this path; this one does not.
+    pub(crate) fn not_supported(why: impl Display) -> Self {
+        Self::invalid(StatusCode::NOT_IMPLEMENTED, "not_supported", why.to_string())
+    }
+
+    /// The model's files are not this server's to delete.
+    pub(crate) fn model_not_deletable(why: impl Display) -> Self {
+        Self::invalid(StatusCode::CONFLICT, "model_not_deletable", why.to_string()).about("model")
+    }
+
     /// The body's type or coding is not read here.
     pub(crate) fn unsupported_media_type() -> Self {
         let message = "the body must be `application/json` without a content coding".to_owned();
@@ -191,113 +204,6 @@ impl ApiError {
     /// The body did not arrive in time.
     pub(crate) fn request_timeout() -> Self {
         Self::invalid(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the body did not arrive in time".to_owned())
-    }
-}
-
-/// What may work later.
-impl ApiError {
-    /// Every place in a queue is taken.
-    pub(crate) fn overloaded(retry_after: Duration) -> Self {
-        let message = "the server has more work than it can queue".to_owned();
-        Self::unavailable("server_is_overloaded", message).later(retry_after)
-    }
-
-    /// The model's file failed to load, or failed at work, and is not tried again yet.
-    pub(crate) fn model_quarantined(retry_after: Duration, why: impl Display) -> Self {
-        let message = format!("the model is set aside after a failure: {why}");
-        Self::unavailable("model_quarantined", message).about("model").later(retry_after)
-    }
-
-    /// The model alone needs more than the memory budget.
-    pub(crate) fn model_too_large(why: impl Display) -> Self {
-        Self::unavailable("model_too_large", why.to_string()).about("model")
-    }
-
-    /// No receipt can be written, so no answer is given.
-    pub(crate) fn ledger_unavailable(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("ledger_unavailable", "the ledger cannot be written".to_owned()).because(source)
-    }
-
-    /// Everything that may be kept of contexts is: one has to be deleted first.
-    pub(crate) fn contexts_full(why: impl Display) -> Self {
-        let message = format!("there is no room for the context: {why}");
-        Self::new(StatusCode::INSUFFICIENT_STORAGE, ErrorKind::ServiceUnavailable, "contexts_full", message)
-    }
-
-    /// A context's file cannot be written.
-    pub(crate) fn context_not_stored(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("context_not_stored", "the context's file cannot be written".to_owned()).because(source)
-    }
-
-    /// The server drains.
-    pub(crate) fn shutting_down() -> Self {
-        Self::unavailable("shutting_down", "the server is shutting down".to_owned())
-    }
-}
-
-/// What the server or the model got wrong.
-impl ApiError {
-    /// The request's time was over before its answer.
-    pub(crate) fn deadline_passed() -> Self {
-        let message = "the request's time was over before its answer".to_owned();
-        Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::Server, "deadline_exceeded", message)
-    }
-
-    /// A step of the model did not return.
-    pub(crate) fn engine_timeout() -> Self {
-        let message = "the model's computation did not return".to_owned();
-        Self::new(StatusCode::GATEWAY_TIMEOUT, ErrorKind::Server, "engine_timeout", message)
-    }
-
-    /// The model's file changed under the running model.
-    pub(crate) fn model_file_changed() -> Self {
-        Self::server("model_file_changed", "the model's file changed while it was being read".to_owned())
-    }
-
-    /// The file of a published context, which is a part of the model for whoever reads it, changed under them.
-    pub(crate) fn context_file_changed() -> Self {
-        let message = "the context's file changed while it was being read: the same request computes it".to_owned();
-        Self::server("model_file_changed", message)
-    }
-
-    /// The model computed something that is no number.
-    pub(crate) fn non_finite_logits() -> Self {
-        Self::server("non_finite_logits", "the model's logits are not finite".to_owned())
-    }
-
-    /// The model computed a vector or score that is no number.
-    pub(crate) fn non_finite_vector() -> Self {
-        Self::server("non_finite_vector", "the model's vectors are not finite".to_owned())
-    }
-
-    /// The model's chat template took more than its budget, or failed.
-    pub(crate) fn template_budget(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::server("template_budget", "the model's chat template does not end within its budget".to_owned())
-            .because(source)
-    }
-
-    /// The engine panicked; the request is lost, the server is not.
-    pub(crate) fn engine_panicked(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::server("engine_panicked", "the engine failed at this request".to_owned()).because(source)
-    }
-
-    /// The device could not compute a step: its memory is used up, or it is gone. Another try may meet another device.
-    pub(crate) fn device_failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("device_failed", "the device could not compute this request".to_owned())
-            .later(RETRY_AFTER_MIN)
-            .because(source)
-    }
-
-    /// The model could not be loaded now, for no fault of its file. Another try may succeed.
-    pub(crate) fn load_failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::unavailable("model_load_failed", "the model could not be loaded now".to_owned())
-            .later(RETRY_AFTER_MIN)
-            .because(source)
-    }
-
-    /// A bug, or a failure of the machine. The client is not told more.
-    pub(crate) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::server("internal_error", "the server failed at this request".to_owned()).because(source)
     }
 }
 
@@ -387,9 +293,11 @@ impl IntoResponse for ApiError {
         if let Some(wait) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds_rounded_up(wait)));
         }
-        if let Some(location) = self.location.and_then(|location| HeaderValue::try_from(&*location).ok()) {
+        if let Some(location) = self.location.as_deref().and_then(|location| HeaderValue::try_from(location).ok()) {
             response.headers_mut().insert(header::LOCATION, location);
         }
+        // For whoever tells it in the words of another interface.
+        response.extensions_mut().insert(Arc::new(self));
         response
     }
 }

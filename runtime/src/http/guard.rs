@@ -22,8 +22,11 @@ use crate::config::Config;
 use crate::tenancy::{Access, Level, Scope, TooFast};
 
 /// What needs the scope [`Scope::Admin`], beside reading and inference.
-const ADMINISTERED: [&str; 5] = ["/models/load", "/models/unload", "/models/pin", "/models/unpin", "/models/budget"];
-const OPEN_TO_PROBES: [&str; 2] = ["/livez", "/readyz"];
+const ADMINISTERED: [&str; 7] =
+    ["/models/load", "/models/unload", "/models/pin", "/models/unpin", "/models/budget", "/api/pull", "/api/delete"];
+/// What only reads, by whatever method.
+const READ: [&str; 1] = ["/api/show"];
+const OPEN_TO_PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/v1/health"];
 
 /// The middleware before every route.
 pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -86,6 +89,7 @@ fn take_request(app: &App, access: &Access) -> Result<(), ApiError> {
 fn scope_of(method: &Method, path: &str) -> Scope {
     match *method {
         _ if ADMINISTERED.contains(&path) => Scope::Admin,
+        _ if READ.contains(&path) => Scope::Read,
         Method::GET | Method::HEAD => Scope::Read,
         _ => Scope::Inference,
     }
@@ -174,7 +178,8 @@ fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    let allowed = HeaderValue::from_static("authorization, content-type, idempotency-key, x-api-key");
+    let allowed =
+        HeaderValue::from_static("anthropic-version, authorization, content-type, idempotency-key, x-api-key");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     response
 }
@@ -221,6 +226,11 @@ mod tests {
             (Method::POST, "/models/load", Scope::Admin),
             (Method::GET, "/models/budget", Scope::Admin),
             (Method::POST, "/models/anything", Scope::Inference),
+            (Method::DELETE, "/api/delete", Scope::Admin),
+            (Method::POST, "/api/pull", Scope::Admin),
+            (Method::POST, "/api/show", Scope::Read),
+            (Method::GET, "/api/tags", Scope::Read),
+            (Method::POST, "/api/generate", Scope::Inference),
         ] {
             assert_eq!(scope_of(&method, path), scope, "{method} {path}");
         }

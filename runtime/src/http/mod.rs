@@ -1,9 +1,13 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
 //! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
-//! [`error::ApiError`]s made where they are met, and become OpenAI's envelope in one place.
+//! [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's interface, in one
+//! place. Interfaces other than OpenAI's older ones have folders: [`ollama`], [`anthropic`], [`llama_cpp`], [`responses`].
+//! Each reads its requests into what ours are, so that whatever is true of a request (its way, its receipt, its refusals) is
+//! true of theirs.
 
 mod accept;
+mod anthropic;
 mod body;
 mod chat;
 mod completions;
@@ -12,16 +16,21 @@ mod embeddings;
 mod energy;
 pub(crate) mod error;
 mod guard;
+mod llama_cpp;
 pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
 mod models;
+mod ollama;
+mod openai;
 mod organization;
 mod probes;
 mod progress;
 pub(crate) mod query;
 mod rerank;
+mod responses;
 mod savings;
+mod scores;
 mod stream;
 mod tokenize;
 mod usage;
@@ -47,8 +56,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
-        .route("/v1/models", get(models::openai_list))
-        .route("/v1/models/{id}", get(models::openai_one))
+        .route("/v1/models", get(models::openai::list))
+        .route("/v1/models/{id}", get(models::openai::one))
         .route("/v1/chat/completions", post(chat::complete))
         .route("/v1/completions", post(completions::complete))
         .route("/v1/embeddings", post(embeddings::create))
@@ -70,6 +79,10 @@ fn router(app: Arc<App>) -> Router {
         .route("/models/unpin", post(model_changes::unpin))
         .route("/models/budget", post(model_changes::budget))
         .route("/models/sse", get(model_events::listen))
+        .merge(ollama::routes())
+        .merge(anthropic::routes())
+        .merge(llama_cpp::routes())
+        .merge(responses::routes())
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
@@ -79,5 +92,6 @@ fn router(app: Arc<App>) -> Router {
             response
         }))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a request's handler panicked").into_response()))
+        .layer(middleware::from_fn(error::envelope::tell_errors))
         .with_state(app)
 }

@@ -59,7 +59,7 @@ pub(super) async fn load(
 /// Loads the model, if it is not in memory; whether it was. The load goes on if nobody waits for this any more, and ends
 /// with the server. Its memory and processor time are the asker's to carry, beside any request that waits for it as well; from
 /// then on the asker is the last to have used the model, and carries it for its keep-alive.
-fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>> {
+pub(super) fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>> {
     let app = Arc::clone(app);
     app.requests.clone().spawn(async move {
         let Wanted { model, keep_alive, access } = wanted;
@@ -75,10 +75,10 @@ fn bring_in(app: &Arc<App>, wanted: Wanted) -> JoinHandle<Result<bool, ApiError>
 }
 
 /// What someone wants in memory.
-struct Wanted {
-    model: Arc<str>,
-    keep_alive: Option<KeepAlive>,
-    access: Arc<Access>,
+pub(super) struct Wanted {
+    pub(super) model: Arc<str>,
+    pub(super) keep_alive: Option<KeepAlive>,
+    pub(super) access: Arc<Access>,
 }
 
 /// A server that stops answers those who wait for the pool at once.
@@ -171,12 +171,7 @@ pub(super) async fn unload(
     let name = fields.required_text("model")?;
     fields.finish()?;
     let model = known_name(&app, &access, name).await?;
-    let mut outcome = UnloadOutcome::NotLoaded;
-    for device in app.devices.iter() {
-        let here = device.pool.unload(&model).await.map_err(|_| ApiError::shutting_down())?;
-        outcome = united(outcome, here);
-    }
-    Ok(Json(match outcome {
+    Ok(Json(match let_go(&app, &model).await? {
         UnloadOutcome::Evicting => json!({ "success": true, "model": model, "outcome": "evicting" }),
         UnloadOutcome::WhenFree { users } => {
             json!({ "success": true, "model": model, "outcome": "when_free", "users": users })
@@ -184,6 +179,16 @@ pub(super) async fn unload(
         UnloadOutcome::NotLoaded => json!({ "success": true, "model": model, "outcome": "not_loaded" }),
         UnloadOutcome::Pinned => return Err(ApiError::model_pinned(&model)),
     }))
+}
+
+/// Lets the model of this true name go from every device.
+pub(super) async fn let_go(app: &App, model: &str) -> Result<UnloadOutcome, ApiError> {
+    let mut outcome = UnloadOutcome::NotLoaded;
+    for device in app.devices.iter() {
+        let here = device.pool.unload(model).await.map_err(|_| ApiError::shutting_down())?;
+        outcome = united(outcome, here);
+    }
+    Ok(outcome)
 }
 
 /// What is told of an unload that did the one here and the other there.
@@ -267,7 +272,7 @@ fn budget_request(body: &[u8]) -> Result<u64, ApiError> {
 
 /// The name by which the pool knows what is called `name`. A model whose file is gone may still be in memory, under the
 /// name that it was asked for by.
-async fn known_name(app: &Arc<App>, access: &Access, name: String) -> Result<String, ApiError> {
+pub(super) async fn known_name(app: &Arc<App>, access: &Access, name: String) -> Result<String, ApiError> {
     let known = app.known_name(access, &name).await?;
     Ok(known.unwrap_or(name))
 }

@@ -1,10 +1,11 @@
-//! Which models there are, which are in memory, and why not.
+//! Which models there are, which are in memory, and why not. What OpenAI's and Anthropic's clients see is in [`openai`].
+
+pub(super) mod openai;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::{Extension, Json};
 use loader::catalog::Entry;
 use scheduler::{EvictionRecord, ModelSnapshot, ModelState, PoolSnapshot};
@@ -12,52 +13,10 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::model_events::{break_even, cause_told, evicted_for, progress, source, status};
-use crate::app::{App, NO_MODEL};
+use crate::app::App;
 use crate::config::word_of;
 use crate::devices::Device;
-use crate::generate::load_failed;
-use crate::loading::LoadError;
 use crate::tenancy::Access;
-
-/// `GET /v1/models`: OpenAI's list.
-pub(super) async fn openai_list(
-    State(app): State<Arc<App>>,
-    Extension(access): Extension<Arc<Access>>,
-) -> Result<Json<Value>, ApiError> {
-    let models = Arc::clone(&app.models);
-    let listed = tokio::task::spawn_blocking(move || {
-        let entries = models.list();
-        entries.iter().filter(|entry| access.may_use(&entry.name)).map(openai_model).collect::<Vec<Value>>()
-    });
-    let data = listed.await.map_err(ApiError::internal)?;
-    Ok(Json(json!({ "object": "list", "data": data })))
-}
-
-/// `GET /v1/models/{id}`.
-pub(super) async fn openai_one(
-    State(app): State<Arc<App>>,
-    Extension(access): Extension<Arc<Access>>,
-    id: Result<Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let Ok(Path(id)) = id else { return Err(ApiError::model_not_found("")) };
-    let models = Arc::clone(&app.models);
-    let name = id.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let entry = models.entry(&name)?;
-        if access.may_use(&entry.name) {
-            return Ok(Some(openai_model(&entry)));
-        }
-        // As long as one takes that is not there.
-        let _ = models.entry(NO_MODEL);
-        Ok(None)
-    });
-    match found.await.map_err(ApiError::internal)? {
-        Ok(Some(model)) => Ok(Json(model)),
-        Ok(None) => Err(ApiError::model_not_found(&id)),
-        Err(LoadError::NotFound(_)) => Err(ApiError::model_not_found(&id)),
-        Err(error) => Err(load_failed(Arc::new(error))),
-    }
-}
 
 /// `GET /models`: every model with its state in the pool, the budget, and the latest evictions with their reasons.
 pub(super) async fn states(
@@ -127,17 +86,6 @@ pub(super) async fn state_of(app: &Arc<App>, access: &Access, name: &str) -> Val
 async fn entries(app: &Arc<App>) -> Result<Vec<Entry>, ApiError> {
     let models = Arc::clone(&app.models);
     tokio::task::spawn_blocking(move || models.list()).await.map_err(ApiError::internal)
-}
-
-fn openai_model(entry: &Entry) -> Value {
-    let modified = std::fs::metadata(&entry.path).and_then(|metadata| metadata.modified());
-    let created = modified.ok().and_then(|time: SystemTime| time.duration_since(UNIX_EPOCH).ok());
-    json!({
-        "id": entry.name,
-        "object": "model",
-        "created": created.map_or(0, |time| time.as_secs()),
-        "owned_by": "dayfly",
-    })
 }
 
 /// How much of a model there is on a device, for choosing which of several is told first.

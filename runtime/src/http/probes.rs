@@ -21,6 +21,15 @@ pub(super) async fn livez() -> &'static str {
 
 /// Ready when each device's pool answers and its executor lives, and the ledger can be read: an empty pool is ready.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let failing = failing_parts(&app).await;
+    if failing.is_empty() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", failing.join(", "))).into_response()
+}
+
+/// What is not ready.
+pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
     let (mut is_pool_ready, mut has_executor) = (true, true);
     for device in app.devices.iter() {
         let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
@@ -30,14 +39,10 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     let metering = Arc::clone(&app.metering);
     let ledger = tokio::task::spawn_blocking(move || metering.ledger().reader().recent(1).is_ok());
     let has_ledger = matches!(tokio::time::timeout(ANSWER_MAX, ledger).await, Ok(Ok(true)));
-    let failing: Vec<&str> = [("pool", is_pool_ready), ("executor", has_executor), ("ledger", has_ledger)]
+    [("pool", is_pool_ready), ("executor", has_executor), ("ledger", has_ledger)]
         .into_iter()
         .filter_map(|(part, is_ready)| (!is_ready).then_some(part))
-        .collect();
-    if failing.is_empty() {
-        return "ready\n".into_response();
-    }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", failing.join(", "))).into_response()
+        .collect()
 }
 
 /// `GET /metrics`. Whoever does not administer sees what is its own, or nobody's, of the models that there are for it.

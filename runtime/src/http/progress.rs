@@ -12,26 +12,21 @@ use scheduler::{ModelState, Standing};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::stream::{Format, Writer, event_stream, push_event, write};
-use super::wire::IncludeUsage;
+use super::stream::{Dialect, Writer, stream_of, write};
 use crate::app::App;
 use crate::generate::{Asked, generate};
 use crate::limits::PROGRESS_EVERY;
 
 /// Starts a stream at once, which tells what it waits for.
-pub(super) fn streamed(app: &Arc<App>, asked: Asked, format: Format, include_usage: IncludeUsage) -> Response {
-    let (events, body) = mpsc::channel(1);
-    tokio::spawn(tell(Arc::clone(app), asked, (format, include_usage), events));
-    event_stream(body)
+pub(super) fn streamed(app: &Arc<App>, asked: Asked, dialect: Box<dyn Dialect>) -> Response {
+    let (parts, body) = mpsc::channel(1);
+    let response = stream_of(body, dialect.stream_type());
+    tokio::spawn(tell(Arc::clone(app), asked, dialect, parts));
+    response
 }
 
-async fn tell(
-    app: Arc<App>,
-    asked: Asked,
-    (format, include_usage): (Format, IncludeUsage),
-    events: mpsc::Sender<Bytes>,
-) {
-    let mut teller = Teller { events: events.clone(), told: String::new() };
+async fn tell(app: Arc<App>, asked: Asked, mut dialect: Box<dyn Dialect>, parts: mpsc::Sender<Bytes>) {
+    let mut teller = Teller { parts: parts.clone(), told: String::new() };
     let model = app.known_name(&asked.asker.access, &asked.common.model).await.unwrap_or_default();
     let mut ticks = interval(PROGRESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -41,17 +36,15 @@ async fn tell(
         tokio::select! {
             started = &mut starting => break started,
             news = next_of_model(&app, model.as_deref(), &mut ticks) => teller.tell(news),
-            () = events.closed() => return,
+            () = parts.closed() => return,
         }
     };
     let mut answer = match started {
         Ok(answer) => answer,
         Err(error) => {
             error.log();
-            let mut text = String::new();
-            push_event(&mut text, &error.envelope().to_string());
             // Fails when the client has left.
-            let _ = events.send(text.into()).await;
+            let _ = parts.send(dialect.failed(&error).into()).await;
             return;
         }
     };
@@ -59,15 +52,15 @@ async fn tell(
         tokio::select! {
             piece = answer.next() => break piece,
             _ = ticks.tick() => teller.tell(of_queue(answer.standing())),
-            () = events.closed() => return,
+            () = parts.closed() => return,
         }
     };
-    write(Writer { answer, format, include_usage, events }, first).await;
+    write(Writer { answer, dialect, parts }, first).await;
 }
 
 /// Tells what has changed.
 struct Teller {
-    events: mpsc::Sender<Bytes>,
+    parts: mpsc::Sender<Bytes>,
     told: String,
 }
 
@@ -75,7 +68,7 @@ impl Teller {
     /// Never waits: a client that takes nothing is told later, and holds up nothing.
     fn tell(&mut self, news: Option<String>) {
         let Some(news) = news.filter(|news| *news != self.told) else { return };
-        if self.events.try_send(format!(": {news}\n\n").into()).is_ok() {
+        if self.parts.try_send(format!(": {news}\n\n").into()).is_ok() {
             self.told = news;
         }
     }

@@ -1,7 +1,8 @@
-//! Answers on their way out: whole, or as server-sent events.
+//! Answers on their way out: whole, or as a stream of pieces.
 //!
-//! The status is decided by the first piece: an error from before anything was shown is an answer of its own. After the
-//! first event an error is `data: {"error":…}`, and the stream ends without `[DONE]`.
+//! What is written is for a [`Dialect`] to say: the words of one interface. The status is decided by the first piece: an
+//! error from before anything was shown is an answer of its own. What fails later is told in the stream, which then ends
+//! without the end of an answer.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,34 +15,58 @@ use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use meter::Receipt;
 use models::generation::Output;
-use serde_json::Value;
+use models::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use super::progress;
-use super::wire::answer::{AnswerWriter, Collector, Usage};
-use super::wire::{Delivery, IncludeProgress, IncludeUsage};
+use super::wire::answer::{Choice, Collector};
+use super::wire::{Delivery, IncludeProgress};
 use crate::app::App;
 use crate::generate::{Answer, Asked, CacheUse, Finished, Piece, generate};
 
-/// How an answer looks, and how many there are.
-pub(super) struct Format {
-    pub(super) writer: AnswerWriter,
-    pub(super) answers: usize,
+/// The type of a stream of server-sent events.
+const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
+/// How an interface tells the answers to one request. Of a stream the parts follow each other as they are, so each brings
+/// its own framing.
+pub(super) trait Dialect: Send {
+    /// How many answers there are.
+    fn answers(&self) -> usize;
+
+    /// What kind of thing a stream is.
+    fn stream_type(&self) -> &'static str {
+        EVENT_STREAM
+    }
+
+    /// What a stream begins with, before its first piece. The prompts have so many tokens.
+    fn begin(&mut self, _prompt_tokens: u64) -> String {
+        String::new()
+    }
+
+    /// A piece of an answer.
+    fn piece(&mut self, output: &Output, tokenizer: &Tokenizer) -> String;
+
+    /// What a stream ends with, once the request is settled.
+    fn end(&mut self, receipt: &Receipt) -> String;
+
+    /// What a stream ends with when it fails.
+    fn failed(&mut self, error: &ApiError) -> String;
+
+    /// The body of an answer in one piece.
+    fn whole(&mut self, choices: &[Choice], receipt: &Receipt, tokenizer: &Tokenizer) -> String;
 }
 
 /// Answers with all of it.
-async fn whole(mut answer: Answer, format: Format) -> Response {
-    let mut collected = Collector::new(format.answers);
+async fn whole(mut answer: Answer, mut dialect: Box<dyn Dialect>) -> Response {
+    let mut collected = Collector::new(dialect.answers());
     loop {
         match answer.next().await {
             Piece::Output(output) => collected.push(output),
             Piece::End(Err(error)) => return error.into_response(),
-            Piece::End(Ok(finished)) => {
-                let tokenizer = &answer.descriptor.tokenizer;
-                let settled = (usage(&finished), &receipt(&finished));
-                let body = format.writer.whole(&collected.finish(), settled, tokenizer);
-                let mut headers = receipt_headers(&finished.receipt);
+            Piece::End(Ok(Finished { receipt, .. })) => {
+                let body = dialect.whole(&collected.finish(), &receipt, &answer.descriptor.tokenizer);
+                let mut headers = receipt_headers(&receipt);
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 headers.extend(cache_header(&answer));
                 return (headers, body).into_response();
@@ -71,16 +96,16 @@ pub(super) async fn json(
 }
 
 /// Answers as it comes.
-async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsage) -> Response {
+async fn streamed(mut answer: Answer, dialect: Box<dyn Dialect>) -> Response {
     let first = match answer.next().await {
         Piece::End(Err(error)) => return error.into_response(),
         piece => piece,
     };
     let is_cold = HeaderValue::from_static(if answer.is_cold { "true" } else { "false" });
     let from_cache = cache_header(&answer);
-    let (events, body) = mpsc::channel(1);
-    tokio::spawn(write(Writer { answer, format, include_usage, events }, first));
-    let mut response = event_stream(body);
+    let (parts, body) = mpsc::channel(1);
+    let mut response = stream_of(body, dialect.stream_type());
+    tokio::spawn(write(Writer { answer, dialect, parts }, first));
     response.headers_mut().insert(HeaderName::from_static("x-dayfly-cold"), is_cold);
     response.headers_mut().extend(from_cache);
     response
@@ -88,11 +113,16 @@ async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsag
 
 /// A response of the server-sent events that come out of `events`.
 pub(super) fn event_stream(events: mpsc::Receiver<Bytes>) -> Response {
+    stream_of(events, EVENT_STREAM)
+}
+
+/// A response of what comes out of `parts`.
+pub(super) fn stream_of(parts: mpsc::Receiver<Bytes>, kind: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, Body::new(Events(events))).into_response()
+    (headers, Body::new(Parts(parts))).into_response()
 }
 
 /// Answers as the request asked.
@@ -102,74 +132,47 @@ pub(super) fn event_stream(events: mpsc::Receiver<Bytes>) -> Response {
 pub(super) async fn answer(
     app: &Arc<App>,
     asked: Asked,
-    format: Format,
-    delivery: Delivery,
+    dialect: impl Dialect + 'static,
 ) -> Result<Response, ApiError> {
-    Ok(match delivery {
-        Delivery::Whole => whole(generate(app, asked).await?, format).await,
-        Delivery::Streamed { include_usage, include_progress: IncludeProgress::No } => {
-            streamed(generate(app, asked).await?, format, include_usage).await
+    let dialect: Box<dyn Dialect> = Box::new(dialect);
+    Ok(match asked.common.delivery {
+        Delivery::Whole => whole(generate(app, asked).await?, dialect).await,
+        Delivery::Streamed { include_progress: IncludeProgress::No, .. } => {
+            streamed(generate(app, asked).await?, dialect).await
         }
-        Delivery::Streamed { include_usage, include_progress: IncludeProgress::Yes } => {
-            progress::streamed(app, asked, format, include_usage)
-        }
+        Delivery::Streamed { include_progress: IncludeProgress::Yes, .. } => progress::streamed(app, asked, dialect),
     })
 }
 
 pub(super) struct Writer {
     pub(super) answer: Answer,
-    pub(super) format: Format,
-    pub(super) include_usage: IncludeUsage,
-    pub(super) events: mpsc::Sender<Bytes>,
+    pub(super) dialect: Box<dyn Dialect>,
+    pub(super) parts: mpsc::Sender<Bytes>,
 }
 
-/// Writes every piece as events; ends when the client has left, which drops the answer and so cancels it.
+/// Writes every piece; ends when the client has left, which drops the answer and so cancels it.
 pub(super) async fn write(mut writer: Writer, first: Piece) {
+    let mut text = writer.dialect.begin(writer.answer.prompt_tokens);
     let mut piece = first;
-    let mut begun = vec![false; writer.format.answers];
     loop {
-        let (text, is_last) = match piece {
-            Piece::Output(output) => (writer.output(&output, &mut begun), false),
-            Piece::End(end) => (writer.end(end), true),
-        };
-        if writer.events.send(text.into()).await.is_err() || is_last {
+        let is_last = matches!(piece, Piece::End(_));
+        match piece {
+            Piece::Output(output) => {
+                text.push_str(&writer.dialect.piece(&output, &writer.answer.descriptor.tokenizer));
+            }
+            Piece::End(Ok(Finished { receipt, .. })) => text.push_str(&writer.dialect.end(&receipt)),
+            Piece::End(Err(error)) => {
+                error.log();
+                text.push_str(&writer.dialect.failed(&error));
+            }
+        }
+        if !text.is_empty() && writer.parts.send(std::mem::take(&mut text).into()).await.is_err() || is_last {
             return;
         }
         piece = tokio::select! {
             piece = writer.answer.next() => piece,
-            () = writer.events.closed() => return,
+            () = writer.parts.closed() => return,
         };
-    }
-}
-
-impl Writer {
-    fn output(&self, output: &Output, begun: &mut [bool]) -> String {
-        let mut text = String::new();
-        if let Some(begun) = begun.get_mut(output.choice)
-            && !std::mem::replace(begun, true)
-            && let Some(first) = self.format.writer.first_chunk(output.choice)
-        {
-            push_event(&mut text, &first);
-        }
-        push_event(&mut text, &self.format.writer.chunk(output, &self.answer.descriptor.tokenizer));
-        text
-    }
-
-    fn end(&self, end: Result<Finished, ApiError>) -> String {
-        let mut text = String::new();
-        match end {
-            Ok(finished) => {
-                if self.include_usage == IncludeUsage::Yes {
-                    push_event(&mut text, &self.format.writer.usage_chunk(usage(&finished), &receipt(&finished)));
-                }
-                text.push_str("data: [DONE]\n\n");
-            }
-            Err(error) => {
-                error.log();
-                push_event(&mut text, &error.envelope().to_string());
-            }
-        }
-        text
     }
 }
 
@@ -180,19 +183,12 @@ pub(super) fn push_event(text: &mut String, event: &str) {
     text.push_str("\n\n");
 }
 
-fn usage(finished: &Finished) -> Usage {
-    let tokens = &finished.receipt.tokens;
-    Usage {
-        prompt: tokens.prompt,
-        cached: tokens.cached,
-        completion: tokens.completion,
-        drafted: tokens.drafted,
-        accepted_draft: tokens.accepted_draft,
-    }
-}
-
-fn receipt(finished: &Finished) -> Value {
-    serde_json::to_value(&finished.receipt).unwrap_or(Value::Null)
+/// Adds an event of this name.
+pub(super) fn push_named_event(text: &mut String, name: &str, event: &str) {
+    text.push_str("event: ");
+    text.push_str(name);
+    text.push('\n');
+    push_event(text, event);
 }
 
 fn receipt_headers(receipt: &Receipt) -> HeaderMap {
@@ -211,10 +207,10 @@ fn receipt_headers(receipt: &Receipt) -> HeaderMap {
     headers
 }
 
-/// A body of events.
-struct Events(mpsc::Receiver<Bytes>);
+/// A body of parts as they come.
+struct Parts(mpsc::Receiver<Bytes>);
 
-impl hyper::body::Body for Events {
+impl hyper::body::Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 

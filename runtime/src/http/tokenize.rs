@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use models::Descriptor;
+use models::template::Message;
 use serde_json::{Value, json};
 
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::wire::{DetokenizeRequest, TokenizeRequest};
 use crate::app::App;
-use crate::generate::reasons;
+use crate::generate::{no_template, reasons, template_error};
 use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
 use crate::loading::LoadError;
 use crate::tenancy::Access;
@@ -31,10 +32,7 @@ pub(super) async fn tokenize(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let request = TokenizeRequest::parse(&body.bytes)?;
-    if request.content.len() > TOKENIZE_BYTES_MAX {
-        let why = format_args!("it may have {TOKENIZE_BYTES_MAX} bytes");
-        return Err(ApiError::invalid_value("content", why));
-    }
+    check_bytes("content", request.content.len())?;
     let model = app.true_name(&access, &request.model, deadline()).await?;
     let tokens = with_descriptor(&app, model, move |descriptor| {
         let encoded = descriptor.tokenizer.encode(&request.content, request.special, request.start);
@@ -60,7 +58,22 @@ pub(super) async fn detokenize(
     Ok(Json(json!({ "content": content.await? })))
 }
 
-async fn with_descriptor<T: Send + 'static>(
+/// Refuses a text of so many bytes, if they are too many to tokenize beside what is computed.
+pub(super) fn check_bytes(param: &str, bytes: usize) -> Result<(), ApiError> {
+    if bytes > TOKENIZE_BYTES_MAX {
+        return Err(ApiError::invalid_value(param, format_args!("it may have {TOKENIZE_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+/// Ids of a conversation as the model would see it.
+pub(super) fn chat_ids(descriptor: &Descriptor, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+    let template = descriptor.template.as_ref().ok_or_else(no_template)?;
+    template.encode(messages, &descriptor.tokenizer, usize::MAX).map_err(template_error)
+}
+
+/// Does `work` with what the header of the model of this true name says, where that holds nobody up.
+pub(super) async fn with_descriptor<T: Send + 'static>(
     app: &Arc<App>,
     model: Arc<str>,
     work: impl FnOnce(&Descriptor) -> Result<T, ApiError> + Send + 'static,

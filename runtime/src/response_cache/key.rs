@@ -93,6 +93,7 @@ impl Writing {
             context: _,
             choices,
             tokens_max,
+            context_max,
             sampling,
             stop,
             end,
@@ -107,6 +108,7 @@ impl Writing {
         } = common;
         self.count(*choices);
         self.choice(*tokens_max, Self::count);
+        self.choice(*context_max, Self::count);
         self.sampling(sampling);
         self.list(stop, |writing, stop| writing.text(stop));
         self.number(match end {

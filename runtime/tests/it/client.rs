@@ -121,7 +121,8 @@ impl Connection {
         }
     }
 
-    fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
+    /// Status and headers of an answer; a stream's come with its first piece.
+    pub(crate) fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let end = loop {
             if let Some(end) = find(&self.ahead, b"\r\n\r\n") {
                 break end;
@@ -148,7 +149,7 @@ impl Connection {
     }
 
     /// The next chunk of a chunked body; `None` after the last.
-    fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
         let end = loop {
             if let Some(end) = find(&self.ahead, b"\r\n") {
                 break end;

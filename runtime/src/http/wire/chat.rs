@@ -82,7 +82,7 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
 }
 
 /// `messages`, where they are there; then at least one.
-pub(super) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
+pub(crate) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
     let path = fields.path("messages");
     let items = match fields.take("messages") {
         None => return Ok(None),

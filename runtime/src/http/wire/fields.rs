@@ -22,21 +22,21 @@ pub(crate) struct Fields {
 
 /// The values that a number may have.
 #[derive(Clone, Copy)]
-pub(super) struct Allowed {
+pub(crate) struct Allowed {
     /// Completes "must be …".
-    pub(super) words: &'static str,
+    pub(crate) words: &'static str,
     /// Whether a value is one of them.
-    pub(super) holds: fn(f32) -> bool,
+    pub(crate) holds: fn(f32) -> bool,
 }
 
 impl Fields {
-    pub(super) fn new(prefix: String, mut entries: BTreeMap<String, Node>) -> Self {
+    pub(crate) fn new(prefix: String, mut entries: BTreeMap<String, Node>) -> Self {
         entries.retain(|_, node| *node != Node::Null);
         Self { prefix, entries }
     }
 
     /// The fields of `node`, which stands at `path`.
-    pub(super) fn of(node: Node, path: &str) -> Result<Self, ApiError> {
+    pub(crate) fn of(node: Node, path: &str) -> Result<Self, ApiError> {
         match node {
             Node::Object(entries) => Ok(Self::new(format!("{path}."), entries)),
             _ => Err(ApiError::invalid_type(path, "an object")),
@@ -44,12 +44,12 @@ impl Fields {
     }
 
     /// The name of a field in errors.
-    pub(super) fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
     /// Whatever the field holds.
-    pub(super) fn take(&mut self, name: &str) -> Option<Node> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Node> {
         self.entries.remove(name)
     }
 
@@ -122,7 +122,7 @@ impl Fields {
     }
 
     /// A number.
-    pub(super) fn number(&mut self, name: &str, allowed: Allowed) -> Result<Option<f32>, ApiError> {
+    pub(crate) fn number(&mut self, name: &str, allowed: Allowed) -> Result<Option<f32>, ApiError> {
         let Some(node) = self.take(name) else { return Ok(None) };
         number_of(&node, &self.path(name), allowed).map(Some)
     }
@@ -136,11 +136,22 @@ impl Fields {
     }
 
     /// Takes a field that would change the answer unless it holds what is done anyway.
-    pub(super) fn only(&mut self, name: &str, honoured: fn(&Node) -> bool) -> Result<(), ApiError> {
+    pub(crate) fn only(&mut self, name: &str, honoured: fn(&Node) -> bool) -> Result<(), ApiError> {
         match self.take(name) {
             Some(node) if !honoured(&node) => Err(ApiError::unsupported_field(self.path(name))),
             _ => Ok(()),
         }
+    }
+
+    /// Whatever the field holds, if it holds something of a kind.
+    pub(crate) fn take_if(&mut self, name: &str, is_of_kind: fn(&Node) -> bool) -> Option<Node> {
+        self.entries.get(name).is_some_and(is_of_kind).then(|| self.entries.remove(name))?
+    }
+
+    /// Splits off the fields of these names.
+    pub(crate) fn only_named(&mut self, names: &[&str]) -> Fields {
+        let named = names.iter().filter_map(|&name| self.entries.remove_entry(name));
+        Self { prefix: self.prefix.clone(), entries: named.collect() }
     }
 
     /// Refuses what is left.
@@ -156,7 +167,7 @@ impl Fields {
 }
 
 /// The number that `node`, the value of `param`, is. It is judged as the 32 bits that will be computed with.
-pub(super) fn number_of(node: &Node, param: &str, allowed: Allowed) -> Result<f32, ApiError> {
+pub(crate) fn number_of(node: &Node, param: &str, allowed: Allowed) -> Result<f32, ApiError> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "32 bits are what sampling has")]
     let value = match node {
         Node::Integer(value) => *value as f32,

@@ -36,6 +36,8 @@ pub(crate) struct Common {
     pub(crate) urgency: Urgency,
     /// The published context that stands before the prompt, by id or name.
     pub(crate) context: Option<String>,
+    /// Positions that prompt and answer may have together, where the request bounds them below what the model has.
+    pub(crate) context_max: Option<usize>,
     /// Whether the same request has the same answer again.
     pub(crate) repeats: Repeats,
     /// Whether the answer may be one that was given before.
@@ -99,13 +101,14 @@ impl Common {
             choices: fields.integer("n", 1..=CHOICES_MAX as i128)?.unwrap_or(1),
             tokens_max,
             sampling,
-            stop: stop(fields)?,
+            stop: stops(fields, "stop")?,
             end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
             logprobs,
             delivery: delivery(fields)?,
             keep_alive: keep_alive::take(fields)?,
             urgency: Urgency::take(fields)?,
             context: fields.text("context")?,
+            context_max: None,
             repeats,
             cache: cache_wish(fields, repeats)?,
         })
@@ -124,20 +127,30 @@ impl Common {
 }
 
 /// A bound on an answer's tokens.
-pub(super) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Result<Option<usize>, ApiError> {
+pub(crate) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Result<Option<usize>, ApiError> {
     fields.integer(name, least as i128..=i128::from(TOKENS_MAX))
 }
 
 /// Fields that change no answer, checked and dropped.
 pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
-    for name in ["user", "safety_identifier", "prompt_cache_key"] {
-        if fields.text(name)?.is_some_and(|text| text.len() > USER_BYTES_MAX) {
-            let why = format!("is longer than {USER_BYTES_MAX} bytes");
-            return Err(ApiError::invalid_value(fields.path(name), why));
-        }
-    }
+    take_user(fields)?;
     fields.object("metadata")?;
     fields.only("store", |node| *node == Node::Bool(false))
+}
+
+/// Who asks, by names that mean nothing here; `user` as it is.
+pub(crate) fn take_user(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let mut named = |name: &str| match fields.text(name)? {
+        Some(text) if text.len() > USER_BYTES_MAX => {
+            let why = format!("is longer than {USER_BYTES_MAX} bytes");
+            Err(ApiError::invalid_value(fields.path(name), why))
+        }
+        text => Ok(text),
+    };
+    let user = named("user")?;
+    named("safety_identifier")?;
+    named("prompt_cache_key")?;
+    Ok(user)
 }
 
 /// `cache`, which is for answers that are the same each time.
@@ -153,9 +166,10 @@ fn cache_wish(fields: &mut Fields, repeats: Repeats) -> Result<CacheWish, ApiErr
     }
 }
 
-fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    let path = fields.path("stop");
-    let items = match fields.take("stop") {
+/// Texts that end an answer: one, or a list.
+pub(crate) fn stops(fields: &mut Fields, name: &str) -> Result<Vec<String>, ApiError> {
+    let path = fields.path(name);
+    let items = match fields.take(name) {
         None => return Ok(Vec::new()),
         Some(Node::Text(text)) => return Ok(vec![stop_string(Node::Text(text), path)?]),
         Some(Node::List(items)) => items,

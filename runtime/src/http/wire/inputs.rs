@@ -25,7 +25,7 @@ impl PromptInput {
 }
 
 /// Takes a field that is a text, a list of ids, or a list of at most `items_max` of either; at least one.
-pub(super) fn take(fields: &mut Fields, name: &str, items_max: usize) -> Result<Vec<PromptInput>, ApiError> {
+pub(crate) fn take(fields: &mut Fields, name: &str, items_max: usize) -> Result<Vec<PromptInput>, ApiError> {
     const EXPECTED: &str = "a string, an array of token ids, or an array of either";
     let path = fields.path(name);
     let items = match fields.take(name) {

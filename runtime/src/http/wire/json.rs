@@ -18,7 +18,7 @@ use crate::limits::{BODY_VALUES_MAX, OBJECT_ENTRIES_MAX};
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Node {
+pub(crate) enum Node {
     Null,
     Bool(bool),
     /// Whole numbers of 64 bits, with or without a sign.

@@ -16,7 +16,7 @@ const NAME: &str = "keep_alive";
 const WORDS: &str = "a number of seconds or a duration such as \"5m\", or \"auto\"";
 
 /// Takes `keep_alive` out of a request.
-pub(super) fn take(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
+pub(crate) fn take(fields: &mut Fields) -> Result<Option<KeepAlive>, ApiError> {
     let Some(node) = fields.take(NAME) else { return Ok(None) };
     let seconds = match node {
         #[expect(clippy::cast_precision_loss, reason = "what it rounds is far past the limit")]

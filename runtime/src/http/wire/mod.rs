@@ -6,6 +6,7 @@
 //!
 //! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
 //! [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`], [`tokenize`], [`load`]; [`answer`] is the way back.
+//! Other interfaces read theirs with the same means in folders of their own, and make the same of them ([`plain`]).
 //!
 //! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
 
@@ -15,27 +16,30 @@ mod completion;
 mod context;
 pub(crate) mod embedding;
 mod fields;
-mod generation;
+pub(crate) mod generation;
 pub(crate) mod inputs;
 mod json;
-mod keep_alive;
+pub(crate) mod keep_alive;
 mod load;
+mod plain;
 #[cfg(test)]
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod rerank;
-mod sampling;
+pub(crate) mod samplers;
+pub(crate) mod sampling;
 mod tokenize;
 mod urgency;
 
-pub(crate) use chat::ChatRequest;
+pub(crate) use chat::{ChatRequest, messages_if_any};
 pub(crate) use completion::CompletionRequest;
 pub(crate) use context::ContextRequest;
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
 pub(crate) use generation::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage};
 pub(crate) use inputs::PromptInput;
-pub(crate) use json::parse_object;
+pub(crate) use json::{Node, parse_object};
 pub(crate) use load::LoadRequest;
+pub(crate) use plain::{new_id, said};
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};

@@ -8,7 +8,7 @@ use crate::http::error::ApiError;
 
 /// Code and `param` of a refusal with status 400.
 #[track_caller]
-pub(super) fn refused<T: Debug>(read: Result<T, ApiError>) -> (&'static str, Option<String>) {
+pub(crate) fn refused<T: Debug>(read: Result<T, ApiError>) -> (&'static str, Option<String>) {
     let error = read.expect_err("must be refused");
     assert_eq!(error.status(), StatusCode::BAD_REQUEST);
     (error.code(), error.envelope()["error"]["param"].as_str().map(str::to_owned))
@@ -16,7 +16,7 @@ pub(super) fn refused<T: Debug>(read: Result<T, ApiError>) -> (&'static str, Opt
 
 /// Checks a table of `(fields, code, param)` against a parser. `rest` is what makes the fields a whole body.
 #[track_caller]
-pub(super) fn each_refused<T: Debug>(
+pub(crate) fn each_refused<T: Debug>(
     parse: fn(&[u8]) -> Result<T, ApiError>,
     rest: &str,
     table: &[(&str, &str, &str)],

@@ -30,7 +30,11 @@ pub(crate) enum Repeats {
 
 /// Takes the fields of sampling out of a request. Without a `seed` each request gets one of its own.
 pub(super) fn take(fields: &mut Fields) -> Result<(Sampling, Repeats), ApiError> {
-    let default = Sampling::default();
+    take_over(fields, Sampling::default())
+}
+
+/// The same, where what is not said is as `default` has it.
+pub(crate) fn take_over(fields: &mut Fields, default: Sampling) -> Result<(Sampling, Repeats), ApiError> {
     let temperature = fields.number("temperature", TEMPERATURE)?.unwrap_or(default.temperature);
     let seed = seed(fields)?;
     let sampling = Sampling {
@@ -47,6 +51,15 @@ pub(super) fn take(fields: &mut Fields) -> Result<(Sampling, Repeats), ApiError>
     };
     let repeats = if sampling.temperature == 0.0 || seed.is_some() { Repeats::Yes } else { Repeats::No };
     Ok((sampling, repeats))
+}
+
+/// The same of an interface that has only the fields of these `names`: the others are left for whoever refuses them.
+pub(crate) fn take_named(
+    fields: &mut Fields,
+    names: &[&str],
+    default: Sampling,
+) -> Result<(Sampling, Repeats), ApiError> {
+    take_over(&mut fields.only_named(names), default)
 }
 
 /// `top_k`, which 0 and -1 both switch off.
@@ -75,15 +88,20 @@ fn logit_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
     if entries.len() > LOGIT_BIAS_MAX {
         return Err(ApiError::invalid_value(path, format_args!("has more than {LOGIT_BIAS_MAX} entries")));
     }
-    let mut bias = Vec::with_capacity(entries.len());
+    let mut biases = Vec::with_capacity(entries.len());
     for (name, node) in entries {
         // Written in one way only, so that no id can be given twice.
         let id = name.parse().ok().filter(|id: &u32| id.to_string() == name);
         let id = id.ok_or_else(|| ApiError::invalid_value(path.as_str(), "has a name that is no token id"))?;
-        bias.push((id, number_of(&node, &format!("{path}.{name}"), BIAS)?));
+        biases.push((id, bias(&node, &format!("{path}.{name}"))?));
     }
-    bias.sort_unstable_by_key(|(id, _)| *id);
-    Ok(bias)
+    biases.sort_unstable_by_key(|(id, _)| *id);
+    Ok(biases)
+}
+
+/// What is added to one token's logit.
+pub(crate) fn bias(node: &Node, path: &str) -> Result<f32, ApiError> {
+    number_of(node, path, BIAS)
 }
 
 /// Any 64 bits, with or without a sign.

@@ -40,7 +40,7 @@ pub(crate) enum Tier {
 
 impl Urgency {
     /// Takes both fields out of a request.
-    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+    pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let timeout = match fields.take(TIMEOUT) {
             None => None,
             #[expect(clippy::cast_precision_loss, reason = "what it rounds is far past the limit")]

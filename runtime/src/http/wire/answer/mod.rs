@@ -233,7 +233,7 @@ struct Settled<'a> {
 
 fn finish_name(finish: FinishReason) -> &'static str {
     match finish {
-        FinishReason::Stop => "stop",
+        FinishReason::Stop | FinishReason::StopString(_) => "stop",
         FinishReason::Length => "length",
     }
 }

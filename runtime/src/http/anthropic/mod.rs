@@ -1,0 +1,85 @@
+//! Anthropic's messages: `POST /v1/messages`, whole and streamed, and `/v1/messages/count_tokens`.
+//!
+//! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the versions are 2023-06-01
+//! and 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found
+//! computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt, `dayfly`, stands beside the last usage.
+//!
+//! What is refused by name: tools, thinking, content that is not text, a conversation that ends with the assistant's words
+//! (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for nothing by itself:
+//! what it opens are fields, each of which is known here or refused.
+
+mod answer;
+mod request;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use models::generation::Echo;
+use scheduler::Instant;
+use serde_json::{Value, json};
+
+use self::answer::AnthropicAnswer;
+use self::request::{Counting, MessagesRequest};
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::stream;
+use super::tokenize::{chat_ids, check_bytes, with_descriptor};
+use super::wire::new_id;
+use crate::app::App;
+use crate::generate::{Asked, Prompt};
+use crate::limits::REQUEST_MAX;
+use crate::tenancy::Access;
+
+const VERSION_HEADER: &str = "anthropic-version";
+/// Those whose streams are as they are written here.
+const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
+
+/// Its paths.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/v1/messages", post(create)).route("/v1/messages/count_tokens", post(count_tokens))
+}
+
+/// `POST /v1/messages`.
+async fn create(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    check_version(&headers)?;
+    let MessagesRequest { common, messages } = MessagesRequest::parse(&body.bytes)?;
+    let urgency = common.urgency.within(body.timeout);
+    let id = new_id("msg");
+    let dialect = AnthropicAnswer::new(id.clone(), &common);
+    let prompt = Prompt::Messages(messages);
+    let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
+    stream::answer(&app, asked, dialect).await
+}
+
+/// `POST /v1/messages/count_tokens`. No model is loaded for it.
+async fn count_tokens(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    check_version(&headers)?;
+    let Counting { model, messages } = Counting::parse(&body.bytes)?;
+    check_bytes("messages", messages.iter().map(|message| message.content.len()).sum())?;
+    let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
+    let counted = with_descriptor(&app, model, move |descriptor| Ok(chat_ids(descriptor, &messages)?.len()));
+    Ok(Json(json!({ "input_tokens": counted.await? })))
+}
+
+fn check_version(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get(VERSION_HEADER) {
+        Some(version) if VERSIONS.iter().all(|known| version != known) => {
+            Err(ApiError::invalid_value(VERSION_HEADER, format_args!("must be {}", VERSIONS.join(" or "))))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,88 @@
+//! What llama.cpp's server has beside OpenAI's interface: `/completion` (and `/completions`), `/props`, `/apply-template`,
+//! `/health`; `/tokenize` and `/detokenize` (`http::tokenize`), `/models` and what changes them (`http::models`,
+//! `http::model_changes`), in the form of its router: requests name their model.
+//!
+//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). Samplers that are not
+//! here, grammars and the rest of what would change the answer are refused by name where they are switched on.
+//!
+//! Deliberately absent: slots, adapters, infill, changing properties.
+
+mod answer;
+mod props;
+mod request;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use models::generation::Echo;
+use scheduler::Instant;
+use serde_json::{Value, json};
+
+use self::answer::LlamaCppAnswer;
+use self::request::{CompletionRequest, TemplateRequest};
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::probes::failing_parts;
+use super::stream;
+use super::tokenize::{check_bytes, with_descriptor};
+use super::wire::new_id;
+use crate::app::App;
+use crate::generate::{Asked, Prompt, no_template, template_error};
+use crate::limits::REQUEST_MAX;
+use crate::tenancy::Access;
+
+/// Its paths.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/completion", post(complete))
+        .route("/completions", post(complete))
+        .route("/apply-template", post(apply_template))
+        .route("/props", get(props::props))
+        .route("/health", get(health))
+        .route("/v1/health", get(health))
+}
+
+/// `POST /completion`.
+async fn complete(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let request = CompletionRequest::parse(&body.bytes)?;
+    let dialect = LlamaCppAnswer::new(&request);
+    let CompletionRequest { common, prompts, special, .. } = request;
+    let urgency = common.urgency.within(body.timeout);
+    let prompt = Prompt::Raw(prompts, special);
+    let id = new_id("llama");
+    let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
+    stream::answer(&app, asked, dialect).await
+}
+
+/// `POST /apply-template`: a conversation as the text that the model would see. No model is loaded for it. Special tokens
+/// that a message spells are told as it spells them: whoever completes that text makes tokens of them.
+async fn apply_template(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    let TemplateRequest { model, messages } = TemplateRequest::parse(&body.bytes)?;
+    check_bytes("messages", messages.iter().map(|message| message.content.len()).sum())?;
+    let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
+    let prompt = with_descriptor(&app, model, move |descriptor| {
+        let template = descriptor.template.as_ref().ok_or_else(no_template)?;
+        template.text(&messages).map_err(template_error)
+    });
+    Ok(Json(json!({ "prompt": prompt.await? })))
+}
+
+/// `GET /health`: as `/readyz`, in its words.
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let failing = failing_parts(&app).await;
+    if failing.is_empty() {
+        return Json(json!({ "status": "ok" })).into_response();
+    }
+    ApiError::not_ready(failing.join(", ")).into_response()
+}

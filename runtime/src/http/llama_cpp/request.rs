@@ -1,0 +1,274 @@
+//! What is asked of `/completion` and `/apply-template`.
+
+use models::generation::End;
+use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, PROMPTS_MAX, TOP_LOGPROBS_MAX};
+use models::sampling::Sampling;
+use models::template::Message;
+use models::tokenizer::Special;
+
+use crate::http::error::ApiError;
+use crate::http::wire::generation::stops;
+use crate::http::wire::sampling::bias;
+use crate::http::wire::{
+    Common, Delivery, Fields, Node, PromptInput, Urgency, inputs, keep_alive, messages_if_any, parse_object, samplers,
+    sampling,
+};
+use crate::limits::TOKENS_MAX;
+
+/// What stands for a token that is never to come: its logit is out of reach of all others.
+const NEVER: f32 = -100.0;
+
+/// Texts to go on with.
+#[derive(Debug)]
+pub(super) struct CompletionRequest {
+    pub(super) common: Common,
+    /// At least one.
+    pub(super) prompts: Vec<PromptInput>,
+    pub(super) special: Special,
+    pub(super) tokens: ShownTokens,
+    pub(super) probabilities: ShownProbabilities,
+}
+
+/// Whether the ids of an answer's tokens are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShownTokens {
+    Yes,
+    No,
+}
+
+/// Whether log-probabilities are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ShownProbabilities {
+    Yes,
+    No,
+}
+
+/// A conversation to put into the model's template.
+#[derive(Debug)]
+pub(super) struct TemplateRequest {
+    pub(super) model: String,
+    pub(super) messages: Vec<Message>,
+}
+
+impl CompletionRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`ApiError`] with the path of the field that is wrong, unknown or unsupported.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = parse_object(body)?;
+        let model = fields.model()?;
+        let prompts = inputs::take(&mut fields, "prompt", PROMPTS_MAX)?;
+        let delivery = Delivery::plain(fields.flag("stream")?.unwrap_or(false));
+        let shows_tokens = fields.flag("return_tokens")?.unwrap_or(false) || delivery != Delivery::Whole;
+        let top: usize = fields.integer("n_probs", 0..=TOP_LOGPROBS_MAX as i128)?.unwrap_or(0);
+        let listed = listed_bias(&mut fields)?;
+        let (mut sampling, repeats) = drawing(&mut fields)?;
+        sampling.logit_bias.extend(listed);
+        let choices =
+            one_of(&mut fields, ["n_cmpl", "n"], |fields, name| fields.integer(name, 1..=CHOICES_MAX as i128))?;
+        let common = Common {
+            choices: choices.unwrap_or(1),
+            tokens_max: tokens_max(&mut fields)?,
+            stop: stops(&mut fields, "stop")?,
+            end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
+            // Tokens come with their log-probabilities.
+            logprobs: (top > 0 || shows_tokens).then_some(top),
+            delivery,
+            keep_alive: keep_alive::take(&mut fields)?,
+            urgency: Urgency::take(&mut fields)?,
+            ..Common::plain(model, (sampling, repeats))
+        };
+        take_harmless(&mut fields)?;
+        take_unsupported(&mut fields)?;
+        fields.finish()?;
+        Ok(Self {
+            common,
+            prompts,
+            special: Special::Parsed,
+            tokens: if shows_tokens { ShownTokens::Yes } else { ShownTokens::No },
+            probabilities: if top > 0 { ShownProbabilities::Yes } else { ShownProbabilities::No },
+        })
+    }
+}
+
+impl TemplateRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// As [`CompletionRequest::parse`].
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let mut fields = parse_object(body)?;
+        let model = fields.model()?;
+        let messages = messages_if_any(&mut fields)?.ok_or_else(|| ApiError::missing_field(fields.path("messages")))?;
+        fields.only("tools", |node| matches!(node, Node::List(items) if items.is_empty()))?;
+        fields.only("add_generation_prompt", |node| *node == Node::Bool(true))?;
+        fields.finish()?;
+        Ok(Self { model, messages })
+    }
+}
+
+/// Takes how tokens are drawn, llama.cpp's way where nothing is said.
+fn drawing(fields: &mut Fields) -> Result<(Sampling, sampling::Repeats), ApiError> {
+    samplers::drop_no_seed(fields);
+    let default = Sampling { temperature: 0.8, top_k: 40, top_p: 0.95, min_p: 0.05, ..Sampling::default() };
+    let (mut sampling, repeats) = sampling::take_over(fields, default)?;
+    samplers::take_window(fields, &mut sampling)?;
+    samplers::take_absent(fields)?;
+    Ok((sampling, repeats))
+}
+
+/// `n_predict`, or as OpenAI has it `max_tokens`; -1 is no bound.
+fn tokens_max(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+    let asked: Option<i64> =
+        one_of(fields, ["n_predict", "max_tokens"], |fields, name| fields.integer(name, -1..=i128::from(TOKENS_MAX)))?;
+    match asked {
+        // Nothing but the prompt would be computed, for a next request that finds it.
+        Some(0) => Err(ApiError::unsupported_field(fields.path("n_predict"))),
+        asked => Ok(asked.and_then(|tokens| usize::try_from(tokens).ok())),
+    }
+}
+
+/// A field of two names, of which one is given or both say the same.
+fn one_of<T: PartialEq>(
+    fields: &mut Fields,
+    [name, other]: [&str; 2],
+    take: impl Fn(&mut Fields, &str) -> Result<Option<T>, ApiError>,
+) -> Result<Option<T>, ApiError> {
+    match (take(fields, name)?, take(fields, other)?) {
+        (Some(one), Some(two)) if one != two => {
+            Err(ApiError::invalid_value(fields.path(other), format_args!("contradicts `{name}`")))
+        }
+        (one, two) => Ok(one.or(two)),
+    }
+}
+
+/// `logit_bias` as a list of pairs: a token's id, and a number or `false` for never. As an object it is left for the
+/// taker of OpenAI's.
+fn listed_bias(fields: &mut Fields) -> Result<Vec<(u32, f32)>, ApiError> {
+    const NAME: &str = "logit_bias";
+    let path = fields.path(NAME);
+    let Some(list) = fields.take_if(NAME, |node| matches!(node, Node::List(_) | Node::Ids(_))) else {
+        return Ok(Vec::new());
+    };
+    let Node::List(items) = list else { return Err(ApiError::invalid_type(path, "an array of pairs")) };
+    if items.len() > LOGIT_BIAS_MAX {
+        return Err(ApiError::invalid_value(path, format_args!("has more than {LOGIT_BIAS_MAX} entries")));
+    }
+    let mut biases = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| pair(item, &format!("{path}[{index}]")))
+        .collect::<Result<Vec<_>, _>>()?;
+    biases.sort_unstable_by_key(|(id, _)| *id);
+    if biases.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+        return Err(ApiError::invalid_value(path, "names a token twice"));
+    }
+    Ok(biases)
+}
+
+fn pair(item: Node, path: &str) -> Result<(u32, f32), ApiError> {
+    const EXPECTED: &str = "a pair of a token's id and a number, or false";
+    let (id, value) = match item {
+        // Two whole numbers are read as ids.
+        Node::Ids(pair) => match pair[..] {
+            [id, value] => (id, Node::Integer(value.into())),
+            _ => return Err(ApiError::invalid_type(path, EXPECTED)),
+        },
+        Node::List(pair) => match <[Node; 2]>::try_from(pair) {
+            Ok([Node::Integer(id), value]) => {
+                (u32::try_from(id).map_err(|_| ApiError::invalid_value(path, "names no token"))?, value)
+            }
+            // A text would be a bias for each of its tokens.
+            _ => return Err(ApiError::invalid_type(path, EXPECTED)),
+        },
+        _ => return Err(ApiError::invalid_type(path, EXPECTED)),
+    };
+    if value == Node::Bool(false) {
+        return Ok((id, NEVER));
+    }
+    Ok((id, bias(&value, path)?))
+}
+
+/// Takes what changes no answer.
+fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
+    // What was computed before is always used, and nothing of a prompt is ever dropped to make room.
+    fields.flag("cache_prompt")?;
+    for name in ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"] {
+        fields.integer::<i64>(name, i128::from(i32::MIN)..=i128::from(i32::MAX))?;
+    }
+    Ok(())
+}
+
+/// What llama.cpp does and this server does not do here, in the forms that ask for nothing.
+fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
+    fields.only("grammar", |node| matches!(node, Node::Text(text) if text.is_empty()))?;
+    for list in ["lora", "response_fields", "images"] {
+        fields.only(list, |node| matches!(node, Node::List(items) if items.is_empty()))?;
+    }
+    for number in ["n_indent", "min_keep", "t_max_predict_ms"] {
+        fields.only(number, |node| samplers::is_number(node, 0))?;
+    }
+    for flag in ["timings_per_token", "return_progress", "post_sampling_probs"] {
+        fields.only(flag, |node| *node == Node::Bool(false))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::wire::refusal::each_refused;
+
+    const MINIMUM: &str = r#""model":"m","prompt":"a""#;
+
+    #[test]
+    fn what_would_change_the_answer_is_refused_by_name() {
+        let table = [
+            (r#""n_predict":0"#, "unsupported_parameter", "n_predict"),
+            (r#""n_predict":-2"#, "invalid_value", "n_predict"),
+            (r#""n_predict":1,"max_tokens":2"#, "invalid_value", "max_tokens"),
+            (r#""grammar":"root ::= x""#, "unsupported_parameter", "grammar"),
+            (r#""json_schema":{}"#, "unsupported_parameter", "json_schema"),
+            (r#""samplers":["top_k"]"#, "unsupported_parameter", "samplers"),
+            (r#""dynatemp_range":0.5"#, "unsupported_parameter", "dynatemp_range"),
+            (r#""min_keep":1"#, "unsupported_parameter", "min_keep"),
+            (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
+            (r#""lora":[{"id":0}]"#, "unsupported_parameter", "lora"),
+            (r#""repeat_penalty":1.1,"repeat_last_n":64"#, "unsupported_parameter", "repeat_last_n"),
+            (r#""logit_bias":[1,2]"#, "invalid_type", "logit_bias"),
+            (r#""logit_bias":[["text",1]]"#, "invalid_type", "logit_bias[0]"),
+            (r#""logit_bias":[[1,true]]"#, "invalid_type", "logit_bias[0]"),
+            (r#""logit_bias":[[1,101]]"#, "invalid_value", "logit_bias[0]"),
+            (r#""logit_bias":[[1,1],[1,2]]"#, "invalid_value", "logit_bias"),
+            (r#""n_probs":21"#, "invalid_value", "n_probs"),
+            (r#""echo":true"#, "unsupported_parameter", "echo"),
+        ];
+        each_refused(CompletionRequest::parse, MINIMUM, &table);
+        let table = [
+            (r#""messages":[]"#, "invalid_value", "messages"),
+            (r#""tools":[{}]"#, "missing_required_parameter", "messages"),
+        ];
+        each_refused(TemplateRequest::parse, r#""model":"m""#, &table);
+    }
+
+    #[test]
+    fn what_is_said_is_taken_and_the_rest_is_llama_cpp_s() {
+        let request = CompletionRequest::parse(
+            br#"{"model":"m","prompt":["a",[1,2]],"n_predict":7,"seed":-1,"logit_bias":[[5,false],[3,-1.5],[4,2]],
+                "n_probs":3,"cache_prompt":true,"id_slot":-1,"mirostat":0,"grammar":"","n_cmpl":2}"#,
+        )
+        .expect("all of it is supported");
+        let CompletionRequest { common, prompts, tokens, probabilities, .. } = request;
+        assert_eq!((prompts.len(), common.choices, common.tokens_max, common.logprobs), (2, 2, Some(7), Some(3)));
+        assert_eq!(common.sampling.logit_bias, [(3, -1.5), (4, 2.0), (5, NEVER)]);
+        assert_eq!((tokens, probabilities), (ShownTokens::No, ShownProbabilities::Yes));
+        let Sampling { temperature, top_k, top_p, min_p, .. } = common.sampling;
+        assert_eq!((temperature, top_k, top_p, min_p), (0.8, 40, 0.95, 0.05));
+        let streamed = format!("{{{MINIMUM},\"stream\":true,\"n_predict\":-1,\"logit_bias\":{{\"1\":1}}}}");
+        let CompletionRequest { common, tokens, .. } =
+            CompletionRequest::parse(streamed.as_bytes()).expect("supported");
+        assert_eq!((tokens, common.tokens_max, common.logprobs), (ShownTokens::Yes, None, Some(0)));
+        assert_eq!(common.sampling.logit_bias, [(1, 1.0)]);
+    }
+}

@@ -1,0 +1,158 @@
+//! Ollama's interface, under `/api`.
+//!
+//! What is served: `generate`, `chat`, `embed` (and the older `embeddings`), `tags`, `show`, `ps`, `pull`, `delete`,
+//! `version`. As there, answers are streams of JSON lines unless `"stream": false` asks for one; durations are
+//! nanoseconds, here those of the receipt, which the last line carries as `dayfly`. A name may end in `:latest`.
+//!
+//! What differs, beside what is refused by name: options that are not said are Ollama's (temperature 0.8, `top_k` 40,
+//! `top_p` 0.9) but for `repeat_penalty`, which is off: there it looks at 64 tokens, here at all of them. A text that is longer
+//! than the context is refused and never cut, as is a `num_predict` that it has no room for. Loading, unloading (an empty
+//! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
+//! bytes.
+//!
+//! Deliberately absent: `create`, `push`, `copy` and blobs (a further name for a model is the configuration's to give),
+//! templates and models of a request's own, images, tools, formats.
+
+mod answer;
+mod manage;
+mod options;
+mod pull;
+mod request;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Extension, Json, Router};
+use chrono::{DateTime, SecondsFormat, Utc};
+use models::generation::Echo;
+use scheduler::{Instant, KeepAlive};
+use serde_json::json;
+
+use self::answer::{OllamaAnswer, Shape};
+use self::request::Asking;
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::model_changes::{Wanted, bring_in, known_name, let_go};
+use super::stream;
+use super::wire::new_id;
+use crate::app::App;
+use crate::embed::{Encoded, embed};
+use crate::generate::Asked;
+use crate::limits::REQUEST_MAX;
+use crate::tenancy::{Access, Scope};
+
+/// The version of Ollama whose interface this is.
+const OLLAMA_VERSION: &str = "0.13.0";
+
+/// Its paths.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/generate", post(generate))
+        .route("/api/chat", post(chat))
+        .route("/api/embed", post(create_embeddings))
+        .route("/api/embeddings", post(create_embedding))
+        .route("/api/tags", get(manage::tags))
+        .route("/api/show", post(manage::show))
+        .route("/api/ps", get(manage::running))
+        .route("/api/pull", post(pull::pull))
+        .route("/api/delete", delete(manage::delete))
+        .route("/api/version", get(async || Json(json!({ "version": OLLAMA_VERSION }))))
+        .route(
+            "/api/copy",
+            post(async || ApiError::not_supported("models get further names in the configuration alone")),
+        )
+        .route("/api/create", post(async || ApiError::not_supported("this server makes no models")))
+        .route("/api/push", post(async || ApiError::not_supported("this server publishes no models")))
+}
+
+/// `POST /api/generate`.
+async fn generate(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let asking = Asking::generate(&body.bytes)?;
+    answer(&app, access, (asking, body), Shape::Generate).await
+}
+
+/// `POST /api/chat`.
+async fn chat(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let asking = Asking::chat(&body.bytes)?;
+    answer(&app, access, (asking, body), Shape::Chat).await
+}
+
+async fn answer(
+    app: &Arc<App>,
+    access: Arc<Access>,
+    (Asking { common, prompt }, body): (Asking, JsonBody),
+    shape: Shape,
+) -> Result<Response, ApiError> {
+    let mut dialect = OllamaAnswer::new(shape, &common);
+    let Some(prompt) = prompt else {
+        let reason = load_or_unload(app, access, &common.model, common.keep_alive).await?;
+        return Ok(Json(dialect.without_answer(reason)).into_response());
+    };
+    let urgency = common.urgency.within(body.timeout);
+    let asked = Asked { id: new_id("ollama"), asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
+    stream::answer(app, asked, dialect).await
+}
+
+/// What an empty prompt asks for: the model is brought in, or let go where it is to be kept for no time at all. Which of
+/// the two it was, as `done_reason` has it.
+async fn load_or_unload(
+    app: &Arc<App>,
+    access: Arc<Access>,
+    name: &str,
+    keep_alive: Option<KeepAlive>,
+) -> Result<&'static str, ApiError> {
+    if !access.has(Scope::Admin) {
+        return Err(ApiError::insufficient_scope(Scope::Admin.name()));
+    }
+    if keep_alive == Some(KeepAlive::DropAfterUse) {
+        let model = known_name(app, &access, name.to_owned()).await?;
+        return match let_go(app, &model).await? {
+            scheduler::UnloadOutcome::Pinned => Err(ApiError::model_pinned(&model)),
+            _ => Ok("unload"),
+        };
+    }
+    let model = app.true_name(&access, name, Instant::now() + REQUEST_MAX).await?;
+    bring_in(app, Wanted { model, keep_alive, access }).await.map_err(ApiError::internal)??;
+    Ok("load")
+}
+
+/// `POST /api/embed`.
+async fn create_embeddings(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let mut request = request::embed(&body.bytes)?;
+    request.urgency = request.urgency.within(body.timeout);
+    let model = request.model.clone();
+    let Encoded { rows, receipt } = embed(&app, body.asker(access), request).await?;
+    stream::json(receipt, move |receipt| answer::embeddings(&model, &rows, receipt)).await
+}
+
+/// `POST /api/embeddings`, of one text.
+async fn create_embedding(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let mut request = request::embeddings(&body.bytes)?;
+    request.urgency = request.urgency.within(body.timeout);
+    let Encoded { rows, receipt } = embed(&app, body.asker(access), request).await?;
+    stream::json(receipt, move |receipt| answer::embedding(&rows[0], receipt)).await
+}
+
+/// A point in time as Ollama writes it.
+fn time_text(time: SystemTime) -> String {
+    DateTime::<Utc>::from(time).to_rfc3339_opts(SecondsFormat::Micros, true)
+}

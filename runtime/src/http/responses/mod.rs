@@ -1,0 +1,47 @@
+//! OpenAI's newer interface: `POST /v1/responses`, whole and streamed.
+//!
+//! Nothing is stored, so that an answer says `"store": false` and there is nothing to go on from, to get or to delete;
+//! what asks for that (`store: true`, `previous_response_id`, `conversation`, `background`) is refused by name, as are tools,
+//! formats, reasoning, and items that are no messages of text. `keep_alive` and `timeout` are as in the older interface. The
+//! receipt, `dayfly`, stands beside the last usage.
+
+mod answer;
+mod request;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use axum::{Extension, Router};
+use models::generation::Echo;
+
+use self::answer::ResponseAnswer;
+use self::request::ResponseRequest;
+use super::body::JsonBody;
+use super::error::ApiError;
+use super::stream;
+use super::wire::new_id;
+use crate::app::App;
+use crate::generate::{Asked, Prompt};
+use crate::tenancy::Access;
+
+/// Its path.
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().route("/v1/responses", post(create))
+}
+
+/// `POST /v1/responses`.
+async fn create(
+    State(app): State<Arc<App>>,
+    Extension(access): Extension<Arc<Access>>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let ResponseRequest { common, messages, told } = ResponseRequest::parse(&body.bytes)?;
+    let urgency = common.urgency.within(body.timeout);
+    let id = new_id("resp");
+    let dialect = ResponseAnswer::new(id.clone(), &common, told);
+    let prompt = Prompt::Messages(messages);
+    let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
+    stream::answer(&app, asked, dialect).await
+}

@@ -1,0 +1,51 @@
+//! What requests of other interfaces become: the same as ours, with everything unsaid that those cannot say.
+
+use models::generation::End;
+use models::sampling::Sampling;
+use models::template::Message;
+use uuid::Uuid;
+
+use super::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage, Repeats, Urgency};
+
+impl Common {
+    /// A request to `model` that says no more than how its tokens are drawn: one answer, whole, as long as it gets.
+    pub(crate) fn plain(model: String, (sampling, repeats): (Sampling, Repeats)) -> Self {
+        Self {
+            model,
+            choices: 1,
+            tokens_max: None,
+            sampling,
+            stop: Vec::new(),
+            end: End::Honoured,
+            logprobs: None,
+            delivery: Delivery::Whole,
+            keep_alive: None,
+            urgency: Urgency::default(),
+            context: None,
+            context_max: None,
+            repeats,
+            cache: CacheWish::Unsaid,
+        }
+    }
+}
+
+impl Delivery {
+    /// In pieces with nothing else between or behind them, or in one piece.
+    pub(crate) fn plain(is_streamed: bool) -> Self {
+        if is_streamed {
+            Self::Streamed { include_usage: IncludeUsage::No, include_progress: IncludeProgress::No }
+        } else {
+            Self::Whole
+        }
+    }
+}
+
+/// A message of a conversation. `role` is one that templates know.
+pub(crate) fn said(role: &str, content: String) -> Message {
+    Message { role: role.to_owned(), content, name: None }
+}
+
+/// An id for a request that comes now; its receipt is found by it.
+pub(crate) fn new_id(prefix: &str) -> String {
+    format!("{prefix}_{}", Uuid::now_v7().simple())
+}

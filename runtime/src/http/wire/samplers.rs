@@ -1,0 +1,98 @@
+//! What llama.cpp and Ollama can ask of sampling and this server cannot do, in the settings that switch it off.
+
+use models::sampling::Sampling;
+
+use super::{Fields, Node};
+use crate::http::error::ApiError;
+
+/// Takes samplers that are not here: each may be named where it is switched off.
+pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
+    for off_at_one in ["typical_p", "tfs_z"] {
+        fields.only(off_at_one, |node| is_number(node, 1))?;
+    }
+    for off_at_zero in ["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"] {
+        fields.only(off_at_zero, |node| is_number(node, 0))?;
+    }
+    // Of those that are off nothing else matters.
+    for setting in [
+        "mirostat_tau",
+        "mirostat_eta",
+        "dynatemp_exponent",
+        "xtc_threshold",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+    ] {
+        fields.take(setting);
+    }
+    Ok(())
+}
+
+/// Takes `repeat_last_n`: how far back penalties look. Here they look at all there is (-1), or not (0).
+pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Result<(), ApiError> {
+    let window: Option<i64> = fields.integer("repeat_last_n", -1..=i128::from(u32::MAX))?;
+    let off = Sampling::default();
+    let is_penalized = sampling.repetition_penalty != off.repetition_penalty
+        || sampling.presence_penalty != off.presence_penalty
+        || sampling.frequency_penalty != off.frequency_penalty;
+    match window {
+        Some(0) => {
+            sampling.repetition_penalty = off.repetition_penalty;
+            sampling.presence_penalty = off.presence_penalty;
+            sampling.frequency_penalty = off.frequency_penalty;
+            Ok(())
+        }
+        Some(1..) if is_penalized => Err(ApiError::unsupported_field(fields.path("repeat_last_n"))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Drops a `seed` of -1, which means that there is none.
+pub(crate) fn drop_no_seed(fields: &mut Fields) {
+    fields.take_if("seed", |node| is_number(node, -1));
+}
+
+/// Whether it is this number.
+pub(crate) fn is_number(node: &Node, expected: i32) -> bool {
+    match node {
+        Node::Integer(number) => *number == i128::from(expected),
+        Node::Float(number) => *number == f64::from(expected),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use models::sampling::Sampling;
+
+    use super::{take_absent, take_window};
+    use crate::http::error::ApiError;
+    use crate::http::wire::parse_object;
+    use crate::http::wire::refusal::each_refused;
+
+    fn parse(body: &[u8]) -> Result<Sampling, ApiError> {
+        let mut fields = parse_object(body)?;
+        take_absent(&mut fields)?;
+        let mut sampling = Sampling { repetition_penalty: 1.5, presence_penalty: 0.5, ..Sampling::default() };
+        take_window(&mut fields, &mut sampling)?;
+        fields.finish()?;
+        Ok(sampling)
+    }
+
+    #[test]
+    fn what_is_switched_on_is_refused_by_name() {
+        let table = [
+            (r#""typical_p":0.5"#, "unsupported_parameter", "typical_p"),
+            (r#""mirostat":2"#, "unsupported_parameter", "mirostat"),
+            (r#""dry_multiplier":0.8"#, "unsupported_parameter", "dry_multiplier"),
+            (r#""repeat_last_n":64"#, "unsupported_parameter", "repeat_last_n"),
+            (r#""repeat_last_n":-2"#, "invalid_value", "repeat_last_n"),
+        ];
+        each_refused(parse, "", &table);
+        let kept = parse(br#"{"typical_p":1.0,"tfs_z":1,"mirostat":0,"mirostat_tau":5,"repeat_last_n":-1}"#);
+        assert_eq!(kept.expect("all off").repetition_penalty, 1.5);
+        let none = parse(br#"{"repeat_last_n":0}"#).expect("looks at nothing");
+        assert_eq!((none.repetition_penalty, none.presence_penalty), (1.0, 0.0));
+    }
+}
