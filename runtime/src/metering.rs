@@ -9,6 +9,7 @@
 
 pub(crate) mod energy;
 mod prices;
+mod recent;
 mod upkeep;
 mod work;
 
@@ -27,6 +28,7 @@ use tokio::sync::oneshot;
 
 use self::energy::EnergyNow;
 pub(crate) use self::prices::{DevicePrices, Prices};
+pub(crate) use self::recent::{Brief, RecentReceipts};
 pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
@@ -60,6 +62,7 @@ pub(crate) struct Metering {
     energy: EnergyNow,
     metrics: Metrics,
     spending: Arc<Spending>,
+    recent: RecentReceipts,
 }
 
 struct Book {
@@ -107,7 +110,8 @@ pub(crate) struct StayCharge {
 }
 
 impl Metering {
-    pub(crate) fn new(ledger: Ledger, prices: Prices, spending: Arc<Spending>) -> Self {
+    /// Of what `ledger` has and is to have; `recent` are the last receipts in it.
+    pub(crate) fn new(ledger: Ledger, prices: Prices, spending: Arc<Spending>, recent: RecentReceipts) -> Self {
         let book = Book {
             // How long each model is kept is told when nobody holds it any more.
             residency: prices.devices.iter().map(|_| Residency::new(Duration::ZERO)).collect(),
@@ -126,7 +130,7 @@ impl Metering {
         let metrics = Metrics::new();
         let began_unix_ms = ledger.opened_unix_ms();
         let clock = Clock(Instant::now());
-        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending }
+        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending, recent }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -144,6 +148,17 @@ impl Metering {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The latest receipts.
+    pub(crate) fn recent(&self) -> &RecentReceipts {
+        &self.recent
+    }
+
+    /// What time it is by the wall clock of the server's beginning, in milliseconds since 1970.
+    pub(crate) fn now_unix_ms(&self) -> i64 {
+        let since_ms = i64::try_from(self.clock.0.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.began_unix_ms.saturating_add(since_ms)
     }
 
     /// Must stay 0: memory and energy that was measured and that no account carries, or the other way round.
@@ -259,6 +274,7 @@ impl Metering {
         if taken.is_ok() {
             self.metrics.settled(&settlement.receipt);
             self.spending.charge(&settlement.receipt);
+            self.recent.settled(&settlement.receipt, self.now_unix_ms());
         }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();

@@ -13,6 +13,7 @@ mod cancellation;
 mod claims;
 mod client;
 mod contexts;
+mod dashboard;
 mod devices;
 mod drafts;
 mod draining;
