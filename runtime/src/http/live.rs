@@ -44,7 +44,7 @@ pub(super) async fn follow(
     hello["now_unix_ms"] = app.metering.now_unix_ms().into();
     let (events, body) = mpsc::channel(1);
     let count = app.metering.recent().count();
-    let telling = Telling { app, access, follower, count, next_receipt: None };
+    let telling = Telling { app, access, follower, count, told: (0, 0), next_receipt: None };
     tokio::spawn(telling.tell(hello, events));
     Ok(event_stream(body))
 }
@@ -55,6 +55,8 @@ struct Telling {
     access: Arc<Access>,
     follower: Follower,
     count: watch::Receiver<u64>,
+    /// The versions of the pool and of the ledger's figures that were told last.
+    told: (u64, u64),
     /// The first receipt that was not told; none before any was.
     next_receipt: Option<u64>,
 }
@@ -70,7 +72,7 @@ impl Telling {
             () = events.closed() => return,
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }
-        text.push_str(&self.everything());
+        text.push_str(&self.changes());
         loop {
             if events.send(text.into()).await.is_err() || began.elapsed() >= LIVE_LASTS {
                 return;
@@ -85,13 +87,6 @@ impl Telling {
         }
     }
 
-    fn everything(&mut self) -> String {
-        self.follower.pool.mark_changed();
-        self.follower.ledger.mark_changed();
-        self.count.mark_changed();
-        self.changes()
-    }
-
     /// What has changed, once anything has, and not before `earliest`. Nothing is lost when the future is dropped.
     async fn change(&mut self, earliest: Instant) -> String {
         loop {
@@ -102,31 +97,29 @@ impl Telling {
             }
             // Each of them fails when the server ends, of which the stream hears by itself.
             tokio::select! {
-                _ = self.follower.pool.changed() => self.follower.pool.mark_changed(),
-                _ = self.follower.ledger.changed() => self.follower.ledger.mark_changed(),
-                _ = self.count.changed() => self.count.mark_changed(),
+                _ = self.follower.pool.changed() => {}
+                _ = self.follower.ledger.changed() => {}
+                _ = self.count.changed() => {}
             }
         }
     }
 
-    /// What has changed since it was told.
+    /// What has changed since it was told: at first everything.
     fn changes(&mut self) -> String {
         let mut text = String::new();
-        if self.follower.pool.has_changed().unwrap_or(false) {
-            let pool = self.follower.pool.borrow_and_update().clone();
-            if let Some(pool) = pool {
-                text.push_str(&event("pool", &models::told_pool((&self.app, &self.access), &pool, LIVE_MODELS_MAX)));
-            }
+        let pool = self.follower.pool.borrow_and_update().clone();
+        if let Some(pool) = pool.filter(|pool| pool.version != self.told.0) {
+            self.told.0 = pool.version;
+            text.push_str(&event("pool", &models::told_pool((&self.app, &self.access), &pool, LIVE_MODELS_MAX)));
         }
-        if self.count.has_changed().unwrap_or(false) {
-            self.count.mark_unchanged();
-            text.push_str(&self.receipts());
-        }
-        if self.follower.ledger.has_changed().unwrap_or(false) {
-            let recorded = self.follower.ledger.borrow_and_update().clone();
-            match recorded.and_then(|recorded| recorded.figures.clone()) {
+        self.count.mark_unchanged();
+        text.push_str(&self.receipts());
+        let recorded = self.follower.ledger.borrow_and_update().clone();
+        if let Some(recorded) = recorded.filter(|recorded| recorded.version != self.told.1) {
+            self.told.1 = recorded.version;
+            match &recorded.figures {
                 Some(figures) => {
-                    text.push_str(&event("tenants", &figures::tenants((&self.app, &self.access), &figures)));
+                    text.push_str(&event("tenants", &figures::tenants((&self.app, &self.access), figures)));
                     text.push_str(&event("savings", &figures::savings((&self.app, &self.access), figures)));
                 }
                 None => text.push_str(&event("unavailable", &json!({ "what": "ledger" }))),

@@ -50,6 +50,8 @@ pub(crate) struct Follower {
 #[derive(Clone)]
 pub(crate) struct Pool {
     taken: Instant,
+    /// Another one for each that a follower would see to be another.
+    pub(crate) version: u64,
     /// What the catalog has.
     pub(crate) entries: Arc<Vec<Entry>>,
     /// In the order of the devices.
@@ -66,6 +68,8 @@ pub(crate) struct Pool {
 /// What the ledger says.
 pub(crate) struct Recorded {
     taken: Instant,
+    /// Another one for each that a follower would see to be another.
+    pub(crate) version: u64,
     /// None where it could not be read.
     pub(crate) figures: Option<Figures>,
 }
@@ -141,6 +145,7 @@ impl Pool {
         let (headers, headers_kib) = app.models.kept_descriptors();
         Self {
             taken,
+            version: 0,
             entries,
             snapshots: app.devices.snapshots().await,
             prefixes: app.prefixes.status(),
@@ -195,11 +200,12 @@ async fn look_at_pool(app: &Arc<App>) {
                 listed
             }
         };
-        let now = Arc::new(Pool::now(app, listed).await);
-        app.live.pool.send_if_modified(|pool| {
-            let differs = pool.as_ref().is_none_or(|before| before.differs_from(&now));
-            *pool = Some(now);
-            differs
+        let mut now = Pool::now(app, listed).await;
+        // Sent in any case: whoever has just come waits for one that is new, and not for one that is another.
+        app.live.pool.send_modify(|pool| {
+            let (version, differs) = pool.as_ref().map_or((0, true), |pool| (pool.version, pool.differs_from(&now)));
+            now.version = version + u64::from(differs);
+            *pool = Some(Arc::new(now));
         });
         tokio::select! {
             () = tokio::time::sleep(LIVE_EVERY) => {}
@@ -228,10 +234,11 @@ async fn look_at_ledger(app: &Arc<App>) {
             if let Some(figures) = &figures {
                 history = Arc::clone(&figures.history);
             }
-            app.live.ledger.send_if_modified(|recorded| {
-                let differs = recorded.as_ref().is_none_or(|before| before.figures != figures);
-                *recorded = Some(Arc::new(Recorded { taken, figures }));
-                differs
+            app.live.ledger.send_modify(|recorded| {
+                let differs = |before: &Arc<Recorded>| (before.version, before.figures != figures);
+                let (version, differs) = recorded.as_ref().map_or((0, true), differs);
+                let version = version + u64::from(differs);
+                *recorded = Some(Arc::new(Recorded { taken, version, figures }));
             });
         }
         tokio::select! {

@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { clock, count, digits, gbHours, gbHoursOf, grams, joules, money, nanos } from '../format';
 import { Figure, QualityKey, Waiting, Wide } from '../parts';
-import type { Budget, Sums, Tenants, Total } from '../wire';
+import type { Budget, Quality, Sums, Tenants, Total } from '../wire';
 
 const SPANS = [
   ['today', 'today (UTC)'],
@@ -14,7 +14,14 @@ interface Row extends Total {
   keepalive_kib_ms: number;
 }
 
-export function TenantsView({ tenants, currency }: { tenants: Tenants; currency: string }) {
+interface Props {
+  tenants: Tenants;
+  currency: string;
+  /** How the latest receipt's energy was come by. */
+  energyQuality: Quality;
+}
+
+export function TenantsView({ tenants, currency, energyQuality }: Props) {
   const [span, setSpan] = useState<'today' | 'days_30'>('today');
   const rows = rowsOf(tenants[span]);
   return (
@@ -34,7 +41,7 @@ export function TenantsView({ tenants, currency }: { tenants: Tenants; currency:
         </button>
         <QualityKey />
       </div>
-      {rows.length === 0 ? <Waiting what="Nothing was settled yet." /> : <Used rows={rows} currency={currency} />}
+      {rows.length === 0 ? <Waiting what="Nothing was settled yet." /> : <Used rows={rows} currency={currency} energyQuality={energyQuality} />}
       {tenants[span].left_out > 0 && <p class="note">{count(tenants[span].left_out)} smaller sums are left out here; GET /v1/usage has all.</p>}
       <Nobody sums={tenants[span]} />
       <Budgets budgets={tenants.budgets} />
@@ -87,7 +94,7 @@ function added(rows: Row[]): Row {
 
 const heldByRequests = (row: Row) => gbHoursOf(row.weights_kib_ms + row.load_kib_ms + row.kv_kib_ms);
 
-function Used({ rows, currency }: { rows: Row[]; currency: string }) {
+function Used({ rows, currency, energyQuality }: { rows: Row[]; currency: string; energyQuality: Quality }) {
   const tenants = [...new Set(rows.map((row) => row.tenant))];
   return (
     <Wide label="Use by tenant and model">
@@ -112,9 +119,9 @@ function Used({ rows, currency }: { rows: Row[]; currency: string }) {
           const own = rows.filter((row) => row.tenant === tenant);
           return (
             <tbody key={tenant}>
-              <UsedRow name={tenant} row={added(own)} currency={currency} kind="sum" />
+              <UsedRow name={tenant} row={added(own)} currency={currency} energyQuality={energyQuality} kind="sum" />
               {own.map((row) => (
-                <UsedRow key={row.model} name={row.model} row={row} currency={currency} kind="part" />
+                <UsedRow key={row.model} name={row.model} row={row} currency={currency} energyQuality={energyQuality} kind="part" />
               ))}
             </tbody>
           );
@@ -128,10 +135,11 @@ interface UsedRowProps {
   name: string;
   row: Row;
   currency: string;
+  energyQuality: Quality;
   kind: 'sum' | 'part';
 }
 
-function UsedRow({ name, row, currency, kind }: UsedRowProps) {
+function UsedRow({ name, row, currency, energyQuality, kind }: UsedRowProps) {
   const failed = row.requests - row.completed;
   return (
     <tr class={kind}>
@@ -148,7 +156,7 @@ function UsedRow({ name, row, currency, kind }: UsedRowProps) {
       <td class="number">{gbHours(heldByRequests(row))}</td>
       <td class="number">{gbHours(gbHoursOf(row.keepalive_kib_ms))}</td>
       <td class="number">
-        <Figure quality="modelled">{joules(row.energy_nj / 1e9)}</Figure>
+        <Figure quality={energyQuality}>{joules(row.energy_nj / 1e9)}</Figure>
       </td>
       <td class="number">
         <Figure quality="modelled">{grams(row.micrograms_co2e / 1e6)}</Figure>

@@ -24,13 +24,13 @@ pub(super) fn tenants((app, access): (&App, &Access), figures: &Figures) -> Valu
 }
 
 /// What was saved since the server began, now and until each point of the curve.
-pub(super) fn savings((app, access): (&App, &Access), figures: Figures) -> Value {
+pub(super) fn savings((app, access): (&App, &Access), figures: &Figures) -> Value {
     let Figures { savings, history, .. } = figures;
     let own = (!access.sees_all()).then(|| access.tenant.to_string());
     let points: Vec<(i64, Saved)> = history.of(own.as_deref()).collect();
     let report = match &own {
-        Some(tenant) => savings.of_tenant(tenant),
-        None => savings,
+        Some(tenant) => savings.clone().of_tenant(tenant),
+        None => savings.clone(),
     };
     json!({
         "report": report,
