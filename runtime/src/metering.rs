@@ -150,17 +150,6 @@ impl Metering {
         &self.metrics
     }
 
-    /// The latest receipts.
-    pub(crate) fn recent(&self) -> &RecentReceipts {
-        &self.recent
-    }
-
-    /// What time it is by the wall clock of the server's beginning, in milliseconds since 1970.
-    pub(crate) fn now_unix_ms(&self) -> i64 {
-        let since_ms = i64::try_from(self.clock.0.elapsed().as_millis()).unwrap_or(i64::MAX);
-        self.began_unix_ms.saturating_add(since_ms)
-    }
-
     /// Must stay 0: memory and energy that was measured and that no account carries, or the other way round.
     pub(crate) fn imbalance(&self) -> u128 {
         let book = self.book();

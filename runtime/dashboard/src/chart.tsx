@@ -14,6 +14,7 @@ interface Props {
 }
 
 const HEIGHT = 190;
+const POINTS_SEEN_MAX = 40;
 
 export function Chart({ title, unixMs, shared, dedicated, shown, theme }: Props) {
   const place = useRef<HTMLDivElement>(null);
@@ -57,6 +58,8 @@ function options(host: HTMLElement, shown: (value: number) => string): uPlot.Opt
     ticks: { stroke: color('--line'), width: 1, size: 4 },
     font: `11px ${style.fontFamily}`,
   };
+  // As long as there are few of them, each is seen.
+  const points = { show: (drawn: uPlot) => (drawn.data[0]?.length ?? 0) <= POINTS_SEEN_MAX, size: 4 };
   return {
     width: host.clientWidth,
     height: HEIGHT,
@@ -68,14 +71,26 @@ function options(host: HTMLElement, shown: (value: number) => string): uPlot.Opt
       // Zero is always in it: a saving and a loss are on their own sides of it.
       y: { range: (_, least, most) => uPlot.rangeNum(Math.min(0, least ?? 0), Math.max(0, most ?? 0), 0.1, true) },
     },
-    axes: [axis, { ...axis, size: 76, values: (_, values) => values.map((value) => (value === 0 ? '0' : shown(value))) }],
+    axes: [{ ...axis, values: times }, { ...axis, size: 76, values: (_, values) => values.map((value) => (value === 0 ? '0' : shown(value))) }],
     series: [
       {},
-      { stroke: color('--accent'), width: 2, points: { show: false } },
-      { stroke: color('--second'), width: 1.5, dash: [5, 4], points: { show: false } },
+      { stroke: color('--accent'), width: 2, points },
+      { stroke: color('--second'), width: 1.5, dash: [5, 4], points },
     ],
     hooks: { drawAxes: [(drawn) => drawZero(drawn, color)] },
   };
+}
+
+/** By the clock, or by the day where the curve is that long; a curve of minutes shows seconds. */
+function times(drawn: uPlot, splits: number[]): string[] {
+  const { min = 0, max = 0 } = drawn.scales.x ?? {};
+  const span = (max ?? 0) - (min ?? 0);
+  const form: Intl.DateTimeFormatOptions =
+    span > 172_800
+      ? { month: 'short', day: 'numeric' }
+      : { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', ...(span < 600 ? { second: '2-digit' } : {}) };
+  const shown = new Intl.DateTimeFormat([], form);
+  return splits.map((at) => shown.format(at * 1000));
 }
 
 function drawZero(drawn: uPlot, color: (name: string) => string): void {

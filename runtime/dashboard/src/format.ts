@@ -6,15 +6,20 @@ const NARROW = '\u202f';
 /** Three significant digits, thousands apart, no exponent. */
 export function digits(value: number): string {
   const size = Math.abs(value);
-  const fraction = size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3;
-  const [whole = '', rest] = size.toFixed(fraction).split('.');
+  return fixed(value, size === 0 || size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3);
+}
+
+function fixed(value: number, fraction: number): string {
+  const text = Math.abs(value).toFixed(fraction);
+  const [whole = '', rest] = text.split('.');
   const grouped = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, NARROW) : whole;
-  const sign = value < 0 && Number(size.toFixed(fraction)) !== 0 ? MINUS : '';
+  const sign = value < 0 && Number(text) !== 0 ? MINUS : '';
   return sign + grouped + (rest === undefined ? '' : `.${rest}`);
 }
 
+/** Whole. */
 export function count(value: number): string {
-  return digits(Math.round(value));
+  return fixed(value, 0);
 }
 
 function scaled(value: number, unit: string, steps: readonly (readonly [number, string])[]): string {
@@ -43,9 +48,10 @@ export function grams(value: number): string {
   return `${small(value, 'g')}CO₂e`;
 }
 
-/** Memory held over time. */
+/** Memory held over time, in GB·h; what is less than a tenth of one in seconds, as the command line has it. */
 export function gbHours(value: number): string {
-  return small(value, 'GB·h');
+  if (value === 0 || Math.abs(value) >= 0.1) return `${digits(value)}${NARROW}GB·h`;
+  return scaled(value * 3.6e12, 'B·s', UP);
 }
 
 export function money(value: number | null, currency: string): string {
@@ -67,7 +73,7 @@ export function nanos(value: number): string {
 }
 
 export function percent(share: number | null): string {
-  return share === null ? '–' : `${digits(share * 100)}${NARROW}%`;
+  return share === null ? '–' : `${fixed(share * 100, Math.abs(share) < 0.1 ? 1 : 0)}${NARROW}%`;
 }
 
 /** A countdown: 4:09, 1:02:33. */

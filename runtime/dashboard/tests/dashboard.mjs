@@ -159,6 +159,7 @@ async function savings(page) {
   await go(page, 'savings');
   await page.waitForFunction(() => document.querySelectorAll('.chart canvas').length === 4);
   await page.locator('.compared .modelled').first().waitFor();
+  await page.waitForFunction(() => / ([2-9]|\d\d+) points;/.test(document.querySelector('.chart [role=img]')?.getAttribute('aria-label') ?? ''));
   await page.getByText('Formula and inputs').click();
   assert.match(await page.locator('.inputs').innerText(), /saved = baseline − ephemeral/);
   await page.getByLabel('24 h').check();

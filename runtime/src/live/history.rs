@@ -1,6 +1,6 @@
 //! What had been saved when, since this server began: points of a curve.
 //!
-//! Invariants: there are [`SAVINGS_POINTS_MAX`] at most, evenly apart; when there are more, every other one is forgotten,
+//! Invariants: there are [`SAVINGS_POINTS_MAX`] at most, about as far apart each; when there are more, every other one is forgotten,
 //! and the next ones come half as often. A point is what the report said at that moment, and never interpolated.
 //! Deliberately absent: what an earlier process remembered.
 
@@ -106,16 +106,20 @@ mod tests {
     use super::*;
 
     fn after(window_ms: u64) -> SavingsReport {
-        let tenant = TenantUse {
-            tenant: "acme".into(),
+        of_tenants(window_ms, &["acme"])
+    }
+
+    fn of_tenants(window_ms: u64, tenants: &[&str]) -> SavingsReport {
+        let tenants = tenants.iter().map(|&tenant| TenantUse {
+            tenant: tenant.into(),
             model: "m".into(),
             requests: 1,
             active: KibMillis::new(1),
             ..TenantUse::default()
-        };
+        });
         let model = ModelUse { model: "m".into(), weights_bytes: 1 << 30, ..ModelUse::default() };
         let inputs =
-            SavingsInputs { window_ms, models: vec![model], tenants: vec![tenant], ..SavingsInputs::default() };
+            SavingsInputs { window_ms, models: vec![model], tenants: tenants.collect(), ..SavingsInputs::default() };
         report(&inputs, &EnergyModel::new(&CpuDescription::default(), 2, 8 << 30), &RateCard::default())
     }
 
@@ -138,5 +142,15 @@ mod tests {
         let (_, last) = history.of(Some("acme")).last().unwrap();
         assert!(last.shared.gb_hours > first.shared.gb_hours, "{first:?} {last:?}");
         assert_eq!(history.of(Some("other")).count(), 0);
+    }
+
+    #[test]
+    fn so_many_tenants_are_remembered_and_the_total_has_all() {
+        let names: Vec<String> = (0..=SAVINGS_POINT_TENANTS_MAX).map(|number| format!("{number:03}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (mut history, report) = (History::default(), of_tenants(3_600_000, &names));
+        history.push(Moment::ZERO, 0, &report);
+        assert_eq!(history.points[0].tenants.len(), SAVINGS_POINT_TENANTS_MAX);
+        assert_eq!(history.of(None).next().unwrap().1.shared.gb_hours, report.total.shared_persistent.saved.gb_hours);
     }
 }

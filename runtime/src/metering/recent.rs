@@ -13,6 +13,7 @@ use meter::{Nanos, Outcome, Quality, Receipt};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::Metering;
 use crate::limits::RECEIPTS_KEPT_MAX;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -55,6 +56,13 @@ pub(crate) struct Since {
     pub(crate) overtaken: u64,
     /// From where to ask the next time.
     pub(crate) next: u64,
+}
+
+impl Metering {
+    /// The latest receipts.
+    pub(crate) fn recent(&self) -> &RecentReceipts {
+        &self.recent
+    }
 }
 
 impl RecentReceipts {

@@ -4,9 +4,13 @@ use serde_json::{Value, json};
 
 use crate::client::{Events, Response, request, until};
 use crate::keys::{bearer, complete_as, create, key_command};
-use crate::models::good;
+use crate::models::{good, quick, write};
 use crate::server::{Options, SOON, Server};
 
+/// What is told of at most.
+const BUDGETS_MAX: usize = 256;
+const MODELS_MAX: usize = 256;
+const RECEIPTS_MAX: usize = 100;
 /// Whoever one tenant has on the stream at most, and all together.
 const FOLLOWERS_PER_TENANT_MAX: usize = 8;
 const FOLLOWERS_MAX: usize = 32;
@@ -233,4 +237,38 @@ fn without_keys_there_is_nothing_to_sign_in_with() {
     let server = Server::serving(good);
     let response = server.send(&request("POST", "/v1/sign-in", &[], b""));
     response.refused_about(400, "missing_required_parameter", "Authorization");
+}
+
+#[test]
+fn a_long_pool_is_told_in_part_and_what_is_in_memory_first() {
+    let names: Vec<String> = (0..=MODELS_MAX).map(|number| format!("m{number:03}")).collect();
+    let model = quick();
+    let server = Server::serving(|folder| names.iter().for_each(|name| write(folder, name, &model)));
+    let last = &names[MODELS_MAX];
+    let mut events = follow(&server, &[]);
+    let told = |pool: &Value| pool["data"].as_array().unwrap().iter().any(|model| model["id"] == *last);
+    let pool = next(&mut events, "pool");
+    assert_eq!((pool["data"].as_array().unwrap().len(), &pool["models_left_out"]), (MODELS_MAX, &json!(1)));
+    assert!(!told(&pool));
+    server.post("/models/load", &json!({ "model": last })).ok();
+    while !told(&next(&mut events, "pool")) {}
+    assert_eq!(server.pool()["data"].as_array().unwrap().len(), MODELS_MAX + 1, "whoever asks is told all");
+}
+
+#[test]
+fn budgets_and_first_receipts_are_told_within_their_bounds() {
+    const OF_TENANT_MAX: usize = 16;
+    let budgets = vec!["\"1 J/day\""; OF_TENANT_MAX].join(", ");
+    let tenants = 0..=BUDGETS_MAX / OF_TENANT_MAX;
+    let config: String = tenants.map(|number| format!("[tenants.t{number}]\nbudgets = [{budgets}]\n")).collect();
+    let server = Options::with_models(good).config(&config).start();
+    for _ in 0..=RECEIPTS_MAX {
+        server.complete(&json!({ "model": "good", "prompt": "hello", "max_tokens": 1 })).ok();
+    }
+    let mut events = follow(&server, &[]);
+    assert_eq!(next(&mut events, "receipts")["data"].as_array().unwrap().len(), RECEIPTS_MAX);
+    assert_eq!(next(&mut events, "tenants")["budgets"].as_array().unwrap().len(), BUDGETS_MAX);
+    // The ledger has them for the next process.
+    let server = server.restart();
+    assert_eq!(next(&mut follow(&server, &[]), "receipts")["data"].as_array().unwrap().len(), RECEIPTS_MAX);
 }

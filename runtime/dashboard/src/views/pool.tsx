@@ -128,11 +128,13 @@ function ModelRow({ model, since, administers, change }: RowProps) {
     <li class={`model ${status}`}>
       <div class="who">
         <span class={`lamp ${lamp(model)}`} aria-hidden="true" />
-        <strong>{model.id}</strong>
-        <small class="state">
-          {words(model)}
-          {model.device && isThere && ` on ${model.device}`}
-        </small>
+        <span class="name">
+          <strong>{model.id}</strong>{' '}
+          <small>
+            {words(model)}
+            {model.device && isThere && ` on ${model.device}`}
+          </small>
+        </span>
       </div>
       <dl>
         <div>

@@ -48,7 +48,8 @@ function RequestRow({ one, slowest, show }: { one: Brief; slowest: number; show:
   const isStored = one.answered_from === 'response_cache';
   return (
     <li>
-      <button type="button" class="request" onClick={() => show(one.id)} aria-label={`Receipt of ${one.model}, ${timeOfDay(one.began_unix_ms)}`}>
+      <button type="button" class="request" onClick={() => show(one.id)}>
+        <span class="unseen">Receipt of </span>
         <span class="time figure">{timeOfDay(one.began_unix_ms)}</span>
         <span class="names">
           <strong>{one.model}</strong> <small>{one.tenant}</small>

@@ -4,7 +4,7 @@ import { useState } from 'preact/hooks';
 import { get } from '../ask';
 import { Chart } from '../chart';
 import { bytes, count, digits, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
-import { Figure, QualityKey, Verdict, Wide } from '../parts';
+import { Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
 import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
 
 const WINDOWS = [
@@ -44,24 +44,22 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
           {refused}
         </p>
       )}
-      {report && <Report report={report} prices={savings.prices} />}
+      {report && <Baselines report={report} />}
+      {report && <Inputs report={report} prices={savings.prices} />}
+      {report && <Price report={report} />}
       <Curves savings={savings} theme={theme} />
+      {report && <ByTenant report={report} />}
     </>
   );
 }
 
-function Report({ report, prices }: { report: SavingsReport; prices: Savings['prices'] }) {
+function Baselines({ report }: { report: SavingsReport }) {
   const { total } = report;
   return (
-    <>
-      <div class="baselines">
-        <Baseline name="Against one shared copy of each model" note="the headline" comparison={total.shared_persistent} report={report} />
-        <Baseline name="Against a copy for each tenant" note="" comparison={total.dedicated} report={report} />
-      </div>
-      <Price report={report} />
-      <Inputs report={report} prices={prices} />
-      <ByTenant report={report} />
-    </>
+    <div class="baselines">
+      <Baseline name="Against one shared copy of each model" note="the headline" comparison={total.shared_persistent} report={report} />
+      <Baseline name="Against a copy for each tenant" note="" comparison={total.dedicated} report={report} />
+    </div>
   );
 }
 
@@ -91,7 +89,10 @@ function Baseline({ name, note, comparison, report }: BaselineProps) {
             {gbHours(saved.gb_hours)}
           </Figure>
         </strong>{' '}
-        of memory <span class="aside figure">{percent(saved.memory_share)}</span> <Verdict verdict={judged.verdict} />
+        of memory {saved.gb_hours < 0 ? 'lost' : 'saved'} <span class="figure">({percent(saved.memory_share)})</span>
+        <span class="aside">
+          <Verdict verdict={judged.verdict} /> <small>by {judged.by}</small>
+        </span>
       </p>
       <dl class="compared">
         <div>
@@ -128,8 +129,7 @@ function Baseline({ name, note, comparison, report }: BaselineProps) {
       </dl>
       {judged.verdict === 'loss' && (
         <p class="remedy">
-          A loss by {judged.by}
-          {judged.cause && `: ${judged.cause.replaceAll('_', ' ')}`}
+          A loss{judged.cause && `: ${judged.cause.replaceAll('_', ' ')}`}
           {judged.remedy && `; ${judged.remedy}`}.
         </p>
       )}
@@ -288,7 +288,7 @@ function Curves({ savings, theme }: { savings: Savings; theme: string }) {
   const curves = [
     ['Memory saved', 'gb_hours', gbHours],
     ['Money saved, by the rate card', 'cost', (value: number) => money(value, currency)],
-    ["≈ Energy saved, by memory held", 'attributional_joules', joules],
+    ['≈ Energy saved, by memory held', 'attributional_joules', joules],
     ["≈ Energy saved, on this host's meter", 'marginal_joules', joules],
   ] as const;
   return (
@@ -298,6 +298,7 @@ function Curves({ savings, theme }: { savings: Savings; theme: string }) {
         <span class="line shared" aria-hidden="true" /> against one shared copy <span class="line dedicated" aria-hidden="true" /> against a copy
         per tenant <span class="swatch loss-ground" aria-hidden="true" /> below zero: a loss
       </p>
+      {unix_ms.length < 2 && <Waiting what="A point comes every 10 seconds at first." />}
       <div class="charts">
         {curves.map(([title, key, shown]) => (
           <Chart key={key} title={title} unixMs={unix_ms} shared={shared[key]} dedicated={dedicated[key]} shown={shown} theme={theme} />

@@ -106,3 +106,31 @@ fn budget(app: &App, BoundedBy { tenant, key, budget }: &BoundedBy) -> Value {
         "anew_in_seconds": standing.anew_in.as_secs(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use meter::Account;
+
+    use super::*;
+
+    #[test]
+    fn small_sums_are_left_out_and_counted() {
+        let total = |number: usize| TenantTotal {
+            tenant: number.to_string(),
+            model: "m".to_owned(),
+            requests: 1,
+            weights_kib_ms: KibMillis::new(number as u64),
+            ..TenantTotal::default()
+        };
+        let kept = AccountTotal { model: "m".to_owned(), account: Account::Idle, kib_ms: KibMillis::new(1) };
+        let requests = (0..LIVE_TOTALS_MAX + 2).map(total).collect();
+        let day = UsageBucket { begins_unix_s: 0, requests, accounts: vec![kept] };
+        let told = sums(&Access::unbounded("ops"), [&day, &day].into_iter());
+        assert_eq!(told["left_out"], 2);
+        let first = &told["requests"][0];
+        assert_eq!((first["tenant"].as_str(), &first["requests"]), (Some("513"), &json!(2)), "the sum of both days");
+        assert_eq!(told["accounts"][0]["kib_ms"], 2);
+        let own = sums(&Access::reading("7"), [&day].into_iter());
+        assert_eq!((own["requests"].as_array().unwrap().len(), own["accounts"].as_array().unwrap().len()), (1, 0));
+    }
+}
