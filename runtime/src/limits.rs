@@ -107,8 +107,10 @@ pub(crate) const LIVE_FOLLOWERS_MAX: usize = 32;
 pub(crate) const LIVE_FOLLOWERS_PER_TENANT_MAX: usize = 8;
 /// The least time between two changes that are told to one of them.
 pub(crate) const LIVE_EVERY: Duration = Duration::from_millis(500);
-/// How often the ledger is read for them, and the models are listed again.
+/// How often the ledger is read for them.
 pub(crate) const LIVE_READ_EVERY: Duration = Duration::from_secs(2);
+/// How often the models' files are listed for them.
+pub(crate) const LIVE_LISTED_EVERY: Duration = Duration::from_secs(10);
 /// How long one of them is followed before its client has to ask, and to show who it is, again.
 pub(crate) const LIVE_LASTS: Duration = Duration::from_secs(300);
 /// Models that they are told of, those in memory first.

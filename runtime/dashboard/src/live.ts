@@ -20,7 +20,8 @@ export interface Live {
   /** When the pool was told, by this browser's clock. */
   poolAt: number;
   receipts: Brief[];
-  missed: number;
+  /** Whether some came faster than they could be told. */
+  missed: boolean;
   tenants: Tenants | null;
   savings: Savings | null;
   ledgerUnavailable: boolean;
@@ -32,7 +33,7 @@ const NOTHING: Live = {
   pool: null,
   poolAt: 0,
   receipts: [],
-  missed: 0,
+  missed: false,
   tenants: null,
   savings: null,
   ledgerUnavailable: false,
@@ -66,7 +67,7 @@ function changed(live: Live, change: Change): Live {
       return { ...live, receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN) };
     }
     case 'missed':
-      return { ...live, missed: live.missed + (data as { receipts: number }).receipts };
+      return { ...live, missed: true };
     case 'tenants':
       return { ...live, tenants: data as Tenants, ledgerUnavailable: false };
     case 'savings':

@@ -92,8 +92,9 @@ function Page() {
       <main id="main" tabIndex={-1}>
         {isOut || wantsIn ? (
           <SignIn
-            why={live.connection === 'not-allowed' ? 'This key may not read figures: another one is needed.' : 'This server asks for a key.'}
+            why={why(live.connection)}
             done={again}
+            cancel={isOut ? undefined : () => setWantsIn(false)}
           />
         ) : (
           <Shown view={view} live={live} theme={shown} show={setReceipt} />
@@ -102,6 +103,11 @@ function Page() {
       {receipt !== null && <ReceiptDialog id={receipt} close={() => setReceipt(null)} />}
     </>
   );
+}
+
+function why(connection: Connection): string {
+  if (connection === 'not-allowed') return 'This key may not read figures: another one is needed.';
+  return connection === 'key-needed' ? 'This server asks for a key.' : 'With a key of your own you see what is yours.';
 }
 
 function skip(event: Event): void {

@@ -3,7 +3,14 @@
 import { useState } from 'preact/hooks';
 import { ask } from './ask';
 
-export function SignIn({ why, done }: { why: string; done: () => void }) {
+interface Props {
+  why: string;
+  done: () => void;
+  /** Where there is something to go back to. */
+  cancel?: (() => void) | undefined;
+}
+
+export function SignIn({ why, done, cancel }: Props) {
   const [refused, setRefused] = useState('');
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
@@ -27,9 +34,16 @@ export function SignIn({ why, done }: { why: string; done: () => void }) {
           Key
           <input name="key" type="password" autocomplete="current-password" required spellcheck={false} />
         </label>
-        <button type="submit" class="first">
-          Sign in
-        </button>
+        <div class="actions">
+          <button type="submit" class="first">
+            Sign in
+          </button>
+          {cancel && (
+            <button type="button" onClick={cancel}>
+              Cancel
+            </button>
+          )}
+        </div>
       </form>
       {refused && (
         <p class="refused" role="alert">

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { linkSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -48,7 +48,9 @@ function models() {
 }
 
 async function serve(dir) {
-  const flags = ['serve', '--no-pull', '--listen', '127.0.0.1:0', '--memory-budget', '160MB', '--ledger', ledger, '--models-dir', dir];
+  const config = join(folder, 'dayfly.toml');
+  writeFileSync(config, '[tenants.anonymous]\nbudgets = ["100000 tokens/day", "1 USD/month"]\n');
+  const flags = ['serve', '--config', config, '--no-pull', '--listen', '127.0.0.1:0', '--memory-budget', '160MB', '--ledger', ledger, '--models-dir', dir];
   const child = spawn(dayfly, flags, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   child.stderr.resume();
   for await (const line of createInterface({ input: child.stdout })) {
@@ -173,6 +175,8 @@ async function savings(page) {
 async function tenants(page) {
   await go(page, 'tenants');
   await page.locator('.used tr.sum', { hasText: 'anonymous' }).waitFor();
+  assert.equal(await page.locator('.budgets meter').count(), 2);
+  assert((await page.locator('.budgets meter').first().getAttribute('value')) > 0, 'tokens were spent');
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download CSV' }).click()]);
   const lines = readFileSync(await download.path(), 'utf8').trim().split('\r\n');
   assert.match(lines[0], /^tenant,model,requests,/);

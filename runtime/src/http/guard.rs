@@ -1,6 +1,6 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Every route but the probes is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
+//! Every route but the probes, the dashboard's page and the way out of a sign-in is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
 //! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
 //! valid key is refused alike, whatever is wrong with it.
 //!

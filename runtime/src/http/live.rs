@@ -2,7 +2,7 @@
 //!
 //! First who asks (`hello`), then everything (`pool`, `receipts`, `tenants`, `savings`), then each of these again when it is
 //! another, twice a second at most. All but receipts are told whole, so that a client that reads slowly gets the latest
-//! and misses nothing but what is over; receipts that were overtaken are told by their number (`missed`). A stream ends after
+//! and misses nothing but what is over; that receipts were overtaken is told (`missed`, to who administers by how many). A stream ends after
 //! [`LIVE_LASTS`]: the browser asks again, and shows again who it is.
 //!
 //! Invariants: whoever does not administer sees its own requests, sums, budgets and savings alone, and of the pool what
@@ -137,8 +137,10 @@ impl Telling {
         let mut text = String::new();
         if is_first {
             seen.drain(..seen.len().saturating_sub(LIVE_RECEIPTS_MAX));
-        } else if since.overtaken > 0 && self.access.sees_all() {
-            text.push_str(&event("missed", &json!({ "receipts": since.overtaken })));
+        } else if since.overtaken > 0 {
+            // How many were others' is not everyone's to know.
+            let count = self.access.sees_all().then_some(since.overtaken);
+            text.push_str(&event("missed", &json!({ "receipts": count })));
         }
         if is_first || !seen.is_empty() {
             text.push_str(&event("receipts", &json!({ "first": is_first, "data": seen })));

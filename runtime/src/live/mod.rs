@@ -1,6 +1,7 @@
 //! What the dashboard shows, as it is now: looked at while somebody follows it, by one task for all who do.
 //!
-//! The pool is looked at every [`LIVE_EVERY`], the ledger every [`LIVE_READ_EVERY`]; a follower hears of a figure that is
+//! The pool is looked at every [`LIVE_EVERY`], the ledger every [`LIVE_READ_EVERY`], the files of models every
+//! [`LIVE_LISTED_EVERY`]; a follower hears of a figure that is
 //! another than before, and sees the latest one whenever it is ready for it. What had been saved when is remembered
 //! ([`history`]), whether anybody follows or not.
 //!
@@ -21,7 +22,9 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use self::history::{History, Saved, SavedAgainst};
 use crate::app::App;
-use crate::limits::{LIVE_EVERY, LIVE_FOLLOWERS_MAX, LIVE_FOLLOWERS_PER_TENANT_MAX, LIVE_READ_EVERY};
+use crate::limits::{
+    LIVE_EVERY, LIVE_FOLLOWERS_MAX, LIVE_FOLLOWERS_PER_TENANT_MAX, LIVE_LISTED_EVERY, LIVE_READ_EVERY,
+};
 use crate::reports;
 use crate::response_cache::ResponseCacheStatus;
 
@@ -190,7 +193,7 @@ async fn look_at_pool(app: &Arc<App>) {
             continue;
         }
         let listed = match &entries {
-            Some((at, listed)) if at.elapsed() < LIVE_READ_EVERY => Arc::clone(listed),
+            Some((at, listed)) if at.elapsed() < LIVE_LISTED_EVERY => Arc::clone(listed),
             _ => {
                 let models = Arc::clone(&app.models);
                 let now = tokio::task::spawn_blocking(move || models.list()).await.unwrap_or_default();

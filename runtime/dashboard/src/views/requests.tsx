@@ -6,7 +6,7 @@ import type { Brief } from '../wire';
 
 interface Props {
   receipts: Brief[];
-  missed: number;
+  missed: boolean;
   show: (id: string) => void;
 }
 
@@ -31,7 +31,7 @@ export function RequestsView({ receipts, missed, show }: Props) {
               full width: <span class="figure">{nanos(slowest)}</span>
             </span>
           </p>
-          {missed > 0 && <p class="note">{count(missed)} came faster than they could be told; the ledger has them.</p>}
+          {missed && <p class="note">Some came faster than they could be told, and are not here; the ledger has them.</p>}
           <ol class="requests">
             {receipts.map((one) => (
               <RequestRow key={one.id} one={one} slowest={slowest} show={show} />
