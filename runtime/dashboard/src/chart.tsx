@@ -32,7 +32,8 @@ export function Chart({ title, unixMs, shared, dedicated, shown, theme }: Props)
       drawn.destroy();
     };
   }, [theme]);
-  useEffect(() => plot.current?.setData(data), [unixMs, shared, dedicated]);
+  // The curves come with their times.
+  useEffect(() => plot.current?.setData(data), [unixMs]);
   const last = (curve: (number | null)[]) => {
     const value = curve[curve.length - 1];
     return value === null || value === undefined ? 'unknown' : shown(value);

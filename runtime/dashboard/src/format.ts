@@ -61,6 +61,22 @@ export function money(value: number | null, currency: string): string {
   return small(value, currency);
 }
 
+/** So much of what a budget is in. */
+export function amount(value: number, unit: string): string {
+  switch (unit) {
+    case 'tokens':
+      return count(value);
+    case 'GBh':
+      return gbHours(value);
+    case 'J':
+      return joules(value);
+    case 'gCO2e':
+      return grams(value);
+    default:
+      return money(value, unit);
+  }
+}
+
 export function seconds(value: number): string {
   const size = Math.abs(value);
   if (size >= 7200) return `${digits(value / 3600)}${NARROW}h`;

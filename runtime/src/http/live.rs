@@ -2,8 +2,8 @@
 //!
 //! First who asks (`hello`), then everything (`pool`, `receipts`, `tenants`, `savings`), then each of these again when it is
 //! another, twice a second at most. All but receipts are told whole, so that a client that reads slowly gets the latest
-//! and misses nothing but what is over; that receipts were overtaken is told (`missed`, to who administers by how many). A stream ends after
-//! [`LIVE_LASTS`]: the browser asks again, and shows again who it is.
+//! and misses nothing but what is over; that receipts were overtaken is told (`missed`, and by how many to who
+//! administers). A stream ends after [`LIVE_LASTS`]: the browser asks again, and shows again who it is.
 //!
 //! Invariants: whoever does not administer sees its own requests, sums, budgets and savings alone, and of the pool what
 //! `GET /models` shows it. Deliberately absent: what may be asked for when it is looked at (`/v1/usage/{id}`, `/v1/savings`).

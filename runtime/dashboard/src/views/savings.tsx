@@ -285,12 +285,15 @@ function ByTenant({ report }: { report: SavingsReport }) {
 function Curves({ savings, theme }: { savings: Savings; theme: string }) {
   const { unix_ms, shared, dedicated } = savings.points;
   const { currency } = savings.report;
+  // Axes have whole seconds of memory where they have no hours.
+  const scale = Math.max(0, ...[...shared.gb_hours, ...dedicated.gb_hours].map((value) => Math.abs(value ?? 0))) < 0.1 ? 3600 : 1;
   const curves = [
-    ['Memory saved', 'gb_hours', gbHours],
-    ['Money saved, by the rate card', 'cost', (value: number) => money(value, currency)],
-    ['≈ Energy saved, by memory held', 'attributional_joules', joules],
-    ["≈ Energy saved, on this host's meter", 'marginal_joules', joules],
+    ['Memory saved', 'gb_hours', scale, (value: number) => gbHours(value / scale)],
+    ['Money saved, by the rate card', 'cost', 1, (value: number) => money(value, currency)],
+    ['≈ Energy saved, by memory held', 'attributional_joules', 1, joules],
+    ["≈ Energy saved, on this host's meter", 'marginal_joules', 1, joules],
   ] as const;
+  const scaled = (curve: (number | null)[], by: number) => curve.map((value) => (value === null ? null : value * by));
   return (
     <section aria-labelledby="over-time">
       <h2 id="over-time">Since this server began</h2>
@@ -300,8 +303,16 @@ function Curves({ savings, theme }: { savings: Savings; theme: string }) {
       </p>
       {unix_ms.length < 2 && <Waiting what="A point comes every 10 seconds at first." />}
       <div class="charts">
-        {curves.map(([title, key, shown]) => (
-          <Chart key={key} title={title} unixMs={unix_ms} shared={shared[key]} dedicated={dedicated[key]} shown={shown} theme={theme} />
+        {curves.map(([title, key, by, shown]) => (
+          <Chart
+            key={`${key} ${by}`}
+            title={title}
+            unixMs={unix_ms}
+            shared={scaled(shared[key], by)}
+            dedicated={scaled(dedicated[key], by)}
+            shown={shown}
+            theme={theme}
+          />
         ))}
       </div>
     </section>

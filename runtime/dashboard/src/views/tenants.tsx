@@ -1,7 +1,7 @@
 // What each tenant used, and what is left of its budgets.
 
 import { useState } from 'preact/hooks';
-import { clock, count, digits, gbHours, gbHoursOf, grams, joules, money, nanos } from '../format';
+import { amount, count, gbHours, gbHoursOf, grams, joules, money, nanos, seconds } from '../format';
 import { Figure, QualityKey, Waiting, Wide } from '../parts';
 import type { Budget, Quality, Sums, Tenants, Total } from '../wire';
 
@@ -195,9 +195,9 @@ function Budgets({ budgets }: { budgets: Budget[] }) {
               </span>
               <meter min={0} max={one.limit} high={0.9 * one.limit} value={Math.min(one.limit, one.used + one.reserved)} aria-label={`${one.tenant}: ${one.budget}`} />
               <span class="figure">
-                {digits(one.used)} of {one.budget}
-                {one.reserved > 0 && ` (+${digits(one.reserved)} under way)`}
-                <small> anew in {clock(one.anew_in_seconds)}</small>
+                {amount(one.used, one.unit)} of {one.budget}
+                {one.reserved > 0 && ` (+${amount(one.reserved, one.unit)} under way)`}
+                <small> anew in {seconds(one.anew_in_seconds)}</small>
               </span>
             </li>
           ))}
