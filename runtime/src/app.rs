@@ -27,14 +27,15 @@ use crate::http::error::ApiError;
 use crate::limits::{
     ACCOUNTS_EVERY, DRAIN_MAX, ENERGY_STORED_EVERY, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX,
 };
+use crate::live::{self, Live};
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::energy;
-use crate::metering::{Metering, Prices, follow_residency};
+use crate::metering::{Metering, Prices, RecentReceipts, follow_residency};
 use crate::pool_events::PoolEvents;
 use crate::prefixes::Prefixes;
 use crate::response_cache::ResponseCache;
-use crate::tenancy::{Access, Admissions, Keyring, Spending};
+use crate::tenancy::{Access, Admissions, Keyring, SignIns, Spending};
 
 /// Whose the wishes of the configuration are.
 const OPERATOR: &str = "operator";
@@ -50,6 +51,10 @@ pub(crate) struct App {
     pub(crate) config: Config,
     /// Who comes in.
     pub(crate) keyring: Arc<Keyring>,
+    /// Who came in by one of its pages.
+    pub(crate) sign_ins: SignIns,
+    /// What every tenant has spent.
+    pub(crate) spending: Arc<Spending>,
     /// Who may begin.
     pub(crate) admissions: Arc<Admissions>,
     pub(crate) models: Arc<Models>,
@@ -62,6 +67,8 @@ pub(crate) struct App {
     pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) contexts: Arc<Contexts>,
     pub(crate) responses: ResponseCache,
+    /// What the dashboard shows.
+    pub(crate) live: Arc<Live>,
     /// What the process held when it listened and had loaded nothing, in bytes; 0 where the system does not tell.
     pub(crate) process_bytes: u64,
     /// True once the server stops: whoever only listens leaves then.
@@ -153,6 +160,8 @@ pub(crate) struct Server {
     energy: JoinHandle<()>,
     /// Follows how much of the models is resident.
     residency: JoinHandle<()>,
+    /// Looks at what is followed live.
+    live: JoinHandle<()>,
     /// Follows the memory that there is, and pins what is configured.
     following: JoinHandle<((), ())>,
     /// Each device's.
@@ -174,7 +183,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let host = crate::host::host(Path::new("/"), config.design_power);
     let prices = Prices { devices: crate::devices::prices(&config, &host), carbon: config.carbon.clone() };
     let spending = Arc::new(Spending::of_ledger(ledger.reader()).context("the ledger cannot be read")?);
-    let metering = Arc::new(Metering::new(ledger, prices, Arc::clone(&spending)));
+    let recent = RecentReceipts::of_ledger(ledger.reader()).context("the ledger cannot be read")?;
+    let metering = Arc::new(Metering::new(ledger, prices, Arc::clone(&spending), recent));
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
@@ -193,7 +203,10 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         process_bytes: proportional_set_bytes().unwrap_or(0),
         config,
         keyring,
-        admissions: Arc::new(Admissions::new(spending)),
+        sign_ins: SignIns::default(),
+        admissions: Arc::new(Admissions::new(Arc::clone(&spending))),
+        spending,
+        live: Live::new(),
         models,
         facts: Arc::new(FactsKept::new()),
         devices,
@@ -216,8 +229,9 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let pinning = pin_configured(Arc::clone(&app));
     let energy = tokio::spawn(energy::follow(Arc::clone(&app), host));
     let residency = tokio::spawn(follow_residency(Arc::clone(&app.metering)));
+    let live = tokio::spawn(live::look(Arc::clone(&app)));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, residency, following, pools })
+    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, residency, live, following, pools })
 }
 
 /// What this process holds of the machine's memory: pages that it shares count by their share.
@@ -262,6 +276,7 @@ impl Server {
         let deadline = Instant::now() + DRAIN_MAX;
         let _ = self.stopping.send(true);
         self.following.abort();
+        self.live.abort();
         let drained = self.app.devices.drain(deadline).await;
         if drained == DrainOutcome::Unfinished {
             tracing::warn!("requests were cut off by the drain's deadline");

@@ -117,6 +117,38 @@ pub(crate) const POOL_EVENTS_MAX: usize = 1024;
 pub(crate) const POOL_LISTENERS_MAX: usize = 64;
 /// How often a listener that hears nothing is told that the connection lives.
 pub(crate) const LISTENER_SIGN_EVERY: Duration = Duration::from_secs(15);
+/// Clients that follow the live figures at once, and those of them that are one tenant's.
+pub(crate) const LIVE_FOLLOWERS_MAX: usize = 32;
+/// See [`LIVE_FOLLOWERS_MAX`].
+pub(crate) const LIVE_FOLLOWERS_PER_TENANT_MAX: usize = 8;
+/// The least time between two changes that are told to one of them.
+pub(crate) const LIVE_EVERY: Duration = Duration::from_millis(500);
+/// How often the ledger is read for them.
+pub(crate) const LIVE_READ_EVERY: Duration = Duration::from_secs(2);
+/// How often the models' files are listed for them.
+pub(crate) const LIVE_LISTED_EVERY: Duration = Duration::from_secs(10);
+/// How long one of them is followed before its client has to ask, and to show who it is, again.
+pub(crate) const LIVE_LASTS: Duration = Duration::from_secs(300);
+/// Models that they are told of, those in memory first.
+pub(crate) const LIVE_MODELS_MAX: usize = 256;
+/// Sums of a tenant and a model that they are told of.
+pub(crate) const LIVE_TOTALS_MAX: usize = 512;
+/// Budgets that they are told of.
+pub(crate) const LIVE_BUDGETS_MAX: usize = 256;
+/// Receipts that are told to whoever begins to follow.
+pub(crate) const LIVE_RECEIPTS_MAX: usize = 100;
+/// The latest receipts that are kept at hand for them, all tenants' together, some 400 bytes each.
+pub(crate) const RECEIPTS_KEPT_MAX: usize = 1000;
+/// Moments at which it is remembered what had been saved: when there are more, every other one is forgotten.
+pub(crate) const SAVINGS_POINTS_MAX: usize = 360;
+/// Tenants of whom that is remembered apart.
+pub(crate) const SAVINGS_POINT_TENANTS_MAX: usize = 100;
+/// Browsers that are signed in at once, and those of them that are one tenant's.
+pub(crate) const SIGN_INS_MAX: usize = 1024;
+/// See [`SIGN_INS_MAX`].
+pub(crate) const SIGN_INS_PER_TENANT_MAX: usize = 16;
+/// How long a browser is signed in.
+pub(crate) const SIGN_IN_LASTS: Duration = Duration::from_secs(12 * 3600);
 /// How often the memory that there is is looked at again: a container's limit may change.
 pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 /// The least memory that a server may be asked to work in.

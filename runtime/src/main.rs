@@ -19,6 +19,7 @@ mod generate;
 mod host;
 mod http;
 mod limits;
+mod live;
 mod loading;
 mod memory_budget;
 mod metering;

@@ -12,6 +12,7 @@ pub(crate) mod energy;
 mod pages;
 mod pool;
 mod prices;
+mod recent;
 mod residents;
 mod stays;
 mod upkeep;
@@ -34,6 +35,7 @@ use self::residents::Residents;
 pub(crate) use self::residents::{Watch, follow as follow_residency};
 use self::stays::StayState;
 pub(crate) use self::stays::{Stay, StayCharge};
+pub(crate) use self::recent::{Brief, RecentReceipts};
 pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};
@@ -65,6 +67,7 @@ pub(crate) struct Metering {
     metrics: Metrics,
     spending: Arc<Spending>,
     residents: Residents,
+    recent: RecentReceipts,
 }
 
 struct Book {
@@ -92,7 +95,8 @@ struct Book {
 }
 
 impl Metering {
-    pub(crate) fn new(ledger: Ledger, prices: Prices, spending: Arc<Spending>) -> Self {
+    /// Of what `ledger` has and is to have; `recent` are the last receipts in it.
+    pub(crate) fn new(ledger: Ledger, prices: Prices, spending: Arc<Spending>, recent: RecentReceipts) -> Self {
         let book = Book {
             // How long each model is kept is told when nobody holds it any more.
             residency: prices.devices.iter().map(|_| Residency::new(Duration::ZERO)).collect(),
@@ -113,7 +117,8 @@ impl Metering {
         let began_unix_ms = ledger.opened_unix_ms();
         let clock = Clock(Instant::now());
         let residents = Residents::default();
-        Self { clock, began_unix_ms, book: Mutex::new(book), ledger, prices, energy, metrics, spending, residents }
+        let book = Mutex::new(book);
+        Self { clock, began_unix_ms, book, ledger, prices, energy, metrics, spending, residents, recent }
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -184,6 +189,7 @@ impl Metering {
         if taken.is_ok() {
             self.metrics.settled(&settlement.receipt);
             self.spending.charge(&settlement.receipt);
+            self.recent.settled(&settlement.receipt, self.now_unix_ms());
         }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();

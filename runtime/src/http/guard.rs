@@ -1,15 +1,16 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Every route but the probes is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
+//! Every route but the probes, the dashboard's page and the way out of a sign-in is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
 //! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
 //! valid key is refused alike, whatever is wrong with it.
 //!
 //! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; there are no CORS
-//! headers unless an origin is configured.
+//! headers unless an origin is configured. Who shows no key may show the cookie of a sign-in instead; what that changes
+//! has to come from a page of this very origin.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -17,9 +18,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::{dashboard, sign_in};
 use crate::app::App;
 use crate::config::Config;
-use crate::tenancy::{Access, Level, Scope, TooFast};
+use crate::tenancy::{Access, Level, Scope, Shown, TooFast};
 
 /// What needs the scope [`Scope::Admin`], beside reading and inference.
 const ADMINISTERED: [&str; 7] =
@@ -37,14 +39,16 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         Ok(origin) => origin,
         Err(error) => return error.into_response(),
     };
+    if is_open(request.method(), request.uri().path()) {
+        return next.run(request).await;
+    }
     if request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return match origin {
-            Some(origin) => with_cors(StatusCode::NO_CONTENT.into_response(), origin),
-            None => ApiError::forbidden("cross-origin requests are not allowed").into_response(),
+            Origin::Configured(origin) => with_cors(StatusCode::NO_CONTENT.into_response(), origin),
+            _ => ApiError::forbidden("cross-origin requests are not allowed").into_response(),
         };
     }
-    let asked = (request.method(), request.uri().path());
-    let response = match admit(&app, asked, request.headers()).await {
+    let response = match admit(&app, (request.method(), request.uri().path()), request.headers(), &origin).await {
         Ok(access) => {
             let response = match take_request(&app, &access) {
                 Ok(()) => {
@@ -58,14 +62,60 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         Err(error) => error.into_response(),
     };
     match origin {
-        Some(origin) => with_cors(response, origin),
-        None => response,
+        Origin::Configured(origin) => with_cors(response, origin),
+        Origin::Unsaid | Origin::Own => response,
+    }
+}
+
+/// The key that a request shows: none if it shows none at all.
+pub(super) fn key(headers: &HeaderMap) -> Option<&[u8]> {
+    let authorization = headers.get(header::AUTHORIZATION);
+    let bearer = authorization.map(HeaderValue::as_bytes).and_then(|value| {
+        let (scheme, key) = value.split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+    });
+    let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
+    // Credentials of another kind are as good as a wrong key.
+    shown.or(authorization.map(|_| &[][..]))
+}
+
+/// Where a request says that it is from.
+enum Origin {
+    /// No page, or one that asks for what changes nothing.
+    Unsaid,
+    /// A page of this server.
+    Own,
+    /// A page that the operator named.
+    Configured(HeaderValue),
+}
+
+/// Whether anybody may ask for it: there is nobody's figure in it.
+fn is_open(method: &Method, path: &str) -> bool {
+    match *method {
+        Method::GET | Method::HEAD => dashboard::is_of_page(path),
+        // Whoever has nothing but a cookie that is over can still let go of it.
+        Method::DELETE => path == sign_in::PATH,
+        _ => false,
     }
 }
 
 /// Who asks, if that one may ask for this.
-async fn admit(app: &App, (method, path): (&Method, &str), headers: &HeaderMap) -> Result<Arc<Access>, ApiError> {
-    let identified = app.keyring.identify(key(headers)).await;
+async fn admit(
+    app: &App,
+    (method, path): (&Method, &str),
+    headers: &HeaderMap,
+    origin: &Origin,
+) -> Result<Arc<Access>, ApiError> {
+    let shown = match (key(headers), sign_in::token(headers)) {
+        (Some(key), _) => Shown::Key(key),
+        (None, None) => Shown::Nothing,
+        (None, Some(_)) if !method.is_safe() && !matches!(origin, Origin::Own) => {
+            return Err(ApiError::forbidden("who is signed in changes something from a page of this server alone"));
+        }
+        // A sign-in that is over is as good as a wrong key.
+        (None, Some(token)) => app.sign_ins.key_of(token, Instant::now()).map_or(Shown::Key(&[]), Shown::Mark),
+    };
+    let identified = app.keyring.identify(shown).await;
     let Some(access) = identified.map_err(ApiError::keys_unavailable)? else {
         app.metering.metrics().refused(None, "invalid_api_key");
         return Err(ApiError::invalid_api_key());
@@ -91,24 +141,13 @@ fn scope_of(method: &Method, path: &str) -> Scope {
         _ if ADMINISTERED.contains(&path) => Scope::Admin,
         _ if READ.contains(&path) => Scope::Read,
         Method::GET | Method::HEAD => Scope::Read,
+        _ if path == sign_in::PATH => Scope::Read,
         _ => Scope::Inference,
     }
 }
 
-/// The key that a request shows: none if it shows none at all.
-fn key(headers: &HeaderMap) -> Option<&[u8]> {
-    let authorization = headers.get(header::AUTHORIZATION);
-    let bearer = authorization.map(HeaderValue::as_bytes).and_then(|value| {
-        let (scheme, key) = value.split_at_checked(7)?;
-        scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
-    });
-    let shown = bearer.or_else(|| headers.get("x-api-key").map(HeaderValue::as_bytes));
-    // Credentials of another kind are as good as a wrong key.
-    shown.or(authorization.map(|_| &[][..]))
-}
-
-/// The origin to allow in the answer, if one was sent that is configured.
-fn check_origin(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
+/// Where it is from, if that may ask here.
+fn check_origin(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<Origin, ApiError> {
     let header_host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = uri.authority().map(axum::http::uri::Authority::as_str).or(header_host);
     let Some(authority) = authority.filter(|_| headers.get_all(header::HOST).iter().count() <= 1) else {
@@ -117,14 +156,14 @@ fn check_origin(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<Optio
     if !is_own_host(config, authority) {
         return Err(ApiError::forbidden("this host name is not served here"));
     }
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(None) };
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(Origin::Unsaid) };
     let text = origin.to_str().unwrap_or_default();
     if config.origins.iter().any(|allowed| allowed == text) {
-        return Ok(Some(origin.clone()));
+        return Ok(Origin::Configured(origin.clone()));
     }
     let own = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match own {
-        Some(own) if own.eq_ignore_ascii_case(authority) => Ok(None),
+        Some(own) if own.eq_ignore_ascii_case(authority) => Ok(Origin::Own),
         _ => Err(ApiError::forbidden("requests from this origin are not allowed")),
     }
 }
@@ -188,7 +227,7 @@ fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
 mod tests {
     use axum::http::Method;
 
-    use super::{host_of, scope_of, span_text};
+    use super::{host_of, is_open, scope_of, span_text};
     use crate::tenancy::Scope;
 
     #[test]
@@ -216,6 +255,18 @@ mod tests {
     }
 
     #[test]
+    fn the_page_and_the_way_out_are_open() {
+        for path in ["/", "/assets/index.js"] {
+            assert!(
+                is_open(&Method::GET, path) && is_open(&Method::HEAD, path) && !is_open(&Method::POST, path),
+                "{path}"
+            );
+        }
+        assert!(is_open(&Method::DELETE, "/v1/sign-in") && !is_open(&Method::POST, "/v1/sign-in"));
+        assert!(!is_open(&Method::GET, "/v1/live") && !is_open(&Method::DELETE, "/v1/contexts/x"));
+    }
+
+    #[test]
     fn every_route_needs_a_scope() {
         for (method, path, scope) in [
             (Method::GET, "/v1/models", Scope::Read),
@@ -231,6 +282,7 @@ mod tests {
             (Method::POST, "/api/show", Scope::Read),
             (Method::GET, "/api/tags", Scope::Read),
             (Method::POST, "/api/generate", Scope::Inference),
+            (Method::POST, "/v1/sign-in", Scope::Read),
         ] {
             assert_eq!(scope_of(&method, path), scope, "{method} {path}");
         }

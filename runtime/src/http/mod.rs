@@ -12,11 +12,13 @@ mod body;
 mod chat;
 mod completions;
 mod contexts;
+mod dashboard;
 mod embeddings;
 mod energy;
 pub(crate) mod error;
 mod guard;
 mod llama_cpp;
+mod live;
 pub(crate) mod metrics;
 mod model_changes;
 mod model_events;
@@ -31,6 +33,7 @@ mod rerank;
 mod responses;
 mod savings;
 mod scores;
+mod sign_in;
 mod stream;
 mod tokenize;
 mod usage;
@@ -53,6 +56,10 @@ use error::ApiError;
 /// Every route, behind the guard.
 fn router(app: Arc<App>) -> Router {
     Router::new()
+        .route("/", get(dashboard::page))
+        .route("/assets/{name}", get(dashboard::asset))
+        .route(sign_in::PATH, post(sign_in::begin).delete(sign_in::end))
+        .route("/v1/live", get(live::follow))
         .route("/livez", get(probes::livez))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))

@@ -2,6 +2,7 @@
 
 pub(super) mod openai;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::model_events::{break_even, cause_told, evicted_for, progress, source,
 use crate::app::App;
 use crate::config::word_of;
 use crate::devices::Device;
+use crate::live::Pool;
 use crate::tenancy::Access;
 
 /// `GET /models`: every model with its state in the pool, the budget, and the latest evictions with their reasons.
@@ -23,28 +25,50 @@ pub(super) async fn states(
     State(app): State<Arc<App>>,
     Extension(access): Extension<Arc<Access>>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut entries = entries(&app).await?;
-    entries.retain(|entry| access.may_use(&entry.name));
-    let (snapshots, prefixes) = (app.devices.snapshots().await, app.prefixes.status());
-    let data: Vec<Value> = entries.iter().map(|entry| state((&app, &access), entry, &snapshots)).collect();
+    let entries = Arc::new(entries(&app).await?);
+    let pool = Pool::now(&app, entries).await;
+    Ok(Json(told_pool((&app, &access), &pool, usize::MAX)))
+}
+
+/// The pool as `access` sees it, with so many models at most: those in memory before others.
+pub(super) fn told_pool((app, access): (&App, &Access), pool: &Pool, models_max: usize) -> Value {
+    let snapshots = &pool.snapshots;
+    let mut entries: Vec<&Entry> = pool.entries.iter().filter(|entry| access.may_use(&entry.name)).collect();
+    let left_out = entries.len().saturating_sub(models_max);
+    if left_out > 0 {
+        let known = snapshots.iter().flat_map(|snapshot| &snapshot.models);
+        let there: HashSet<&str> =
+            known.filter(|model| model.state != ModelState::Absent).map(|model| &*model.name).collect();
+        entries.sort_by_key(|entry| !there.contains(entry.name.as_str()));
+        entries.truncate(models_max);
+    }
+    let data: Vec<Value> = entries.iter().map(|entry| state((app, access), entry, snapshots)).collect();
     let sum = |bytes: fn(&PoolSnapshot) -> u64| snapshots.iter().map(bytes).fold(0, u64::saturating_add);
-    Ok(Json(json!({
+    json!({
         "object": "list",
         "data": data,
+        "models_left_out": left_out,
         "memory": {
             "limit_bytes": sum(|snapshot| snapshot.limit_bytes),
             "used_bytes": sum(|snapshot| snapshot.used_bytes),
+            "weights_bytes": sum(weights_bytes),
             "pinned_bytes": sum(|snapshot| snapshot.pinned_bytes),
             "prefix_cache": {
-                "bytes": prefixes.bytes,
-                "unused_bytes": prefixes.unused_bytes,
-                "pages": prefixes.pages,
+                "bytes": pool.prefixes.bytes,
+                "unused_bytes": pool.prefixes.unused_bytes,
+                "pages": pool.prefixes.pages,
             },
+            "headers": { "count": pool.headers.0, "bytes": pool.headers.1 },
+            "response_cache": { "answers": pool.responses.answers, "bytes": pool.responses.bytes },
             "waiting_requests": sum(|snapshot| (snapshot.waiters + snapshot.room_waiters) as u64),
         },
-        "devices": app.devices.iter().zip(&snapshots).map(device).collect::<Vec<_>>(),
-        "evictions": evictions(&app, &access, &snapshots),
-    })))
+        "devices": app.devices.iter().zip(snapshots).map(device).collect::<Vec<_>>(),
+        "evictions": evictions(app, access, snapshots),
+    })
+}
+
+fn weights_bytes(snapshot: &PoolSnapshot) -> u64 {
+    snapshot.models.iter().map(|model| model.weights_bytes).fold(0, u64::saturating_add)
 }
 
 /// One device and its memory.
@@ -55,6 +79,7 @@ fn device((device, snapshot): (&Device, &PoolSnapshot)) -> Value {
         "memory": {
             "limit_bytes": snapshot.limit_bytes,
             "used_bytes": snapshot.used_bytes,
+            "weights_bytes": weights_bytes(snapshot),
             "pinned_bytes": snapshot.pinned_bytes,
         },
         "waiting_requests": snapshot.waiters + snapshot.room_waiters,

@@ -18,7 +18,7 @@ pub(crate) fn metering() -> Arc<Metering> {
     let prices = Prices { devices, carbon: CarbonFactors::default() };
     let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
     let spending = Arc::new(Spending::of_ledger(ledger.reader()).unwrap());
-    Arc::new(Metering::new(ledger, prices, spending))
+    Arc::new(Metering::new(ledger, prices, spending, RecentReceipts::default()))
 }
 
 /// A receipt of so many tokens, and nothing else.

@@ -84,6 +84,12 @@ impl Metering {
         failure
     }
 
+    /// What time it is by the wall clock of the server's beginning, in milliseconds since 1970.
+    pub(crate) fn now_unix_ms(&self) -> i64 {
+        let since_ms = i64::try_from(self.clock.0.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.began_unix_ms.saturating_add(since_ms)
+    }
+
     /// Lets the ledger remove what is older than `retention`. What time it is follows from when the ledger was opened and
     /// how long ago that was: a wall clock that jumps meanwhile removes nothing.
     pub(crate) async fn remove_older_than(&self, retention: Duration) -> Result<(), LedgerError> {

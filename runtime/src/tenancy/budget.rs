@@ -29,6 +29,35 @@ pub(crate) enum BudgetUnit {
     Carbon,
 }
 
+impl BudgetUnit {
+    /// As it is written in a budget.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Money(currency) => currency,
+            Self::Memory => "GBh",
+            Self::Energy => "J",
+            Self::Carbon => "gCO2e",
+        }
+    }
+
+    /// So much of it, in what is written in a budget.
+    #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
+    pub(crate) fn shown(&self, amount: u64) -> f64 {
+        amount as f64 / self.scale() as f64
+    }
+
+    const fn scale(&self) -> u64 {
+        match self {
+            Self::Tokens => 1,
+            Self::Money(_) => PICO_PER_UNIT,
+            Self::Memory => KIB_MILLIS_PER_GB_HOUR,
+            Self::Energy => NANOJOULES_PER_JOULE,
+            Self::Carbon => MICROGRAMS_PER_GRAM,
+        }
+    }
+}
+
 /// When a budget begins anew: with every whole one of these, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Window {
@@ -106,17 +135,17 @@ impl FromStr for Budget {
         let unit_at = amount.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
         let (number, unit) = amount.split_at(unit_at);
         let window = Window::ALL.into_iter().find(|known| known.name() == window.trim()).ok_or_else(bad)?;
-        let (unit, scale) = match unit.trim() {
-            "tokens" => (BudgetUnit::Tokens, 1),
-            "GBh" => (BudgetUnit::Memory, KIB_MILLIS_PER_GB_HOUR),
-            "J" => (BudgetUnit::Energy, NANOJOULES_PER_JOULE),
-            "gCO2e" => (BudgetUnit::Carbon, MICROGRAMS_PER_GRAM),
+        let unit = match unit.trim() {
+            "tokens" => BudgetUnit::Tokens,
+            "GBh" => BudgetUnit::Memory,
+            "J" => BudgetUnit::Energy,
+            "gCO2e" => BudgetUnit::Carbon,
             code if code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase()) => {
-                (BudgetUnit::Money(code.to_owned()), PICO_PER_UNIT)
+                BudgetUnit::Money(code.to_owned())
             }
             _ => return Err(bad()),
         };
-        let amount = decimal(number, scale).and_then(|amount| u64::try_from(amount).ok());
+        let amount = decimal(number, unit.scale()).and_then(|amount| u64::try_from(amount).ok());
         let amount = amount.filter(|&amount| amount > 0).ok_or_else(bad)?;
         Ok(Self { text: text.trim().to_owned(), unit, amount, window })
     }

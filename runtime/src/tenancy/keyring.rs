@@ -13,6 +13,8 @@
 //! takes as long as the HMAC's bits make it, which nobody without the secret can steer. Deliberately absent: keys
 //! themselves, in memory or in a log.
 
+mod budgets;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicI64;
@@ -25,6 +27,7 @@ use meter::rate::RateCard;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
+pub(crate) use self::budgets::BoundedBy;
 use super::access::{Access, Aliases, KeyAccess};
 use super::permissions::{ModelNames, Permissions, Scopes};
 use crate::config::{AnonymousPolicy, Config, StoredKeys, TenantBounds, is_of_this_machine};
@@ -60,6 +63,25 @@ struct Anonymous {
     alone: Option<Arc<Access>>,
     /// Otherwise.
     among_others: Arc<Access>,
+}
+
+/// What a request shows of who sends it.
+#[derive(Clone, Copy)]
+pub(crate) enum Shown<'a> {
+    /// No key at all.
+    Nothing,
+    /// A key, or what is taken for one.
+    Key(&'a [u8]),
+    /// That it was let in by a key before.
+    Mark(KeyMark),
+}
+
+/// What a key is found again by. It is no key: nobody comes in by showing it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct KeyMark {
+    sha256: [u8; 32],
+    /// What it becomes in the store that there was.
+    stored: Option<KeyHash>,
 }
 
 /// What was last seen of the store.
@@ -116,43 +138,58 @@ impl Keyring {
         self.stored().keys.has_any
     }
 
-    /// Who comes with `key`, if that may come in. None is who comes without one.
+    /// What `key` is found again by, once it was let in.
+    pub(crate) fn mark(&self, key: &[u8]) -> KeyMark {
+        let stored = self.stored().keys.secret.as_ref().map(|secret| secret.hash(key));
+        KeyMark { sha256: Sha256::digest(key).into(), stored }
+    }
+
+    /// Who shows this, if that may come in.
     ///
     /// # Errors
     /// [`LedgerError::KeyStore`] when it is not known, and the store cannot be read.
-    pub(crate) async fn identify(self: &Arc<Self>, key: Option<&[u8]>) -> Result<Option<Arc<Access>>, LedgerError> {
+    pub(crate) async fn identify(self: &Arc<Self>, shown: Shown<'_>) -> Result<Option<Arc<Access>>, LedgerError> {
         let arrived = Instant::now();
-        let sha256: [u8; 32] = Sha256::digest(key.unwrap_or_default()).into();
+        let sha256 = match shown {
+            Shown::Nothing => Sha256::digest([]).into(),
+            Shown::Key(key) => Sha256::digest(key).into(),
+            Shown::Mark(mark) => mark.sha256,
+        };
         let is_seen = |stored: &Stored| arrived.saturating_duration_since(stored.seen) <= KEYS_SEEN_WITHIN;
         let known = match self.keys_if(is_seen) {
             Some(keys) => Ok(keys),
             None => self.look_again(arrived).await,
         };
-        let found = known.as_ref().ok().and_then(|keys| self.find_stored(keys, key));
+        let found = known.as_ref().ok().and_then(|keys| self.find_stored(keys, shown));
         if let Some(found) = found.or_else(|| self.find_configured(&sha256)) {
             return Ok(Some(found));
         }
         let keys = self.look_again(arrived).await?;
-        Ok(self.find_stored(&keys, key).or_else(|| self.find_anonymous(keys.has_any, key)))
+        Ok(self.find_stored(&keys, shown).or_else(|| self.find_anonymous(keys.has_any, shown)))
     }
 
     /// Whose it is among the stored keys.
-    fn find_stored(&self, keys: &StoredAccess, key: Option<&[u8]>) -> Option<Arc<Access>> {
-        let hash = keys.secret.as_ref()?.hash(key.unwrap_or_default());
+    fn find_stored(&self, keys: &StoredAccess, shown: Shown<'_>) -> Option<Arc<Access>> {
+        let secret = keys.secret.as_ref()?;
+        let hash = match shown {
+            Shown::Nothing => secret.hash(&[]),
+            Shown::Key(key) => secret.hash(key),
+            Shown::Mark(mark) => mark.stored?,
+        };
         let found = keys.by_hash.get(&hash)?;
         self.note_use(found);
         Some(Arc::clone(found))
     }
 
     /// Who comes without any of the keys that there are.
-    fn find_anonymous(&self, stored: StoredKeys, key: Option<&[u8]>) -> Option<Arc<Access>> {
+    fn find_anonymous(&self, stored: StoredKeys, shown: Shown<'_>) -> Option<Arc<Access>> {
         let has_keys = !self.configured.is_empty() || stored == StoredKeys::Some;
         match self.anonymous.policy {
             AnonymousPolicy::Refused => None,
             AnonymousPolicy::Auto if has_keys => None,
             AnonymousPolicy::Auto => self.anonymous.alone.clone(),
             // Who shows a key wants to come in by that one.
-            AnonymousPolicy::Served if has_keys && key.is_some() => None,
+            AnonymousPolicy::Served if has_keys && !matches!(shown, Shown::Nothing) => None,
             AnonymousPolicy::Served if has_keys => Some(Arc::clone(&self.anonymous.among_others)),
             AnonymousPolicy::Served => {
                 Some(self.anonymous.alone.as_ref().unwrap_or(&self.anonymous.among_others)).cloned()

@@ -22,7 +22,7 @@ use ledger::{LedgerError, Reader, SeriesQuery, Span as Width, TenantTotal};
 use meter::{Account, AccountInterval, KibMillis, Receipt};
 
 use super::access::Access;
-use super::budget::{BudgetUnit, Window};
+use super::budget::{Budget, BudgetUnit, Window};
 use super::window::{Reading, Span, WindowClock};
 
 /// What something used, in the ledger's units.
@@ -111,6 +111,16 @@ impl Use {
 pub(crate) struct Exceeded {
     /// As the operator wrote it.
     pub(crate) budget: String,
+    /// Until it begins anew.
+    pub(crate) anew_in: Duration,
+}
+
+/// What is spent of a budget now, in the budget's own unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) used: u64,
+    /// Kept for requests that run.
+    pub(crate) reserved: u64,
     /// Until it begins anew.
     pub(crate) anew_in: Duration,
 }
@@ -208,6 +218,18 @@ impl Spending {
         }
         spent.reserved = spent.reserved.plus(estimate);
         Ok(Reserved(estimate))
+    }
+
+    /// What `tenant` has spent of `budget`.
+    pub(crate) fn standing(&self, tenant: &str, budget: &Budget) -> Standing {
+        let reading = (self.read_clocks)();
+        let mut book = self.book();
+        let now_unix_ms = book.clock.now_unix_ms(reading);
+        let mut spent = book.tenants.get(tenant).copied().unwrap_or_default();
+        let reserved = spent.reserved.in_unit(&budget.unit);
+        let (span, used) = spent.in_window(budget.window, now_unix_ms);
+        let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
+        Standing { used: used.in_unit(&budget.unit), reserved, anew_in: Duration::from_millis(left_ms) }
     }
 
     /// A request is over: what was kept for it is free.

@@ -56,9 +56,16 @@ fn row_26_wrong_keys_are_all_alike() {
         assert_eq!((response.status, response.text()), (401, expected.text()), "{headers:?}");
         assert_eq!(names(&response), names(&expected), "{headers:?}");
     }
-    for path in
-        ["/v1/models", "/v1/models/good", "/models", "/metrics", "/v1/usage/cmpl-1", "/nothing", "/", "/v1/completions"]
-    {
+    for path in [
+        "/v1/models",
+        "/v1/models/good",
+        "/models",
+        "/metrics",
+        "/v1/usage/cmpl-1",
+        "/nothing",
+        "/v1/live",
+        "/v1/completions",
+    ] {
         assert_eq!(get(&server, path, &[]).text(), expected.text(), "{path} is behind the keys");
     }
     let body = request("POST", "/models/unload", &["content-type: application/json"], br#"{"model":"good"}"#);

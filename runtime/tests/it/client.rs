@@ -92,6 +92,11 @@ impl Connection {
         Ok(Response { status, headers, body })
     }
 
+    /// The status of an answer whose body is left unread.
+    pub(crate) fn try_head(&mut self) -> io::Result<u16> {
+        self.head().map(|(status, _)| status)
+    }
+
     /// Reads an answer's head; events follow.
     pub(crate) fn events(mut self) -> Events {
         let (status, headers) = self.head().expect("a head arrives");

@@ -14,6 +14,7 @@ mod cancellation;
 mod claims;
 mod client;
 mod contexts;
+mod dashboard;
 mod devices;
 mod dialects;
 mod drafts;

@@ -1,0 +1,32 @@
+// Requests to this server. A refusal becomes an error that says what the server said.
+
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
+  const response = await fetch(path, options);
+  if (response.ok) return response;
+  const body: unknown = await response.json().catch(() => null);
+  const error = (body as { error?: { code?: string; message?: string } } | null)?.error;
+  throw new Refused(response.status, error?.code ?? '', error?.message ?? `the server answered ${response.status}`);
+}
+
+export async function get<T>(path: string): Promise<T> {
+  return (await ask(path)).json() as Promise<T>;
+}
+
+export function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
+  return ask(path, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    ...(signal ? { signal } : {}),
+  });
+}

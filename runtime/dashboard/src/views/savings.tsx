@@ -1,0 +1,320 @@
+// What serving on demand saved against servers that never unload, or what it lost.
+
+import { useState } from 'preact/hooks';
+import { get } from '../ask';
+import { Chart } from '../chart';
+import { bytes, count, digits, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
+import { Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
+import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
+
+const WINDOWS = [
+  ['run', 'this run'],
+  ['24h', '24 h'],
+  ['30d', '30 days'],
+] as const;
+
+export function SavingsView({ savings, theme }: { savings: Savings; theme: string }) {
+  const [since, setSince] = useState<string>('run');
+  const [earlier, setEarlier] = useState<SavingsReport | null>(null);
+  const [refused, setRefused] = useState('');
+  const choose = (chosen: string) => {
+    setSince(chosen);
+    setEarlier(null);
+    setRefused('');
+    if (chosen === 'run') return;
+    get<SavingsReport>(`/v1/savings?since=${chosen}`).then(setEarlier, (error: Error) => setRefused(error.message));
+  };
+  const report = since === 'run' ? savings.report : earlier;
+  return (
+    <>
+      <div class="choices">
+        <fieldset>
+          <legend>Over</legend>
+          {WINDOWS.map(([value, name]) => (
+            <label key={value}>
+              <input type="radio" name="since" checked={since === value} onChange={() => choose(value)} />
+              {name}
+            </label>
+          ))}
+        </fieldset>
+        <QualityKey />
+      </div>
+      {refused && (
+        <p class="refused" role="alert">
+          {refused}
+        </p>
+      )}
+      {report && <Baselines report={report} />}
+      {report && <Inputs report={report} prices={savings.prices} />}
+      {report && <Price report={report} />}
+      <Curves savings={savings} theme={theme} />
+      {report && <ByTenant report={report} />}
+    </>
+  );
+}
+
+function Baselines({ report }: { report: SavingsReport }) {
+  const { total } = report;
+  return (
+    <div class="baselines">
+      <Baseline name="Against one shared copy of each model" note="the headline" comparison={total.shared_persistent} report={report} />
+      <Baseline name="Against a copy for each tenant" note="" comparison={total.dedicated} report={report} />
+    </div>
+  );
+}
+
+function tone(value: number | null): 'loss' | 'saving' | undefined {
+  return value === null || value === 0 ? undefined : value < 0 ? 'loss' : 'saving';
+}
+
+interface BaselineProps {
+  name: string;
+  note: string;
+  comparison: Comparison;
+  report: SavingsReport;
+}
+
+function Baseline({ name, note, comparison, report }: BaselineProps) {
+  const { saved, judged, baseline } = comparison;
+  const { ephemeral } = report.total;
+  const uncertainty = report.energy_relative_uncertainty;
+  return (
+    <section class="baseline">
+      <h2>
+        {name} {note && <small>{note}</small>}
+      </h2>
+      <p class="reading">
+        <strong>
+          <Figure quality={baseline.quality} tone={tone(saved.gb_hours)}>
+            {gbHours(saved.gb_hours)}
+          </Figure>
+        </strong>{' '}
+        of memory {saved.gb_hours < 0 ? 'lost' : 'saved'} <span class="figure">({percent(saved.memory_share)})</span>
+        <span class="aside">
+          <Verdict verdict={judged.verdict} /> <small>by {judged.by}</small>
+        </span>
+      </p>
+      <dl class="compared">
+        <div>
+          <dt>held by it / by us</dt>
+          <dd>
+            <Figure quality={baseline.quality}>{gbHours(baseline.gb_hours)}</Figure> /{' '}
+            <Figure quality={ephemeral.quality}>{gbHours(ephemeral.gb_hours)}</Figure>
+          </dd>
+        </div>
+        <div>
+          <dt>money saved, by the rate card</dt>
+          <dd>
+            <Figure quality="derived" tone={tone(saved.cost)}>
+              {money(saved.cost, report.currency)}
+            </Figure>
+          </dd>
+        </div>
+        <div>
+          <dt>energy saved, by memory held</dt>
+          <dd>
+            <Figure quality="modelled" uncertainty={uncertainty} tone={tone(saved.attributional_joules)}>
+              {joules(saved.attributional_joules)}
+            </Figure>
+          </dd>
+        </div>
+        <div>
+          <dt>energy saved, on this host's meter</dt>
+          <dd>
+            <Figure quality="modelled" uncertainty={uncertainty} tone={tone(saved.marginal_joules)}>
+              {joules(saved.marginal_joules)}
+            </Figure>
+          </dd>
+        </div>
+      </dl>
+      {judged.verdict === 'loss' && (
+        <p class="remedy">
+          A loss{judged.cause && `: ${judged.cause.replaceAll('_', ' ')}`}
+          {judged.remedy && `; ${judged.remedy}`}.
+        </p>
+      )}
+    </section>
+  );
+}
+
+function Price({ report }: { report: SavingsReport }) {
+  const { requests, waited_ns, waits, break_even_per_second } = report.cold_starts;
+  const { ephemeral } = report.total;
+  return (
+    <section aria-labelledby="price">
+      <h2 id="price">What it cost</h2>
+      <dl class="facts">
+        <div>
+          <dt>cold starts</dt>
+          <dd class="figure">{count(requests)}</dd>
+        </div>
+        <div>
+          <dt>requests waited for loads</dt>
+          <dd class="figure">{nanos(waited_ns)}</dd>
+        </div>
+        <div>
+          <dt>one wait: p50 · p95 · p99</dt>
+          <dd class="figure">
+            {waits.requests > 0 ? `${nanos(waits.p50_ns)} · ${nanos(waits.p95_ns)} · ${nanos(waits.p99_ns)}` : '–'}
+          </dd>
+        </div>
+        <div>
+          <dt>processor time of loads</dt>
+          <dd class="figure">{nanos(ephemeral.load_cpu_ns)}</dd>
+        </div>
+        <div>
+          <dt>a waited second at which the saving is gone</dt>
+          <dd class="figure">
+            {break_even_per_second === null ? '–' : break_even_per_second > 0 ? money(break_even_per_second, report.currency) : 'there is none'}
+          </dd>
+        </div>
+        {report.page_cache && (
+          <div>
+            <dt>unloaded models in the page cache</dt>
+            <dd class="figure">
+              {bytes(report.page_cache.bytes)}{' '}
+              <small>
+                if that counts as held, {percent(report.page_cache.shared_memory_share)} and{' '}
+                {percent(report.page_cache.dedicated_memory_share)} are saved
+              </small>
+            </dd>
+          </div>
+        )}
+      </dl>
+    </section>
+  );
+}
+
+const HELD: readonly [keyof Arms['held'], string][] = [
+  ['active_kib_ms', 'weights while a request ran'],
+  ['keepalive_kib_ms', 'weights kept after the last request'],
+  ['load_kib_ms', 'weights while they were loaded'],
+  ['idle_kib_ms', 'weights held for nobody'],
+  ['process_kib_ms', 'the process beside models'],
+];
+
+function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['prices'] }) {
+  const { total, currency } = report;
+  const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${digits(value)} ${currency} per ${unit}`);
+  return (
+    <details class="inputs">
+      <summary>Formula and inputs</summary>
+      <p>
+        saved = baseline − ephemeral, over a window of <span class="figure">{seconds(report.window_ms / 1000)}</span>; a negative
+        figure is a loss and is never cut off.
+      </p>
+      <ul>
+        <li>
+          <b>one shared copy</b> = Σ over models (weights × window) + process × window = <span class="figure">{gbHours(total.shared_persistent.baseline.gb_hours)}</span>
+        </li>
+        <li>
+          <b>a copy per tenant</b> = Σ over tenants and models (weights × first request to last) + process × its longest ={' '}
+          <span class="figure">{gbHours(total.dedicated.baseline.gb_hours)}</span>
+        </li>
+        <li>
+          <b>ephemeral</b>, measured = <span class="figure">{gbHours(total.ephemeral.gb_hours)}</span>:
+          <table>
+            <tbody>
+              {HELD.map(([key, name]) => (
+                <tr key={key}>
+                  <th scope="row">{name}</th>
+                  <td class="number">{gbHours(gbHoursOf(total.held[key]))}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </li>
+        <li>
+          process = <span class="figure">{bytes(report.process_bytes)}</span>, measured before the first load
+        </li>
+        <li>
+          money: {price(prices.memory_gb_hour, 'GB·h')}, {price(prices.cpu_hour, 'processor hour of loads')} ({report.rate_card})
+        </li>
+        <li>
+          energy: {report.energy_source}, ±{percent(report.energy_relative_uncertainty)}
+        </li>
+        {report.notes.map((note) => (
+          <li key={note}>{note}</li>
+        ))}
+      </ul>
+    </details>
+  );
+}
+
+function ByTenant({ report }: { report: SavingsReport }) {
+  if (report.tenants.length === 0) return null;
+  return (
+    <section aria-labelledby="by-tenant">
+      <h2 id="by-tenant">By tenant</h2>
+      <Wide label="Savings by tenant">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">tenant</th>
+              <th scope="col" class="number">ephemeral</th>
+              <th scope="col" class="number">saved, shared copy</th>
+              <th scope="col">verdict</th>
+              <th scope="col" class="number">saved, own copies</th>
+              <th scope="col">verdict</th>
+            </tr>
+          </thead>
+          <tbody>
+            {report.tenants.map((one) => (
+              <tr key={one.tenant ?? ''}>
+                <th scope="row">{one.tenant ?? 'nobody'}</th>
+                <td class="number">{gbHours(one.ephemeral.gb_hours)}</td>
+                {[one.shared_persistent, one.dedicated].map(({ saved, judged }, place) => [
+                  <td key={`saved-${place}`} class="number">
+                    <Figure quality="derived" tone={tone(saved.gb_hours)}>
+                      {gbHours(saved.gb_hours)}
+                    </Figure>
+                  </td>,
+                  <td key={`verdict-${place}`}>
+                    <Verdict verdict={judged.verdict} />
+                  </td>,
+                ])}
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Wide>
+    </section>
+  );
+}
+
+function Curves({ savings, theme }: { savings: Savings; theme: string }) {
+  const { unix_ms, shared, dedicated } = savings.points;
+  const { currency } = savings.report;
+  // Axes have whole seconds of memory where they have no hours.
+  const scale = Math.max(0, ...[...shared.gb_hours, ...dedicated.gb_hours].map((value) => Math.abs(value ?? 0))) < 0.1 ? 3600 : 1;
+  const curves = [
+    ['Memory saved', 'gb_hours', scale, (value: number) => gbHours(value / scale)],
+    ['Money saved, by the rate card', 'cost', 1, (value: number) => money(value, currency)],
+    ['≈ Energy saved, by memory held', 'attributional_joules', 1, joules],
+    ["≈ Energy saved, on this host's meter", 'marginal_joules', 1, joules],
+  ] as const;
+  const scaled = (curve: (number | null)[], by: number) => curve.map((value) => (value === null ? null : value * by));
+  return (
+    <section aria-labelledby="over-time">
+      <h2 id="over-time">Since this server began</h2>
+      <p class="legend-line">
+        <span class="line shared" aria-hidden="true" /> against one shared copy <span class="line dedicated" aria-hidden="true" /> against a copy
+        per tenant <span class="swatch loss-ground" aria-hidden="true" /> below zero: a loss
+      </p>
+      {unix_ms.length < 2 && <Waiting what="A point comes every 10 seconds at first." />}
+      <div class="charts">
+        {curves.map(([title, key, by, shown]) => (
+          <Chart
+            key={`${key} ${by}`}
+            title={title}
+            unixMs={unix_ms}
+            shared={scaled(shared[key], by)}
+            dedicated={scaled(dedicated[key], by)}
+            shown={shown}
+            theme={theme}
+          />
+        ))}
+      </div>
+    </section>
+  );
+}

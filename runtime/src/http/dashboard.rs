@@ -1,0 +1,87 @@
+//! The dashboard: a page and its assets, embedded in the binary.
+//!
+//! It is built from `runtime/dashboard` into its `dist`, which is committed. There is no figure in it: all of them come from
+//! [`live`](super::live) and the other routes, to whoever may see them, so that anybody may have the page itself.
+//!
+//! Invariants: it runs its own script and style and asks this server alone; an asset's name has a digest of it, and stays
+//! with browsers, the page itself is asked for each time. Deliberately absent: compression, as it is some 100 KB.
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rust_embed::RustEmbed;
+
+use super::error::ApiError;
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+
+const PAGE_KEPT: &str = "no-cache";
+const ASSET_KEPT: &str = "public, max-age=31536000, immutable";
+
+/// What is built.
+#[derive(RustEmbed)]
+#[folder = "dashboard/dist"]
+struct Dist;
+
+/// Whether `path` is the page's, or one of its assets'.
+pub(super) fn is_of_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/assets/")
+}
+
+/// `GET /`.
+pub(super) async fn page(headers: HeaderMap) -> Result<Response, ApiError> {
+    file("index.html", PAGE_KEPT, &headers)
+}
+
+/// `GET /assets/{name}`.
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Result<Response, ApiError> {
+    file(&format!("assets/{name}"), ASSET_KEPT, &headers)
+}
+
+fn file(name: &str, kept: &'static str, headers: &HeaderMap) -> Result<Response, ApiError> {
+    let file = Dist::get(name).ok_or_else(ApiError::not_found)?;
+    let digest: String = file.metadata.sha256_hash()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = format!("\"{digest}\"");
+    let known = headers.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
+    let is_known = known.flat_map(|tags| tags.split(',')).any(|known| known.trim().trim_start_matches("W/") == tag);
+    let about = [
+        (header::ETAG, tag.as_str()),
+        (header::CACHE_CONTROL, kept),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    if is_known {
+        return Ok((StatusCode::NOT_MODIFIED, about).into_response());
+    }
+    Ok((about, [(header::CONTENT_TYPE, kind(name))], file.data).into_response())
+}
+
+fn kind(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_page_has_a_kind_and_the_page_names_every_asset() {
+        let index = Dist::get("index.html").unwrap();
+        let text = String::from_utf8_lossy(&index.data);
+        for name in Dist::iter().filter(|name| *name != "index.html") {
+            assert!(is_of_page(&format!("/{name}")) && kind(&name) != "application/octet-stream", "{name}");
+            assert!(text.contains(&format!("\"/{name}\"")), "{name} is left over from an earlier build");
+        }
+        assert!(!text.contains("http://") && !text.contains("https://") && !text.contains("<style"), "{text}");
+    }
+}
