@@ -184,7 +184,7 @@ pub(crate) async fn start(
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let Caller { arrived, id, asker, admission, model, keep_alive, urgency, recorder } = caller;
-    let tenant = Arc::clone(&asker.access.tenant);
+    let (tenant, key_id) = (Arc::clone(&asker.access.tenant), asker.access.key_id());
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
@@ -226,13 +226,15 @@ pub(crate) async fn start(
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
-    let reserved = app.metering.reserve((&id, asker.idempotency_key.as_deref()), &tenant, &model);
+    let named = (&*id, asker.idempotency_key.as_deref());
+    let reserved = app.metering.reserve(named, (&tenant, key_id.as_deref()), &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let standing = ticket.watch();
     let drive = Drive {
         app: Arc::clone(app),
         id,
         tenant,
+        key_id,
         device,
         model,
         follow,

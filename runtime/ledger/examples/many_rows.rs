@@ -179,6 +179,7 @@ impl Writing {
             model: model(number),
             at: Moment::new(number),
             idempotency_key: None,
+            key_id: key_id(number),
         };
         ledger.reserve(reservation, self.promise());
         if is_settled {
@@ -197,6 +198,11 @@ fn tenant(number: u64) -> String {
     format!("tenant-{}", number * 7 % 20)
 }
 
+/// Two of three requests come by a key with an id, of which each tenant has three.
+fn key_id(number: u64) -> Option<String> {
+    (!number.is_multiple_of(3)).then(|| format!("key_{:016x}", number % 60))
+}
+
 fn model(number: u64) -> String {
     format!("model-{}", number * 7 % 20 % 5)
 }
@@ -205,6 +211,7 @@ fn receipt(number: u64) -> Receipt {
     let measured = Measured {
         id: id(number),
         tenant: tenant(number),
+        key_id: key_id(number),
         model: model(number),
         cold: number.is_multiple_of(10),
         outcome: Outcome::Completed,

@@ -7,7 +7,7 @@
 //! Invariants: a key is told once, by [`KeyStore::add`], and stands nowhere; a revoked key stays in the store, so that one
 //! whose keys are all revoked is not taken for one that never had any; without its secret a store with keys is refused,
 //! because none of them would be known again. Deliberately absent: what keys may (a text here, which the runtime writes and
-//! reads), and what was spent by them (the ledger knows tenants).
+//! reads), and what was spent by them, which the ledger's rows tell by their ids.
 
 mod secret;
 

@@ -112,15 +112,6 @@ impl Reader {
         sums::tenant_totals(&self.lock())
     }
 
-    /// As [`tenant_totals`](Self::tenant_totals), of what was settled from `from_unix_ms` to before `to_unix_ms`, by the wall
-    /// clock: whole hours, by which both are rounded down. Of whole days it takes as long as there are days.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
-    pub fn totals_between(&self, from_unix_ms: i64, to_unix_ms: i64) -> Result<Vec<TenantTotal>, LedgerError> {
-        sums::totals_between(&self.lock(), from_unix_ms, to_unix_ms)
-    }
-
     /// The beginning of the latest hour in which anything was settled, by the wall clock; none where nothing was.
     ///
     /// # Errors
@@ -223,7 +214,7 @@ impl Drop for Snapshot<'_> {
 }
 
 const USAGE: &str = "SELECT reservations.id, reservations.tenant, reservations.model, reservations.unix_ms, \
-                     settlements.outcome, settlements.receipt FROM reservations \
+                     settlements.outcome, settlements.receipt, reservations.key_id FROM reservations \
                      LEFT JOIN settlements ON settlements.reservation = reservations.sequence";
 
 struct StoredUsage {
@@ -236,6 +227,7 @@ fn stored_usage(row: &Row<'_>) -> Result<StoredUsage, rusqlite::Error> {
     let record = UsageRecord {
         id: row.get(0)?,
         tenant: row.get(1)?,
+        key_id: row.get(6)?,
         model: row.get(2)?,
         state: UsageState::Reserved,
         outcome: None,

@@ -25,6 +25,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
     Measured {
         id: id.to_owned(),
         tenant: tenant.to_owned(),
+        key_id: None,
         model: "m".to_owned(),
         cold: false,
         outcome: Outcome::Completed,

@@ -1,7 +1,8 @@
-//! What tenants have spent in the hour, day and month that it is, and whether more may begin.
+//! What tenants and keys have spent in the hour, day and month that it is, and whether more may begin.
 //!
-//! Sums begin with those of the ledger and go on with every receipt that it has taken, so that a restart changes nothing. They
-//! are tenants' sums, whatever the key: a budget of a key bounds what its tenant may have spent for the key to be let in.
+//! Sums begin with those of the ledger and go on with every receipt that it has taken, so that a restart changes nothing. A
+//! budget of a key bounds what is spent by that key, a budget of a tenant what is spent by whichever of its keys; what a key
+//! spends counts in both.
 //!
 //! A request is admitted while what was spent, and what is reserved for those that run, is less than each budget; then its own
 //! estimate is reserved until it is over. So a budget is passed by one request's estimate at most, and by what those that
@@ -14,13 +15,13 @@
 //! model takes after its answers (the accounts of keep-alive), which is on no receipt.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::{LedgerError, Reader, TenantTotal};
+use ledger::{LedgerError, Reader, SeriesQuery, TenantTotal};
 use meter::Receipt;
 
-use super::access::Access;
+use super::access::{Access, Holder};
 use super::budget::{BudgetUnit, Window};
 use super::window::{Reading, Span, WindowClock};
 
@@ -113,7 +114,7 @@ pub(crate) struct Exceeded {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reserved(Use);
 
-/// What one tenant has spent, in the windows of [`Window::ALL`].
+/// What one of them has spent, in the windows of [`Window::ALL`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     windows: [Option<(Span, Use)>; Window::ALL.len()],
@@ -133,14 +134,25 @@ impl Spent {
     }
 }
 
+impl Window {
+    /// The ledger's sums of a window of this sort, which is whole hours or days.
+    fn sums_within(self, Span { from, to }: Span) -> SeriesQuery {
+        let width = match self {
+            Self::Hour => ledger::Span::Hour,
+            Self::Day | Self::Month => ledger::Span::Day,
+        };
+        SeriesQuery { width, from_unix_s: from.div_euclid(1000), to_unix_s: to.div_euclid(1000) }
+    }
+}
+
 struct Book {
     clock: WindowClock,
-    tenants: HashMap<Arc<str>, Spent>,
+    spent: HashMap<Holder, Spent>,
     /// What everyone used in this month and since then, for estimates.
     all: Use,
 }
 
-/// What all tenants have spent.
+/// What all tenants, and all keys, have spent.
 pub(crate) struct Spending {
     read_clocks: fn() -> Reading,
     book: Mutex<Book>,
@@ -150,7 +162,7 @@ impl Spending {
     /// By the sums of a ledger, until now. Blocks on the disk.
     ///
     /// # Errors
-    /// What [`Reader::totals_between`] fails with.
+    /// What [`Reader::series`] fails with.
     pub(crate) fn of_ledger(reader: &Reader) -> Result<Self, LedgerError> {
         Self::of_ledger_by(reader, Reading::now)
     }
@@ -159,17 +171,20 @@ impl Spending {
         let reading = read_clocks();
         let clock = WindowClock::beginning(reader.latest_unix_ms()?.unwrap_or(i64::MIN), reading);
         let now_unix_ms = { clock }.now_unix_ms(reading);
-        let mut book = Book { clock, tenants: HashMap::new(), all: Use::default() };
+        let mut book = Book { clock, spent: HashMap::new(), all: Use::default() };
         for window in Window::ALL {
             let (span, by_wall) = (window.around(now_unix_ms), window.around(reading.wall_unix_ms));
             for counted in [span].into_iter().chain((by_wall != span).then_some(by_wall)) {
-                for total in reader.totals_between(counted.from, counted.to)? {
-                    let used = Use::of_total(&total);
-                    let spent = book.tenants.entry(total.tenant.into()).or_default();
-                    let (_, sum) = spent.in_window(window, now_unix_ms);
-                    *sum = sum.plus(used);
-                    if window == Window::Month {
-                        book.all = book.all.plus(used);
+                for bucket in reader.series(window.sums_within(counted))? {
+                    let of_tenants = bucket.requests.iter().map(|one| (Holder::Tenant((*one.tenant).into()), one));
+                    let of_keys = bucket.keys.iter().map(|one| (Holder::Key((*one.key_id).into()), &one.total));
+                    for (holder, total) in of_tenants.chain(of_keys) {
+                        let used = Use::of_total(total);
+                        if window == Window::Month && matches!(holder, Holder::Tenant(_)) {
+                            book.all = book.all.plus(used);
+                        }
+                        let (_, sum) = book.spent.entry(holder).or_default().in_window(window, now_unix_ms);
+                        *sum = sum.plus(used);
                     }
                 }
             }
@@ -186,43 +201,52 @@ impl Spending {
         let mut book = self.book();
         let now_unix_ms = book.clock.now_unix_ms(reading);
         let estimate = book.all.of_tokens(tokens);
-        let spent = book.tenants.entry(Arc::clone(&access.tenant)).or_default();
-        for budget in access.budgets() {
-            let (span, used) = spent.in_window(budget.window, now_unix_ms);
-            let used = *used;
-            if used.plus(spent.reserved).in_unit(&budget.unit) >= budget.amount {
-                let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
-                return Err(Exceeded { budget: budget.to_string(), anew_in: Duration::from_millis(left_ms) });
+        for (holder, allowance) in access.holders() {
+            let spent = book.spent.entry(holder).or_default();
+            for budget in allowance.budgets.iter() {
+                let (span, used) = spent.in_window(budget.window, now_unix_ms);
+                let used = *used;
+                if used.plus(spent.reserved).in_unit(&budget.unit) >= budget.amount {
+                    let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
+                    return Err(Exceeded { budget: budget.to_string(), anew_in: Duration::from_millis(left_ms) });
+                }
             }
         }
-        spent.reserved = spent.reserved.plus(estimate);
+        for (holder, _) in access.holders() {
+            let spent = book.spent.entry(holder).or_default();
+            spent.reserved = spent.reserved.plus(estimate);
+        }
         Ok(Reserved(estimate))
     }
 
     /// A request is over: what was kept for it is free.
-    pub(crate) fn release(&self, tenant: &str, Reserved(estimate): Reserved) {
-        if let Some(spent) = self.book().tenants.get_mut(tenant) {
-            spent.reserved = spent.reserved.minus(estimate);
+    pub(crate) fn release(&self, access: &Access, Reserved(estimate): Reserved) {
+        let mut book = self.book();
+        for (holder, _) in access.holders() {
+            if let Some(spent) = book.spent.get_mut(&holder) {
+                spent.reserved = spent.reserved.minus(estimate);
+            }
         }
     }
 
     /// A receipt is in the ledger.
     pub(crate) fn charge(&self, receipt: &Receipt) {
-        self.add(&receipt.tenant, Use::of_receipt(receipt));
+        let of_key = receipt.key_id.as_deref().map(|id| Holder::Key(id.into()));
+        let holders = [Holder::Tenant((*receipt.tenant).into())].into_iter().chain(of_key);
+        self.add(holders, Use::of_receipt(receipt));
     }
 
-    fn add(&self, tenant: &str, used: Use) {
+    fn add(&self, holders: impl Iterator<Item = Holder>, used: Use) {
         let reading = (self.read_clocks)();
         let book = &mut *self.book();
         let now_unix_ms = book.clock.now_unix_ms(reading);
         book.all = book.all.plus(used);
-        let spent = match book.tenants.get_mut(tenant) {
-            Some(spent) => spent,
-            None => book.tenants.entry(tenant.into()).or_default(),
-        };
-        for window in Window::ALL {
-            let (_, sum) = spent.in_window(window, now_unix_ms);
-            *sum = sum.plus(used);
+        for holder in holders {
+            let spent = book.spent.entry(holder).or_default();
+            for window in Window::ALL {
+                let (_, sum) = spent.in_window(window, now_unix_ms);
+                *sum = sum.plus(used);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::batching::{complete_as, keys};
 use crate::client::{Response, request, until};
+use crate::keys::{bearer, create, send_as};
 use crate::models::good;
 use crate::server::{Options, SOON, Server};
 
@@ -120,6 +121,48 @@ fn savings_are_of_the_ledger_and_a_tenant_sees_its_own() {
     });
     let size = server.models_dir().join("good.gguf").metadata().unwrap().len();
     assert!(cached <= size.next_multiple_of(4096), "{cached} of {size}");
+}
+
+#[test]
+fn what_each_key_has_used_is_told_apart() {
+    let server = Server::serving(good);
+    let of_acme = [(); 2].map(|()| create(&server, &["--tenant", "acme"]));
+    let other = create(&server, &["--tenant", "other"]);
+    let complete = |key: &Value, tokens: u64| {
+        send_as(&server, &bearer(key), ("POST", "/v1/completions"), &ask(tokens)).ok()["dayfly"].clone()
+    };
+    let receipt = complete(&of_acme[0], 3);
+    assert_eq!((&receipt["tenant"], &receipt["key_id"]), (&json!("acme"), &of_acme[0]["id"]));
+    complete(&of_acme[0], 4);
+    complete(&of_acme[1], 5);
+    complete(&other, 6);
+    let get = |path: &str| send_as(&server, &bearer(&of_acme[0]), ("GET", path), &Value::Null).ok();
+    let record = get(&format!("/v1/usage/{}", receipt["id"].as_str().unwrap()));
+    assert_eq!(record["key_id"], of_acme[0]["id"]);
+
+    let path = format!("/v1/organization/usage/completions?start_time={}&limit=3", start());
+    let page = get(&format!("{path}&group_by=api_key_id"));
+    let results =
+        page["data"].as_array().unwrap().iter().flat_map(|bucket| bucket["results"].as_array().unwrap().clone());
+    let mut by_key: Vec<(String, u64)> = results
+        .map(|one| (one["api_key_id"].as_str().unwrap().to_owned(), one["output_tokens"].as_u64().unwrap()))
+        .collect();
+    by_key.sort_by_key(|(_, tokens)| *tokens);
+    let id = |key: &Value| key["id"].as_str().unwrap().to_owned();
+    assert_eq!(by_key, [(id(&of_acme[1]), 5), (id(&of_acme[0]), 7)], "of its own tenant");
+    let page = get(&format!("{path}&api_key_ids={}", id(&of_acme[1])));
+    assert_eq!([sum(&page, "/num_model_requests"), sum(&page, "/output_tokens")], [1.0, 5.0]);
+    let usage = get("/v1/usage");
+    let keys = usage["data"].as_array().unwrap().iter().flat_map(|bucket| bucket["keys"].as_array().unwrap().clone());
+    assert!(keys.clone().count() == 2 && keys.clone().all(|key| key["tenant"] == "acme"), "{usage}");
+
+    let text = told(&server, &["usage", "--by", "key"]);
+    for (key, tokens) in [(&of_acme[0], "7"), (&of_acme[1], "5"), (&other, "6")] {
+        let line = text.lines().find(|line| line.contains(&id(key))).unwrap_or_else(|| panic!("{key}: {text}"));
+        assert!(line.split_whitespace().any(|cell| cell == tokens), "{line}");
+    }
+    let rows = told(&server, &["export", "--format", "csv"]);
+    assert!(rows.lines().next().unwrap().ends_with(",key_id") && rows.contains(&id(&other)), "{rows}");
 }
 
 #[test]

@@ -99,24 +99,6 @@ pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery)
     })
 }
 
-/// Sums of what was settled in some hours, by tenant and model in that order: by whole days where they are that.
-pub(super) fn totals_between(
-    connection: &Connection,
-    from_unix_ms: i64,
-    to_unix_ms: i64,
-) -> Result<Vec<TenantTotal>, LedgerError> {
-    let are_days = [from_unix_ms, to_unix_ms].iter().all(|unix_ms| unix_ms.rem_euclid(Span::Day.millis()) == 0);
-    let span = if are_days { Span::Day } else { Span::Hour };
-    let column = span.name();
-    let sql = format!(
-        "SELECT {TENANT_TOTAL} FROM {column}_requests WHERE {column} >= ?1 AND {column} < ?2 \
-         GROUP BY tenant, model ORDER BY tenant, model"
-    );
-    let mut query = connection.prepare_cached(&sql)?;
-    let rows = query.query_map([span.bucket(from_unix_ms), span.bucket(to_unix_ms)], tenant_total)?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// The beginning of the latest hour that has a sum.
 pub(super) fn latest_unix_ms(connection: &Connection) -> Result<Option<i64>, rusqlite::Error> {
     let hour: Option<i64> = connection.query_row("SELECT max(hour) FROM hour_requests", [], |row| row.get(0))?;
@@ -139,6 +121,12 @@ pub(super) const TENANT_TOTAL: &str = "tenant, model, sum(requests), sum(iif(out
      sum(cold), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), \
      sum(cpu_ns), sum(load_cpu_ns), sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), \
      sum(micrograms_co2e), sum(pico_units), sum(unpriced)";
+
+/// The same of rows of keys that are grouped by key, tenant and model; the key's id stands behind it.
+pub(super) const KEY_TOTAL: &str = "tenant, model, sum(requests), sum(completed), sum(cold), sum(prompt_tokens), \
+     sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), sum(cpu_ns), sum(load_cpu_ns), \
+     sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), sum(micrograms_co2e), sum(pico_units), \
+     sum(unpriced), key_id";
 
 pub(super) fn tenant_total(row: &Row<'_>) -> Result<TenantTotal, rusqlite::Error> {
     Ok(TenantTotal {
@@ -267,7 +255,7 @@ fn weights_bytes(transaction: &Transaction<'_>, filter: Filter) -> Result<Vec<(S
 fn window_ms(transaction: &Transaction<'_>, filter: Filter, until: Option<Moment>) -> Result<u64, LedgerError> {
     let latest = latest_run(transaction)?;
     let mut runs: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-    for of in Of::ALL {
+    for of in [Of::Requests, Of::Accounts, Of::Energy] {
         query(transaction, filter, (of, "SELECT run, min(first_ms), max(last_ms) FROM sums GROUP BY run"), |row| {
             let (begins, ends) = (natural(row, 1)?, natural(row, 2)?);
             let run = runs.entry(row.get(0)?).or_insert((begins, ends));

@@ -11,9 +11,9 @@ use crate::metering::tests::{measured, receipt};
 use super::*;
 
 fn serve(ledger: &Ledger, id: &str, tenant: &str, rates: &RateCard) -> u64 {
-    let (idempotency_key, at) = (None, Moment::new(1));
+    let (idempotency_key, key_id, at) = (None, None, Moment::new(1));
     let (tenant_name, model) = (tenant.into(), "m".into());
-    let reservation = Reservation { id: id.into(), tenant: tenant_name, model, at, idempotency_key };
+    let reservation = Reservation { id: id.into(), tenant: tenant_name, model, at, idempotency_key, key_id };
     wait(|done| ledger.reserve(reservation, done)).unwrap();
     let measured = Measured {
         tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7, ..MeasuredTokens::default() },
