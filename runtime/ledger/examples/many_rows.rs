@@ -57,6 +57,9 @@ fn main() -> Result<(), LedgerError> {
         let requests: u64 = inputs.tenants.iter().map(|one| one.requests).sum();
         println!("savings of {name}: {:?} for {requests} requests", begun.elapsed());
     }
+    let begun = Instant::now();
+    let hours = ledger.reader().held_hours(Since::Beginning)?.hours.len();
+    println!("what was held in {hours} hours: {:?}", begun.elapsed());
     let (begun, processor) = (Instant::now(), processor_time());
     let found = ledger.reader().verify()?;
     let (elapsed, processor, links) = (begun.elapsed(), processor_time() - processor, found.links);

@@ -3,6 +3,7 @@
 //! Every method blocks on the disk; call it from a thread that may. A reader never waits for the writer's commit. Sums
 //! come from the roll-ups, so that they take as long for ten million requests as for ten thousand over the same days.
 
+mod hours;
 mod series;
 mod settled;
 mod sums;
@@ -11,6 +12,7 @@ mod waits;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use meter::savings::HeldHours;
 use meter::{Moment, Outcome, SavingsInputs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
@@ -143,7 +145,27 @@ impl Reader {
     pub fn savings_inputs(&self, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
         let mut connection = self.lock();
         // One transaction, so that all sums are of the same rows.
-        sums::savings_inputs(&connection.transaction()?, query)
+        sums::savings_inputs(&connection.transaction()?, query, None)
+    }
+
+    /// The same of what is `tenant`'s alone: its requests, what was kept for it, and the time from the first of that to the
+    /// last. What is everyone's or nobody's is not in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn savings_inputs_of(&self, tenant: &str, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
+        let mut connection = self.lock();
+        sums::savings_inputs(&connection.transaction()?, query, Some(tenant))
+    }
+
+    /// What was held hour by hour, which [`meter::savings::Catalogue`] chooses machines by. Takes longer the more hours
+    /// there are, and not for more requests.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn held_hours(&self, since: Since) -> Result<HeldHours, LedgerError> {
+        let mut connection = self.lock();
+        hours::held_hours(&connection.transaction()?, since)
     }
 
     /// The sums of each hour or day in which anything happened.
