@@ -133,6 +133,8 @@ pub(crate) struct Config {
 /// A key that is configured, by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StaticKey {
+    /// What receipts and sums call it, if they do.
+    pub(crate) id: Option<String>,
     /// Who comes with it.
     pub(crate) tenant: String,
     /// SHA-256 of the key's bytes.

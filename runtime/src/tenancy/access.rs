@@ -23,7 +23,7 @@ pub(crate) struct Access {
     pub(super) aliases: Arc<Aliases>,
 }
 
-/// A stored key.
+/// A stored key, or a configured one that has an id.
 #[derive(Debug)]
 pub(crate) struct KeyAccess {
     pub(crate) id: Arc<str>,

@@ -181,6 +181,15 @@ fn money_is_told_in_three_tiers() {
 }
 
 #[test]
+fn a_configured_key_is_told_by_its_id_if_it_has_one() {
+    let server = Options::with_models(good).config(&(keys(&["a"]) + "id = \"notebook\"\n" + &keys(&["b"]))).start();
+    let key_of = |tenant: &str| complete_as(&server, tenant, &ask(1)).ok()["dayfly"]["key_id"].clone();
+    assert_eq!([key_of("a"), key_of("b")], [json!("notebook"), Value::Null]);
+    let usage = get_as(&server, "a", "/v1/usage").ok();
+    assert_eq!(usage["data"][0]["keys"][0]["key_id"], "notebook", "{usage}");
+}
+
+#[test]
 fn what_each_key_has_used_is_told_apart() {
     let server = Server::serving(good);
     let of_acme = [(); 2].map(|()| create(&server, &["--tenant", "acme"]));
