@@ -284,6 +284,32 @@ mod tests {
     }
 
     #[test]
+    fn sums_that_are_too_many_to_hold_are_stored_and_found_again() {
+        let connection = Connection::open_in_memory().unwrap();
+        crate::schema::create_rollups(&connection).unwrap();
+        let mut rollups = Rollups::anew(&connection);
+        let row = |hour: i64| {
+            let names = ["m", "idle", ""].map(str::to_owned);
+            let place = (Of::Accounts, Key { bucket: hour, run: 1, names });
+            let sums = Sums::new(Of::Accounts, [1, 2, hour, hour]).unwrap();
+            [Some(Contribution { unix_ms: hour * Span::Hour.millis(), place, sums }), None]
+        };
+        let count = i64::try_from(ROLLUPS_TOUCHED_MAX).unwrap();
+        (0..count).for_each(|hour| rollups.add(row(hour)).unwrap());
+        let held: usize = rollups.touched.values().map(BTreeMap::len).sum();
+        assert!(held < ROLLUPS_TOUCHED_MAX / 2, "{held} held");
+        // A clock that was set back, and time that goes on.
+        [5, 5, count, count + 1].into_iter().for_each(|hour| rollups.add(row(hour)).unwrap());
+        rollups.store().unwrap();
+        let read = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(read("SELECT count(*) FROM hour_accounts"), count + 2);
+        assert_eq!(read("SELECT intervals FROM hour_accounts WHERE hour = 5"), 3);
+        for span in ["hour", "day"] {
+            assert_eq!(read(&format!("SELECT sum(kib_ms) FROM {span}_accounts")), 2 * (count + 4), "{span}");
+        }
+    }
+
+    #[test]
     fn buckets_go_on_before_1970() {
         assert_eq!([Span::Hour.bucket(3_599_999), Span::Hour.bucket(-1), Span::Day.bucket(86_400_000)], [0, -1, 1]);
         assert_eq!(Span::Day.bucket(i64::MIN), i64::MIN.div_euclid(86_400_000));
