@@ -18,6 +18,7 @@ mod machine;
 mod pool;
 mod quantity;
 mod response_cache;
+mod savings;
 mod scheduler;
 mod tables;
 mod tenants;
@@ -51,6 +52,7 @@ pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
 pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_text, decimal, word_of};
 pub(crate) use self::response_cache::ResponseCacheChoices;
+pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
@@ -124,11 +126,15 @@ pub(crate) struct Config {
     pub(crate) carbon: CarbonFactors,
     /// What resources cost here.
     pub(crate) rates: RateCard,
+    /// What the savings report says of money beside that.
+    pub(crate) savings: MoneyChoices,
 }
 
 /// A key that is configured, by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StaticKey {
+    /// What receipts and sums call it, if they do.
+    pub(crate) id: Option<String>,
     /// Who comes with it.
     pub(crate) tenant: String,
     /// SHA-256 of the key's bytes.
@@ -211,6 +217,9 @@ pub(crate) enum ConfigError {
     /// No machine has that design power.
     #[error("[energy] is not valid: design_watts = {watts} is not between 1 and {max}")]
     Energy { watts: f64, max: f64 },
+    /// The savings' table has something that cannot be told.
+    #[error("[savings] is not valid: {reason}")]
+    Savings { reason: String },
     /// The carbon table does not say what a kWh emits.
     #[error("[carbon] is not valid: {reason}")]
     Carbon { reason: String },
@@ -323,6 +332,7 @@ impl Config {
             hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
             design_power: chosen.energy.unwrap_or_default().design_power()?,
             carbon: chosen.carbon.map_or_else(|| Ok(CarbonFactors::default()), tables::CarbonTable::factors)?,
+            savings: chosen.savings.unwrap_or_default().choices()?,
             rates,
         })
     }

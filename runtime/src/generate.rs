@@ -10,6 +10,7 @@
 mod admit;
 mod checkpoints;
 mod drive;
+mod leasing;
 mod prompt;
 mod stored;
 
@@ -21,14 +22,13 @@ use models::Descriptor;
 use models::contexts::ContextKey;
 use models::encoding::Encoding;
 use models::generation::{Generation, GenerationRequest, Output, Tokens};
-use scheduler::{
-    FaultKind, Instant, KeepAlive, LeaseError, LeaseOptions, LoadFault as _, Owner, Place, PoolOptions, Standing,
-    StandingWatch, Submission, SubmitError,
-};
+use scheduler::{Instant, KeepAlive, Owner, Standing, StandingWatch, Submission, SubmitError};
 use tokio::sync::mpsc;
 
 pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
+use self::leasing::{lease, replaced, standing_aside};
+pub(crate) use self::leasing::{lease_error, load_failed, reasons};
 pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context, no_template, template_error};
 use crate::app::{App, Lease};
 use crate::config::Speculation;
@@ -37,8 +37,8 @@ use crate::devices::{Question, Routed};
 use crate::engine::{Beginnings, DeviceEngine, Extent, Generating, Holder, Sequence};
 use crate::http::error::ApiError;
 use crate::http::wire::Urgency;
-use crate::limits::{ANSWER_PIECES_MAX, AT_HAND_WITHIN, REQUEST_MAX};
-use crate::loading::{LoadError, context_key};
+use crate::limits::{ANSWER_PIECES_MAX, REQUEST_MAX};
+use crate::loading::context_key;
 use crate::response_cache::Recorder;
 use crate::tenancy::{Admission, Asker};
 use drive::Drive;
@@ -197,7 +197,7 @@ pub(crate) async fn start(
     prepare: impl FnOnce(&Preparation<'_>) -> Result<Work, ApiError> + Send + 'static,
 ) -> Result<Answer, ApiError> {
     let Caller { arrived, id, asker, admission, model, keep_alive, urgency, recorder } = caller;
-    let tenant = Arc::clone(&asker.access.tenant);
+    let (tenant, key_id) = (Arc::clone(&asker.access.tenant), asker.access.key_id());
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
     let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
@@ -240,13 +240,15 @@ pub(crate) async fn start(
         SubmitError::ShuttingDown { .. } => ApiError::shutting_down(),
     })?;
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
-    let reserved = app.metering.reserve((&id, asker.idempotency_key.as_deref()), &tenant, &model);
+    let named = (&*id, asker.idempotency_key.as_deref());
+    let reserved = app.metering.reserve(named, (&tenant, key_id.as_deref()), &model);
     let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
     let standing = ticket.watch();
     let drive = Drive {
         app: Arc::clone(app),
         id,
         tenant,
+        key_id,
         device,
         model,
         follow,
@@ -265,18 +267,6 @@ pub(crate) async fn start(
     };
     app.requests.spawn(drive.run());
     Ok(Answer { pieces, descriptor, prompt_tokens, is_cold, standing: Some(standing), cache })
-}
-
-/// The file was replaced, and what is in memory is of the one before: the request's tokens may be none of its own. That
-/// copy goes as soon as nobody uses it, and another try meets the new one.
-fn replaced(app: &Arc<App>, device: usize, lease: Lease) -> ApiError {
-    let (app, model) = (Arc::clone(app), Arc::clone(lease.name()));
-    drop(lease);
-    tokio::spawn(async move {
-        // Fails when the server stops, which lets it go as well.
-        let _ = app.devices.get(device).pool.unload(&model).await;
-    });
-    ApiError::load_failed(LoadError::Replaced)
 }
 
 /// What a model is to do, before or after it was made of what was asked.
@@ -366,68 +356,6 @@ fn sequence(
     let budget = Arc::clone(app.devices.get(device).pool.budget());
     let generating = Generating::new(generation, lease.model(), budget, beginnings, holder);
     (Sequence::Generating(Box::new(generating)), publication)
-}
-
-/// Waits for a lease. One that takes longer than a model at hand does is waited for beside the queue.
-async fn standing_aside<T>(place: &mut Place, leasing: impl Future<Output = T>) -> T {
-    tokio::pin!(leasing);
-    if let Ok(leased) = tokio::time::timeout(AT_HAND_WITHIN, &mut leasing).await {
-        return leased;
-    }
-    place.stand_aside();
-    let leased = leasing.await;
-    place.come_back();
-    leased
-}
-
-async fn lease(
-    app: &App,
-    (device, model): (usize, &Arc<str>),
-    keep_alive: Option<KeepAlive>,
-    deadline: Instant,
-) -> Result<Lease, ApiError> {
-    let leased = app.devices.get(device).pool.lease(model, LeaseOptions { keep_alive, deadline }).await;
-    leased.map_err(|error| lease_error(model, error))
-}
-
-/// The one place where a pool's refusal becomes an answer.
-pub(crate) fn lease_error(model: &str, error: LeaseError<LoadError>) -> ApiError {
-    match error {
-        LeaseError::NotFound(_) => ApiError::model_not_found(model),
-        LeaseError::Quarantined { source, retry_after } => {
-            ApiError::model_quarantined(retry_after, reasons(&*source)).because(source)
-        }
-        LeaseError::LoadFailed(source) => load_failed(source),
-        LeaseError::TooLarge { .. } | LeaseError::PinnedTooLarge { .. } => ApiError::model_too_large(error),
-        LeaseError::Overloaded { retry_after } => ApiError::overloaded(retry_after),
-        LeaseError::DeadlinePassed => ApiError::deadline_passed(),
-        LeaseError::ShuttingDown => ApiError::shutting_down(),
-    }
-}
-
-/// A load that failed for the machine's reasons, or for the file's where nothing is remembered.
-pub(crate) fn load_failed(source: Arc<LoadError>) -> ApiError {
-    match source.kind() {
-        FaultKind::Invalid => {
-            ApiError::model_quarantined(PoolOptions::default().quarantine_min, reasons(&*source)).because(source)
-        }
-        FaultKind::NotFound | FaultKind::Transient => ApiError::load_failed(source),
-    }
-}
-
-/// An error and what is below it, in one line, without the paths of this machine's folders.
-pub(crate) fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut below = error.source();
-    while let Some(error) = below {
-        // The loader's errors name the file; a client knows the model's name already.
-        if error.downcast_ref::<loader::OpenError>().is_none() {
-            line.push_str(": ");
-            line.push_str(&error.to_string());
-        }
-        below = error.source();
-    }
-    line
 }
 
 /// The request's bound on an answer, as the generation wants it.

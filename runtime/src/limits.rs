@@ -155,6 +155,10 @@ pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) const MEMORY_BUDGET_BYTES_MIN: u64 = 1 << 20;
 /// Loads at once that may be configured: each takes a thread.
 pub(crate) const LOADS_PARALLEL_MAX: usize = 64;
+/// Machines of the catalogue that savings are told by.
+pub(crate) const MACHINES_MAX: usize = 64;
+/// Characters of a machine's name.
+pub(crate) const MACHINE_NAME_CHARS_MAX: usize = 64;
 /// Devices of a server.
 pub(crate) const DEVICES_MAX: usize = 16;
 /// Characters of a device's name.

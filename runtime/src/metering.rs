@@ -154,12 +154,12 @@ impl Metering {
         self.energy.of(device).work.cpu()
     }
 
-    /// Writes down that work is about to be done, for a request that the client calls `key` if it does. The answer comes when
-    /// that is durable.
+    /// Writes down that work is about to be done, for a request that the client calls `name` if it does, of a tenant that
+    /// came by the key of this id if that has one. The answer comes when that is durable.
     pub(crate) fn reserve(
         &self,
-        (id, key): (&str, Option<&str>),
-        tenant: &str,
+        (id, name): (&str, Option<&str>),
+        (tenant, key_id): (&str, Option<&str>),
         model: &str,
     ) -> oneshot::Receiver<Result<(), LedgerError>> {
         let reservation = Reservation {
@@ -167,7 +167,8 @@ impl Metering {
             tenant: tenant.to_owned(),
             model: model.to_owned(),
             at: self.clock.now(),
-            idempotency_key: key.map(str::to_owned),
+            idempotency_key: name.map(str::to_owned),
+            key_id: key_id.map(str::to_owned),
         };
         let (done, answer) = bridge();
         self.ledger.reserve(reservation, done);

@@ -20,7 +20,7 @@ use serde_json::Value;
 pub(crate) use self::costs::{CostLine, LineItem, costs_of};
 pub(crate) use self::focus::{FOCUS_COLUMNS, Focus};
 pub(crate) use self::recorded::{read_trace, trace_of};
-use crate::config::Config;
+use crate::config::{Config, MoneyChoices};
 use crate::host::host;
 use crate::metering::DevicePrices;
 
@@ -64,6 +64,18 @@ pub(crate) fn savings_inputs(
 /// What ephemeral serving saved.
 pub(crate) fn savings_of(inputs: &SavingsInputs, prices: &DevicePrices) -> SavingsReport {
     report(inputs, &prices.energy, &prices.rates)
+}
+
+/// The same with what the operator declares of money, of the same rows.
+pub(crate) fn told_in_money(
+    report: SavingsReport,
+    inputs: &SavingsInputs,
+    (reader, query): (&Reader, SavingsQuery),
+    choices: &MoneyChoices,
+) -> Result<SavingsReport, LedgerError> {
+    let report = report.with_realised(choices.realised_per_hour);
+    let Some(catalogue) = &choices.catalogue else { return Ok(report) };
+    Ok(report.with_capacity(catalogue.capacity(inputs, &reader.held_hours(query.since)?)))
 }
 
 /// A savings report without the comparison that was not asked for.

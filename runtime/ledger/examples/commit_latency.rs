@@ -64,6 +64,7 @@ fn serve(ledger: &Ledger, id: &str) -> Result<Duration, LedgerError> {
         model: "smollm2".to_owned(),
         at: Moment::ZERO,
         idempotency_key: None,
+        key_id: None,
     };
     wait(|done| ledger.reserve(reservation, done))?;
     let settlement = Settlement { at: Moment::new(1), receipt: Box::new(receipt(id)) };
@@ -76,6 +77,7 @@ fn receipt(id: &str) -> Receipt {
     let measured = Measured {
         id: id.to_owned(),
         tenant: "acme".to_owned(),
+        key_id: None,
         model: "smollm2".to_owned(),
         cold: false,
         outcome: Outcome::Completed,

@@ -57,6 +57,9 @@ fn main() -> Result<(), LedgerError> {
         let requests: u64 = inputs.tenants.iter().map(|one| one.requests).sum();
         println!("savings of {name}: {:?} for {requests} requests", begun.elapsed());
     }
+    let begun = Instant::now();
+    let hours = ledger.reader().held_hours(Since::Beginning)?.hours.len();
+    println!("what was held in {hours} hours: {:?}", begun.elapsed());
     let (begun, processor) = (Instant::now(), processor_time());
     let found = ledger.reader().verify()?;
     let (elapsed, processor, links) = (begun.elapsed(), processor_time() - processor, found.links);
@@ -179,6 +182,7 @@ impl Writing {
             model: model(number),
             at: Moment::new(number),
             idempotency_key: None,
+            key_id: key_id(number),
         };
         ledger.reserve(reservation, self.promise());
         if is_settled {
@@ -197,6 +201,11 @@ fn tenant(number: u64) -> String {
     format!("tenant-{}", number * 7 % 20)
 }
 
+/// Two of three requests come by a key with an id, of which each tenant has three.
+fn key_id(number: u64) -> Option<String> {
+    (!number.is_multiple_of(3)).then(|| format!("key_{:016x}", number % 60))
+}
+
 fn model(number: u64) -> String {
     format!("model-{}", number * 7 % 20 % 5)
 }
@@ -205,6 +214,7 @@ fn receipt(number: u64) -> Receipt {
     let measured = Measured {
         id: id(number),
         tenant: tenant(number),
+        key_id: key_id(number),
         model: model(number),
         cold: number.is_multiple_of(10),
         outcome: Outcome::Completed,

@@ -81,7 +81,7 @@ impl Kind {
     pub(crate) const fn columns(self) -> &'static [&'static str] {
         match self {
             Self::Run => &["opened_unix_ms", "first_reservation"],
-            Self::Reservation => &["run", "id", "tenant", "model", "at_ms", "unix_ms", "idempotency_key"],
+            Self::Reservation => &["run", "id", "tenant", "model", "at_ms", "unix_ms", "idempotency_key", "key_id"],
             Self::Checkpoint => &["reservation", "number", "at_ms", "unix_ms", "receipt"],
             Self::Settlement => &SETTLEMENT_COLUMNS,
             Self::Interval => {
@@ -93,9 +93,9 @@ impl Kind {
         }
     }
 
-    /// How many of them, at their end, a later schema added.
-    const fn added(self) -> usize {
-        if matches!(self, Self::Anchor) { 1 } else { 0 }
+    /// Whether the last of a row's fields is one that a later schema added.
+    const fn ends_with_an_added_column(self) -> bool {
+        matches!(self, Self::Reservation | Self::Settlement | Self::Anchor)
     }
 
     /// What a settlement's link binds of its reservation, which may be older than what is kept of the chain.
@@ -104,7 +104,7 @@ impl Kind {
     }
 }
 
-const BOUND_COLUMNS: [&str; 5] = ["run", "id", "tenant", "model", "at_ms"];
+const BOUND_COLUMNS: [&str; 6] = ["run", "id", "tenant", "model", "at_ms", "key_id"];
 
 pub(crate) const SETTLEMENT_COLUMNS: [&str; 20] = [
     "reservation",
@@ -224,16 +224,11 @@ impl Row<'_> {
 
     /// Without what a later schema added and this row does not have.
     fn encoded(&self) -> &[ValueRef<'_>] {
-        let mut fields = self.fields;
-        for _ in 0..self.kind.added() {
-            match fields {
-                [before @ .., ValueRef::Null] if fields.len() > self.kind.columns().len() - self.kind.added() => {
-                    fields = before;
-                }
-                _ => break,
-            }
+        let is_whole = self.fields.len() == self.kind.columns().len() + self.kind.bound().len();
+        match self.fields {
+            [before @ .., ValueRef::Null] if is_whole && self.kind.ends_with_an_added_column() => before,
+            fields => fields,
         }
-        fields
     }
 }
 
@@ -307,18 +302,21 @@ mod tests {
         assert_ne!(Row { kind: Kind::Anchor, sequence: 1, fields: &[] }.digest(), run(&[]).digest());
     }
 
-    /// Anchors of schema 2 have one field less, and the digests that they had.
+    /// Anchors of schema 2, and reservations and settlements of schema 3, have one field less, and the digests that they had.
     #[test]
     fn a_column_that_was_added_later_is_not_there_where_it_is_null() {
-        let fields = [ValueRef::Integer(7); 16];
-        let anchor = |fields| Row { kind: Kind::Anchor, sequence: 1, fields }.digest();
-        let mut without = fields;
-        without[15] = ValueRef::Null;
-        assert_eq!(anchor(&without), anchor(&fields[..15]));
-        assert_ne!(anchor(&fields), anchor(&fields[..15]));
-        let mut other_null = fields;
-        other_null[14] = ValueRef::Null;
-        assert_ne!(anchor(&other_null[..15]), anchor(&fields[..14]), "only what was added later");
+        for (kind, count) in [(Kind::Anchor, 16), (Kind::Reservation, 8), (Kind::Settlement, 26)] {
+            let fields = vec![ValueRef::Integer(7); count];
+            let digest = |fields: &[ValueRef<'_>]| Row { kind, sequence: 1, fields }.digest();
+            let (_, before) = fields.split_last().unwrap();
+            let mut without = fields.clone();
+            without[count - 1] = ValueRef::Null;
+            assert_eq!(digest(&without), digest(before));
+            assert_ne!(digest(&fields), digest(before));
+            let mut other_null = before.to_vec();
+            other_null[count - 2] = ValueRef::Null;
+            assert_ne!(digest(&other_null), digest(&fields[..count - 2]), "only what was added later");
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ const fn text(text: &str) -> ValueRef<'_> {
     ValueRef::Text(text.as_bytes())
 }
 
-fn optional(value: Option<&String>) -> ValueRef<'_> {
-    value.map_or(NULL, |value| text(value))
+fn optional(value: Option<&str>) -> ValueRef<'_> {
+    value.map_or(NULL, text)
 }
 
 pub(crate) fn reserve(
@@ -36,11 +36,13 @@ pub(crate) fn reserve(
     present: Present,
     reservation: &Reservation,
 ) -> Result<(), LedgerError> {
-    let Reservation { id, tenant, model, at, idempotency_key } = reservation;
+    let Reservation { id, tenant, model, at, idempotency_key, key_id } = reservation;
     let same = journal
         .connection()
-        .prepare_cached("SELECT tenant = ?2 AND model = ?3 AND idempotency_key IS ?4 FROM reservations WHERE id = ?1")?
-        .query_row(params![id, tenant, model, idempotency_key], |row| row.get(0))
+        .prepare_cached(
+            "SELECT tenant = ?2 AND model = ?3 AND idempotency_key IS ?4 AND key_id IS ?5 FROM reservations WHERE id = ?1",
+        )?
+        .query_row(params![id, tenant, model, idempotency_key, key_id], |row| row.get(0))
         .optional()?;
     if let Some(same) = same {
         return absorbed(same, id);
@@ -63,7 +65,8 @@ pub(crate) fn reserve(
         text(model),
         int(at_ms),
         int(present.unix_ms),
-        optional(idempotency_key.as_ref()),
+        optional(idempotency_key.as_deref()),
+        optional(key_id.as_deref()),
     ];
     journal.append(Kind::Reservation, &fields)?;
     Ok(())
@@ -81,11 +84,11 @@ struct Reserved {
 fn reserved(connection: &Connection, receipt: &Receipt) -> Result<Reserved, LedgerError> {
     let found = connection
         .prepare_cached(
-            "SELECT reservations.sequence, run, reservations.at_ms, tenant = ?2 AND model = ?3, \
+            "SELECT reservations.sequence, run, reservations.at_ms, tenant = ?2 AND model = ?3 AND key_id IS ?4, \
              settlements.sequence IS NOT NULL, receipt \
              FROM reservations LEFT JOIN settlements ON settlements.reservation = reservations.sequence WHERE id = ?1",
         )?
-        .query_row(params![receipt.id, receipt.tenant, receipt.model], |row| {
+        .query_row(params![receipt.id, receipt.tenant, receipt.model, receipt.key_id], |row| {
             let is_settled: bool = row.get(4)?;
             let receipt: Option<String> = row.get(5)?;
             Ok(Reserved {
@@ -140,8 +143,8 @@ pub(crate) fn settle(journal: &mut Journal<'_>, present: Present, settlement: &S
     if let Some(settled) = found.settled {
         return absorbed(settled.as_deref() == Some(json.as_str()), &receipt.id);
     }
-    let bound =
-        Bound { run: found.run, id: &receipt.id, tenant: &receipt.tenant, model: &receipt.model, at_ms: found.at_ms };
+    let Receipt { id, tenant, model, key_id, .. } = &**receipt;
+    let bound = Bound { run: found.run, id, tenant, model, at_ms: found.at_ms, key_id: key_id.as_deref() };
     let ended = Ended { reservation: found.sequence, at_ms: stored("at_ms", at.get())?, unix_ms: present.unix_ms };
     append_settlement(journal, ended, (receipt, &json), bound)
 }
@@ -154,11 +157,13 @@ pub(crate) struct Bound<'a> {
     pub(crate) tenant: &'a str,
     pub(crate) model: &'a str,
     pub(crate) at_ms: i64,
+    pub(crate) key_id: Option<&'a str>,
 }
 
 impl<'a> Bound<'a> {
-    const fn fields(self) -> [ValueRef<'a>; 5] {
-        [int(self.run), text(self.id), text(self.tenant), text(self.model), int(self.at_ms)]
+    fn fields(self) -> [ValueRef<'a>; 6] {
+        let Self { run, id, tenant, model, at_ms, key_id } = self;
+        [int(run), text(id), text(tenant), text(model), int(at_ms), optional(key_id)]
     }
 }
 
@@ -249,7 +254,7 @@ pub(crate) fn record_interval(
         int(sequence),
         text(&interval.model),
         text(account),
-        optional(tenant),
+        optional(tenant.map(String::as_str)),
         int(kib_ms),
         int(stored("from_ms", interval.from.get())?),
         int(stored("to_ms", interval.to.get())?),

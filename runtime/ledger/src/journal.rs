@@ -3,6 +3,8 @@
 //! Invariants: within a transaction; a row that is refused for itself has changed nothing; any other failure leaves the
 //! transaction to be rolled back, and this with it.
 
+use std::sync::LazyLock;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -40,11 +42,8 @@ impl<'t> Journal<'t> {
     /// [`LedgerError::OutOfRange`] if a sum does not fit any more; else the store's failure.
     pub(crate) fn append(&mut self, kind: Kind, fields: &[ValueRef<'_>]) -> Result<i64, LedgerError> {
         self.count(kind, fields)?;
-        let columns = kind.columns();
-        let places = vec!["?"; columns.len()].join(", ");
-        let sql = format!("INSERT INTO {} ({}) VALUES ({places})", kind.table(), columns.join(", "));
-        let stored = fields[..columns.len()].iter().map(|field| ToSqlOutput::Borrowed(*field));
-        let sequence = self.connection.prepare_cached(&sql)?.insert(params_from_iter(stored))?;
+        let stored = fields[..kind.columns().len()].iter().map(|field| ToSqlOutput::Borrowed(*field));
+        let sequence = self.connection.prepare_cached(insert(kind))?.insert(params_from_iter(stored))?;
         self.link(&Row { kind, sequence, fields })?;
         Ok(sequence)
     }
@@ -63,11 +62,7 @@ impl<'t> Journal<'t> {
 
     fn count(&mut self, kind: Kind, fields: &[ValueRef<'_>]) -> Result<(), LedgerError> {
         let malformed = |_| LedgerError::corrupt(StoreFailure::Unexpected("a stored row has fields of another type"));
-        let contribution = Contribution::of(kind, self.head.link + 1, fields).map_err(malformed)?;
-        if let Some(contribution) = contribution {
-            self.rollups.add_within_bounds(contribution)?;
-        }
-        Ok(())
+        self.rollups.add(Contribution::of(kind, self.head.link + 1, fields).map_err(malformed)?)
     }
 
     fn link(&mut self, row: &Row<'_>) -> Result<(), LedgerError> {
@@ -78,6 +73,19 @@ impl<'t> Journal<'t> {
         self.head = head;
         Ok(())
     }
+}
+
+/// What stores a row of that kind: made once, and not with every row.
+fn insert(kind: Kind) -> &'static str {
+    static INSERTS: LazyLock<[String; Kind::ALL.len()]> = LazyLock::new(|| {
+        Kind::ALL.map(|kind| {
+            let columns = kind.columns();
+            let places = vec!["?"; columns.len()].join(", ");
+            format!("INSERT INTO {} ({}) VALUES ({places})", kind.table(), columns.join(", "))
+        })
+    });
+    let index = Kind::ALL.iter().position(|one| *one == kind).expect("all kinds are there");
+    &INSERTS[index]
 }
 
 /// The last link that is stored.

@@ -7,7 +7,7 @@
 //! Invariants: a key is told once, by [`KeyStore::add`], and stands nowhere; a revoked key stays in the store, so that one
 //! whose keys are all revoked is not taken for one that never had any; without its secret a store with keys is refused,
 //! because none of them would be known again. Deliberately absent: what keys may (a text here, which the runtime writes and
-//! reads), and what was spent by them (the ledger knows tenants).
+//! reads), and what was spent by them, which the ledger's rows tell by their ids.
 
 mod secret;
 
@@ -28,7 +28,8 @@ use crate::store::{settle_plans, unix_millis};
 
 /// What every key begins with, so that one that was published by mistake is recognized as a key.
 pub const KEY_PREFIX: &str = "dfk_";
-const ID_PREFIX: &str = "key_";
+/// What the id of every stored key begins with.
+pub const KEY_ID_PREFIX: &str = "key_";
 /// 192 bits: nobody guesses one.
 const KEY_BYTES: usize = 24;
 const ID_BYTES: usize = 8;
@@ -166,7 +167,7 @@ impl KeyStore {
         let text = format!("{KEY_PREFIX}{}", hex(&secret::random::<KEY_BYTES>()?));
         let NewKey { tenant, name, permissions } = key;
         let record = KeyRecord {
-            id: format!("{ID_PREFIX}{}", hex(&secret::random::<ID_BYTES>()?)),
+            id: format!("{KEY_ID_PREFIX}{}", hex(&secret::random::<ID_BYTES>()?)),
             tenant,
             name,
             hash: self.secret.hash(text.as_bytes()),

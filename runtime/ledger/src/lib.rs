@@ -42,6 +42,8 @@ pub use limits::{CHECKPOINTS_PER_REQUEST_MAX, IDEMPOTENCY_KEY_BYTES_MAX, KEYS_MA
 pub use operation::{Checkpoint, Completion, Reservation, Settlement, wait};
 pub use reader::{Reader, SavingsQuery, SeriesQuery, Since, Snapshot};
 pub use rollup::Span;
-pub use rows::{AccountTotal, EnergyTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState};
+pub use rows::{
+    AccountTotal, EnergyTotal, KeyTotal, SettledRequest, TenantTotal, UsageBucket, UsageRecord, UsageState,
+};
 pub use store::{Ledger, LedgerOptions};
 pub use verify::{Fault, Verification};

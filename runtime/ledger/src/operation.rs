@@ -24,6 +24,8 @@ pub struct Reservation {
     /// What the client calls the request, if it does: of a tenant's requests with the same key only the first is taken,
     /// whatever became of it. None beyond what is kept of old rows.
     pub idempotency_key: Option<String>,
+    /// The id of the key that it came by, if that has one; never the key.
+    pub key_id: Option<String>,
 }
 
 /// A request that goes on: if its process dies, it is settled with the figures of its last checkpoint.

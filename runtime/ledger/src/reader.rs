@@ -3,6 +3,7 @@
 //! Every method blocks on the disk; call it from a thread that may. A reader never waits for the writer's commit. Sums
 //! come from the roll-ups, so that they take as long for ten million requests as for ten thousand over the same days.
 
+mod hours;
 mod series;
 mod settled;
 mod sums;
@@ -11,6 +12,7 @@ mod waits;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use meter::savings::HeldHours;
 use meter::{Moment, Outcome, SavingsInputs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row};
 
@@ -112,15 +114,6 @@ impl Reader {
         sums::tenant_totals(&self.lock())
     }
 
-    /// As [`tenant_totals`](Self::tenant_totals), of what was settled from `from_unix_ms` to before `to_unix_ms`, by the wall
-    /// clock: whole hours, by which both are rounded down. Of whole days it takes as long as there are days.
-    ///
-    /// # Errors
-    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
-    pub fn totals_between(&self, from_unix_ms: i64, to_unix_ms: i64) -> Result<Vec<TenantTotal>, LedgerError> {
-        sums::totals_between(&self.lock(), from_unix_ms, to_unix_ms)
-    }
-
     /// The beginning of the latest hour in which anything was settled, by the wall clock; none where nothing was.
     ///
     /// # Errors
@@ -152,7 +145,27 @@ impl Reader {
     pub fn savings_inputs(&self, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
         let mut connection = self.lock();
         // One transaction, so that all sums are of the same rows.
-        sums::savings_inputs(&connection.transaction()?, query)
+        sums::savings_inputs(&connection.transaction()?, query, None)
+    }
+
+    /// The same of what is `tenant`'s alone: its requests, what was kept for it, and the time from the first of that to the
+    /// last. What is everyone's or nobody's is not in it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn savings_inputs_of(&self, tenant: &str, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
+        let mut connection = self.lock();
+        sums::savings_inputs(&connection.transaction()?, query, Some(tenant))
+    }
+
+    /// What was held hour by hour, which [`meter::savings::Catalogue`] chooses machines by. Takes longer the more hours
+    /// there are, and not for more requests.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unavailable`] and [`LedgerError::Corrupt`] as they say.
+    pub fn held_hours(&self, since: Since) -> Result<HeldHours, LedgerError> {
+        let mut connection = self.lock();
+        hours::held_hours(&connection.transaction()?, since)
     }
 
     /// The sums of each hour or day in which anything happened.
@@ -223,7 +236,7 @@ impl Drop for Snapshot<'_> {
 }
 
 const USAGE: &str = "SELECT reservations.id, reservations.tenant, reservations.model, reservations.unix_ms, \
-                     settlements.outcome, settlements.receipt FROM reservations \
+                     settlements.outcome, settlements.receipt, reservations.key_id FROM reservations \
                      LEFT JOIN settlements ON settlements.reservation = reservations.sequence";
 
 struct StoredUsage {
@@ -236,6 +249,7 @@ fn stored_usage(row: &Row<'_>) -> Result<StoredUsage, rusqlite::Error> {
     let record = UsageRecord {
         id: row.get(0)?,
         tenant: row.get(1)?,
+        key_id: row.get(6)?,
         model: row.get(2)?,
         state: UsageState::Reserved,
         outcome: None,

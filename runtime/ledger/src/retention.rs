@@ -192,7 +192,7 @@ impl Covered {
             anchor.last_rows[index] = row.sequence;
         }
         let malformed = |_| LedgerError::corrupt(StoreFailure::Unexpected("a stored row has fields of another type"));
-        if let Some(contribution) = Contribution::of(row.kind, head.link, row.fields).map_err(malformed)? {
+        for contribution in Contribution::of(row.kind, head.link, row.fields).map_err(malformed)?.iter().flatten() {
             rollup::add(sums, &contribution.place, &contribution.sums)
                 .map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?;
         }

@@ -1,4 +1,5 @@
-//! Sums of settlements and of intervals of both kinds by hour and by day, kept beside the rows.
+//! Sums of settlements and of intervals of both kinds by hour and by day, kept beside the rows; of settlements by tenants and
+//! by keys.
 //!
 //! A row counts in the hour and the day (of UTC) of the wall-clock time that is stored in it, whatever the clock said
 //! before or after: a clock that jumps moves figures to another hour and neither loses nor doubles any.
@@ -9,114 +10,22 @@
 //!
 //! Deliberately absent: quantiles, and anything else that does not add up.
 
+mod columns;
 mod contribution;
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use self::contribution::Contribution;
+pub(crate) use self::columns::Of;
+use self::columns::{REQUEST_COLUMNS, Rule};
+pub(crate) use self::contribution::{Contribution, Contributions};
 use crate::LedgerError;
 use crate::chain::{self, Digest};
 use crate::limits::ROLLUPS_TOUCHED_MAX;
-
-/// What is summed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Of {
-    /// Settled requests.
-    Requests,
-    /// Intervals of accounts.
-    Accounts,
-    /// Intervals of energy.
-    Energy,
-}
-
-/// How two values of a column become one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rule {
-    Add,
-    Least,
-    Most,
-    /// That of the row whose next column is greater.
-    OfLatest,
-}
-
-const REQUEST_COLUMNS: [(&str, Rule); 20] = [
-    ("requests", Rule::Add),
-    ("cold", Rule::Add),
-    ("prompt_tokens", Rule::Add),
-    ("cached_tokens", Rule::Add),
-    ("completion_tokens", Rule::Add),
-    ("load_wait_ns", Rule::Add),
-    ("wall_ns", Rule::Add),
-    ("cpu_ns", Rule::Add),
-    ("load_cpu_ns", Rule::Add),
-    ("weights_kib_ms", Rule::Add),
-    ("load_kib_ms", Rule::Add),
-    ("kv_kib_ms", Rule::Add),
-    ("energy_nj", Rule::Add),
-    ("micrograms_co2e", Rule::Add),
-    ("pico_units", Rule::Add),
-    ("unpriced", Rule::Add),
-    ("first_ms", Rule::Least),
-    ("last_ms", Rule::Most),
-    ("weights_bytes", Rule::OfLatest),
-    ("weights_link", Rule::Most),
-];
-
-const ACCOUNT_COLUMNS: [(&str, Rule); 4] =
-    [("intervals", Rule::Add), ("kib_ms", Rule::Add), ("first_ms", Rule::Least), ("last_ms", Rule::Most)];
-
-const ENERGY_COLUMNS: [(&str, Rule); 11] = [
-    ("intervals", Rule::Add),
-    ("energy_nj", Rule::Add),
-    ("requests_nj", Rule::Add),
-    ("keepalive_nj", Rule::Add),
-    ("runtime_nj", Rule::Add),
-    ("host_other_nj", Rule::Add),
-    ("idle_nj", Rule::Add),
-    ("unmeasured_nj", Rule::Add),
-    ("unknown_ms", Rule::Add),
-    ("first_ms", Rule::Least),
-    ("last_ms", Rule::Most),
-];
-
-impl Of {
-    pub(crate) const ALL: [Self; 3] = [Self::Requests, Self::Accounts, Self::Energy];
-
-    /// The end of its tables' names.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Requests => "requests",
-            Self::Accounts => "accounts",
-            Self::Energy => "energy",
-        }
-    }
-
-    /// What its sums are told apart by, beside time and run.
-    pub(crate) const fn names(self) -> [&'static str; 3] {
-        match self {
-            Self::Requests => ["tenant", "model", "outcome"],
-            Self::Accounts => ["model", "account", "tenant"],
-            Self::Energy => ["device", "source", "quality"],
-        }
-    }
-
-    /// What is summed of its rows.
-    pub(crate) fn columns(self) -> impl ExactSizeIterator<Item = &'static str> {
-        self.rules().iter().map(|(column, _)| *column)
-    }
-
-    const fn rules(self) -> &'static [(&'static str, Rule)] {
-        match self {
-            Self::Requests => &REQUEST_COLUMNS,
-            Self::Accounts => &ACCOUNT_COLUMNS,
-            Self::Energy => &ENERGY_COLUMNS,
-        }
-    }
-}
 
 /// What is one bucket of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -210,7 +119,7 @@ impl Sums {
     }
 }
 
-/// Sums by key, of requests, accounts and energy apart.
+/// Sums by key, of each [`Of`] apart.
 pub(crate) type SumsByKey = BTreeMap<(Of, Key), Sums>;
 
 /// Adds `sums` to those of `place`.
@@ -258,39 +167,35 @@ impl<'t> Rollups<'t> {
         Self { is_first: true, ..Self::new(connection) }
     }
 
-    /// Counts a row.
+    /// Counts what a row adds: all of it or, where a sum does not fit any more, nothing. Sums are written when there are too
+    /// many of them to hold, which a commit never has.
     ///
     /// # Errors
-    /// [`LedgerError::OutOfRange`] if a sum does not fit any more; nothing has changed then.
-    pub(crate) fn add(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
-        let Contribution { unix_ms, mut place, sums } = contribution;
-        let mut after = [sums; Span::ALL.len()];
-        for (span, after) in Span::ALL.into_iter().zip(&mut after) {
-            place.1.bucket = span.bucket(unix_ms);
-            let before = match self.touched[&span].get(&place) {
-                Some(touched) => Some(*touched),
-                None if self.is_first => None,
-                None => load(self.connection, span, &place)?,
-            };
-            if let Some(before) = before {
-                let merged = before.plus(&sums, place.0);
+    /// [`LedgerError::OutOfRange`].
+    pub(crate) fn add(&mut self, mut contributions: Contributions) -> Result<(), LedgerError> {
+        let mut after = [[Sums([0; COLUMNS_MAX]); Span::ALL.len()]; 2];
+        for (Contribution { unix_ms, place, sums }, after) in contributions.iter_mut().flatten().zip(&mut after) {
+            for (span, after) in Span::ALL.into_iter().zip(after) {
+                place.1.bucket = span.bucket(*unix_ms);
+                let before = match self.touched[&span].get(place) {
+                    Some(touched) => Some(*touched),
+                    None if self.is_first => None,
+                    None => load(self.connection, span, place)?,
+                };
+                let merged = before.map_or(Ok(*sums), |before| before.plus(sums, place.0));
                 *after = merged.map_err(|column| LedgerError::OutOfRange { column, value: u64::MAX })?;
             }
         }
-        for (span, after) in Span::ALL.into_iter().zip(after) {
-            place.1.bucket = span.bucket(unix_ms);
-            let touched = self.touched.get_mut(&span).expect("there is a map for every span");
-            match touched.get_mut(&place) {
-                Some(sums) => *sums = after,
-                None => drop(touched.insert(place.clone(), after)),
+        for (Contribution { unix_ms, mut place, .. }, after) in contributions.into_iter().flatten().zip(after) {
+            for (span, after) in Span::ALL.into_iter().zip(after) {
+                place.1.bucket = span.bucket(unix_ms);
+                let touched = self.touched.get_mut(&span).expect("there is a map for every span");
+                match touched.get_mut(&place) {
+                    Some(sums) => *sums = after,
+                    None => drop(touched.insert(place.clone(), after)),
+                }
             }
         }
-        Ok(())
-    }
-
-    /// The same, for more rows than a commit has: sums are written when there are too many of them to hold.
-    pub(crate) fn add_within_bounds(&mut self, contribution: Contribution) -> Result<(), LedgerError> {
-        self.add(contribution)?;
         if self.touched.values().map(BTreeMap::len).sum::<usize>() > ROLLUPS_TOUCHED_MAX {
             self.store()?;
         }
@@ -311,17 +216,23 @@ impl<'t> Rollups<'t> {
 
 /// The sums of a place, if there are any.
 fn load(connection: &Connection, span: Span, (of, key): &(Of, Key)) -> Result<Option<Sums>, LedgerError> {
-    let [first, second, third] = of.names();
-    let columns: Vec<&str> = of.columns().collect();
-    let sql = format!(
-        "SELECT {} FROM {span}_{} WHERE {span} = ?1 AND run = ?2 AND {first} = ?3 AND {second} = ?4 AND {third} = ?5",
-        columns.join(", "),
-        of.name(),
-        span = span.name(),
-    );
+    /// In the order of spans, and of what is summed within each.
+    static SELECTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let each = Span::ALL.into_iter().flat_map(|span| Of::ALL.map(|of| (span, of)));
+        let select = |(span, of): (Span, Of)| {
+            let ([first, second, third], columns) = (of.names(), of.columns().collect::<Vec<_>>().join(", "));
+            let (span, table) = (span.name(), of.name());
+            format!(
+                "SELECT {columns} FROM {span}_{table} WHERE {span} = ?1 AND run = ?2 AND {first} = ?3 AND {second} = ?4 \
+                 AND {third} = ?5"
+            )
+        };
+        each.map(select).collect()
+    });
+    let sql = &SELECTS[span as usize * Of::ALL.len() + *of as usize];
     let [one, two, three] = &key.names;
     let parameters = rusqlite::params![key.bucket, key.run, one, two, three];
-    let found = connection.prepare_cached(&sql)?.query_row(parameters, |row| read(row, 0, *of)).optional()?;
+    let found = connection.prepare_cached(sql)?.query_row(parameters, |row| read(row, 0, *of)).optional()?;
     Ok(found)
 }
 
@@ -370,6 +281,32 @@ mod tests {
         assert_eq!(account(i64::MAX).plus(&account(1), Of::Accounts), Err("kib_ms"));
         assert_eq!(Sums::new(Of::Accounts, [1; 3]), None);
         assert_eq!(Sums::new(Of::Accounts, [1; 5]), None);
+    }
+
+    #[test]
+    fn sums_that_are_too_many_to_hold_are_stored_and_found_again() {
+        let connection = Connection::open_in_memory().unwrap();
+        crate::schema::create_rollups(&connection).unwrap();
+        let mut rollups = Rollups::anew(&connection);
+        let row = |hour: i64| {
+            let names = ["m", "idle", ""].map(str::to_owned);
+            let place = (Of::Accounts, Key { bucket: hour, run: 1, names });
+            let sums = Sums::new(Of::Accounts, [1, 2, hour, hour]).unwrap();
+            [Some(Contribution { unix_ms: hour * Span::Hour.millis(), place, sums }), None]
+        };
+        let count = i64::try_from(ROLLUPS_TOUCHED_MAX).unwrap();
+        (0..count).for_each(|hour| rollups.add(row(hour)).unwrap());
+        let held: usize = rollups.touched.values().map(BTreeMap::len).sum();
+        assert!(held < ROLLUPS_TOUCHED_MAX / 2, "{held} held");
+        // A clock that was set back, and time that goes on.
+        [5, 5, count, count + 1].into_iter().for_each(|hour| rollups.add(row(hour)).unwrap());
+        rollups.store().unwrap();
+        let read = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(read("SELECT count(*) FROM hour_accounts"), count + 2);
+        assert_eq!(read("SELECT intervals FROM hour_accounts WHERE hour = 5"), 3);
+        for span in ["hour", "day"] {
+            assert_eq!(read(&format!("SELECT sum(kib_ms) FROM {span}_accounts")), 2 * (count + 4), "{span}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What can be read.
 
+use std::collections::BTreeMap;
+
 use meter::receipt::{
     ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
 };
@@ -23,6 +25,8 @@ pub struct UsageRecord {
     pub id: String,
     /// Who is charged.
     pub tenant: String,
+    /// The id of the key that it came by, if that has one.
+    pub key_id: Option<String>,
     /// The model.
     pub model: String,
     /// Where it stands.
@@ -37,13 +41,14 @@ pub struct UsageRecord {
 
 impl Serialize for UsageRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { id, tenant, model, state, outcome, reserved_unix_ms, receipt } = self;
+        let Self { id, tenant, key_id, model, state, outcome, reserved_unix_ms, receipt } = self;
         let sections = receipt.as_ref().map(|receipt| {
-            // Id, tenant, model and outcome stand in the record.
+            // Id, tenant, key, model and outcome stand in the record.
             let Receipt { cold, tokens, times, cpu, memory, energy, carbon, cost, method, .. } = receipt;
             Sections { cold: *cold, tokens, times, cpu, memory, energy, carbon, cost, method }
         });
-        Shown { id, state: *state, outcome: *outcome, tenant, model, reserved_unix_ms: *reserved_unix_ms, sections }
+        let (state, outcome, reserved_unix_ms) = (*state, *outcome, *reserved_unix_ms);
+        Shown { id, state, outcome, tenant, key_id: key_id.as_deref(), model, reserved_unix_ms, sections }
             .serialize(serializer)
     }
 }
@@ -54,6 +59,8 @@ struct Shown<'a> {
     state: UsageState,
     outcome: Option<Outcome>,
     tenant: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'a str>,
     model: &'a str,
     reserved_unix_ms: i64,
     #[serde(flatten)]
@@ -138,6 +145,38 @@ impl TenantTotal {
         self.pico_units = self.pico_units.saturating_add(other.pico_units);
         self.unpriced += other.unpriced;
     }
+
+    /// What is left without `part`, which is a part of it.
+    pub fn take(&mut self, part: &Self) {
+        let Self { tenant: _, model: _, requests, completed, cold, prompt_tokens, cached_tokens, .. } = part;
+        self.requests = self.requests.saturating_sub(*requests);
+        self.completed = self.completed.saturating_sub(*completed);
+        self.cold = self.cold.saturating_sub(*cold);
+        self.prompt_tokens = self.prompt_tokens.saturating_sub(*prompt_tokens);
+        self.cached_tokens = self.cached_tokens.saturating_sub(*cached_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_sub(part.completion_tokens);
+        self.load_wait_ns = self.load_wait_ns.saturating_sub(part.load_wait_ns);
+        self.wall_ns = self.wall_ns.saturating_sub(part.wall_ns);
+        self.cpu_ns = self.cpu_ns.saturating_sub(part.cpu_ns);
+        self.load_cpu_ns = self.load_cpu_ns.saturating_sub(part.load_cpu_ns);
+        self.weights_kib_ms = self.weights_kib_ms.saturating_sub(part.weights_kib_ms);
+        self.load_kib_ms = self.load_kib_ms.saturating_sub(part.load_kib_ms);
+        self.kv_kib_ms = self.kv_kib_ms.saturating_sub(part.kv_kib_ms);
+        self.energy_nj = self.energy_nj.saturating_sub(part.energy_nj);
+        self.micrograms_co2e = self.micrograms_co2e.saturating_sub(part.micrograms_co2e);
+        self.pico_units = self.pico_units.saturating_sub(part.pico_units);
+        self.unpriced = self.unpriced.saturating_sub(part.unpriced);
+    }
+}
+
+/// Sums of the settled requests that came by one key, of one tenant on one model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyTotal {
+    /// The key's id.
+    pub key_id: String,
+    /// Whose it is, which model, and the sums.
+    #[serde(flatten)]
+    pub total: TenantTotal,
 }
 
 /// What an account carried of a model.
@@ -161,6 +200,26 @@ pub struct UsageBucket {
     pub requests: Vec<TenantTotal>,
     /// What no request carried, by model.
     pub accounts: Vec<AccountTotal>,
+    /// Those of `requests` that came by a key with an id, by key, tenant and model in that order. What came otherwise, or
+    /// before schema 4, is the rest of `requests`.
+    #[serde(default)]
+    pub keys: Vec<KeyTotal>,
+}
+
+impl UsageBucket {
+    /// All of `requests` by key, tenant and model: those of no key first.
+    #[must_use]
+    pub fn by_key(&self) -> Vec<(Option<&str>, TenantTotal)> {
+        let mut rest: BTreeMap<(&str, &str), TenantTotal> =
+            self.requests.iter().map(|total| ((&*total.tenant, &*total.model), total.clone())).collect();
+        for KeyTotal { total, .. } in &self.keys {
+            if let Some(rest) = rest.get_mut(&(&*total.tenant, &*total.model)) {
+                rest.take(total);
+            }
+        }
+        let of_none = rest.into_values().filter(|rest| rest.requests > 0).map(|rest| (None, rest));
+        of_none.chain(self.keys.iter().map(|key| (Some(&*key.key_id), key.total.clone()))).collect()
+    }
 }
 
 /// A settled request with its place in the ledger.

@@ -44,6 +44,7 @@ struct Orphan {
     tenant: String,
     model: String,
     at_ms: i64,
+    key_id: Option<String>,
 }
 
 fn orphans(transaction: &Transaction<'_>) -> Result<Vec<Orphan>, LedgerError> {
@@ -53,7 +54,7 @@ fn orphans(transaction: &Transaction<'_>) -> Result<Vec<Orphan>, LedgerError> {
         |row| row.get(0),
     )?;
     let mut query = transaction.prepare(
-        "SELECT reservations.sequence, run, id, tenant, model, reservations.at_ms FROM reservations \
+        "SELECT reservations.sequence, run, id, tenant, model, reservations.at_ms, key_id FROM reservations \
          LEFT JOIN settlements ON settlements.reservation = reservations.sequence \
          WHERE reservations.sequence >= ?1 AND settlements.sequence IS NULL ORDER BY reservations.sequence",
     )?;
@@ -65,14 +66,15 @@ fn orphans(transaction: &Transaction<'_>) -> Result<Vec<Orphan>, LedgerError> {
             tenant: row.get(3)?,
             model: row.get(4)?,
             at_ms: row.get(5)?,
+            key_id: row.get(6)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn settle_orphan(journal: &mut Journal<'_>, orphan: &Orphan, unix_ms: i64) -> Result<(), LedgerError> {
-    let Orphan { reservation, run, id, tenant, model, at_ms } = orphan;
-    let bound = Bound { run: *run, id, tenant, model, at_ms: *at_ms };
+    let Orphan { reservation, run, id, tenant, model, at_ms, key_id } = orphan;
+    let bound = Bound { run: *run, id, tenant, model, at_ms: *at_ms, key_id: key_id.as_deref() };
     let last: Option<(i64, String)> = journal
         .connection()
         .prepare_cached("SELECT at_ms, receipt FROM checkpoints WHERE reservation = ?1 ORDER BY number DESC LIMIT 1")?

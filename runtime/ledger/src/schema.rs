@@ -4,7 +4,7 @@
 //! Moments are milliseconds of the run's own monotonic clock and compare within a run only.
 //!
 //! Invariants: a new file is made by the same steps that bring an old one up, so that both have the same tables to the
-//! letter; each step is one transaction, with the file's number of the schema in it.
+//! letter; all steps are one transaction, with the file's number of the schema in it.
 
 mod migration;
 mod tables;
@@ -17,7 +17,7 @@ use crate::error::StoreFailure;
 /// `DAYF`, so that another program's database is recognized as such.
 const APPLICATION_ID: i64 = 0x4441_5946;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: i64 = 3;
+pub(crate) const SCHEMA: i64 = 4;
 
 /// Makes sure that `connection` is to a ledger of the schema that this program writes, creating the tables in an empty
 /// file and bringing those of an older schema up. `unix_ms` is now.
@@ -30,12 +30,7 @@ pub(crate) fn prepare(connection: &mut Connection, unix_ms: i64) -> Result<(), L
         create(&transaction)?;
     } else {
         match check(application, schema) {
-            Err(LedgerError::SchemaOld { found, .. }) => {
-                if found < 2 {
-                    migration::to_2(&transaction, unix_ms)?;
-                }
-                migration::to_3(&transaction)?;
-            }
+            Err(LedgerError::SchemaOld { found, .. }) => migration::raise(&transaction, found, unix_ms)?,
             checked => checked?,
         }
     }
@@ -72,6 +67,7 @@ fn create(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
     tables::create_1(transaction)?;
     tables::raise_to_2(transaction)?;
     tables::raise_to_3(transaction)?;
+    tables::raise_to_4(transaction)?;
     transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"))?;
     Ok(())
 }

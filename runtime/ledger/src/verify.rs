@@ -203,8 +203,7 @@ fn check_chain(
             _ => {}
         }
         match Contribution::of(row.kind, head.link, row.fields) {
-            Ok(Some(contribution)) => expected.add_within_bounds(contribution)?,
-            Ok(None) => {}
+            Ok(contributions) => expected.add(contributions)?,
             Err(_) => faults.push(Fault::Malformed { link: head.link }),
         }
         // One fault a row at most, and a file of nothing else must end, too.

@@ -26,6 +26,9 @@ pub struct Receipt {
     pub id: String,
     /// Who is charged.
     pub tenant: String,
+    /// The id of the key that it came by, which is no secret; absent where that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
     /// The model's name in the catalog.
     pub model: String,
     /// Whether the model had to be loaded for it.
@@ -241,6 +244,7 @@ impl Receipt {
         Self {
             id: measured.id,
             tenant: measured.tenant,
+            key_id: measured.key_id,
             model: measured.model,
             cold: measured.cold,
             outcome: measured.outcome,

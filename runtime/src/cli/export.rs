@@ -39,7 +39,7 @@ enum Shape {
 }
 
 /// The columns of a request.
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "id",
     "tenant",
     "model",
@@ -62,6 +62,7 @@ const COLUMNS: [&str; 22] = [
     "energy_quality",
     "micrograms_co2e",
     "pico_units",
+    "key_id",
 ];
 
 impl Export {
@@ -169,6 +170,8 @@ fn cells(settled: &SettledRequest) -> [String; COLUMNS.len()] {
     ];
     let count = about.len();
     cells[..count].clone_from_slice(&about);
+    let [.., key_id] = &mut cells;
+    *key_id = usage.key_id.clone().unwrap_or_default();
     let Some(receipt) = &usage.receipt else { return cells };
     let known = [
         receipt.cold.to_string(),
@@ -188,7 +191,7 @@ fn cells(settled: &SettledRequest) -> [String; COLUMNS.len()] {
         receipt.carbon.micrograms_co2e.get().to_string(),
         receipt.cost.pico_units.map(|amount| amount.get().to_string()).unwrap_or_default(),
     ];
-    cells[count..].clone_from_slice(&known);
+    cells[count..][..known.len()].clone_from_slice(&known);
     cells
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Create {
     /// How many tokens its requests may have in a minute, prompts and answers together
     #[arg(long, value_name = "TOKENS")]
     tokens_per_minute: Option<NonZeroU64>,
-    /// What its tenant may have spent while it is let in, such as "5 USD/day" or "100000 tokens/hour"; repeat it for several
+    /// What may be spent by it, such as "5 USD/day" or "100000 tokens/hour"; repeat it for several
     #[arg(long = "budget", value_name = "AMOUNT/WINDOW")]
     budgets: Vec<Budget>,
     #[command(flatten)]

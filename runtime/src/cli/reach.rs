@@ -92,7 +92,7 @@ pub(super) fn fresh_key(tenant: &str) -> (String, StaticKey) {
     let random = || Uuid::new_v7(Timestamp::now(NoContext)).simple();
     let key = format!("df-{}{}", random(), random());
     let sha256 = Sha256::digest(&key).into();
-    (key, StaticKey { tenant: tenant.into(), sha256, scopes: Scopes::ALL, models: ModelNames::default() })
+    (key, StaticKey { id: None, tenant: tenant.into(), sha256, scopes: Scopes::ALL, models: ModelNames::default() })
 }
 
 #[cfg(test)]

@@ -28,9 +28,9 @@ pub(super) struct Usage {
     /// From the hour of this second since 1970, or of so long ago, such as 24h or 30d; from the beginning without it
     #[arg(long, value_name = "WHEN")]
     since: Option<String>,
-    /// Tell hours or days apart
-    #[arg(long, value_name = "WIDTH")]
-    by: Option<Width>,
+    /// Tell hours or days apart, or keys; repeat it for both. What came by no key with an id has a line of its own
+    #[arg(long, value_name = "WHAT")]
+    by: Vec<By>,
     /// This tenant alone
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
@@ -43,13 +43,23 @@ pub(super) struct Usage {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Width {
+enum By {
     Hour,
     Day,
+    Key,
 }
 
-/// What a line is of: the bucket's beginning if buckets are told apart, tenant (nobody for what no tenant carries), model.
-type Key = (Option<i64>, Option<String>, String);
+/// What a line is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Of {
+    /// The bucket's beginning, if buckets are told apart.
+    begins_unix_s: Option<i64>,
+    /// Nobody for what no tenant carries.
+    tenant: Option<String>,
+    /// The key's id, if keys are told apart and it has one.
+    key_id: Option<String>,
+    model: String,
+}
 
 /// A tenant's use of a model.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +74,7 @@ impl Usage {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let since = self.since.as_deref().map(since_ms).transpose()?;
         // Sums begin with whole hours whatever is told apart.
-        let width = if self.by == Some(Width::Day) { Span::Day } else { Span::Hour };
+        let width = if self.is_by(By::Day) && !self.is_by(By::Hour) { Span::Day } else { Span::Hour };
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
         let mut buckets = match context.server() {
             Some(url) => ask(context, url, (width, since))?,
@@ -77,9 +87,14 @@ impl Usage {
         }
     }
 
+    fn is_by(&self, by: By) -> bool {
+        self.by.contains(&by)
+    }
+
     fn keep_wanted(&self, bucket: &mut UsageBucket) {
         let is = |wanted: &Option<String>, name: &str| wanted.as_ref().is_none_or(|wanted| wanted == name);
         bucket.requests.retain(|total| is(&self.tenant, &total.tenant) && is(&self.model, &total.model));
+        bucket.keys.retain(|key| is(&self.tenant, &key.total.tenant) && is(&self.model, &key.total.model));
         bucket.accounts.retain(|total| {
             let is_tenant = match &total.account {
                 Account::Keepalive(tenant) => is(&self.tenant, tenant),
@@ -105,14 +120,21 @@ impl Usage {
             Column::Right("COST"),
             Column::Right("KEPT COST"),
         ];
-        if self.by.is_some() {
+        if self.is_by(By::Key) {
+            columns.insert(1, Column::Left("KEY"));
+        }
+        let tells_time = self.is_by(By::Hour) || self.is_by(By::Day);
+        if tells_time {
             columns.insert(0, Column::Left("FROM"));
         }
         let currency = &config.rates.currency;
         let lines = self.lines(buckets, config);
-        let rows = lines.iter().map(|(key, line)| {
-            let mut row = line.cells(key, currency);
-            if let Some(begins) = key.0 {
+        let rows = lines.iter().map(|(of, line)| {
+            let mut row = line.cells(of, currency);
+            if self.is_by(By::Key) {
+                row.insert(1, of.key_id.clone().unwrap_or_else(|| "-".into()));
+            }
+            if let Some(begins) = of.begins_unix_s {
                 let at = DateTime::from_timestamp(begins, 0).unwrap_or_default();
                 row.insert(0, at.to_rfc3339_opts(SecondsFormat::Secs, true));
             }
@@ -129,17 +151,24 @@ impl Usage {
         text
     }
 
-    fn lines(&self, buckets: &[UsageBucket], config: &Config) -> BTreeMap<Key, Line> {
-        let mut lines: BTreeMap<Key, Line> = BTreeMap::new();
+    fn lines(&self, buckets: &[UsageBucket], config: &Config) -> BTreeMap<Of, Line> {
+        let mut lines: BTreeMap<Of, Line> = BTreeMap::new();
+        let tells_time = self.is_by(By::Hour) || self.is_by(By::Day);
         for bucket in buckets {
-            let begins = self.by.map(|_| bucket.begins_unix_s);
-            for total in &bucket.requests {
-                let key = (begins, Some(total.tenant.clone()), total.model.clone());
-                lines.entry(key).or_default().total.add(total);
+            let begins_unix_s = tells_time.then_some(bucket.begins_unix_s);
+            let of = |tenant: Option<&str>, model: &str| Of {
+                begins_unix_s,
+                tenant: tenant.map(str::to_owned),
+                key_id: None,
+                model: model.to_owned(),
+            };
+            for (key_id, total) in bucket.by_key() {
+                let key_id = key_id.filter(|_| self.is_by(By::Key)).map(str::to_owned);
+                let of = Of { key_id, ..of(Some(&total.tenant), &total.model) };
+                lines.entry(of).or_default().total.add(&total);
             }
             for one in costs_of(bucket, &config.rates).iter().filter(|one| one.item != LineItem::Requests) {
-                let key = (begins, one.tenant.map(str::to_owned), one.model.to_owned());
-                let line = lines.entry(key).or_default();
+                let line = lines.entry(of(one.tenant, one.model)).or_default();
                 line.beside_gb_hours += one.memory.gb_hours();
                 if !one.is_incomplete {
                     line.beside_cost = Some(line.beside_cost.unwrap_or(0.0) + one.pico_units.units());
@@ -151,7 +180,7 @@ impl Usage {
 }
 
 impl Line {
-    fn cells(&self, (_, tenant, model): &Key, currency: &str) -> Vec<String> {
+    fn cells(&self, Of { tenant, model, .. }: &Of, currency: &str) -> Vec<String> {
         let TenantTotal { requests, cold, prompt_tokens, cached_tokens, completion_tokens, .. } = self.total;
         let held = [self.total.weights_kib_ms, self.total.load_kib_ms, self.total.kv_kib_ms];
         let priced = requests > self.total.unpriced || requests == 0;

@@ -15,6 +15,7 @@ use super::energy::EnergyTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
+use super::savings::SavingsTable;
 use super::scheduler::SchedulerTable;
 use super::tables::{CarbonTable, RateTable};
 use super::tenants::{AnonymousPolicy, KeyTable, TenantTable};
@@ -53,6 +54,7 @@ pub(crate) struct Layer {
     pub(crate) anonymous: Option<Choice<AnonymousPolicy>>,
     pub(crate) carbon: Option<CarbonTable>,
     pub(crate) rates: Option<RateTable>,
+    pub(crate) savings: Option<SavingsTable>,
 }
 
 impl Layer {
@@ -88,6 +90,7 @@ impl Layer {
             anonymous: self.anonymous.or(next.anonymous),
             carbon: self.carbon.or(next.carbon),
             rates: self.rates.or(next.rates),
+            savings: self.savings.or(next.savings),
         }
     }
 

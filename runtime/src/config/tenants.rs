@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 
+use ledger::keys::KEY_ID_PREFIX;
 use loader::pull::Digest;
 use meter::rate::RateCard;
 use scheduler::Priority;
@@ -13,10 +14,12 @@ use super::{ConfigError, StaticKey};
 use crate::limits::TENANT_CHARS_MAX;
 use crate::tenancy::{Allowance, Budgets, ModelNames, RequestRate, Scopes};
 
-/// `[[keys]]`: `tenant`, and `sha256` of the key in hexadecimal digits.
+/// `[[keys]]`: `tenant`, `sha256` of the key in hexadecimal digits, and an `id` if what it spends is to be told apart.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KeyTable {
+    /// What receipts and sums call it.
+    id: Option<String>,
     pub(super) tenant: String,
     pub(super) sha256: String,
     /// What it is for.
@@ -117,7 +120,7 @@ pub(super) fn choices(
 /// The keys of all tenants. A tenant may have several keys; a key is of one tenant.
 pub(super) fn keys(tables: Vec<KeyTable>) -> Result<Vec<StaticKey>, ConfigError> {
     let mut keys: Vec<StaticKey> = Vec::with_capacity(tables.len());
-    for KeyTable { tenant, sha256, scopes, models } in tables {
+    for KeyTable { id, tenant, sha256, scopes, models } in tables {
         let refuse = |reason| Err(ConfigError::Key { tenant: tenant.chars().take(TENANT_CHARS_MAX).collect(), reason });
         if let Err(reason) = check_tenant(&tenant) {
             return refuse(reason);
@@ -128,7 +131,15 @@ pub(super) fn keys(tables: Vec<KeyTable>) -> Result<Vec<StaticKey>, ConfigError>
         if keys.iter().any(|key| key.sha256 == sha256) {
             return refuse("the same key is there twice");
         }
-        keys.push(StaticKey { tenant, sha256, scopes, models });
+        if let Some(id) = &id {
+            if check_tenant(id).is_err() || id.starts_with(KEY_ID_PREFIX) {
+                return refuse("its id is plain text, and does not begin as those of stored keys do");
+            }
+            if keys.iter().any(|key| key.id.as_ref() == Some(id)) {
+                return refuse("another key has the same id");
+            }
+        }
+        keys.push(StaticKey { id, tenant, sha256, scopes, models });
     }
     Ok(keys)
 }

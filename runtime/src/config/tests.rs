@@ -161,6 +161,7 @@ fn beyond_this_machine_keys_are_needed() {
 #[test]
 fn keys_that_cannot_be_told_apart_are_refused() {
     let key = |tenant: &str, sha256: &str| format!("[[keys]]\ntenant = {tenant:?}\nsha256 = '{sha256}'\n");
+    let named = |id: &str, sha256: &str| format!("{}id = '{id}'\n", key("a", sha256));
     let upper = HASH.to_uppercase();
     let long = "t".repeat(129);
     let wrong = [
@@ -170,10 +171,16 @@ fn keys_that_cannot_be_told_apart_are_refused() {
         key("a", "abc"),
         key("a", &HASH.replace('9', "g")),
         key(&long, HASH),
+        named(" ", HASH),
+        named(&long, HASH),
+        named("key_1", HASH),
+        named("a", HASH) + &named("a", &HASH.replace('9', "8")),
     ];
     for file in wrong {
         assert!(matches!(of("", &[], &file), Err(ConfigError::Key { .. })), "{file}");
     }
+    let config = of("", &[], &(named("a", HASH) + &named("b", &HASH.replace('9', "8")))).unwrap();
+    assert_eq!(config.keys.iter().map(|key| key.id.as_deref()).collect::<Vec<_>>(), [Some("a"), Some("b")]);
 }
 
 #[test]

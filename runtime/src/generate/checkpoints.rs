@@ -56,6 +56,7 @@ impl Drive {
         let measured = Measured {
             id: self.id.clone(),
             tenant: self.tenant.to_string(),
+            key_id: self.key_id.as_deref().map(str::to_owned),
             model: self.model.to_string(),
             cold: self.is_cold,
             outcome: Outcome::Crashed,

@@ -31,6 +31,8 @@ pub(super) struct Drive {
     pub(super) app: Arc<App>,
     pub(super) id: String,
     pub(super) tenant: Arc<str>,
+    /// Of the key that it came by.
+    pub(super) key_id: Option<Arc<str>>,
     pub(super) device: usize,
     pub(super) model: Arc<str>,
     /// Where there was a choice of devices.
@@ -213,6 +215,7 @@ impl Drive {
         let measured = Measured {
             id: self.id,
             tenant: self.tenant.to_string(),
+            key_id: self.key_id.as_deref().map(str::to_owned),
             model: self.model.to_string(),
             cold: self.is_cold,
             outcome: ended,

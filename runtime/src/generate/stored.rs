@@ -116,6 +116,7 @@ pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit
         app: Arc::clone(app),
         id: asked.id,
         tenant: Arc::clone(&asked.asker.access.tenant),
+        key_id: asked.asker.access.key_id(),
         model,
         arrived,
         answer,
@@ -130,6 +131,7 @@ struct Replay {
     app: Arc<App>,
     id: String,
     tenant: Arc<str>,
+    key_id: Option<Arc<str>>,
     model: Arc<str>,
     arrived: Instant,
     answer: Arc<StoredAnswer>,
@@ -164,12 +166,14 @@ impl Replay {
     /// Its row, from reservation to settlement.
     async fn settled(&self) -> Result<Receipt, ApiError> {
         let metering = &self.app.metering;
-        let reserved = metering.reserve((&self.id, self.idempotency_key.as_deref()), &self.tenant, &self.model).await;
+        let (named, payer) = ((&*self.id, self.idempotency_key.as_deref()), (&*self.tenant, self.key_id.as_deref()));
+        let reserved = metering.reserve(named, payer, &self.model).await;
         reserved.unwrap_or(Err(ledger::LedgerError::Closed)).map_err(ledger_error)?;
         let StoredAnswer { prompt_tokens, completion_tokens, .. } = *self.answer;
         let measured = Measured {
             id: self.id.clone(),
             tenant: self.tenant.to_string(),
+            key_id: self.key_id.as_deref().map(str::to_owned),
             model: self.model.to_string(),
             cold: false,
             outcome: Outcome::Completed,

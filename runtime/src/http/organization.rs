@@ -1,7 +1,7 @@
 //! OpenAI's reports: `GET /v1/organization/usage/completions` and `GET /v1/organization/costs`. Tenants are its projects.
 //!
 //! Deliberately absent: buckets of a minute (sums are kept by hour and day), and what is grouped or filtered by what is not
-//! kept (users, keys, batches, service tiers), which is refused by name.
+//! kept (users, batches, service tiers), which is refused by name. What came by no key with an id has none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ struct Asked {
     limit: u32,
     tenants: Vec<String>,
     models: Vec<String>,
+    keys: Vec<String>,
     by: Vec<By>,
 }
 
@@ -39,6 +40,7 @@ struct Asked {
 enum By {
     Project,
     Model,
+    Key,
     LineItem,
 }
 
@@ -47,6 +49,7 @@ enum By {
 struct Of<'a> {
     project: Option<&'a str>,
     model: Option<&'a str>,
+    key: Option<&'a str>,
     line_item: Option<&'static str>,
 }
 
@@ -58,17 +61,20 @@ pub(super) async fn completions(
 ) -> Result<Json<Value>, ApiError> {
     let mut query = Query::parse(query)?;
     let width = query.word("bucket_width", &[("1h", Span::Hour), ("1d", Span::Day)])?.unwrap_or(Span::Day);
-    let by = groups(&mut query, &[("project_id", By::Project), ("model", By::Model)])?;
-    let models = query.all("models");
+    let by = groups(&mut query, &[("project_id", By::Project), ("model", By::Model), ("api_key_id", By::Key)])?;
+    let (models, keys) = (query.all("models"), query.all("api_key_ids"));
     let (usual, most) = match width {
         Span::Hour => (24, 168),
         Span::Day => (7, 31),
     };
-    let asked = Asked { models, ..Asked::parse(query, width, by, (usual, most))? };
+    let asked = Asked { models, keys, ..Asked::parse(query, width, by, (usual, most))? };
     page(&app, &access, asked, |asked, bucket, access| {
         let mut results: BTreeMap<Of<'_>, TenantTotal> = BTreeMap::new();
-        for total in bucket.requests.iter().filter(|total| access.sees(&total.tenant) && asked.wants(total)) {
-            let of = asked.of(Some(&total.tenant), &total.model, None);
+        let by_key = bucket.by_key();
+        for (key, total) in by_key.iter().filter(|(key, total)| access.sees(&total.tenant) && asked.wants(*key, total))
+        {
+            let of =
+                Of { key: key.filter(|_| asked.by.contains(&By::Key)), ..asked.of(Some(&total.tenant), &total.model) };
             results.entry(of).or_default().add(total);
         }
         results.into_iter().map(|(of, total)| completions_result(&of, &total)).collect()
@@ -90,7 +96,8 @@ pub(super) async fn costs(
     page(&app, &access, asked, move |asked, bucket, access| {
         let mut results: BTreeMap<Of<'_>, (PicoUnits, bool)> = BTreeMap::new();
         for line in costs_of(bucket, &rates).iter().filter(|line| asked.wants_line(line, access)) {
-            let of = asked.of(line.tenant, line.model, Some(line.item.name()));
+            let line_item = asked.by.contains(&By::LineItem).then(|| line.item.name());
+            let of = Of { line_item, ..asked.of(line.tenant, line.model) };
             let (sum, is_incomplete) = results.entry(of).or_default();
             *sum = sum.saturating_add(line.pico_units);
             *is_incomplete |= line.is_incomplete;
@@ -116,7 +123,7 @@ fn groups(query: &mut Query, known: &[(&str, By)]) -> Result<Vec<By>, ApiError> 
         Some((_, by)) => Ok(*by),
         None => {
             let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-            Err(ApiError::invalid_value("group_by", format!("only {} are kept apart", names.join(" and "))))
+            Err(ApiError::invalid_value("group_by", format!("only {} are kept apart", names.join(", "))))
         }
     };
     query.all("group_by").into_iter().map(read).collect()
@@ -146,7 +153,7 @@ impl Asked {
         if to <= start {
             return Err(ApiError::invalid_value("end_time", "it is not after start_time"));
         }
-        Ok(Self { width, from, to, limit, tenants, models: Vec::new(), by })
+        Ok(Self { width, from, to, limit, tenants, models: Vec::new(), keys: Vec::new(), by })
     }
 
     /// The beginnings of the page's buckets, and of the next page if there is one.
@@ -159,9 +166,12 @@ impl Asked {
         (all, (next < self.to).then_some(next))
     }
 
-    fn wants(&self, total: &TenantTotal) -> bool {
-        let is_wanted = |list: &[String], name: &String| list.is_empty() || list.contains(name);
-        is_wanted(&self.tenants, &total.tenant) && is_wanted(&self.models, &total.model)
+    fn wants(&self, key: Option<&str>, total: &TenantTotal) -> bool {
+        let is_wanted =
+            |list: &[String], name: Option<&str>| list.is_empty() || list.iter().any(|one| Some(one.as_str()) == name);
+        is_wanted(&self.tenants, Some(&total.tenant))
+            && is_wanted(&self.models, Some(&total.model))
+            && is_wanted(&self.keys, key)
     }
 
     fn wants_line(&self, line: &CostLine<'_>, access: &Access) -> bool {
@@ -172,13 +182,11 @@ impl Asked {
         }
     }
 
-    fn of<'a>(&self, project: Option<&'a str>, model: &'a str, line_item: Option<&'static str>) -> Of<'a> {
+    /// What all reports can be told apart by.
+    fn of<'a>(&self, project: Option<&'a str>, model: &'a str) -> Of<'a> {
         let is_by = |by: By| self.by.contains(&by);
-        Of {
-            project: project.filter(|_| is_by(By::Project)),
-            model: is_by(By::Model).then_some(model),
-            line_item: line_item.filter(|_| is_by(By::LineItem)),
-        }
+        let (project, model) = (project.filter(|_| is_by(By::Project)), is_by(By::Model).then_some(model));
+        Of { project, model, ..Of::default() }
     }
 }
 
@@ -217,7 +225,7 @@ fn completions_result(of: &Of<'_>, total: &TenantTotal) -> Value {
         "num_model_requests": total.requests,
         "project_id": of.project,
         "user_id": null,
-        "api_key_id": null,
+        "api_key_id": of.key,
         "model": of.model,
         "batch": null,
         "service_tier": null,

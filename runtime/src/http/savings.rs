@@ -1,11 +1,14 @@
 //! `GET /v1/savings`: what ephemeral serving saved, or lost, against servers that never unload.
+//!
+//! Who administers is told of everyone. A tenant is told of its own use alone, by another report ([`TenantReport`]) that is
+//! computed of that tenant's rows and of nothing else.
 
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json};
 use ledger::{SavingsQuery, Since};
-use meter::savings::SavingsReport;
+use meter::savings::{SavingsReport, TenantReport, report_of_tenant};
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -26,10 +29,28 @@ pub(super) async fn report(
     let baseline = query.word("baseline", &Baseline::WORDS)?;
     let since = query.since(now_unix_ms())?;
     query.finish()?;
-    let report = of_server(&app, since).await?;
-    let report = if access.sees_all() { report } else { report.of_tenant(&access.tenant) };
-    let shown = serde_json::to_value(&report).map_err(ApiError::internal)?;
-    Ok(Json(reports::against(shown, baseline)))
+    if access.sees_all() {
+        let report = of_server(&app, since).await?;
+        let shown = serde_json::to_value(&report).map_err(ApiError::internal)?;
+        return Ok(Json(reports::against(shown, baseline)));
+    }
+    if baseline == Some(Baseline::Shared) {
+        let why = "what a shared copy costs a tenant depends on who else uses it: that is told to who administers";
+        return Err(ApiError::invalid_value("baseline", why));
+    }
+    let report = of_tenant(&app, &access.tenant, since).await?;
+    Ok(Json(serde_json::to_value(&report).map_err(ApiError::internal)?))
+}
+
+/// A tenant's own. Its window ends with what was last recorded of it.
+async fn of_tenant(app: &Arc<App>, tenant: &Arc<str>, since: Option<i64>) -> Result<TenantReport, ApiError> {
+    let query = SavingsQuery { since: since.map_or(Since::Beginning, Since::UnixMillis), until: None };
+    let (prices, tenant) = (app.metering.prices_of(0).clone(), Arc::clone(tenant));
+    read_ledger(app, move |reader| {
+        let inputs = reader.savings_inputs_of(&tenant, query)?;
+        Ok(report_of_tenant(inputs, &tenant, &prices.energy, &prices.rates))
+    })
+    .await
 }
 
 /// The report up to when the accounts were last written, with what of unloaded models is in the page cache.
@@ -37,10 +58,12 @@ async fn of_server(app: &Arc<App>, since: Option<i64>) -> Result<SavingsReport, 
     let since = since.map_or(Since::Beginning, Since::UnixMillis);
     let query = SavingsQuery { since, until: Some(app.metering.accounted_until()) };
     let (prices, process_bytes) = (app.metering.prices_of(0).clone(), app.process_bytes);
+    let choices = app.config.savings.clone();
     let (report, models) = read_ledger(app, move |reader| {
         let inputs = reports::savings_inputs(reader, query, process_bytes)?;
         let models: Vec<String> = inputs.models.iter().map(|model| model.model.clone()).collect();
-        Ok((reports::savings_of(&inputs, &prices), models))
+        let report = reports::savings_of(&inputs, &prices);
+        Ok((reports::told_in_money(report, &inputs, (reader, query), &choices)?, models))
     })
     .await?;
     Ok(match page_cache_bytes(app, models).await {

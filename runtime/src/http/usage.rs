@@ -49,6 +49,7 @@ pub(super) async fn sums(
 /// Leaves out what is not for this client.
 pub(super) fn keep_seen(bucket: &mut UsageBucket, access: &Access) {
     bucket.requests.retain(|total| access.sees(&total.tenant));
+    bucket.keys.retain(|key| access.sees(&key.total.tenant));
     bucket.accounts.retain(|total| match &total.account {
         meter::Account::Keepalive(tenant) => access.sees(tenant),
         _ => access.sees_all(),

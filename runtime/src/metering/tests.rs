@@ -21,16 +21,17 @@ pub(crate) fn metering() -> Arc<Metering> {
     Arc::new(Metering::new(ledger, prices, spending, RecentReceipts::default()))
 }
 
-/// A receipt of so many tokens, and nothing else.
-pub(crate) fn receipt_of(id: &str, tenant: &str, tokens: u64) -> Receipt {
-    let measured = Measured {
+/// A request that has used nothing.
+pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
+    Measured {
         id: id.to_owned(),
         tenant: tenant.to_owned(),
+        key_id: None,
         model: "m".to_owned(),
         cold: false,
         outcome: Outcome::Completed,
         answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: tokens, ..MeasuredTokens::default() },
+        tokens: MeasuredTokens::default(),
         times: MeasuredTimes::default(),
         cpu: MeasuredCpu::default(),
         memory: MeasuredMemory {
@@ -43,9 +44,19 @@ pub(crate) fn receipt_of(id: &str, tenant: &str, tokens: u64) -> Receipt {
         kv_precision: None,
         routing: None,
         sharing: StepSharing::WholeStep,
-    };
+    }
+}
+
+/// Its receipt, at these prices.
+pub(crate) fn receipt(measured: Measured, rates: &RateCard) -> Receipt {
     let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
-    Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
+    Receipt::assemble(measured, &energy, &CarbonFactors::default(), rates)
+}
+
+/// A receipt of so many tokens, and nothing else.
+pub(crate) fn receipt_of(id: &str, tenant: &str, tokens: u64) -> Receipt {
+    let tokens = MeasuredTokens { prompt: tokens, ..MeasuredTokens::default() };
+    receipt(Measured { tokens, ..measured(id, tenant) }, &RateCard::default())
 }
 
 /// As if the server had run for longer than a load takes.

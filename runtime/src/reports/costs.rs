@@ -94,7 +94,8 @@ mod tests {
         let accounts = accounts.map(|account| AccountTotal { model: "m".into(), account, kib_ms: gb_hour });
         let priced =
             TenantTotal { tenant: "a".into(), pico_units: PicoUnits::new(7), unpriced: 1, ..TenantTotal::default() };
-        let bucket = UsageBucket { begins_unix_s: 0, requests: vec![priced], accounts: accounts.to_vec() };
+        let bucket =
+            UsageBucket { begins_unix_s: 0, requests: vec![priced], accounts: accounts.to_vec(), keys: Vec::new() };
         let rates = RateCard { cpu_hour: None, ..RateCard::default() };
         let lines = costs_of(&bucket, &rates);
         assert_eq!((lines[0].pico_units.get(), lines[0].is_incomplete), (7, true));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::budget::Budget;
 use super::permissions::{Allowance, ModelNames, Scope, Scopes};
 use crate::config::ContextChoices;
 
@@ -24,13 +23,20 @@ pub(crate) struct Access {
     pub(super) aliases: Arc<Aliases>,
 }
 
-/// A stored key.
+/// A stored key, or a configured one that has an id.
 #[derive(Debug)]
 pub(crate) struct KeyAccess {
     pub(crate) id: Arc<str>,
     pub(super) allowance: Allowance,
     /// The hour of its last use that was noted, since 1970.
     pub(super) noted_hour: AtomicI64,
+}
+
+/// Whose rates and budgets: a key's own, or those of a tenant with all of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    Key(Arc<str>),
+    Tenant(Arc<str>),
 }
 
 /// Whoever asks, and what the one request is called that is asked.
@@ -127,10 +133,15 @@ impl Access {
         self.sees_all() || *self.tenant == *tenant
     }
 
-    /// What it, and its tenant, may spend.
-    pub(super) fn budgets(&self) -> impl Iterator<Item = &Budget> {
-        let of_key = self.key.iter().flat_map(|key| key.allowance.budgets.iter());
-        of_key.chain(self.of_tenant.budgets.iter())
+    /// The id of the key, where it has one.
+    pub(crate) fn key_id(&self) -> Option<Arc<str>> {
+        self.key.as_ref().map(|key| Arc::clone(&key.id))
+    }
+
+    /// Who takes part in what it takes, and what each may.
+    pub(super) fn holders(&self) -> impl Iterator<Item = (Holder, &Allowance)> {
+        let of_key = self.key.as_ref().map(|key| (Holder::Key(Arc::clone(&key.id)), &key.allowance));
+        of_key.into_iter().chain([(Holder::Tenant(Arc::clone(&self.tenant)), &self.of_tenant)])
     }
 
     /// Whose contexts it may replace and delete; none where it may publish none.

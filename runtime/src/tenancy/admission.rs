@@ -75,6 +75,6 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.admissions.rates.correct_tokens(&self.access, self.tokens, self.used_tokens);
-        self.admissions.spending.release(&self.access.tenant, self.reserved);
+        self.admissions.spending.release(&self.access, self.reserved);
     }
 }

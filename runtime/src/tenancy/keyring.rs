@@ -112,7 +112,12 @@ impl Keyring {
         };
         let of_key = |key: &crate::config::StaticKey| {
             let permissions = Permissions { scopes: key.scopes, models: key.models.clone(), ..Permissions::default() };
-            (key.sha256, Arc::new(bounds.access(&key.tenant, permissions, None)))
+            let named = key.id.as_deref().map(|id| KeyAccess {
+                id: id.into(),
+                allowance: permissions.allowance.clone(),
+                noted_hour: AtomicI64::new(0),
+            });
+            (key.sha256, Arc::new(bounds.access(&key.tenant, permissions, named)))
         };
         let configured: Vec<_> = config.keys.iter().map(of_key).collect();
         let anonymous = |scopes| {

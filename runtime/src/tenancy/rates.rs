@@ -7,10 +7,10 @@
 //! forgotten. Deliberately absent: waiting. Who is too fast is told when to come again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::access::Access;
+use super::access::{Access, Holder};
 use super::bucket::{Bucket, Filling};
 use super::permissions::{Allowance, RequestRate};
 use crate::limits::BUCKETS_KEPT_MAX;
@@ -50,13 +50,6 @@ pub(crate) struct Level {
     pub(crate) remaining: u64,
     /// Until it is full.
     pub(crate) reset: Duration,
-}
-
-/// Whose bucket: a key's, or a tenant's.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
-    Key(Arc<str>),
-    Tenant(Arc<str>),
 }
 
 /// All buckets of a server.
@@ -133,8 +126,6 @@ impl Rates {
 
 /// Whose buckets a request takes from, and how they fill.
 fn fillings(access: &Access, of: Rated) -> impl Iterator<Item = (Holder, Filling)> {
-    let of_key = access.key.as_ref().map(|key| (Holder::Key(Arc::clone(&key.id)), &key.allowance));
-    let of_tenant = (Holder::Tenant(Arc::clone(&access.tenant)), &access.of_tenant);
     let filling = move |(holder, allowance): (Holder, &Allowance)| {
         let filling = match of {
             Rated::Requests => allowance.requests_per_second.map(RequestRate::per_second).map(Filling::per_second),
@@ -142,7 +133,7 @@ fn fillings(access: &Access, of: Rated) -> impl Iterator<Item = (Holder, Filling
         };
         filling.map(|filling| (holder, filling))
     };
-    of_key.into_iter().chain([of_tenant]).filter_map(filling)
+    access.holders().filter_map(filling)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! What tenants have spent in the hour, day and month that it is, and whether more may begin.
+//! What tenants and keys have spent in the hour, day and month that it is, and whether more may begin.
 //!
-//! Sums begin with those of the ledger and go on with every receipt that it has taken, so that a restart changes nothing. They
-//! are tenants' sums, whatever the key: a budget of a key bounds what its tenant may have spent for the key to be let in.
+//! Sums begin with those of the ledger and go on with every receipt that it has taken, so that a restart changes nothing. A
+//! budget of a key bounds what is spent by that key, a budget of a tenant what is spent by whichever of its keys; what a key
+//! spends counts in both.
 //!
 //! A request is admitted while what was spent, and what is reserved for those that run, is less than each budget; then its own
 //! estimate is reserved until it is over. So a budget is passed by one request's estimate at most, and by what those that
@@ -18,11 +19,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::{LedgerError, Reader, SeriesQuery, Span as Width, TenantTotal};
+use ledger::{LedgerError, Reader, SeriesQuery, TenantTotal};
 use meter::{Account, AccountInterval, KibMillis, Receipt};
 
-use super::access::Access;
-use super::budget::{Budget, BudgetUnit, Window};
+use super::access::{Access, Holder};
+use super::budget::{BudgetUnit, Window};
+use super::keyring::BoundedBy;
 use super::window::{Reading, Span, WindowClock};
 
 /// What something used, in the ledger's units.
@@ -129,7 +131,7 @@ pub(crate) struct Standing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reserved(Use);
 
-/// What one tenant has spent, in the windows of [`Window::ALL`].
+/// What one of them has spent, in the windows of [`Window::ALL`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Spent {
     windows: [Option<(Span, Use)>; Window::ALL.len()],
@@ -149,14 +151,25 @@ impl Spent {
     }
 }
 
+impl Window {
+    /// The ledger's sums of a window of this sort, which is whole hours or days.
+    fn sums_within(self, Span { from, to }: Span) -> SeriesQuery {
+        let width = match self {
+            Self::Hour => ledger::Span::Hour,
+            Self::Day | Self::Month => ledger::Span::Day,
+        };
+        SeriesQuery { width, from_unix_s: from.div_euclid(1000), to_unix_s: to.div_euclid(1000) }
+    }
+}
+
 struct Book {
     clock: WindowClock,
-    tenants: HashMap<Arc<str>, Spent>,
+    spent: HashMap<Holder, Spent>,
     /// What everyone used in this month and since then, for estimates.
     all: Use,
 }
 
-/// What all tenants have spent.
+/// What all tenants, and all keys, have spent.
 pub(crate) struct Spending {
     read_clocks: fn() -> Reading,
     book: Mutex<Book>,
@@ -166,7 +179,7 @@ impl Spending {
     /// By the sums of a ledger, until now. Blocks on the disk.
     ///
     /// # Errors
-    /// What [`Reader::totals_between`] fails with.
+    /// What [`Reader::series`] fails with.
     pub(crate) fn of_ledger(reader: &Reader) -> Result<Self, LedgerError> {
         Self::of_ledger_by(reader, Reading::now)
     }
@@ -175,23 +188,27 @@ impl Spending {
         let reading = read_clocks();
         let clock = WindowClock::beginning(reader.latest_unix_ms()?.unwrap_or(i64::MIN), reading);
         let now_unix_ms = { clock }.now_unix_ms(reading);
-        let mut book = Book { clock, tenants: HashMap::new(), all: Use::default() };
+        let mut book = Book { clock, spent: HashMap::new(), all: Use::default() };
         for window in Window::ALL {
             let (span, by_wall) = (window.around(now_unix_ms), window.around(reading.wall_unix_ms));
             for counted in [span].into_iter().chain((by_wall != span).then_some(by_wall)) {
-                for total in reader.totals_between(counted.from, counted.to)? {
-                    let used = Use::of_total(&total);
-                    let spent = book.tenants.entry(total.tenant.into()).or_default();
-                    let (_, sum) = spent.in_window(window, now_unix_ms);
-                    *sum = sum.plus(used);
-                    if window == Window::Month {
-                        book.all = book.all.plus(used);
+                for bucket in reader.series(window.sums_within(counted))? {
+                    let of_tenants = bucket.requests.iter().map(|one| (Holder::Tenant((*one.tenant).into()), one));
+                    let of_keys = bucket.keys.iter().map(|one| (Holder::Key((*one.key_id).into()), &one.total));
+                    for (holder, total) in of_tenants.chain(of_keys) {
+                        let used = Use::of_total(total);
+                        if window == Window::Month && matches!(holder, Holder::Tenant(_)) {
+                            book.all = book.all.plus(used);
+                        }
+                        let (_, sum) = book.spent.entry(holder).or_default().in_window(window, now_unix_ms);
+                        *sum = sum.plus(used);
                     }
-                }
-                for (tenant, kib_ms) in kept_between(reader, counted)? {
-                    let spent = book.tenants.entry(tenant.into()).or_default();
-                    let (_, sum) = spent.in_window(window, now_unix_ms);
-                    *sum = sum.plus(Use::kept(kib_ms));
+                    for total in bucket.accounts {
+                        let Account::Keepalive(tenant) = total.account else { continue };
+                        let spent = book.spent.entry(Holder::Tenant(tenant.into())).or_default();
+                        let (_, sum) = spent.in_window(window, now_unix_ms);
+                        *sum = sum.plus(Use::kept(total.kib_ms));
+                    }
                 }
             }
         }
@@ -207,25 +224,34 @@ impl Spending {
         let mut book = self.book();
         let now_unix_ms = book.clock.now_unix_ms(reading);
         let estimate = book.all.of_tokens(tokens);
-        let spent = book.tenants.entry(Arc::clone(&access.tenant)).or_default();
-        for budget in access.budgets() {
-            let (span, used) = spent.in_window(budget.window, now_unix_ms);
-            let used = *used;
-            if used.plus(spent.reserved).in_unit(&budget.unit) >= budget.amount {
-                let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
-                return Err(Exceeded { budget: budget.to_string(), anew_in: Duration::from_millis(left_ms) });
+        for (holder, allowance) in access.holders() {
+            let spent = book.spent.entry(holder).or_default();
+            for budget in allowance.budgets.iter() {
+                let (span, used) = spent.in_window(budget.window, now_unix_ms);
+                let used = *used;
+                if used.plus(spent.reserved).in_unit(&budget.unit) >= budget.amount {
+                    let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
+                    return Err(Exceeded { budget: budget.to_string(), anew_in: Duration::from_millis(left_ms) });
+                }
             }
         }
-        spent.reserved = spent.reserved.plus(estimate);
+        for (holder, _) in access.holders() {
+            let spent = book.spent.entry(holder).or_default();
+            spent.reserved = spent.reserved.plus(estimate);
+        }
         Ok(Reserved(estimate))
     }
 
-    /// What `tenant` has spent of `budget`.
-    pub(crate) fn standing(&self, tenant: &str, budget: &Budget) -> Standing {
+    /// What is spent of a budget by whoever it bounds.
+    pub(crate) fn standing(&self, BoundedBy { tenant, key, budget }: &BoundedBy) -> Standing {
+        let holder = match key {
+            Some(key) => Holder::Key(Arc::clone(key)),
+            None => Holder::Tenant(Arc::clone(tenant)),
+        };
         let reading = (self.read_clocks)();
         let mut book = self.book();
         let now_unix_ms = book.clock.now_unix_ms(reading);
-        let mut spent = book.tenants.get(tenant).copied().unwrap_or_default();
+        let mut spent = book.spent.get(&holder).copied().unwrap_or_default();
         let reserved = spent.reserved.in_unit(&budget.unit);
         let (span, used) = spent.in_window(budget.window, now_unix_ms);
         let left_ms = u64::try_from(span.to.saturating_sub(now_unix_ms)).unwrap_or(0);
@@ -233,28 +259,37 @@ impl Spending {
     }
 
     /// A request is over: what was kept for it is free.
-    pub(crate) fn release(&self, tenant: &str, Reserved(estimate): Reserved) {
-        if let Some(spent) = self.book().tenants.get_mut(tenant) {
-            spent.reserved = spent.reserved.minus(estimate);
+    pub(crate) fn release(&self, access: &Access, Reserved(estimate): Reserved) {
+        let mut book = self.book();
+        for (holder, _) in access.holders() {
+            if let Some(spent) = book.spent.get_mut(&holder) {
+                spent.reserved = spent.reserved.minus(estimate);
+            }
         }
     }
 
     /// A receipt is in the ledger.
     pub(crate) fn charge(&self, receipt: &Receipt) {
-        self.add(&receipt.tenant, Use::of_receipt(receipt));
+        let of_key = receipt.key_id.as_deref().map(|id| Holder::Key(id.into()));
+        let holders = [Holder::Tenant((*receipt.tenant).into())].into_iter().chain(of_key);
+        self.add(holders, Use::of_receipt(receipt));
     }
 
     /// What an account carried is in the ledger. Estimates of requests do not go by it.
     pub(crate) fn keeps(&self, interval: &AccountInterval) {
         if let Account::Keepalive(tenant) = &interval.account {
-            self.book().add((self.read_clocks)(), tenant, Use::kept(interval.kib_ms));
+            let reading = (self.read_clocks)();
+            self.book().add(reading, Holder::Tenant(tenant.as_str().into()), Use::kept(interval.kib_ms));
         }
     }
 
-    fn add(&self, tenant: &str, used: Use) {
+    fn add(&self, holders: impl Iterator<Item = Holder>, used: Use) {
+        let reading = (self.read_clocks)();
         let mut book = self.book();
         book.all = book.all.plus(used);
-        book.add((self.read_clocks)(), tenant, used);
+        for holder in holders {
+            book.add(reading, holder, used);
+        }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -263,35 +298,15 @@ impl Spending {
 }
 
 impl Book {
-    /// To what `tenant` has spent in the windows that it is.
-    fn add(&mut self, reading: Reading, tenant: &str, used: Use) {
+    /// To what `holder` has spent in the windows that it is.
+    fn add(&mut self, reading: Reading, holder: Holder, used: Use) {
         let now_unix_ms = self.clock.now_unix_ms(reading);
-        let spent = match self.tenants.get_mut(tenant) {
-            Some(spent) => spent,
-            None => self.tenants.entry(tenant.into()).or_default(),
-        };
+        let spent = self.spent.entry(holder).or_default();
         for window in Window::ALL {
             let (_, sum) = spent.in_window(window, now_unix_ms);
             *sum = sum.plus(used);
         }
     }
-}
-
-/// What was kept for tenants in a window, by the ledger's sums.
-fn kept_between(reader: &Reader, span: Span) -> Result<Vec<(String, KibMillis)>, LedgerError> {
-    const MILLIS_PER_SECOND: i64 = 1000;
-    let are_days = [span.from, span.to].iter().all(|unix_ms| unix_ms.rem_euclid(MILLIS_PER_SECOND * 86_400) == 0);
-    let query = SeriesQuery {
-        width: if are_days { Width::Day } else { Width::Hour },
-        from_unix_s: span.from.div_euclid(MILLIS_PER_SECOND),
-        to_unix_s: span.to.div_euclid(MILLIS_PER_SECOND),
-    };
-    let accounts = reader.series(query)?.into_iter().flat_map(|bucket| bucket.accounts);
-    let kept = accounts.filter_map(|total| match total.account {
-        Account::Keepalive(tenant) => Some((tenant, total.kib_ms)),
-        Account::Load | Account::Idle | Account::Unmeasured => None,
-    });
-    Ok(kept.collect())
 }
 
 #[cfg(test)]

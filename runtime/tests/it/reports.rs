@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::batching::{complete_as, keys};
 use crate::client::{Response, request, until};
+use crate::keys::{bearer, create, send_as};
 use crate::models::good;
 use crate::server::{Options, SOON, Server};
 
@@ -94,32 +95,140 @@ fn usage_and_costs_are_told_as_openai_does_and_each_tenant_sees_its_own() {
 }
 
 #[test]
-fn savings_are_of_the_ledger_and_a_tenant_sees_its_own() {
+fn savings_are_of_the_ledger_and_who_administers_sees_all_of_it() {
     let everyone = keys(&["a", "b"]) + &keys(&["root"]) + "scopes = [\"admin\", \"read\"]\n";
     let server = Options::with_models(good).config(&everyone).start();
     for tenant in ["a", "b", "b"] {
         complete_as(&server, tenant, &ask(4)).ok();
     }
-    let report = get_as(&server, "b", "/v1/savings?since=24h").ok();
+    let report = get_as(&server, "root", "/v1/savings?since=24h").ok();
     let tenants: Vec<&Value> = report["tenants"].as_array().unwrap().iter().map(|one| &one["tenant"]).collect();
-    assert_eq!(tenants, ["b"]);
-    assert_eq!(report["total"]["ephemeral"]["kib_ms"], report["tenants"][0]["ephemeral"]["kib_ms"]);
+    assert_eq!(tenants, ["a", "b"]);
     assert!(report["process_bytes"].as_u64().unwrap() > 1 << 20, "{report}");
     assert!(report["total"]["held"]["process_kib_ms"].as_u64() > Some(0));
-    let tenants = get_as(&server, "root", "/v1/savings").ok()["tenants"].as_array().unwrap().len();
-    assert_eq!(tenants, 2, "whoever administers sees all");
-    let shared = get_as(&server, "a", "/v1/savings?baseline=shared").ok();
+    let shared = get_as(&server, "root", "/v1/savings?baseline=shared").ok();
     assert!(shared["total"]["dedicated"].is_null() && shared["total"]["shared_persistent"].is_object(), "{shared}");
     // The model's pages stay in the page cache when it is let go, and are told.
     let body = json!({ "model": "good" }).to_string();
     let headers = ["content-type: application/json", "authorization: Bearer root"];
     server.send(&request("POST", "/models/unload", &headers, body.as_bytes())).ok();
     let cached = until("it is let go", SOON, || {
-        let report = get_as(&server, "a", "/v1/savings").ok();
+        let report = get_as(&server, "root", "/v1/savings").ok();
         report["page_cache"]["bytes"].as_u64().filter(|bytes| *bytes > 0)
     });
     let size = server.models_dir().join("good.gguf").metadata().unwrap().len();
     assert!(cached <= size.next_multiple_of(4096), "{cached} of {size}");
+}
+
+/// What others do, before and after, changes nothing of it.
+#[test]
+fn a_tenants_savings_have_nothing_of_anothers() {
+    // Each request loads the model, and waits for that.
+    let server = Options::with_models(good).config(&("keep_alive = \"0\"\n".to_owned() + &keys(&["a", "b"]))).start();
+    let serve = |tenant: &str| {
+        complete_as(&server, tenant, &ask(4)).ok();
+        until("it is let go", SOON, || {
+            let models = get_as(&server, tenant, "/models").ok();
+            (models["data"][0]["status"]["value"] == "unloaded").then_some(())
+        });
+    };
+    let of_requests = |report: &Value| {
+        let held = ["active_kib_ms", "load_kib_ms"].map(|part| report["held"][part].clone());
+        (held, report["cold_starts"].clone(), report["dedicated"]["baseline"].clone())
+    };
+    let report = |tenant| get_as(&server, tenant, "/v1/savings?since=24h").ok();
+    serve("b");
+    let none = report("a");
+    assert_eq!((&none["window_ms"], &none["cold_starts"]["requests"]), (&json!(0), &json!(0)), "{none}");
+    serve("a");
+    serve("b");
+    let before = report("a");
+    assert_eq!((&before["tenant"], &before["cold_starts"]["requests"]), (&json!("a"), &json!(1)), "{before}");
+    assert_eq!(before["cold_starts"]["waits"]["requests"], 1);
+    serve("b");
+    assert_eq!(of_requests(&report("a")), of_requests(&before), "others' requests");
+    assert_eq!(report("b")["cold_starts"]["requests"], 3);
+    // Nor is there a place for what is everyone's.
+    let members: Vec<&str> = before.as_object().unwrap().keys().map(String::as_str).collect();
+    for absent in ["page_cache", "process_bytes", "tenants", "total", "shared_persistent", "money"] {
+        assert!(!members.contains(&absent), "{absent}: {before}");
+    }
+    assert_eq!((&before["held"]["idle_kib_ms"], &before["held"]["process_kib_ms"]), (&json!(0), &json!(0)));
+    let refused = get_as(&server, "a", "/v1/savings?baseline=shared");
+    refused.refused_about(400, "invalid_value", "baseline");
+    assert_eq!(of_requests(&get_as(&server, "a", "/v1/savings?baseline=dedicated").ok()), of_requests(&before));
+}
+
+#[test]
+fn money_is_told_in_three_tiers() {
+    let declared = "[savings]\nrealised_per_hour = -3600\nmachines_source = \"a list\"\n\
+                    [[savings.machines]]\nname = \"large\"\nmemory = \"64GiB\"\nprice_per_hour = 2\n";
+    let server = Options::with_models(good).config(declared).start();
+    server.complete(&ask(4)).ok();
+    let report = server.get("/v1/savings").ok();
+    let money = &report["money"];
+    assert_eq!(money["nominal"]["saved_shared_persistent"], report["total"]["shared_persistent"]["saved"]["cost"]);
+    let capacity = &money["capacity"];
+    assert_eq!((&capacity["ephemeral"]["machine"], &capacity["source"]), (&json!("large"), &json!("a list")));
+    assert!(capacity["ephemeral"]["p99_bytes"].as_u64() > report["process_bytes"].as_u64(), "{report}");
+    assert_eq!((&capacity["saved_dedicated"], &capacity["quality"]), (&json!(0.0), &json!("derived")));
+    let seconds = report["window_ms"].as_f64().unwrap() / 1e3;
+    let realised = money["realised"]["saved"].as_f64().unwrap();
+    assert!((realised + seconds).abs() < 1e-6, "{realised} in {seconds} s");
+    assert_eq!(money["realised"]["quality"], "assumed");
+    let none = Server::serving(good).get("/v1/savings").ok();
+    assert_eq!((&none["money"]["capacity"], &none["money"]["realised"]["saved"]), (&Value::Null, &json!(0.0)));
+}
+
+#[test]
+fn a_configured_key_is_told_by_its_id_if_it_has_one() {
+    let server = Options::with_models(good).config(&(keys(&["a"]) + "id = \"notebook\"\n" + &keys(&["b"]))).start();
+    let key_of = |tenant: &str| complete_as(&server, tenant, &ask(1)).ok()["dayfly"]["key_id"].clone();
+    assert_eq!([key_of("a"), key_of("b")], [json!("notebook"), Value::Null]);
+    let usage = get_as(&server, "a", "/v1/usage").ok();
+    assert_eq!(usage["data"][0]["keys"][0]["key_id"], "notebook", "{usage}");
+}
+
+#[test]
+fn what_each_key_has_used_is_told_apart() {
+    let server = Server::serving(good);
+    let of_acme = [(); 2].map(|()| create(&server, &["--tenant", "acme"]));
+    let other = create(&server, &["--tenant", "other"]);
+    let complete = |key: &Value, tokens: u64| {
+        send_as(&server, &bearer(key), ("POST", "/v1/completions"), &ask(tokens)).ok()["dayfly"].clone()
+    };
+    let receipt = complete(&of_acme[0], 3);
+    assert_eq!((&receipt["tenant"], &receipt["key_id"]), (&json!("acme"), &of_acme[0]["id"]));
+    complete(&of_acme[0], 4);
+    complete(&of_acme[1], 5);
+    complete(&other, 6);
+    let get = |path: &str| send_as(&server, &bearer(&of_acme[0]), ("GET", path), &Value::Null).ok();
+    let record = get(&format!("/v1/usage/{}", receipt["id"].as_str().unwrap()));
+    assert_eq!(record["key_id"], of_acme[0]["id"]);
+
+    let path = format!("/v1/organization/usage/completions?start_time={}&limit=3", start());
+    let page = get(&format!("{path}&group_by=api_key_id"));
+    let results =
+        page["data"].as_array().unwrap().iter().flat_map(|bucket| bucket["results"].as_array().unwrap().clone());
+    let mut by_key: Vec<(String, u64)> = results
+        .map(|one| (one["api_key_id"].as_str().unwrap().to_owned(), one["output_tokens"].as_u64().unwrap()))
+        .collect();
+    by_key.sort_by_key(|(_, tokens)| *tokens);
+    let id = |key: &Value| key["id"].as_str().unwrap().to_owned();
+    assert_eq!(by_key, [(id(&of_acme[1]), 5), (id(&of_acme[0]), 7)], "of its own tenant");
+    let page = get(&format!("{path}&api_key_ids={}", id(&of_acme[1])));
+    assert_eq!([sum(&page, "/num_model_requests"), sum(&page, "/output_tokens")], [1.0, 5.0]);
+    let usage = get("/v1/usage");
+    let keys = usage["data"].as_array().unwrap().iter().flat_map(|bucket| bucket["keys"].as_array().unwrap().clone());
+    assert!(keys.clone().count() == 2 && keys.clone().all(|key| key["tenant"] == "acme"), "{usage}");
+
+    let text = told(&server, &["usage", "--by", "key"]);
+    for (key, tokens) in [(&of_acme[0], "7"), (&of_acme[1], "5"), (&other, "6")] {
+        let line = text.lines().find(|line| line.contains(&id(key))).unwrap_or_else(|| panic!("{key}: {text}"));
+        assert!(line.split_whitespace().any(|cell| cell == tokens), "{line}");
+    }
+    let rows = told(&server, &["export", "--format", "csv"]);
+    assert!(rows.lines().next().unwrap().ends_with(",key_id") && rows.contains(&id(&other)), "{rows}");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 
-use super::sums::{ACCOUNT_TOTAL, TENANT_TOTAL, account_total, tenant_total};
+use super::sums::{ACCOUNT_TOTAL, KEY_TOTAL, TENANT_TOTAL, account_total, tenant_total};
 use crate::LedgerError;
 use crate::rollup::{Of, Span};
-use crate::rows::UsageBucket;
+use crate::rows::{KeyTotal, UsageBucket};
 
 /// Which hours or days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,11 @@ pub(super) fn series(connection: &Connection, query: &SeriesQuery) -> Result<Vec
     each(connection, query, (Of::Accounts, ACCOUNT_TOTAL, "model, account, tenant"), |number, row| {
         let total = account_total(row)?;
         of(number, &mut |bucket| bucket.accounts.push(total.clone()));
+        Ok(())
+    })?;
+    each(connection, query, (Of::Keys, KEY_TOTAL, "key_id, tenant, model"), |number, row| {
+        let total = KeyTotal { key_id: row.get("key_id")?, total: tenant_total(row)? };
+        of(number, &mut |bucket| bucket.keys.push(total.clone()));
         Ok(())
     })?;
     Ok(buckets.into_values().collect())

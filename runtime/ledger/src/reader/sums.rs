@@ -17,17 +17,30 @@ const HOURS_PER_DAY: i64 = 24;
 
 /// Which roll-ups count.
 #[derive(Clone, Copy)]
-struct Filter {
+pub(super) struct Filter<'a> {
     /// From this run on.
-    run: i64,
+    pub(super) run: i64,
     /// Hours from the first to before the second, and days from the third on.
     from: [i64; 3],
+    /// Those of this tenant alone, which energy never is.
+    tenant: Option<&'a str>,
 }
 
-impl Filter {
-    const ALL: Self = Self { run: 0, from: [0, 0, i64::MIN] };
+impl<'a> Filter<'a> {
+    const ALL: Self = Self { run: 0, from: [0, 0, i64::MIN], tenant: None };
 
-    fn of(transaction: &Transaction<'_>, since: Since) -> Result<Self, LedgerError> {
+    /// The first hour that counts.
+    pub(super) const fn first_hour(&self) -> i64 {
+        let [hour, _, day] = self.from;
+        if day == i64::MIN { i64::MIN } else { hour }
+    }
+
+    /// The same, of what is this tenant's.
+    fn of_tenant(self, tenant: Option<&'a str>) -> Self {
+        Self { tenant, ..self }
+    }
+
+    pub(super) fn of(transaction: &Transaction<'_>, since: Since) -> Result<Self, LedgerError> {
         Ok(match since {
             Since::Beginning => Self::ALL,
             Since::LatestRun => Self { run: latest_run(transaction)?, ..Self::ALL },
@@ -43,31 +56,37 @@ impl Filter {
 /// The rows of both roll-ups that a [`Filter`] leaves, as a common table expression `sums`.
 fn filtered(of: Of) -> String {
     let columns: Vec<&str> = ["run"].into_iter().chain(of.names()).chain(of.columns()).collect();
+    let whose = if matches!(of, Of::Energy) { "?5 IS NULL" } else { "(?5 IS NULL OR tenant = ?5)" };
     let (columns, of) = (columns.join(", "), of.name());
     format!(
-        "WITH sums AS (SELECT {columns} FROM hour_{of} WHERE hour >= ?2 AND hour < ?3 AND run >= ?1 \
-         UNION ALL SELECT {columns} FROM day_{of} WHERE day >= ?4 AND run >= ?1) "
+        "WITH sums AS (SELECT {columns} FROM hour_{of} WHERE hour >= ?2 AND hour < ?3 AND run >= ?1 AND {whose} \
+         UNION ALL SELECT {columns} FROM day_{of} WHERE day >= ?4 AND run >= ?1 AND {whose}) "
     )
 }
 
 /// Reads each row that `select` finds of `sums`.
 fn query(
     connection: &Connection,
-    filter: Filter,
+    filter: Filter<'_>,
     (of, select): (Of, &str),
     mut read: impl FnMut(&Row<'_>) -> Result<(), LedgerError>,
 ) -> Result<(), LedgerError> {
     let mut query = connection.prepare_cached(&(filtered(of) + select))?;
     let [hour, hour_end, day] = filter.from;
-    let mut rows = query.query(params![filter.run, hour, hour_end, day])?;
+    let mut rows = query.query(params![filter.run, hour, hour_end, day, filter.tenant])?;
     while let Some(row) = rows.next()? {
         read(row)?;
     }
     Ok(())
 }
 
-pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery) -> Result<SavingsInputs, LedgerError> {
-    let filter = Filter::of(transaction, query.since)?;
+/// Of everything, or of what is one tenant's.
+pub(super) fn savings_inputs(
+    transaction: &Transaction<'_>,
+    query: SavingsQuery,
+    tenant: Option<&str>,
+) -> Result<SavingsInputs, LedgerError> {
+    let filter = Filter::of(transaction, query.since)?.of_tenant(tenant);
     let mut models: BTreeMap<String, ModelUse> = BTreeMap::new();
     let mut tenants = tenant_uses(transaction, filter)?;
     for (model, weights_bytes) in weights_bytes(transaction, filter)? {
@@ -93,28 +112,10 @@ pub(super) fn savings_inputs(transaction: &Transaction<'_>, query: SavingsQuery)
     Ok(SavingsInputs {
         window_ms: window_ms(transaction, filter, query.until)?,
         process_bytes: 0,
-        waits: load_waits(transaction, query.since)?,
+        waits: load_waits(transaction, query.since, tenant)?,
         models: models.into_values().collect(),
         tenants: tenants.into_values().collect(),
     })
-}
-
-/// Sums of what was settled in some hours, by tenant and model in that order: by whole days where they are that.
-pub(super) fn totals_between(
-    connection: &Connection,
-    from_unix_ms: i64,
-    to_unix_ms: i64,
-) -> Result<Vec<TenantTotal>, LedgerError> {
-    let are_days = [from_unix_ms, to_unix_ms].iter().all(|unix_ms| unix_ms.rem_euclid(Span::Day.millis()) == 0);
-    let span = if are_days { Span::Day } else { Span::Hour };
-    let column = span.name();
-    let sql = format!(
-        "SELECT {TENANT_TOTAL} FROM {column}_requests WHERE {column} >= ?1 AND {column} < ?2 \
-         GROUP BY tenant, model ORDER BY tenant, model"
-    );
-    let mut query = connection.prepare_cached(&sql)?;
-    let rows = query.query_map([span.bucket(from_unix_ms), span.bucket(to_unix_ms)], tenant_total)?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// The beginning of the latest hour that has a sum.
@@ -139,6 +140,12 @@ pub(super) const TENANT_TOTAL: &str = "tenant, model, sum(requests), sum(iif(out
      sum(cold), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), \
      sum(cpu_ns), sum(load_cpu_ns), sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), \
      sum(micrograms_co2e), sum(pico_units), sum(unpriced)";
+
+/// The same of rows of keys that are grouped by key, tenant and model; the key's id stands behind it.
+pub(super) const KEY_TOTAL: &str = "tenant, model, sum(requests), sum(completed), sum(cold), sum(prompt_tokens), \
+     sum(cached_tokens), sum(completion_tokens), sum(load_wait_ns), sum(wall_ns), sum(cpu_ns), sum(load_cpu_ns), \
+     sum(weights_kib_ms), sum(load_kib_ms), sum(kv_kib_ms), sum(energy_nj), sum(micrograms_co2e), sum(pico_units), \
+     sum(unpriced), key_id";
 
 pub(super) fn tenant_total(row: &Row<'_>) -> Result<TenantTotal, rusqlite::Error> {
     Ok(TenantTotal {
@@ -169,7 +176,7 @@ pub(super) fn account_totals(connection: &Connection) -> Result<Vec<AccountTotal
     accounts(connection, Filter::ALL)
 }
 
-fn accounts(connection: &Connection, filter: Filter) -> Result<Vec<AccountTotal>, LedgerError> {
+fn accounts(connection: &Connection, filter: Filter<'_>) -> Result<Vec<AccountTotal>, LedgerError> {
     let select =
         format!("SELECT {ACCOUNT_TOTAL} FROM sums GROUP BY model, account, tenant ORDER BY model, account, tenant");
     let mut totals = Vec::new();
@@ -226,7 +233,7 @@ pub(super) fn energy_totals(connection: &Connection) -> Result<Vec<EnergyTotal>,
 /// Every tenant's settled requests on every model; spans are within a run, and summed over the runs.
 fn tenant_uses(
     transaction: &Transaction<'_>,
-    filter: Filter,
+    filter: Filter<'_>,
 ) -> Result<BTreeMap<(String, String), TenantUse>, LedgerError> {
     let select = "SELECT tenant, model, sum(requests), sum(cold), max(last_ms) - min(first_ms), sum(weights_kib_ms), \
                   sum(load_kib_ms), sum(load_cpu_ns), sum(load_wait_ns) FROM sums GROUP BY tenant, model, run";
@@ -251,7 +258,7 @@ fn tenant_uses(
 }
 
 /// Every model requested, with the resident bytes on its latest receipt that has any.
-fn weights_bytes(transaction: &Transaction<'_>, filter: Filter) -> Result<Vec<(String, u64)>, LedgerError> {
+fn weights_bytes(transaction: &Transaction<'_>, filter: Filter<'_>) -> Result<Vec<(String, u64)>, LedgerError> {
     // With max() as the only aggregate, SQLite takes the bare columns from the row that has the maximum.
     let select = "SELECT model, weights_bytes, max(weights_link) FROM sums GROUP BY model";
     let mut sizes = Vec::new();
@@ -264,10 +271,10 @@ fn weights_bytes(transaction: &Transaction<'_>, filter: Filter) -> Result<Vec<(S
 
 /// The time between the first event that is recorded and the last of each run, summed over the runs. A request that is
 /// not settled yet is no event.
-fn window_ms(transaction: &Transaction<'_>, filter: Filter, until: Option<Moment>) -> Result<u64, LedgerError> {
+fn window_ms(transaction: &Transaction<'_>, filter: Filter<'_>, until: Option<Moment>) -> Result<u64, LedgerError> {
     let latest = latest_run(transaction)?;
     let mut runs: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-    for of in Of::ALL {
+    for of in [Of::Requests, Of::Accounts, Of::Energy] {
         query(transaction, filter, (of, "SELECT run, min(first_ms), max(last_ms) FROM sums GROUP BY run"), |row| {
             let (begins, ends) = (natural(row, 1)?, natural(row, 2)?);
             let run = runs.entry(row.get(0)?).or_insert((begins, ends));

@@ -1,5 +1,6 @@
 //! What a row adds to the roll-ups.
 
+use meter::Outcome;
 use rusqlite::types::ValueRef;
 
 use super::{Key, Of, Span, Sums};
@@ -15,19 +16,22 @@ pub(crate) struct Contribution {
     pub(crate) sums: Sums,
 }
 
+/// What one row adds: to the sums of its tenant or account, and to those of its key.
+pub(crate) type Contributions = [Option<Contribution>; 2];
+
 /// A row that this program would not have written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
 impl Contribution {
-    /// What the row of that kind adds; nothing for what is neither a settlement nor an interval of either kind. `link` is its place in
-    /// the chain, `fields` are all that are linked of it.
-    pub(crate) fn of(kind: Kind, link: i64, fields: &[ValueRef<'_>]) -> Result<Option<Self>, Malformed> {
+    /// What the row of that kind adds; nothing for what is neither a settlement nor an interval of either kind. `link` is its
+    /// place in the chain, `fields` are all that are linked of it.
+    pub(crate) fn of(kind: Kind, link: i64, fields: &[ValueRef<'_>]) -> Result<Contributions, Malformed> {
         match kind {
-            Kind::Settlement => of_settlement(link, fields).map(Some),
-            Kind::Interval => of_interval(fields).map(Some),
-            Kind::Energy => of_energy(fields).map(Some),
-            _ => Ok(None),
+            Kind::Settlement => of_settlement(link, fields),
+            Kind::Interval => of_interval(fields).map(|one| [Some(one), None]),
+            Kind::Energy => of_energy(fields).map(|one| [Some(one), None]),
+            _ => Ok([None, None]),
         }
     }
 
@@ -37,9 +41,11 @@ impl Contribution {
     }
 }
 
-fn of_settlement(link: i64, fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {
+/// What a settlement adds to its tenant's sums, and to its key's.
+fn of_settlement(link: i64, fields: &[ValueRef<'_>]) -> Result<Contributions, Malformed> {
     let [_, outcome, last_ms, unix_ms, cold, more @ ..] = fields else { return Err(Malformed) };
-    let [measured @ .., weights_bytes, energy, carbon, pico_units, _, run, _, tenant, model, first_ms] = more else {
+    let [measured @ .., weights_bytes, energy, carbon, pico_units, _, run, _, tenant, model, first_ms, key_id] = more
+    else {
         return Err(Malformed);
     };
     let (weights_bytes, pico_units) = (integer(weights_bytes)?, optional(pico_units)?);
@@ -57,7 +63,18 @@ fn of_settlement(link: i64, fields: &[ValueRef<'_>]) -> Result<Contribution, Mal
     put(integer(last_ms)?)?;
     put(weights_bytes)?;
     put(if weights_bytes > 0 { link } else { 0 })?;
-    Contribution::checked(Of::Requests, (unix_ms, run), [text(tenant)?, text(model)?, text(outcome)?], &sums)
+    let names = [text(tenant)?, text(model)?, text(outcome)?];
+    let of_tenant = Contribution::checked(Of::Requests, (unix_ms, run), names, &sums)?;
+    if matches!(key_id, ValueRef::Null) {
+        return Ok([Some(of_tenant), None]);
+    }
+    let [requests, summed @ .., _, _, _, _] = sums;
+    let is_completed = i64::from(outcome.as_str() == Ok(Outcome::Completed.name()));
+    let mut of_key = vec![requests, is_completed];
+    of_key.extend(summed);
+    let names = [text(key_id)?, text(tenant)?, text(model)?];
+    let of_key = Contribution::checked(Of::Keys, (unix_ms, run), names, &of_key)?;
+    Ok([Some(of_tenant), Some(of_key)])
 }
 
 fn of_interval(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {

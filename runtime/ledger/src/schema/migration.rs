@@ -2,19 +2,32 @@
 //!
 //! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
 //! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
-//! which links were made so: until then nothing vouched for those rows.
+//! which links were made so: until then nothing vouched for those rows. Later schemas add columns and tables, and change no
+//! row that there is: a column that they added is null in it, and is not in its digest.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::tables;
+use super::{SCHEMA, tables};
 use crate::LedgerError;
 use crate::chain::{Head, Kind, Row};
 use crate::journal::Journal;
 
-/// From schema 1, in one transaction.
-pub(super) fn to_2(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), LedgerError> {
-    tables::raise_to_2(transaction)?;
+/// From schema `found` to the present one.
+pub(super) fn raise(transaction: &Transaction<'_>, found: i64, unix_ms: i64) -> Result<(), LedgerError> {
+    let steps = [(2, tables::raise_to_2 as fn(&Connection) -> _), (3, tables::raise_to_3), (4, tables::raise_to_4)];
+    for (_, raise) in steps.into_iter().filter(|(schema, _)| *schema > found) {
+        raise(transaction)?;
+    }
+    if found < 2 {
+        link(transaction, unix_ms)?;
+    }
+    transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA}"))?;
+    Ok(())
+}
+
+/// Links all rows of schema 1.
+fn link(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), LedgerError> {
     let mut journal = Journal::new(transaction, Head::START);
     let mut query = transaction.prepare(
         "SELECT run, first_reservation, coalesce(lead(first_reservation) OVER (ORDER BY run) - 1, 9223372036854775807) FROM runs",
@@ -33,14 +46,6 @@ pub(super) fn to_2(transaction: &Transaction<'_>, unix_ms: i64) -> Result<(), Le
         journal.append(Kind::Migration, &fields)?;
     }
     journal.finish()?;
-    transaction.execute_batch("PRAGMA user_version = 2")?;
-    Ok(())
-}
-
-/// From schema 2, in one transaction: nothing that is stored changes, and no row has to be linked.
-pub(super) fn to_3(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
-    tables::raise_to_3(transaction)?;
-    transaction.execute_batch("PRAGMA user_version = 3")?;
     Ok(())
 }
 

@@ -164,6 +164,31 @@ const REQUEST_SUMS: &str = "
     weights_link INTEGER NOT NULL,
 ";
 
+/// Sums of requests by the keys that they came by.
+const KEY_SUMS: &str = "
+    run INTEGER NOT NULL,
+    key_id TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    model TEXT NOT NULL,
+    requests INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    cold INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL,
+    cached_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL,
+    load_wait_ns INTEGER NOT NULL,
+    wall_ns INTEGER NOT NULL,
+    cpu_ns INTEGER NOT NULL,
+    load_cpu_ns INTEGER NOT NULL,
+    weights_kib_ms INTEGER NOT NULL,
+    load_kib_ms INTEGER NOT NULL,
+    kv_kib_ms INTEGER NOT NULL,
+    energy_nj INTEGER NOT NULL,
+    micrograms_co2e INTEGER NOT NULL,
+    pico_units INTEGER NOT NULL,
+    unpriced INTEGER NOT NULL,
+";
+
 /// Sums of account intervals.
 const ACCOUNT_SUMS: &str = "
     run INTEGER NOT NULL,
@@ -249,11 +274,24 @@ pub(super) fn raise_to_3(connection: &Connection) -> Result<(), rusqlite::Error>
     Ok(())
 }
 
+/// Adds what schema 4 has to the tables of schema 3: by which keys requests came, and what was used by each.
+pub(super) fn raise_to_4(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch("ALTER TABLE reservations ADD COLUMN key_id TEXT;")?;
+    for (prefix, columns, key) in SUMS {
+        key_sums(connection, prefix, columns, key)?;
+    }
+    for change in ["UPDATE", "DELETE"] {
+        refuse(connection, "removed_keys", change, "")?;
+    }
+    Ok(())
+}
+
 /// Sums by hour and by day.
 pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
     for (prefix, columns, key) in SUMS.into_iter().filter(|(prefix, ..)| *prefix != "removed") {
         sums(connection, prefix, columns, key)?;
         energy_sums(connection, prefix, columns, key)?;
+        key_sums(connection, prefix, columns, key)?;
     }
     Ok(())
 }
@@ -269,6 +307,13 @@ fn energy_sums(connection: &Connection, prefix: &str, columns: &str, key: &str) 
     connection.execute_batch(&format!(
         "CREATE TABLE {prefix}_energy (\n    {columns},{ENERGY_SUMS}    \
          PRIMARY KEY ({key}, run, device, source, quality)\n) STRICT, WITHOUT ROWID;"
+    ))
+}
+
+fn key_sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(&format!(
+        "CREATE TABLE {prefix}_keys (\n    {columns},{KEY_SUMS}    \
+         PRIMARY KEY ({key}, run, key_id, tenant, model)\n) STRICT, WITHOUT ROWID;"
     ))
 }
 

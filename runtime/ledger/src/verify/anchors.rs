@@ -37,7 +37,7 @@ pub(super) fn check(
             break;
         }
         for ((of, key), sums) in removed {
-            expected.add_within_bounds(Contribution::removed(of, key, sums))?;
+            expected.add([Some(Contribution::removed(of, key, sums)), None])?;
         }
         covered = last_link;
         before = walk::anchor_digest(connection, sequence)?;

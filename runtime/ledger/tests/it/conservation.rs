@@ -78,6 +78,7 @@ impl Life {
             model: model.into(),
             at: self.at(),
             idempotency_key: None,
+            key_id: None,
         };
         wait(|done| self.ledger.reserve(reservation, done)).unwrap();
         let request = Request { id: &id, tenant };

@@ -1,4 +1,4 @@
-//! What devices took in energy: each interval once, its accounts its sum, whatever is removed or raised.
+//! What devices took in energy: each interval once, its accounts its sum, whatever is removed.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use ledger::{Ledger, LedgerError, LedgerOptions, Reader, wait};
 use meter::{EnergyAccounts, EnergyInterval, Moment, Nanojoules, Quality};
 use rusqlite::Connection;
 
-use crate::support::{TO_SCHEMA_2, folder, open, reserve, settle};
+use crate::support::{folder, open, reserve, settle};
 
 fn interval(sequence: u64, source: &str, requests: u64) -> EnergyInterval {
     EnergyInterval {
@@ -99,27 +99,4 @@ fn a_row_that_does_not_add_up_is_refused_and_none_is_changed() {
     drop(connection);
     let faults = Reader::open(&path).unwrap().verify().unwrap().faults;
     assert!(faults.iter().any(|fault| fault.to_string().contains("day_energy")), "{faults:?}");
-}
-
-/// As the program of schema 2 left it, which knew no energy of devices.
-#[test]
-fn a_ledger_of_schema_2_is_raised_and_stays_as_it_was() {
-    let folder = folder();
-    let path = folder.path().join("ledger.sqlite");
-    let ledger = open(&path).unwrap();
-    reserve(&ledger, "r").unwrap();
-    settle(&ledger, "r").unwrap();
-    drop(ledger);
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch(TO_SCHEMA_2).unwrap();
-    drop(connection);
-    let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 2, supported: 3 })), "{refusal:?}");
-
-    let ledger = open(&path).unwrap();
-    record(&ledger, &interval(0, "RAPL", 5)).unwrap();
-    let found = ledger.reader().verify().unwrap();
-    assert!(found.is_sound(), "{:?}", found.faults);
-    assert_eq!((found.adopted_links, found.rows["settlements"], found.rows["energy_intervals"]), (0, 1, 1));
-    assert_eq!(ledger.reader().energy_totals().unwrap()[0].energy_nj.get(), 33);
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's unwrap is its assertion")]
 
 mod arbitrary;
+mod by_key;
 mod conservation;
 mod durability;
 mod energy;

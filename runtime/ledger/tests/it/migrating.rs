@@ -1,13 +1,13 @@
-//! A ledger of schema 1, as the program wrote it that had no chain.
+//! Ledgers of earlier schemas: of schema 1, as the program wrote it that had no chain, and of those after it.
 
 use std::fs;
 use std::path::Path;
 
-use ledger::{LedgerError, Reader, SavingsQuery, UsageState};
-use meter::Outcome;
+use ledger::{LedgerError, Reader, SavingsQuery, SeriesQuery, Span, UsageState, wait};
+use meter::{EnergyAccounts, EnergyInterval, Moment, Nanojoules, Outcome, Quality};
 use rusqlite::Connection;
 
-use crate::support::{TO_SCHEMA_2, folder, measured, open, receipt, reserve, settle};
+use crate::support::{FROM_SCHEMA_3, FROM_SCHEMA_4, folder, measured, open, receipt, reserve, serve_by, settle};
 
 /// The tables of schema 1 and three runs, the last of which died with a request open.
 const SCHEMA_1: &str = include_str!("schema_1.sql");
@@ -41,7 +41,7 @@ fn a_ledger_of_schema_1_is_linked_and_says_so() {
     let path = folder.path().join("ledger.sqlite");
     recorded(&path);
     let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 3 })), "{refusal:?}");
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 4 })), "{refusal:?}");
 
     let ledger = open(&path).unwrap();
     assert_eq!(ledger.crashed_on_open(), 1, "what was open before is settled now");
@@ -93,25 +93,47 @@ fn a_migration_that_fails_changes_nothing() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
+/// What there is has the digests that it had, and what comes has keys, energy and sums of both.
 #[test]
-fn a_ledger_of_schema_2_gets_what_it_lacks() {
-    let folder = folder();
-    let path = folder.path().join("ledger.sqlite");
-    let ledger = open(&path).unwrap();
-    reserve(&ledger, "old").unwrap();
-    settle(&ledger, "old").unwrap();
-    drop(ledger);
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch(TO_SCHEMA_2).unwrap();
-    drop(connection);
-    let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 2, supported: 3 })), "{refusal:?}");
-    let ledger = open(&path).unwrap();
-    reserve(&ledger, "new").unwrap();
-    settle(&ledger, "new").unwrap();
-    let found = ledger.reader().verify().unwrap();
-    assert!(found.is_sound(), "{:?}", found.faults);
-    assert_eq!((found.adopted_links, ledger.reader().tenant_totals().unwrap()[0].requests), (0, 2));
-    let waits = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap().waits;
-    assert_eq!(waits.requests, 2, "rows from before the index are in it");
+fn a_ledger_of_schema_2_or_3_gets_what_it_lacks() {
+    for (found, lowering) in [(2, [FROM_SCHEMA_4, FROM_SCHEMA_3].concat()), (3, FROM_SCHEMA_4.to_owned())] {
+        let folder = folder();
+        let path = folder.path().join("ledger.sqlite");
+        let ledger = open(&path).unwrap();
+        reserve(&ledger, "old").unwrap();
+        settle(&ledger, "old").unwrap();
+        drop(ledger);
+        let head = Reader::open(&path).unwrap().verify().unwrap().head_digest;
+        Connection::open(&path).unwrap().execute_batch(&lowering).unwrap();
+        let refusal = Reader::open(&path).map(drop);
+        let is_told = matches!(refusal, Err(LedgerError::SchemaOld { found: told, supported: 4 }) if told == found);
+        assert!(is_told, "{refusal:?}");
+        let ledger = open(&path).unwrap();
+        serve_by(&ledger, "new", "key_1");
+        let interval = EnergyInterval {
+            sequence: 0,
+            device: "host".to_owned(),
+            source: "RAPL".to_owned(),
+            quality: Quality::Measured,
+            accounts: EnergyAccounts { idle: Nanojoules::new(33), ..EnergyAccounts::default() },
+            unknown_ms: 0,
+            from: Moment::ZERO,
+            to: Moment::new(1000),
+        };
+        wait(|done| ledger.energy(interval, done)).unwrap();
+        assert_eq!(ledger.reader().energy_totals().unwrap()[0].energy_nj.get(), 33);
+        let verified = ledger.reader().verify().unwrap();
+        assert!(verified.is_sound(), "{:?}", verified.faults);
+        assert_eq!((verified.adopted_links, ledger.reader().tenant_totals().unwrap()[0].requests), (0, 2));
+        let of_old: Vec<u8> = Connection::open(&path)
+            .unwrap()
+            .query_row("SELECT digest FROM chain WHERE link = 3", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(of_old.iter().map(|byte| format!("{byte:02x}")).collect::<String>(), head, "schema {found}");
+        let waits = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap().waits;
+        assert_eq!(waits.requests, 2, "rows from before the index are in it");
+        let days = SeriesQuery { width: Span::Day, from_unix_s: i64::MIN, to_unix_s: i64::MAX };
+        let keys: Vec<_> = ledger.reader().series(days).unwrap().into_iter().flat_map(|day| day.keys).collect();
+        assert_eq!((keys.len(), keys[0].key_id.as_str(), keys[0].total.requests), (1, "key_1", 1));
+    }
 }

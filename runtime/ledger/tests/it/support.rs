@@ -13,10 +13,14 @@ use meter::{
 };
 use tempfile::TempDir;
 
-/// Takes from a ledger what schema 3 has added, before there is anything in it.
-pub(crate) const TO_SCHEMA_2: &str = "DROP INDEX settlements_waited; DROP TABLE energy_intervals; \
+/// Takes from a ledger what schema 4 has added, before there is anything in it.
+pub(crate) const FROM_SCHEMA_4: &str = "ALTER TABLE reservations DROP COLUMN key_id; DROP TABLE hour_keys; \
+    DROP TABLE day_keys; DROP TABLE removed_keys; PRAGMA user_version = 3;";
+
+/// The same of schema 3.
+pub(crate) const FROM_SCHEMA_3: &str = "DROP INDEX settlements_waited; DROP TABLE energy_intervals; \
     DROP TABLE hour_energy; DROP TABLE day_energy; DROP TABLE removed_energy; \
-    ALTER TABLE anchors DROP COLUMN energy_intervals_to; PRAGMA user_version = 2";
+    ALTER TABLE anchors DROP COLUMN energy_intervals_to; PRAGMA user_version = 2;";
 
 pub(crate) fn open(path: &Path) -> Result<Ledger, LedgerError> {
     Ledger::open(path, LedgerOptions::default())
@@ -33,8 +37,8 @@ pub(crate) fn open_at(path: &Path, wall_clock: fn() -> i64) -> Ledger {
 }
 
 pub(crate) fn reservation(id: &str, tenant: &str, at: u64) -> Reservation {
-    let idempotency_key = None;
-    Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at: Moment::new(at), idempotency_key }
+    let (idempotency_key, key_id, at) = (None, None, Moment::new(at));
+    Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at, idempotency_key, key_id }
 }
 
 pub(crate) fn reserve(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
@@ -43,6 +47,15 @@ pub(crate) fn reserve(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
 
 pub(crate) fn settle(ledger: &Ledger, id: &str) -> Result<(), LedgerError> {
     wait(|done| ledger.settle(settlement(id), done))
+}
+
+/// A request of the tenant `acme` from reservation to settlement, by the key of this id.
+pub(crate) fn serve_by(ledger: &Ledger, id: &str, key_id: &str) {
+    let key_id = Some(key_id.to_owned());
+    let reservation = Reservation { key_id: key_id.clone(), ..reservation(id, "acme", 0) };
+    wait(|done| ledger.reserve(reservation, done)).unwrap();
+    let settlement = settlement_of(Measured { key_id, ..measured(id, "acme") }, 10);
+    wait(|done| ledger.settle(settlement, done)).unwrap();
 }
 
 pub(crate) fn settlement(id: &str) -> Settlement {
@@ -66,6 +79,7 @@ pub(crate) fn measured(id: &str, tenant: &str) -> Measured {
     Measured {
         id: id.into(),
         tenant: tenant.into(),
+        key_id: None,
         model: "m".into(),
         cold: false,
         outcome: Outcome::Completed,

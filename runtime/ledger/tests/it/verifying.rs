@@ -78,6 +78,7 @@ fn whatever_is_changed_is_found() {
         ("UPDATE settlements SET pico_units = NULL WHERE sequence = 7", "settlements"),
         ("UPDATE reservations SET tenant = 'else' WHERE sequence = 7", "reservations"),
         ("UPDATE reservations SET idempotency_key = '' WHERE sequence = 7", "reservations"),
+        ("UPDATE reservations SET key_id = 'key_1' WHERE sequence = 7", "reservations"),
         ("UPDATE checkpoints SET number = 1 WHERE sequence = 7", "checkpoints"),
         ("UPDATE intervals SET unix_ms = unix_ms + 1 WHERE sequence = 7", "intervals"),
         ("UPDATE runs SET opened_unix_ms = 0", "runs"),

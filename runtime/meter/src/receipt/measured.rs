@@ -105,6 +105,8 @@ pub struct Measured {
     pub id: String,
     /// Who is charged.
     pub tenant: String,
+    /// The id of the key that it came by, if that has one.
+    pub key_id: Option<String>,
     /// The model's name in the catalog.
     pub model: String,
     /// Whether the model had to be loaded for it.

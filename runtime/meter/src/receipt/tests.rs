@@ -9,6 +9,7 @@ fn measured() -> Measured {
     Measured {
         id: "chatcmpl-1".into(),
         tenant: "acme".into(),
+        key_id: Some("key_1".into()),
         model: "m".into(),
         cold: true,
         outcome: Outcome::Completed,
@@ -49,7 +50,7 @@ fn assemble(measured: Measured, rates: &RateCard) -> Receipt {
 fn explains_itself_in_json() {
     let receipt = assemble(measured(), &RateCard::default());
     let expected = json!({
-        "id": "chatcmpl-1", "tenant": "acme", "model": "m", "cold": true, "outcome": "completed",
+        "id": "chatcmpl-1", "tenant": "acme", "key_id": "key_1", "model": "m", "cold": true, "outcome": "completed",
         "tokens": {"prompt": 30, "cached": 10, "completion": 5, "total": 35},
         "times": {"queue_ns": 1, "load_wait_ns": 20, "prefill_ns": 300, "decode_ns": 4000, "stall_ns": 50_000,
                   "other_ns": 545_679, "wall_ns": 600_000, "quality": "measured"},

@@ -221,18 +221,30 @@ fn the_page_cache_counts_for_no_longer_than_models_were_not_loaded() {
     assert_eq!(compare(&SavingsInputs::default()).with_page_cache(9).page_cache.unwrap().shared_memory_share, None);
 }
 
+/// Whatever is known of others changes nothing of it.
 #[test]
-fn a_tenant_s_report_has_its_own_figures_alone() {
-    let inputs = SavingsInputs {
-        window_ms: 1000,
+fn a_tenant_s_report_is_computed_of_its_own_inputs_alone() {
+    let own = SavingsInputs {
+        window_ms: 600,
+        waits: LoadWaits::of(vec![3, 5]),
         models: vec![of_model("m", 10)],
-        tenants: vec![used("a", "m", 500, 300), used("b", "m", 500, 200)],
+        tenants: vec![TenantUse { load_wait: Nanos::new(8), cold_requests: 2, ..used("b", "m", 500, 200) }],
         ..SavingsInputs::default()
     };
-    let report = compare(&inputs);
-    let own = report.tenants[1].savings.clone();
-    let shown = report.of_tenant("b");
-    assert_eq!((shown.tenants.len(), &shown.total.ephemeral.kib_ms), (1, &own.ephemeral.kib_ms));
-    assert_eq!(shown.total.dedicated.baseline, own.dedicated.baseline);
-    assert!(shown.of_tenant("nobody").tenants.is_empty());
+    let told = |inputs: &SavingsInputs| report_of_tenant(inputs.clone(), "b", &energy(), &RateCard::default());
+    let alone = told(&own);
+    assert_eq!((alone.ephemeral.kib_ms.get(), alone.dedicated.baseline.kib_ms.get()), (200, 10 * 1024 * 500));
+    assert_eq!((alone.cold_starts.requests, alone.cold_starts.waits.max_ns.get()), (2, 5));
+    let expected = alone.dedicated.saved.cost.unwrap() / 8e-9;
+    assert!((alone.cold_starts.break_even_per_second.unwrap() / expected - 1.0).abs() < 1e-12);
+    let mut others = own.clone();
+    others.process_bytes = 5 * MIB;
+    others.models[0].idle = KibMillis::new(77);
+    others.models[0].load = KibMillis::new(78);
+    others.models.push(of_model("n", 100));
+    others.tenants.push(used("a", "m", 500, 300));
+    others.tenants.push(used("a", "n", 500, 300));
+    assert_eq!(told(&others), alone);
+    let nobody = report_of_tenant(own, "nobody", &energy(), &RateCard::default());
+    assert_eq!((nobody.ephemeral.kib_ms, nobody.cold_starts.requests), (KibMillis::ZERO, 0));
 }

@@ -23,6 +23,7 @@ pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -
         "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({}).",
         report.energy_source, report.rate_card, report.currency
     );
+    text.push_str(&super::tiers::text(&report.money, baseline));
     text.push_str(&beside(report));
     for note in &report.notes {
         let _ = write!(text, "\n- {note}");
@@ -82,7 +83,7 @@ fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
     table(&columns, rows)
 }
 
-fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
+pub(super) fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     vec![
         name.into(),
         format!("{} GB·s", figure(arm.kib_ms.gb_seconds())),
@@ -93,7 +94,7 @@ fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     ]
 }
 
-fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
+pub(super) fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
     let saved = &comparison.saved;
     vec![
         saved.memory_share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),

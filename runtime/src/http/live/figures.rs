@@ -93,8 +93,9 @@ fn sums<'a>(access: &Access, days: impl Iterator<Item = &'a UsageBucket>) -> Val
     json!({ "requests": requests, "accounts": accounts, "left_out": left_out })
 }
 
-fn budget(app: &App, BoundedBy { tenant, key, budget }: &BoundedBy) -> Value {
-    let standing = app.spending.standing(tenant, budget);
+fn budget(app: &App, bounded: &BoundedBy) -> Value {
+    let standing = app.spending.standing(bounded);
+    let BoundedBy { tenant, key, budget } = bounded;
     json!({
         "tenant": &**tenant,
         "key": key.as_deref(),

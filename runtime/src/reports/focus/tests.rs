@@ -2,25 +2,21 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ledger::{Ledger, LedgerOptions, Reservation, Settlement, wait};
-use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
+use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTokens};
 use meter::residency::AccountInterval;
-use meter::{
-    Account, CarbonFactors, CpuDescription, EnergyModel, Measured, Moment, Nanos, Outcome, PicoUnits, Quality,
-    RequestCharge,
-};
+use meter::{Account, Measured, Moment, Nanos, PicoUnits, Quality, RequestCharge};
+
+use crate::metering::tests::{measured, receipt};
 
 use super::*;
 
-fn measured(id: &str, tenant: &str) -> Measured {
-    Measured {
-        id: id.into(),
-        tenant: tenant.into(),
-        model: "m".into(),
-        cold: false,
-        outcome: Outcome::Completed,
-        answered_from: AnsweredFrom::Model,
+fn serve(ledger: &Ledger, id: &str, tenant: &str, rates: &RateCard) -> u64 {
+    let (idempotency_key, key_id, at) = (None, None, Moment::new(1));
+    let (tenant_name, model) = (tenant.into(), "m".into());
+    let reservation = Reservation { id: id.into(), tenant: tenant_name, model, at, idempotency_key, key_id };
+    wait(|done| ledger.reserve(reservation, done)).unwrap();
+    let measured = Measured {
         tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7, ..MeasuredTokens::default() },
-        times: MeasuredTimes::default(),
         cpu: MeasuredCpu { prefill: Nanos::from(Duration::from_millis(1237)), ..MeasuredCpu::default() },
         memory: MeasuredMemory {
             weights: RequestCharge { active: KibMillis::new(123_456_789), load: KibMillis::ZERO },
@@ -28,20 +24,9 @@ fn measured(id: &str, tenant: &str) -> Measured {
             weights_bytes: 1 << 20,
             quality: Quality::Measured,
         },
-        busy: Nanos::default(),
-        kv_precision: None,
-        sharing: StepSharing::WholeStep,
-        routing: None,
-    }
-}
-
-fn serve(ledger: &Ledger, id: &str, tenant: &str, rates: &RateCard) -> u64 {
-    let idempotency_key = None;
-    let at = Moment::new(1);
-    let reservation = Reservation { id: id.into(), tenant: tenant.into(), model: "m".into(), at, idempotency_key };
-    wait(|done| ledger.reserve(reservation, done)).unwrap();
-    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
-    let receipt = Receipt::assemble(measured(id, tenant), &energy, &CarbonFactors::default(), rates);
+        ..measured(id, tenant)
+    };
+    let receipt = receipt(measured, rates);
     let money = receipt.cost.pico_units.map_or(0, PicoUnits::get);
     wait(|done| ledger.settle(Settlement { at, receipt: Box::new(receipt) }, done)).unwrap();
     money

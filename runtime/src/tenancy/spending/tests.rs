@@ -29,6 +29,18 @@ fn access(of_key: &str, of_tenant: &str) -> Access {
     Access::bounded(allowance(of_key), allowance(of_tenant))
 }
 
+/// As a receipt of a request that came so.
+fn spend(spending: &Spending, access: &Access, used: Use) {
+    spending.add(access.holders().map(|(holder, _)| holder), used);
+}
+
+/// The same by another key of the tenant.
+fn by_another_key(of_key: &str, of_tenant: &str) -> Access {
+    let mut access = access(of_key, of_tenant);
+    access.key.as_mut().unwrap().id = "key_2".into();
+    access
+}
+
 fn tokens(count: u64) -> Use {
     Use { tokens: count, ..Use::default() }
 }
@@ -37,19 +49,39 @@ fn tokens(count: u64) -> Use {
 fn whoever_has_spent_a_budget_waits_for_its_next_window() {
     set_clocks(NOW, 0);
     let (spending, some) = (spending(), access("\"100 tokens/hour\"", "\"150 tokens/day\""));
-    spending.add("acme", tokens(99));
+    spend(&spending, &some, tokens(99));
     let running = spending.reserve(&some, 1).unwrap();
-    spending.release("acme", running);
-    spending.add("acme", tokens(1));
+    spending.release(&some, running);
+    spend(&spending, &some, tokens(1));
     let refused = spending.reserve(&some, 1).unwrap_err();
     assert_eq!((refused.budget.as_str(), refused.anew_in), ("100 tokens/hour", Duration::from_secs(1800)));
-    assert!(spending.reserve(&access("", "\"101 tokens/hour\""), 1).is_ok(), "another key of the tenant");
+    let other = by_another_key("\"1 tokens/hour\"", "\"150 tokens/day\"");
+    let running = spending.reserve(&other, 1).expect("nothing was spent by that key");
+    spending.release(&other, running);
     set_clocks(NOW + HOUR / 2, HOUR / 2);
     let running = spending.reserve(&some, 1).unwrap();
-    spending.release("acme", running);
-    spending.add("acme", tokens(50));
+    spending.release(&some, running);
+    spend(&spending, &some, tokens(50));
     let refused = spending.reserve(&some, 1).unwrap_err();
     assert_eq!((refused.budget.as_str(), refused.anew_in), ("150 tokens/day", Duration::from_secs(9 * 3600)));
+    let refused = spending.reserve(&other, 1).unwrap_err();
+    assert_eq!(refused.budget, "150 tokens/day", "all keys of a tenant spend its budget");
+}
+
+/// A budget of a key is no tenant's: what another key of the tenant spends, or may, is none of it.
+#[test]
+fn a_budget_of_a_key_bounds_what_is_spent_by_that_key() {
+    set_clocks(NOW, 0);
+    let (spending, bounded, other) = (spending(), access("\"100 tokens/day\"", ""), by_another_key("", ""));
+    spend(&spending, &other, tokens(1000));
+    let beside = spending.reserve(&other, 1000).unwrap();
+    let running = spending.reserve(&bounded, 99).unwrap();
+    assert!(spending.reserve(&bounded, 1).is_ok(), "one token is left");
+    assert!(spending.reserve(&bounded, 0).is_err(), "and is reserved");
+    spending.release(&other, beside);
+    assert!(spending.reserve(&bounded, 0).is_err(), "what is given back was another key's");
+    spending.release(&bounded, running);
+    assert!(spending.reserve(&bounded, 0).is_ok());
 }
 
 #[test]
@@ -58,7 +90,7 @@ fn those_that_run_pass_a_budget_by_one_estimate_at_most() {
     let (spending, some) = (spending(), access("", "\"1000 tokens/day\""));
     let running: Vec<Reserved> = std::iter::from_fn(|| spending.reserve(&some, 300).ok()).collect();
     assert_eq!(running.len(), 4, "with 900 of 1000 reserved there is room for one more");
-    running.into_iter().for_each(|reserved| spending.release("acme", reserved));
+    running.into_iter().for_each(|reserved| spending.release(&some, reserved));
     assert!(spending.reserve(&some, 300).is_ok(), "nothing was used");
 }
 
@@ -69,20 +101,20 @@ fn other_units_are_estimated_by_what_tokens_took_so_far() {
     let joules = access("", "\"10 J/day\"");
     let first = spending.reserve(&joules, 1000).unwrap();
     assert_eq!(first.0, tokens(1000), "nothing is known yet");
-    spending.add("other", Use { tokens: 100, nanojoules: 1_000_000_000, ..Use::default() });
+    spend(&spending, &access("", ""), Use { tokens: 100, nanojoules: 1_000_000_000, ..Use::default() });
     let second = spending.reserve(&joules, 1000).unwrap();
     assert_eq!(second.0.nanojoules, 10_000_000_000);
     assert!(spending.reserve(&joules, 1).is_err(), "what runs may use all of it");
     for (unit, budget) in [("pico", "1 USD/day"), ("kib", "1 GBh/day"), ("nano", "1 J/day"), ("micro", "1 gCO2e/day")] {
         let one = access("", &format!("\"{budget}\""));
-        let amount = one.budgets().next().unwrap().amount;
+        let amount = one.of_tenant.budgets.iter().next().unwrap().amount;
         let of = |own: &str| if own == unit { amount } else { 0 };
         let mut used = Use { pico_units: of("pico"), kib_ms: of("kib"), ..Use::default() };
         (used.nanojoules, used.micrograms) = (of("nano"), of("micro"));
         let spending = self::spending();
-        spending.add("acme", used.minus(Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 }));
+        spend(&spending, &one, used.minus(Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 }));
         assert!(spending.reserve(&one, 1).is_ok(), "{budget}");
-        spending.add("acme", Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 });
+        spend(&spending, &one, Use { tokens: 0, pico_units: 1, kib_ms: 1, nanojoules: 1, micrograms: 1 });
         assert!(spending.reserve(&one, 1).is_err(), "{budget}");
     }
 }
@@ -91,7 +123,7 @@ fn other_units_are_estimated_by_what_tokens_took_so_far() {
 fn row_43_a_clock_that_is_set_opens_no_window_twice_and_loses_no_charge() {
     set_clocks(NOW, 0);
     let (spending, some) = (spending(), access("", "\"100 tokens/day\""));
-    spending.add("acme", tokens(100));
+    spend(&spending, &some, tokens(100));
     let is_refused = || spending.reserve(&some, 0).is_err();
     // A year back.
     set_clocks(NOW - YEAR, 1000);
@@ -99,10 +131,10 @@ fn row_43_a_clock_that_is_set_opens_no_window_twice_and_loses_no_charge() {
     // A year forward is another day, once.
     set_clocks(NOW + YEAR, 2000);
     assert!(!is_refused());
-    spending.add("acme", tokens(60));
+    spend(&spending, &some, tokens(60));
     set_clocks(NOW, 3000);
     assert!(!is_refused());
-    spending.add("acme", tokens(40));
+    spend(&spending, &some, tokens(40));
     assert!(is_refused());
     set_clocks(NOW + YEAR, 4000);
     assert!(is_refused(), "the same day as before");
@@ -114,38 +146,43 @@ fn row_43_a_clock_that_is_set_opens_no_window_twice_and_loses_no_charge() {
 fn sums_go_on_where_the_ledger_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.sqlite");
-    let record = |wall_clock: fn() -> i64, id: &str, count: u64| {
+    let record = |wall_clock: fn() -> i64, id: &str, count: u64, key_id: Option<&str>| {
         let ledger = Ledger::open(&path, LedgerOptions { wall_clock, ..LedgerOptions::default() }).unwrap();
-        let receipt = crate::metering::tests::receipt_of(id, "acme", count);
+        let mut receipt = crate::metering::tests::receipt_of(id, "acme", count);
+        receipt.key_id = key_id.map(str::to_owned);
         let reservation = ledger::Reservation {
             id: id.to_owned(),
             tenant: "acme".to_owned(),
             model: receipt.model.clone(),
             at: meter::Moment::ZERO,
             idempotency_key: None,
+            key_id: receipt.key_id.clone(),
         };
         ledger::wait(|done| ledger.reserve(reservation, done)).unwrap();
         let settlement = ledger::Settlement { at: meter::Moment::ZERO, receipt: Box::new(receipt) };
         ledger::wait(|done| ledger.settle(settlement, done)).unwrap();
     };
-    let spent = |wall_unix_ms: i64, window: Window| {
+    let spent_by = |holder: Holder, wall_unix_ms: i64, window: Window| {
         set_clocks(wall_unix_ms, 0);
         let reader = Reader::open(&path).unwrap();
         let spending = Spending::of_ledger_by(&reader, || CLOCKS.get()).unwrap();
         let now_unix_ms = spending.book().clock.now_unix_ms(CLOCKS.get());
         let mut book = spending.book();
-        book.tenants.get_mut("acme").map_or(0, |spent| spent.in_window(window, now_unix_ms).1.tokens)
+        book.spent.get_mut(&holder).map_or(0, |spent| spent.in_window(window, now_unix_ms).1.tokens)
     };
-    record(|| NOW - 20 * 24 * HOUR, "1", 1);
-    record(|| NOW - 2 * HOUR, "2", 20);
-    record(|| NOW, "3", 300);
+    let spent = |wall_unix_ms, window| spent_by(Holder::Tenant("acme".into()), wall_unix_ms, window);
+    record(|| NOW - 20 * 24 * HOUR, "1", 1, Some("key_1"));
+    record(|| NOW - 2 * HOUR, "2", 20, None);
+    record(|| NOW, "3", 300, Some("key_1"));
     assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [300, 320, 321]);
     assert_eq!(Window::ALL.map(|window| spent(NOW + HOUR, window)), [0, 320, 321]);
     assert_eq!(spent(NOW + 24 * HOUR, Window::Day), 0);
     // Set back before a restart: the last hour that is recorded is still the present one.
     assert_eq!(Window::ALL.map(|window| spent(NOW - YEAR, window)), [300, 320, 321]);
     // A year ahead for a while: what was charged then, and what was charged today.
-    record(|| NOW + YEAR, "4", 4000);
+    let by_key = |id: &str| Window::ALL.map(|window| spent_by(Holder::Key(id.into()), NOW, window));
+    assert_eq!([by_key("key_1"), by_key("key_2")], [[300, 300, 301], [0; 3]]);
+    record(|| NOW + YEAR, "4", 4000, None);
     assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [4300, 4320, 4321]);
 }
 

@@ -1,4 +1,4 @@
-//! What a client is told when the fault is not its own: what may work later, and what the server or the model got wrong.
+//! What a client is told when the server or the model is at fault, or nobody is and it may work later.
 
 use std::error::Error;
 use std::fmt::Display;

@@ -1,0 +1,124 @@
+//! What is summed: by which names, in which columns, and how two values of a column become one.
+//!
+//! The order of [`Of`] and of the columns is part of the file's format: anchors bind sums in it.
+
+/// What is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Of {
+    /// Settled requests.
+    Requests,
+    /// Intervals of accounts.
+    Accounts,
+    /// Intervals of energy.
+    Energy,
+    /// Settled requests by the keys that they came by, of those that came by one with an id.
+    Keys,
+}
+
+/// How two values of a column become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    Add,
+    Least,
+    Most,
+    /// That of the row whose next column is greater.
+    OfLatest,
+}
+
+pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
+    ("requests", Rule::Add),
+    ("cold", Rule::Add),
+    ("prompt_tokens", Rule::Add),
+    ("cached_tokens", Rule::Add),
+    ("completion_tokens", Rule::Add),
+    ("load_wait_ns", Rule::Add),
+    ("wall_ns", Rule::Add),
+    ("cpu_ns", Rule::Add),
+    ("load_cpu_ns", Rule::Add),
+    ("weights_kib_ms", Rule::Add),
+    ("load_kib_ms", Rule::Add),
+    ("kv_kib_ms", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("micrograms_co2e", Rule::Add),
+    ("pico_units", Rule::Add),
+    ("unpriced", Rule::Add),
+    ("first_ms", Rule::Least),
+    ("last_ms", Rule::Most),
+    ("weights_bytes", Rule::OfLatest),
+    ("weights_link", Rule::Most),
+];
+
+const ACCOUNT_COLUMNS: [(&str, Rule); 4] =
+    [("intervals", Rule::Add), ("kib_ms", Rule::Add), ("first_ms", Rule::Least), ("last_ms", Rule::Most)];
+
+const ENERGY_COLUMNS: [(&str, Rule); 11] = [
+    ("intervals", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("requests_nj", Rule::Add),
+    ("keepalive_nj", Rule::Add),
+    ("runtime_nj", Rule::Add),
+    ("host_other_nj", Rule::Add),
+    ("idle_nj", Rule::Add),
+    ("unmeasured_nj", Rule::Add),
+    ("unknown_ms", Rule::Add),
+    ("first_ms", Rule::Least),
+    ("last_ms", Rule::Most),
+];
+
+const KEY_COLUMNS: [(&str, Rule); 17] = [
+    ("requests", Rule::Add),
+    ("completed", Rule::Add),
+    ("cold", Rule::Add),
+    ("prompt_tokens", Rule::Add),
+    ("cached_tokens", Rule::Add),
+    ("completion_tokens", Rule::Add),
+    ("load_wait_ns", Rule::Add),
+    ("wall_ns", Rule::Add),
+    ("cpu_ns", Rule::Add),
+    ("load_cpu_ns", Rule::Add),
+    ("weights_kib_ms", Rule::Add),
+    ("load_kib_ms", Rule::Add),
+    ("kv_kib_ms", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("micrograms_co2e", Rule::Add),
+    ("pico_units", Rule::Add),
+    ("unpriced", Rule::Add),
+];
+
+impl Of {
+    pub(crate) const ALL: [Self; 4] = [Self::Requests, Self::Accounts, Self::Energy, Self::Keys];
+
+    /// The end of its tables' names.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Accounts => "accounts",
+            Self::Energy => "energy",
+            Self::Keys => "keys",
+        }
+    }
+
+    /// What its sums are told apart by, beside time and run.
+    pub(crate) const fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Requests => ["tenant", "model", "outcome"],
+            Self::Accounts => ["model", "account", "tenant"],
+            Self::Energy => ["device", "source", "quality"],
+            Self::Keys => ["key_id", "tenant", "model"],
+        }
+    }
+
+    /// What is summed of its rows.
+    pub(crate) fn columns(self) -> impl ExactSizeIterator<Item = &'static str> {
+        self.rules().iter().map(|(column, _)| *column)
+    }
+
+    pub(super) const fn rules(self) -> &'static [(&'static str, Rule)] {
+        match self {
+            Self::Requests => &REQUEST_COLUMNS,
+            Self::Accounts => &ACCOUNT_COLUMNS,
+            Self::Energy => &ENERGY_COLUMNS,
+            Self::Keys => &KEY_COLUMNS,
+        }
+    }
+}
