@@ -3,9 +3,10 @@
 //! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field.
 //! Errors name the field by its path in the body, such as `messages[2].content`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+
+use indexmap::IndexMap;
 
 use super::json::Node;
 use crate::config::ByteSize;
@@ -17,7 +18,7 @@ use crate::limits::MODEL_NAME_CHARS_MAX;
 pub(crate) struct Fields {
     /// What stands before each name in errors.
     prefix: String,
-    entries: BTreeMap<String, Node>,
+    entries: IndexMap<String, Node>,
 }
 
 /// The values that a number may have.
@@ -30,7 +31,7 @@ pub(super) struct Allowed {
 }
 
 impl Fields {
-    pub(super) fn new(prefix: String, mut entries: BTreeMap<String, Node>) -> Self {
+    pub(super) fn new(prefix: String, mut entries: IndexMap<String, Node>) -> Self {
         entries.retain(|_, node| *node != Node::Null);
         Self { prefix, entries }
     }
@@ -48,9 +49,14 @@ impl Fields {
         format!("{}{name}", self.prefix)
     }
 
+    /// Whether the field holds anything.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// Whatever the field holds.
     pub(super) fn take(&mut self, name: &str) -> Option<Node> {
-        self.entries.remove(name)
+        self.entries.shift_remove(name)
     }
 
     /// A string.
