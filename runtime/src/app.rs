@@ -20,6 +20,7 @@ use crate::config::{Config, PullPolicy};
 use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::generate::{lease_error, load_failed};
+use crate::grammars::Grammars;
 use crate::http::error::ApiError;
 use crate::limits::{
     ACCOUNTS_EVERY, DRAIN_MAX, ENERGY_STORED_EVERY, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX,
@@ -57,6 +58,7 @@ pub(crate) struct App {
     pub(crate) prefixes: Arc<Prefixes>,
     pub(crate) contexts: Arc<Contexts>,
     pub(crate) responses: ResponseCache,
+    pub(crate) grammars: Grammars,
     /// What the process held when it listened and had loaded nothing, in bytes; 0 where the system does not tell.
     pub(crate) process_bytes: u64,
     /// True once the server stops: whoever only listens leaves then.
@@ -201,6 +203,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let (stopping, stop) = watch::channel(false);
     let app = Arc::new(App {
         responses: ResponseCache::new(config.response_cache.bytes_max),
+        grammars: Grammars::new(),
         process_bytes: proportional_set_bytes().unwrap_or(0),
         config,
         keyring,

@@ -10,6 +10,7 @@
 mod admit;
 mod checkpoints;
 mod drive;
+mod grammar;
 mod prompt;
 mod stored;
 
@@ -29,7 +30,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
-pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context};
+pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context, template_error};
 use crate::app::{App, Lease};
 use crate::config::Speculation;
 use crate::contexts::{AtHand, Contexts, Publication};
@@ -173,7 +174,8 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
     {
         return Err(ApiError::context_not_found(name));
     }
-    start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
+    let compiled = grammar::compiled(app, &asked, arrived).await?;
+    start(app, caller, |preparation| asked.encode(compiled, preparation).map(Work::Generate)).await
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may

@@ -15,6 +15,7 @@ mod devices;
 mod embed;
 mod engine;
 mod generate;
+mod grammars;
 mod host;
 mod http;
 mod limits;

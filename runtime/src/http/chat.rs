@@ -6,6 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use models::generation::Echo;
+use models::reading::Thinking;
 
 use super::body::JsonBody;
 use super::error::ApiError;
@@ -21,14 +22,17 @@ pub(super) async fn complete(
     Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
+    let ChatRequest { common, messages, options } = ChatRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
     let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
     let (delivery, answers) = (common.delivery, common.choices);
     let id = head.id.clone();
-    let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers };
-    let prompt = Prompt::Messages(messages);
+    let is_constrained = common.constraint.is_some() || options.calls_are_forced();
+    let thinking = if is_constrained { Thinking::Never } else { Thinking::AsModel };
+    let reading = Some(stream::Reading { options: options.clone(), thinking });
+    let format = stream::Format { writer: AnswerWriter::new(head, Form::Chat, &common), answers, reading };
+    let prompt = Prompt::Messages(messages, Box::new(options));
     let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, format, delivery).await
 }

@@ -26,7 +26,7 @@ pub(super) async fn complete(
     let head = AnswerHead::new(Form::Completion, &common);
     let (delivery, answers) = (common.delivery, common.choices * prompts.len());
     let id = head.id.clone();
-    let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers };
+    let format = stream::Format { writer: AnswerWriter::new(head, Form::Completion, &common), answers, reading: None };
     let prompt = Prompt::Raw(prompts, special);
     let asked = Asked { id, asker, urgency, common, prompt, echo };
     stream::answer(&app, asked, format, delivery).await

@@ -28,7 +28,7 @@ pub(super) fn streamed(app: &Arc<App>, asked: Asked, format: Format, include_usa
 async fn tell(
     app: Arc<App>,
     asked: Asked,
-    (format, include_usage): (Format, IncludeUsage),
+    (mut format, include_usage): (Format, IncludeUsage),
     events: mpsc::Sender<Bytes>,
 ) {
     let mut teller = Teller { events: events.clone(), told: String::new() };
@@ -44,7 +44,8 @@ async fn tell(
             () = events.closed() => return,
         }
     };
-    let mut answer = match started {
+    let prepared = started.and_then(|answer| format.prepare(&answer.descriptor).map(|()| answer));
+    let mut answer = match prepared {
         Ok(answer) => answer,
         Err(error) => {
             error.log();

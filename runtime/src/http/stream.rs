@@ -13,25 +13,55 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use meter::Receipt;
+use models::Descriptor;
 use models::generation::Output;
+use models::reading::{AnswerReader, Thinking};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use super::progress;
-use super::wire::answer::{AnswerWriter, Collector, Usage};
-use super::wire::{Delivery, IncludeProgress, IncludeUsage};
+use super::wire::answer::{AnswerWriter, ChoiceReader, Collector, Usage};
+use super::wire::{ChatOptions, Delivery, IncludeProgress, IncludeUsage};
 use crate::app::App;
-use crate::generate::{Answer, Asked, CacheUse, Finished, Piece, generate};
+use crate::generate::{Answer, Asked, CacheUse, Finished, Piece, generate, template_error};
 
 /// How an answer looks, and how many there are.
 pub(super) struct Format {
     pub(super) writer: AnswerWriter,
     pub(super) answers: usize,
+    /// How the text of a chat's answer is read; none where it is only text.
+    pub(super) reading: Option<Reading>,
+}
+
+/// What decides how an answer's text is read.
+pub(super) struct Reading {
+    pub(super) options: ChatOptions,
+    pub(super) thinking: Thinking,
+}
+
+impl Format {
+    /// Makes ready for the answers of a model.
+    ///
+    /// # Errors
+    /// When the model's template, which did well with the conversation, fails without it.
+    pub(super) fn prepare(&mut self, descriptor: &Descriptor) -> Result<(), ApiError> {
+        let (Some(Reading { options, thinking }), Some(template)) = (&self.reading, &descriptor.template) else {
+            return Ok(());
+        };
+        let reader = AnswerReader::new(template, &options.extras_for(template)?, *thinking).map_err(template_error)?;
+        if !reader.is_plain() {
+            self.writer.read_by(reader);
+        }
+        Ok(())
+    }
 }
 
 /// Answers with all of it.
-async fn whole(mut answer: Answer, format: Format) -> Response {
+async fn whole(mut answer: Answer, mut format: Format) -> Response {
+    if let Err(error) = format.prepare(&answer.descriptor) {
+        return error.into_response();
+    }
     let mut collected = Collector::new(format.answers);
     loop {
         match answer.next().await {
@@ -71,7 +101,10 @@ pub(super) async fn json(
 }
 
 /// Answers as it comes.
-async fn streamed(mut answer: Answer, format: Format, include_usage: IncludeUsage) -> Response {
+async fn streamed(mut answer: Answer, mut format: Format, include_usage: IncludeUsage) -> Response {
+    if let Err(error) = format.prepare(&answer.descriptor) {
+        return error.into_response();
+    }
     let first = match answer.next().await {
         Piece::End(Err(error)) => return error.into_response(),
         piece => piece,
@@ -126,13 +159,15 @@ pub(super) struct Writer {
 /// Writes every piece as events; ends when the client has left, which drops the answer and so cancels it.
 pub(super) async fn write(mut writer: Writer, first: Piece) {
     let mut piece = first;
+    let mut readers = vec![writer.format.writer.reader(); writer.format.answers];
     let mut begun = vec![false; writer.format.answers];
     loop {
         let (text, is_last) = match piece {
-            Piece::Output(output) => (writer.output(&output, &mut begun), false),
+            Piece::Output(output) => (writer.output(&output, (&mut begun, &mut readers)), false),
             Piece::End(end) => (writer.end(end), true),
         };
-        if writer.events.send(text.into()).await.is_err() || is_last {
+        // What may mean this or that is shown with what follows.
+        if (!text.is_empty() && writer.events.send(text.into()).await.is_err()) || is_last {
             return;
         }
         piece = tokio::select! {
@@ -143,7 +178,7 @@ pub(super) async fn write(mut writer: Writer, first: Piece) {
 }
 
 impl Writer {
-    fn output(&self, output: &Output, begun: &mut [bool]) -> String {
+    fn output(&self, output: &Output, (begun, readers): (&mut [bool], &mut [Option<ChoiceReader>])) -> String {
         let mut text = String::new();
         if let Some(begun) = begun.get_mut(output.choice)
             && !std::mem::replace(begun, true)
@@ -151,7 +186,14 @@ impl Writer {
         {
             push_event(&mut text, &first);
         }
-        push_event(&mut text, &self.format.writer.chunk(output, &self.answer.descriptor.tokenizer));
+        let tokenizer = &self.answer.descriptor.tokenizer;
+        match readers.get_mut(output.choice).and_then(Option::as_mut) {
+            Some(reader) => {
+                let chunks = self.format.writer.read_chunks(output, reader, tokenizer);
+                chunks.iter().for_each(|chunk| push_event(&mut text, chunk));
+            }
+            None => push_event(&mut text, &self.format.writer.chunk(output, tokenizer)),
+        }
         text
     }
 

@@ -12,6 +12,7 @@
 pub(crate) mod answer;
 mod chat;
 mod completion;
+mod constraint;
 mod context;
 pub(crate) mod embedding;
 mod fields;
@@ -25,10 +26,12 @@ mod refusal;
 pub(crate) mod rerank;
 mod sampling;
 mod tokenize;
+mod tools;
 mod urgency;
 
 pub(crate) use chat::ChatRequest;
 pub(crate) use completion::CompletionRequest;
+pub(crate) use constraint::Constraint;
 pub(crate) use context::ContextRequest;
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
@@ -39,4 +42,5 @@ pub(crate) use load::LoadRequest;
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
+pub(crate) use tools::{ChatOptions, ToolChoice, conversation_bytes};
 pub(crate) use urgency::{Urgency, header_timeout};
