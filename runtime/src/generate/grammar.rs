@@ -13,7 +13,7 @@ use super::{Asked, Prompt, check_is_decoder};
 use crate::app::App;
 use crate::grammars::{Compiled, Uncompiled};
 use crate::http::error::ApiError;
-use crate::http::wire::{Constraint, ToolChoice};
+use crate::http::wire::{ChatOptions, Constraint, ToolChoice};
 use crate::limits::REQUEST_MAX;
 
 /// The grammar of a request that has one.
@@ -22,8 +22,11 @@ pub(super) async fn compiled(
     asked: &Asked,
     arrived: std::time::Instant,
 ) -> Result<Option<Compiled>, ApiError> {
-    let may_call = matches!(&asked.prompt, Prompt::Messages(_, options) if !options.extras.tools.is_empty());
-    if asked.common.constraint.is_none() && !may_call {
+    let options = match &asked.prompt {
+        Prompt::Messages(_, options) if **options != ChatOptions::default() => Some(options),
+        Prompt::Messages(..) | Prompt::Raw(..) => None,
+    };
+    if asked.common.constraint.is_none() && options.is_none() {
         return Ok(None);
     }
     let deadline = Instant::from_std(arrived) + asked.urgency.timeout.unwrap_or(REQUEST_MAX);
@@ -31,6 +34,10 @@ pub(super) async fn compiled(
     let model = app.true_name(access, &asked.common.model, deadline).await?;
     let descriptor = app.descriptor(&model).await?;
     check_is_decoder(&descriptor)?;
+    if let (Some(options), Some(template)) = (options, &descriptor.template) {
+        // What its template does not know is refused before it is loaded, too.
+        options.extras_for(template)?;
+    }
     let Some(constraint) = constraint(asked, &descriptor)? else { return Ok(None) };
     if asked.common.end == End::Ignored {
         let why = format_args!("an answer that keeps to `{}` ends where that does", constraint.param);
