@@ -7,6 +7,8 @@
 //! [`detokenizer`] and [`generation`]'s stop strings (ids to text that never breaks a character). An encoder has
 //! [`encoding`] in the place of [`generation`]: texts in, vectors or scores out.
 //!
+//! An answer that has to keep to a schema or a grammar is held to it by [`grammar`], token by token.
+//!
 //! What was computed of a text that many begin with is kept in files by [`contexts`].
 //!
 //! An architecture file turns metadata into a [`plan::Network`]; two executors read that plan: [`executor`], which runs
@@ -27,10 +29,12 @@ pub mod encoding;
 mod error;
 pub mod executor;
 pub mod generation;
+pub mod grammar;
 pub mod limits;
 pub mod model;
 pub mod perplexity;
 pub mod plan;
+pub mod reading;
 pub mod reference;
 pub mod residency;
 pub mod sampling;

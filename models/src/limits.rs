@@ -71,3 +71,31 @@ pub const CONTEXT_ABOUT_BYTES_MAX: u64 = 16 << 10;
 pub const CONTEXT_SOURCE_BYTES_MAX: u64 = 64 << 20;
 /// Files of a folder of contexts that are looked at.
 pub const CONTEXT_FILES_READ_MAX: usize = 8192;
+/// Bytes of a grammar, or of the names and texts of a schema.
+pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
+/// Brackets that are open at once in a grammar or a regular expression: each takes some of a stack.
+pub const GRAMMAR_NESTING_MAX: usize = 200;
+/// Parts of a regular expression once its counts are written out.
+pub const REGEX_SIZE_MAX: usize = 10_000;
+/// Values of a schema.
+pub const SCHEMA_VALUES_MAX: usize = 10_000;
+/// Parts of a schema that are looked at to see that it has an end.
+pub const SCHEMA_STEPS_MAX: usize = 100_000;
+/// References of a schema that are followed within each other.
+pub const SCHEMA_REFERENCES_MAX: usize = 128;
+/// Spaces and line breaks in a row between the parts of an answer in JSON.
+pub const GRAMMAR_SPACES_MAX: usize = 20;
+/// What compiling a grammar's words may cost; about 50,000 a millisecond.
+pub const GRAMMAR_COMPILE_FUEL: u64 = 1_000_000;
+/// Symbols of a compiled grammar.
+pub const GRAMMAR_SYMBOLS_MAX: usize = 200_000;
+/// What finding the allowed tokens may cost for its words, once; about 14,000 a millisecond.
+pub const GRAMMAR_MASK_FUEL: u64 = 100_000;
+/// What it may cost for its rules; about 20,000 a millisecond.
+pub const GRAMMAR_MASK_ITEMS_MAX: usize = 50_000;
+/// Rules that an answer may be in at once.
+pub const GRAMMAR_ROW_ITEMS_MAX: usize = 2_000;
+/// States of its words that one answer may come through, of up to 2 KiB each.
+pub const GRAMMAR_STATES_MAX: usize = 20_000;
+/// Bytes of stack that compiling a grammar may take: a schema's parts stand within each other.
+pub const GRAMMAR_STACK_BYTES: usize = 64 << 20;

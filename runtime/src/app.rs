@@ -23,6 +23,7 @@ use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::facts::FactsKept;
 use crate::generate::{lease_error, load_failed};
+use crate::grammars::Grammars;
 use crate::http::error::ApiError;
 use crate::limits::{
     ACCOUNTS_EVERY, DRAIN_MAX, ENERGY_STORED_EVERY, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX,
@@ -69,6 +70,7 @@ pub(crate) struct App {
     pub(crate) responses: ResponseCache,
     /// What the dashboard shows.
     pub(crate) live: Arc<Live>,
+    pub(crate) grammars: Grammars,
     /// What the process held when it listened and had loaded nothing, in bytes; 0 where the system does not tell.
     pub(crate) process_bytes: u64,
     /// True once the server stops: whoever only listens leaves then.
@@ -200,6 +202,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let (stopping, stop) = watch::channel(false);
     let app = Arc::new(App {
         responses: ResponseCache::new(config.response_cache.bytes_max),
+        grammars: Grammars::new(),
         process_bytes: proportional_set_bytes().unwrap_or(0),
         config,
         keyring,

@@ -10,6 +10,7 @@
 mod admit;
 mod checkpoints;
 mod drive;
+mod grammar;
 mod leasing;
 mod prompt;
 mod stored;
@@ -186,7 +187,8 @@ pub(crate) async fn generate(app: &Arc<App>, asked: Asked) -> Result<Answer, Api
     {
         return Err(ApiError::context_not_found(name));
     }
-    start(app, caller, |preparation| asked.encode(preparation).map(Work::Generate)).await
+    let compiled = grammar::compiled(app, &asked, arrived).await?;
+    start(app, caller, |preparation| asked.encode(compiled, preparation).map(Work::Generate)).await
 }
 
 /// Starts a request: `prepare` says what is to be done, given the model and the positions that a text may have; it may

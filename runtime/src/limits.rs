@@ -55,6 +55,16 @@ pub(crate) const AT_HAND_WITHIN: Duration = Duration::from_millis(20);
 pub(crate) const DESCRIPTORS_KIB_MAX: u64 = 256 << 10;
 /// Memory of an answer that is kept for whoever asks the same again.
 pub(crate) const STORED_ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Grammars that are compiled at once.
+pub(crate) const GRAMMARS_COMPILING_MAX: usize = 2;
+/// How long a request waits for its grammar, and for those before it.
+pub(crate) const GRAMMAR_COMPILE_MAX: Duration = Duration::from_secs(2);
+/// Memory of the compiled grammars that are kept, in KiB.
+pub(crate) const GRAMMARS_KIB_MAX: u64 = 64 << 10;
+/// What one of them is taken to need.
+pub(crate) const GRAMMAR_BYTES_ASSUMED: usize = 512 << 10;
+/// Memory of models' tokens that are arranged for grammars, in KiB.
+pub(crate) const VOCABULARIES_KIB_MAX: u64 = 256 << 10;
 /// Models whose steps' costs are remembered; each takes about 1 KiB.
 pub(crate) const MODEL_COSTS_MAX: u64 = 1024;
 /// Requests in a row that a model computes no numbers for before it is quarantined.
@@ -81,6 +91,12 @@ pub(crate) const ENERGY_STORED_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 /// Messages of a conversation.
 pub(crate) const MESSAGES_MAX: usize = 4096;
+/// Functions that a request may offer.
+pub(crate) const TOOLS_MAX: usize = 128;
+/// Characters of a function's name.
+pub(crate) const TOOL_NAME_CHARS_MAX: usize = 64;
+/// Calls of a message.
+pub(crate) const TOOL_CALLS_MAX: usize = 128;
 /// Characters of a model's name.
 pub(crate) const MODEL_NAME_CHARS_MAX: usize = 256;
 /// Things that a request may ask an answer to include.

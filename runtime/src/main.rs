@@ -16,6 +16,7 @@ mod embed;
 mod engine;
 mod facts;
 mod generate;
+mod grammars;
 mod host;
 mod http;
 mod limits;

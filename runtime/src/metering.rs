@@ -31,11 +31,11 @@ use tokio::sync::oneshot;
 
 use self::energy::EnergyNow;
 pub(crate) use self::prices::{DevicePrices, Prices};
+pub(crate) use self::recent::{Brief, RecentReceipts};
 use self::residents::Residents;
 pub(crate) use self::residents::{Watch, follow as follow_residency};
 use self::stays::StayState;
 pub(crate) use self::stays::{Stay, StayCharge};
-pub(crate) use self::recent::{Brief, RecentReceipts};
 pub(crate) use self::work::DeviceWork;
 use crate::http::metrics::Metrics;
 use crate::limits::{INTERVALS_WAITING_MAX, SETTLEMENTS_WAITING_MAX};

@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     let (source, said) = text.split_once('\0').unwrap_or((text, "Hi"));
     let Ok(template) = ChatTemplate::compile(source, &TOKENIZER) else { return };
     let roles = ["user", "assistant"].into_iter().cycle();
-    let message = |(content, role): (&str, &str)| Message { role: role.into(), content: content.into(), name: None };
+    let message =
+        |(content, role): (&str, &str)| Message { role: role.into(), content: content.into(), ..Message::default() };
     let messages: Vec<Message> = said.split('\0').zip(roles).map(message).collect();
     let Ok(ids) = template.encode(&messages, &TOKENIZER, TOKENS_MAX) else { return };
     assert!(ids.iter().all(|&id| (id as usize) < TOKENIZER.len()));

@@ -48,7 +48,8 @@ fn draft(id: &str) -> ContextDraft {
         created_unix_s: 1_700_000_000,
         key: ContextKey::of_files([1, 2, 3, u64::MAX], u128::MAX - 1, Isa::Scalar, SHAPE),
     };
-    let source = ContextSource::Messages(vec![Message { role: "system".into(), content: "é\n".into(), name: None }]);
+    let source =
+        ContextSource::Messages(vec![Message { role: "system".into(), content: "é\n".into(), ..Message::default() }]);
     ContextDraft { about, tokens: (0..17).collect(), source }
 }
 

@@ -12,6 +12,9 @@
 //! exact for the distribution as well: a draft is accepted with the probability that the distribution has for it
 //! (arXiv:2211.17192, for a draft that is a point mass).
 //!
+//! An answer that has to keep to a grammar is drawn from what that allows, drafts included: a guess that is not allowed is
+//! never drawn, so that it is not accepted. It ends where nothing could follow.
+//!
 //! Invariants: [`Generation::input`] asks for a position again only after a preemption; a token is drawn, counted and shown
 //! once; text that might become a stop string is kept back; text and log-probabilities reach the client together, cut at
 //! the same place.
@@ -20,6 +23,7 @@
 
 mod answer;
 mod drafts;
+mod drawing;
 mod lookup;
 mod progress;
 mod request;
@@ -29,13 +33,14 @@ mod stop;
 use std::sync::Arc;
 
 use crate::Descriptor;
+use crate::grammar::{Grammar, Matching};
 use crate::sampling::{NonFiniteLogits, Sampler, TokenLogprobs};
 use answer::Answer;
 pub use answer::{ScoredToken, Span};
 use drafts::Drafts;
 use progress::Progress;
 pub use request::{Echo, End, GenerationRequest, Tokens};
-pub use step::{Draft, FinishReason, Input, Output, TokenCounts, Wanted};
+pub use step::{Draft, DrawError, FinishReason, Input, Output, TokenCounts, Wanted};
 
 /// The state of one request.
 #[derive(Debug)]
@@ -50,6 +55,8 @@ pub struct Generation {
     /// Logits after the prompt, kept while further choices need them.
     prompt_logits: Vec<f32>,
     sampler: Sampler,
+    /// How far the answer is in its grammar.
+    matching: Option<Matching>,
     answer: Answer,
     counts: TokenCounts,
     /// None where nothing is guessed.
@@ -62,17 +69,20 @@ impl Generation {
     /// The start of a request.
     ///
     /// # Panics
-    /// When a prompt is empty or does not fit the context, or there is none: whoever accepts requests checks that.
+    /// When a prompt is empty or does not fit the context, or there is none, or when an answer with a grammar could not be
+    /// ended: whoever accepts requests checks that.
     #[must_use]
     pub fn new(mut request: GenerationRequest, descriptor: Arc<Descriptor>) -> Self {
         assert!(!request.prompts.is_empty() && request.choices > 0, "a request has at least one answer");
         let fits = |prompt: &Vec<u32>| !prompt.is_empty() && prompt.len() <= request.context;
         assert!(request.prompts.iter().all(fits), "each prompt has a token and fits the context");
+        assert!(request.grammar.is_none() || request.end == End::Honoured, "what keeps to a grammar can end");
         let progress = Progress::of(std::mem::take(&mut request.prompts[0]));
         let sampler = Sampler::new(request.sampling.clone(), 0, progress.prompt());
         Self {
             answer: Answer::new(&request),
             sampler,
+            matching: request.grammar.as_deref().map(Grammar::begin),
             request,
             descriptor,
             prompt: 0,
@@ -195,18 +205,13 @@ impl Generation {
     /// `outputs`: one piece at most.
     ///
     /// # Errors
-    /// [`NonFiniteLogits`] when no token can be drawn from them.
+    /// [`DrawError`] when no token can be drawn from them.
     ///
     /// # Panics
     /// When more was computed than [`Self::input`] and [`Self::draft`] have.
-    pub fn absorb(
-        &mut self,
-        computed: usize,
-        logits: &mut [f32],
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), NonFiniteLogits> {
+    pub fn absorb(&mut self, computed: usize, logits: &mut [f32], outputs: &mut Vec<Output>) -> Result<(), DrawError> {
         if self.is_broken {
-            return Err(NonFiniteLogits);
+            return Err(NonFiniteLogits.into());
         }
         if self.is_done() {
             return Ok(());
@@ -246,27 +251,6 @@ impl Generation {
         Ok(())
     }
 
-    /// Draws from the logits of a token and of `drafted` drafts behind it, as far as these are right.
-    fn take_tokens(&mut self, drafted: usize, logits: &mut [f32]) -> Result<Option<FinishReason>, NonFiniteLogits> {
-        let guessed = self.drafts.as_ref().map_or(0, |drafts| drafts.tokens().len());
-        assert!(drafted <= guessed, "only what was guessed is computed ahead");
-        self.counts.drafted += drafted as u64;
-        let vocabulary = logits.len() / (1 + drafted);
-        for index in 0..=drafted {
-            let finish = self.take_token(&mut logits[index * vocabulary..(index + 1) * vocabulary])?;
-            let token = *self.progress.tokens().last().expect("it was drawn just now");
-            let is_right = self.drafts.as_mut().is_some_and(|drafts| drafts.is_right(index, token));
-            let is_accepted = is_right && index < drafted;
-            self.counts.accepted += u64::from(is_accepted);
-            if finish.is_some() || !is_accepted {
-                return Ok(finish);
-            }
-            // Its keys and values are there already.
-            self.progress.compute(1);
-        }
-        unreachable!("behind the last draft nothing is guessed")
-    }
-
     /// What comes before the first token of an answer.
     fn begin_text(&mut self) {
         if self.request.echo == Echo::Prompt {
@@ -282,24 +266,6 @@ impl Generation {
         if finish.is_some() || !span.is_empty() {
             outputs.push(Output { choice: self.number(), span, finish });
         }
-    }
-
-    fn take_token(&mut self, logits: &mut [f32]) -> Result<Option<FinishReason>, NonFiniteLogits> {
-        // Alternatives are of the distribution before sampling changes it; the token is known after.
-        let before = self.request.logprobs.map(|_| logits.to_vec());
-        let id = self.sampler.sample(logits)?;
-        let logprobs = self.request.logprobs.zip(before).map(|(top, before)| TokenLogprobs::of(&before, id, top));
-        self.progress.push(id);
-        self.counts.completion += 1;
-        let tokenizer = &self.descriptor.tokenizer;
-        if self.request.end == End::Honoured && tokenizer.is_end(id) {
-            return Ok(Some(FinishReason::Stop));
-        }
-        let bytes = if tokenizer.is_control(id) { &[] } else { tokenizer.bytes(id) };
-        if let Some(which) = self.answer.push(id, bytes, logprobs) {
-            return Ok(Some(FinishReason::StopString(which)));
-        }
-        Ok((self.progress.generated() >= self.bound()).then_some(FinishReason::Length))
     }
 
     fn is_done(&self) -> bool {
@@ -346,6 +312,7 @@ impl Generation {
         if !self.is_done() {
             let number = self.number() as u64;
             self.sampler = Sampler::new(self.request.sampling.clone(), number, self.progress.prompt());
+            self.matching = self.request.grammar.as_deref().map(Grammar::begin);
             self.answer.begin(self.choice);
         }
         if let Some(drafts) = &mut self.drafts {

@@ -1,5 +1,8 @@
 //! What a request asks of a generation.
 
+use std::sync::Arc;
+
+use crate::grammar::Grammar;
 use crate::sampling::Sampling;
 
 /// What a request wants.
@@ -13,6 +16,9 @@ pub struct GenerationRequest {
     pub tokens_max: Tokens,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What each answer has to keep to, where it has to. Of a request that has one, tokens that end a text must be
+    /// [`End::Honoured`].
+    pub grammar: Option<Arc<Grammar>>,
     /// Texts that end an answer and are not shown.
     pub stop: Vec<String>,
     /// What a token that ends a text does.

@@ -3,16 +3,29 @@
 #[cfg(doc)]
 use super::Generation;
 use super::answer::Span;
+use crate::grammar::GrammarFault;
+use crate::sampling::NonFiniteLogits;
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FinishReason {
-    /// The model ended it.
+    /// The model ended it, or its grammar lets nothing follow.
     Stop,
     /// The stop string with this index in the request did.
     StopString(usize),
     /// It reached the bound of its length.
     Length,
+}
+
+/// Why no token could be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// The model computes nothing that can be drawn from.
+    #[error(transparent)]
+    NonFinite(#[from] NonFiniteLogits),
+    /// The answer cannot keep to its grammar any further.
+    #[error(transparent)]
+    Grammar(#[from] GrammarFault),
 }
 
 /// Which logits a step must bring.

@@ -1,6 +1,6 @@
 //! From logits to the next token.
 //!
-//! Order: `logit_bias`, penalties, temperature, `min_p`, `top_k`, `top_p`, draw. Temperature 0 takes the likeliest token
+//! Order: `logit_bias`, penalties, what a grammar allows, temperature, `min_p`, `top_k`, `top_p`, draw. Temperature 0 takes the likeliest token
 //! after bias and penalties. Log-probabilities that a client sees are of the distribution before all of these.
 //!
 //! Invariant: the same seed, logits and settings give the same tokens, on every machine.
@@ -10,6 +10,7 @@ mod logprobs;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::grammar::Allowed;
 pub use logprobs::{Logprob, TokenLogprobs};
 
 /// How a request wants its tokens drawn.
@@ -82,14 +83,21 @@ impl Sampler {
         Self { sampling, random, seen, counts: Vec::new(), candidates: Vec::new() }
     }
 
-    /// Draws the next token. `logits` (\[vocabulary\]) are changed on the way.
+    /// Draws the next token, one of those that are `allowed` where not all are. `logits` (\[vocabulary\]) are changed on the
+    /// way.
     ///
     /// # Errors
-    /// [`NonFiniteLogits`] when the likeliest token's logit is no finite number.
-    pub fn sample(&mut self, logits: &mut [f32]) -> Result<u32, NonFiniteLogits> {
+    /// [`NonFiniteLogits`] when a logit is no number, or that of the likeliest token is not finite.
+    pub fn sample(&mut self, logits: &mut [f32], allowed: Option<&Allowed>) -> Result<u32, NonFiniteLogits> {
         self.adjust(logits);
+        if logits.iter().any(|logit| logit.is_nan()) {
+            return Err(NonFiniteLogits);
+        }
+        if let Some(allowed) = allowed {
+            allowed.restrict(logits);
+        }
         let best = kernels::argmax(logits);
-        if logits.iter().any(|logit| logit.is_nan()) || !logits.get(best).is_some_and(|logit| logit.is_finite()) {
+        if !logits.get(best).is_some_and(|logit| logit.is_finite()) {
             return Err(NonFiniteLogits);
         }
         let best = id_of(best);
@@ -223,7 +231,7 @@ mod tests {
 
     fn draws(sampling: &Sampling, count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling.clone(), 0, &[]);
-        (0..count).map(|_| sampler.sample(&mut logits()).expect("finite")).collect()
+        (0..count).map(|_| sampler.sample(&mut logits(), None).expect("finite")).collect()
     }
 
     #[test]
@@ -243,7 +251,7 @@ mod tests {
         let mut first = Sampler::new(Sampling::default(), 0, &[]);
         let mut second = Sampler::new(Sampling::default(), 1, &[]);
         let draw = |sampler: &mut Sampler| -> Vec<u32> {
-            (0..64).map(|_| sampler.sample(&mut logits()).expect("finite")).collect()
+            (0..64).map(|_| sampler.sample(&mut logits(), None).expect("finite")).collect()
         };
         assert_ne!(draw(&mut first), draw(&mut second));
     }
@@ -281,14 +289,14 @@ mod tests {
         assert_eq!(draws(&Sampling { frequency_penalty: 0.6, ..greedy.clone() }, 3), [1, 1, 3]);
         assert_eq!(draws(&Sampling { logit_bias: vec![(4, 100.0)], ..greedy.clone() }, 1), [4]);
         let mut sampler = Sampler::new(Sampling { repetition_penalty: 2.0, ..greedy }, 0, &[1]);
-        assert_eq!(sampler.sample(&mut logits()).expect("finite"), 3, "the prompt counts for repetition");
+        assert_eq!(sampler.sample(&mut logits(), None).expect("finite"), 3, "the prompt counts for repetition");
     }
 
     #[test]
     fn broken_logits_are_refused() {
         let mut sampler = Sampler::new(Sampling::default(), 0, &[]);
-        assert!(sampler.sample(&mut [0.0, f32::NAN]).is_err());
-        assert!(sampler.sample(&mut [f32::NEG_INFINITY, f32::NEG_INFINITY]).is_err());
-        assert!(sampler.sample(&mut [f32::INFINITY, 0.0]).is_err());
+        assert!(sampler.sample(&mut [0.0, f32::NAN], None).is_err());
+        assert!(sampler.sample(&mut [f32::NEG_INFINITY, f32::NEG_INFINITY], None).is_err());
+        assert!(sampler.sample(&mut [f32::INFINITY, 0.0], None).is_err());
     }
 }

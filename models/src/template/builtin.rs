@@ -70,7 +70,7 @@ const MISTRAL: &str = "{{ bos_token }}{% set ns = namespace(system='') %}\
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChatTemplate, Message, TemplateError};
+    use super::super::{ChatTemplate, Extras, Message, TemplateError};
     use super::*;
     use crate::tokenizer::Tokenizer;
 
@@ -80,15 +80,18 @@ mod tests {
     }
 
     fn messages(said: &[(&str, &str)]) -> Vec<Message> {
-        let message =
-            |&(role, content): &(&str, &str)| Message { role: role.into(), content: content.into(), name: None };
+        let message = |&(role, content): &(&str, &str)| Message {
+            role: role.into(),
+            content: content.into(),
+            ..Message::default()
+        };
         said.iter().map(message).collect()
     }
 
     fn render(name: &str, said: &[(&str, &str)]) -> Result<String, TemplateError> {
         let mut template = ChatTemplate::compile(builtin(name).unwrap(), &tokenizer()).unwrap();
         (template.bos, template.eos) = ("<s>".into(), "</s>".into());
-        template.render(&messages(said), '\u{fdd0}')
+        template.render(&messages(said), &Extras::default(), '\u{fdd0}')
     }
 
     #[test]

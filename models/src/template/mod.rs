@@ -1,7 +1,7 @@
 //! Chat messages to a prompt, by the template that the model's file carries.
 //!
 //! A template is a program from a file that anyone may have made: it runs with bounded fuel and without access to
-//! anything but the messages.
+//! anything but the messages, and the tools and values that come with them.
 //!
 //! What a user writes never becomes a control token. Before rendering, each special token's text inside a message is
 //! broken by a mark (a noncharacter of Unicode that no message holds); the tokenizer then finds the special tokens that
@@ -10,29 +10,37 @@
 //! A mark also stands where a message begins or ends with a part of a special token, which its neighbour could complete.
 //! A template thus sees every message as it is, unless the message spells a special token or a part of one at its end.
 //!
-//! Templates see what the `transformers` library shows them: its settings of the engine, its functions, no tools and
-//! no documents (`none`), and a clock in UTC.
+//! Templates see what the `transformers` library shows them: its settings of the engine, its functions, tools as it
+//! describes them (`none` where there are none), no documents (`none`), and a clock in UTC. Where a template knows no tools,
+//! they are said in the system message (`instruction.rs`).
 //!
 //! A model whose file brings no template has none, unless an operator chooses one: its own, or one of `builtin.rs`.
 //!
-//! Deliberately absent: tools and documents.
+//! Deliberately absent: documents.
 
 mod builtin;
 mod functions;
+mod instruction;
+mod message;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tools_tests;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value, context};
-use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 pub use self::builtin::{builtin, builtin_names};
+pub use self::message::{Extras, Message, Tool, ToolCall};
 use crate::ModelError;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
 use crate::tokenizer::{TokenizeError, Tokenizer};
 
 const NAME: &str = "chat";
+/// What begins a model's thoughts, in the families that show them.
+const THINK: &str = "<think>";
 
 /// A compiled chat template.
 #[derive(Debug)]
@@ -44,18 +52,6 @@ pub struct ChatTemplate {
     special: Option<AhoCorasick>,
     /// What `special` looks for.
     texts: Vec<String>,
-}
-
-/// One message of a conversation.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`, ….
-    pub role: String,
-    /// What is said.
-    pub content: String,
-    /// The speaker's name, where given.
-    pub name: Option<String>,
 }
 
 /// Why messages did not become a prompt.
@@ -118,6 +114,12 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// Whether the template itself tells a model what it may call.
+    #[must_use]
+    pub fn knows_tools(&self) -> bool {
+        self.source.contains("tools")
+    }
+
     /// Token ids of a conversation, ready for the assistant's answer. Gives up soon after there are more than
     /// `tokens_max`: more than as many then come back, and not all.
     ///
@@ -129,8 +131,28 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         tokens_max: usize,
     ) -> Result<Vec<u32>, TemplateError> {
-        let mark = mark(messages).ok_or(TemplateError::NoMark)?;
-        let prompt = self.render(messages, mark)?;
+        self.encode_with(messages, &Extras::default(), tokenizer, tokens_max)
+    }
+
+    /// The same, with tools and values for the template.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when the template refuses the messages, fails, or takes more than its budget.
+    pub fn encode_with(
+        &self,
+        messages: &[Message],
+        extras: &Extras,
+        tokenizer: &Tokenizer,
+        tokens_max: usize,
+    ) -> Result<Vec<u32>, TemplateError> {
+        let mark = mark(messages, extras).ok_or(TemplateError::NoMark)?;
+        let has_calls = |message: &Message| message.role == "tool" || !message.tool_calls.is_empty();
+        let prompt = if !self.knows_tools() && (!extras.tools.is_empty() || messages.iter().any(has_calls)) {
+            let values = Extras { tools: Vec::new(), values: extras.values.clone() };
+            self.render(&instruction::spelled_out(messages, &extras.tools), &values, mark)?
+        } else {
+            self.render(messages, extras, mark)?
+        };
         let mut ids = tokenizer.encode_marked(&prompt, mark, tokens_max)?;
         if let Some(bos) = tokenizer.added_bos()
             && ids.first() != Some(&bos)
@@ -145,30 +167,42 @@ impl ChatTemplate {
     /// # Errors
     /// As [`ChatTemplate::encode`], but for tokenizing.
     pub fn text(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        let mark = mark(messages).ok_or(TemplateError::NoMark)?;
-        let marked = self.render(messages, mark)?;
+        let extras = Extras::default();
+        let mark = mark(messages, &extras).ok_or(TemplateError::NoMark)?;
+        let marked = self.render(messages, &extras, mark)?;
         Ok(marked.replace(mark, ""))
     }
 
-    fn render(&self, messages: &[Message], mark: char) -> Result<String, TemplateError> {
-        let messages: Vec<Value> = messages
-            .iter()
-            .map(|message| {
-                let content = self.broken(&message.content, mark);
-                match &message.name {
-                    Some(name) => context! { role => message.role.as_str(), content, name => self.broken(name, mark) },
-                    None => context! { role => message.role.as_str(), content },
-                }
-            })
-            .collect();
+    /// Whether a prompt ends where the model has begun to think, so that its answer begins with what it thinks.
+    ///
+    /// # Errors
+    /// [`TemplateError`] when the template fails.
+    pub fn begins_thinking(&self, extras: &Extras) -> Result<bool, TemplateError> {
+        if !self.source.contains(THINK) {
+            return Ok(false);
+        }
+        let message = Message { role: "user".to_owned(), content: "a".to_owned(), ..Message::default() };
+        let mark = mark(&[], extras).ok_or(TemplateError::NoMark)?;
+        let values = Extras { tools: Vec::new(), values: extras.values.clone() };
+        Ok(self.render(&[message], &values, mark)?.trim_end().ends_with(THINK))
+    }
+
+    fn render(&self, messages: &[Message], extras: &Extras, mark: char) -> Result<String, TemplateError> {
+        let spelled = |text: &str| self.broken(text, mark);
+        let messages: Vec<Value> = messages.iter().map(|message| as_value(&message.to_json(&spelled))).collect();
+        let tool = |tool: &Tool| as_value(&message::spelled_json(&tool.to_json(), &spelled));
+        let tools: Option<Vec<Value>> = (!extras.tools.is_empty()).then(|| extras.tools.iter().map(tool).collect());
+        let own = |(name, value): (&String, &Json)| (name.clone(), as_value(&message::spelled_json(value, &spelled)));
+        let own = extras.values.iter().map(own);
         let template = self.environment.get_template(NAME).map_err(TemplateError::Failed)?;
         let values = context! {
             messages,
             add_generation_prompt => true,
-            tools => (),
+            tools,
             documents => (),
             bos_token => self.bos.as_str(),
             eos_token => self.eos.as_str(),
+            ..Value::from_pairs(own)
         };
         let text = template.render(values).map_err(refusal)?;
         if text.len() > TEMPLATE_OUTPUT_BYTES_MAX {
@@ -197,6 +231,21 @@ impl ChatTemplate {
             broken.insert(0, mark);
         }
         broken
+    }
+}
+
+fn as_value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(truth) => Value::from(*truth),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => Value::from(number),
+            (None, Some(number)) => Value::from(number),
+            (None, None) => Value::from(number.as_f64()),
+        },
+        Json::String(text) => Value::from(text.as_str()),
+        Json::Array(items) => items.iter().map(as_value).collect(),
+        Json::Object(fields) => Value::from_pairs(fields.iter().map(|(key, field)| (key.as_str(), as_value(field)))),
     }
 }
 
@@ -240,11 +289,20 @@ fn is_bound(detail: &str) -> bool {
     ["too large", "too many elements", "recursion limit"].iter().any(|bound| detail.contains(bound))
 }
 
-/// A noncharacter that no message holds.
-fn mark(messages: &[Message]) -> Option<char> {
-    let holds = |message: &Message, mark: char| {
-        message.content.contains(mark) || message.name.as_ref().is_some_and(|name| name.contains(mark))
+/// A noncharacter that neither a message holds nor what comes with it.
+fn mark(messages: &[Message], extras: &Extras) -> Option<char> {
+    // In JSON such characters stand as they are, unless someone wrote them as an escape.
+    let tools = extras.tools.iter().map(|tool| tool.to_json().to_string());
+    let values = extras.values.iter().flat_map(|(name, value)| [name.clone(), value.to_string()]);
+    let beside: Vec<String> = tools.chain(values).collect();
+    let arguments = |message: &Message, mark: char| {
+        let escape = format!("\\u{:04x}", u32::from(mark));
+        message.tool_calls.iter().any(|call| call.arguments.to_ascii_lowercase().contains(&escape))
     };
-    let held = |mark: char| messages.iter().any(|message| holds(message, mark));
+    let holds =
+        |message: &Message, mark: char| message.texts().any(|text| text.contains(mark)) || arguments(message, mark);
+    let held = |mark: char| {
+        messages.iter().any(|message| holds(message, mark)) || beside.iter().any(|text| text.contains(mark))
+    };
     ('\u{fdd0}'..='\u{fdef}').find(|&mark| !held(mark))
 }

@@ -3,7 +3,7 @@
 use minijinja::Value;
 use serde_json::{Value as Json, json};
 
-use super::{ChatTemplate, TemplateError, refusal};
+use super::{ChatTemplate, TemplateError, as_value, refusal};
 use crate::tokenizer::Tokenizer;
 
 fn tokenizer() -> Tokenizer {
@@ -20,20 +20,9 @@ fn render_with_tools(source: &str, values: &Json, tools: Value) -> Result<String
     let template = ChatTemplate::compile(source, &tokenizer()).unwrap();
     let given = json!({"bos_token": "<s>", "eos_token": "</s>", "add_generation_prompt": true});
     let fields = |json: &Json| json.as_object().unwrap().clone();
-    let all = fields(&given).into_iter().chain(fields(values)).map(|(key, field)| (key, value(&field)));
+    let all = fields(&given).into_iter().chain(fields(values)).map(|(key, field)| (key, as_value(&field)));
     let compiled = template.environment.get_template(super::NAME).unwrap();
     compiled.render(Value::from_pairs(all.chain([("tools".to_owned(), tools)]))).map_err(refusal)
-}
-
-fn value(json: &Json) -> Value {
-    match json {
-        Json::Null => Value::from(()),
-        Json::Bool(truth) => Value::from(*truth),
-        Json::Number(number) => number.as_i64().map_or_else(|| Value::from(number.as_f64()), Value::from),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Array(items) => items.iter().map(value).collect(),
-        Json::Object(fields) => Value::from_pairs(fields.iter().map(|(key, field)| (key.as_str(), value(field)))),
-    }
 }
 
 /// A list of one tool, whose fields are not in the order of the alphabet.

@@ -8,6 +8,7 @@ use models::executor::Run;
 use models::generation::{
     Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
 };
+use models::grammar::{GrammarSource, Vocabulary};
 use models::limits::PREFILL_CHUNK_TOKENS;
 use models::sampling::Sampling;
 use models::tokenizer::{Special, Start};
@@ -178,6 +179,7 @@ fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
         choices: 1,
         tokens_max: Tokens::AtMost(40),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
         echo: Echo::Nothing,
@@ -206,6 +208,7 @@ fn random_request(random: &mut Random) -> GenerationRequest {
         choices: 1 + random.below(3),
         tokens_max: [Tokens::AtMost(1), Tokens::AtMost(2), Tokens::AtMost(60), Tokens::RestOfContext][random.below(4)],
         sampling,
+        grammar: None,
         stop: [vec![], vec!["ab".to_owned(), "e".to_owned()]][random.below(2)].clone(),
         end: [End::Honoured, End::Ignored][random.below(2)],
         echo: [Echo::Nothing, Echo::Prompt][random.below(2)],
@@ -239,6 +242,31 @@ fn drafts_change_no_text_no_score_and_no_count() {
     }
     assert!(accepted > 5_000 && drafted - accepted > 5_000, "{accepted} of {drafted} were right");
     assert!(sampled > 500, "{sampled} of them drawn by chance");
+}
+
+#[test]
+fn drafts_that_a_grammar_forbids_are_not_accepted() {
+    let (_folder, model) = tiny(&TinyModel::default());
+    let descriptor = model.descriptor();
+    let toy = || Toy { cache: Vec::new(), vocabulary: descriptor.tokenizer.len() };
+    let vocabulary = Vocabulary::of(&descriptor.tokenizer).unwrap();
+    // What repeats is guessed to go on, and does not.
+    let grammar = GrammarSource::Regex("((ab){3,5}[cd]){2,4}".to_owned());
+    let grammar = Arc::new(vocabulary.compile(&grammar).unwrap());
+    let mut random = Random::new(19);
+    let (mut drafted, mut accepted) = (0, 0);
+    for seed in 0..100 {
+        let grammar = Some(Arc::clone(&grammar));
+        let request =
+            GenerationRequest { grammar, end: End::Honoured, stop: Vec::new(), ..random_request(&mut random) };
+        let expected = live(&request, descriptor, PLAIN, &mut toy());
+        for fate in [ALL, Fate { seed, drafted: 80, preempted: 15 }] {
+            let lived = live(&request, descriptor, fate, &mut toy());
+            assert_eq!(lived.answers, expected.answers, "{request:?}");
+            (drafted, accepted) = (drafted + lived.counts.drafted, accepted + lived.counts.accepted);
+        }
+    }
+    assert!(accepted > 200 && drafted - accepted > 50, "{accepted} of {drafted} were right");
 }
 
 #[test]

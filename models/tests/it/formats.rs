@@ -172,7 +172,7 @@ fn a_folders_tokenizer_is_its_gguf_files() {
     }
     assert_eq!((ours.tokenizer.bos(), ours.tokenizer.eos()), (theirs.tokenizer.bos(), theirs.tokenizer.eos()));
     assert!(ours.tokenizer.is_end(2) && ours.tokenizer.is_end(0) && !ours.tokenizer.is_end(1));
-    let message = Message { role: "user".to_owned(), content: "hello".to_owned(), name: None };
+    let message = Message { role: "user".to_owned(), content: "hello".to_owned(), ..Message::default() };
     let prompt = |model: &Descriptor| {
         let template = model.template.as_ref().unwrap();
         template.encode(std::slice::from_ref(&message), &model.tokenizer, 1000).unwrap()

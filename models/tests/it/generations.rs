@@ -2,11 +2,15 @@
 //!
 //! Over a toy model, whose logits are a function of all tokens that the cache holds: a wrong one anywhere changes them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use loader::fixture::{Random, TinyModel};
 use models::Descriptor;
-use models::generation::{Echo, End, Generation, GenerationRequest, Input, Output, TokenCounts, Tokens, Wanted};
+use models::generation::{
+    Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, TokenCounts, Tokens, Wanted,
+};
+use models::grammar::{GrammarSource, Vocabulary};
 use models::sampling::Sampling;
 
 use crate::support::tiny;
@@ -98,6 +102,7 @@ fn random_request(random: &mut Random) -> GenerationRequest {
             Tokens::PromptAlone,
         ][random.below(5)],
         sampling,
+        grammar: None,
         stop: vec!["ab".to_owned(), "e".to_owned()],
         end: [End::Honoured, End::Ignored][random.below(2)],
         echo: [Echo::Nothing, Echo::Prompt][random.below(2)],
@@ -131,6 +136,47 @@ fn preemption_reuse_and_the_size_of_steps_change_no_token() {
 }
 
 #[test]
+fn what_keeps_to_a_grammar_keeps_to_it_through_preemption_and_reuse() {
+    let (_folder, model) = tiny(&TinyModel::default());
+    let descriptor = model.descriptor();
+    let vocabulary = Vocabulary::of(&descriptor.tokenizer).unwrap();
+    let grammar = GrammarSource::Regex("([a-d]{2}-)*[0-9]{3}".to_owned());
+    let grammar = Arc::new(vocabulary.compile(&grammar).unwrap());
+    let (mut random, mut whole) = (Random::new(11), 0);
+    for seed in 0..100 {
+        let grammar = Some(Arc::clone(&grammar));
+        let request =
+            GenerationRequest { grammar, end: End::Honoured, stop: Vec::new(), ..random_request(&mut random) };
+        let expected = live(&request, descriptor, UNTOUCHED);
+        let lived = live(&request, descriptor, Fate { seed, preempted: 20, reused: 50, tokens_max: 20 });
+        assert_eq!(lived.outputs, expected.outputs, "{request:?}");
+        if request.echo == Echo::Nothing {
+            whole += check_kept(&expected.outputs);
+        }
+    }
+    assert!(whole > 50, "{whole} answers were whole");
+}
+
+/// Holds each answer against the expression by hand; returns how many were whole.
+fn check_kept(outputs: &[Output]) -> usize {
+    let mut texts: BTreeMap<usize, String> = BTreeMap::new();
+    let mut whole = 0;
+    for output in outputs {
+        let text = texts.entry(output.choice).or_default();
+        text.push_str(&output.span.text);
+        if output.finish == Some(FinishReason::Stop) {
+            let parts: Vec<&str> = text.split('-').collect();
+            let (last, pairs) = parts.split_last().unwrap();
+            assert!(last.len() == 3 && last.bytes().all(|byte| byte.is_ascii_digit()), "{text}");
+            let is_pair = |pair: &&str| pair.len() == 2 && pair.bytes().all(|byte| (b'a'..=b'd').contains(&byte));
+            assert!(pairs.iter().all(is_pair), "{text}");
+            whole += 1;
+        }
+    }
+    whole
+}
+
+#[test]
 fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
     let (_folder, model) = tiny(&TinyModel::default());
     let request = GenerationRequest {
@@ -138,6 +184,7 @@ fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
         choices: 1,
         tokens_max: Tokens::AtMost(2),
         sampling: Sampling::default(),
+        grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
         echo: Echo::Nothing,
@@ -176,6 +223,7 @@ fn a_prompt_alone_is_computed_and_nothing_is_drawn() {
         choices: 1,
         tokens_max: Tokens::PromptAlone,
         sampling: Sampling::default(),
+        grammar: None,
         stop: Vec::new(),
         end: End::Honoured,
         echo: Echo::Nothing,

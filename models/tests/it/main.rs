@@ -9,6 +9,7 @@ mod encoders;
 mod formats;
 mod generations;
 mod goldens;
+mod grammars;
 mod minilm;
 mod peer;
 mod peer_encoders;

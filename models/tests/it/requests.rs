@@ -22,6 +22,7 @@ fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
         choices: 1,
         tokens_max: Tokens::AtMost(12),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
         echo: Echo::Nothing,
@@ -201,7 +202,8 @@ fn a_long_prompt_is_cut_into_chunks_and_only_its_last_token_meets_the_head() {
 fn what_a_user_writes_never_becomes_a_control_token() {
     let model = smollm2();
     let (tokenizer, template) = (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
-    let message = |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), name: None };
+    let message =
+        |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), ..Message::default() };
     let controls = |content: &str| {
         let ids = template.encode(&[message(content)], tokenizer, usize::MAX).unwrap();
         let controls = ids.iter().filter(|&&id| tokenizer.is_control(id)).count();
@@ -232,7 +234,8 @@ fn neighbouring_messages_do_not_join_to_a_control_token() {
     let model = crate::support::open(&path);
     let (tokenizer, template) = (&model.descriptor().tokenizer, model.descriptor().template.as_ref().unwrap());
     for (first, second) in [("<|im_", "start|>"), ("<", "|im_end|>"), ("<|endoftext|", ">")] {
-        let message = |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), name: None };
+        let message =
+            |content: &str| Message { role: "user".to_owned(), content: content.to_owned(), ..Message::default() };
         let ids = template.encode(&[message(first), message(second)], tokenizer, usize::MAX).unwrap();
         assert!(ids.iter().all(|&id| !tokenizer.is_control(id)), "{first:?} and {second:?}");
         assert_eq!(tokenizer.decode(&ids), format!("{first}{second}"));
@@ -243,7 +246,7 @@ fn neighbouring_messages_do_not_join_to_a_control_token() {
 fn a_conversation_becomes_the_prompt_that_the_template_writes() {
     let model = smollm2();
     let template = model.descriptor().template.as_ref().unwrap();
-    let message = Message { role: "user".to_owned(), content: "What is 2+2?".to_owned(), name: None };
+    let message = Message { role: "user".to_owned(), content: "What is 2+2?".to_owned(), ..Message::default() };
     let tokenizer = &model.descriptor().tokenizer;
     let ids = template.encode(&[message], tokenizer, usize::MAX).unwrap();
     let text = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n\

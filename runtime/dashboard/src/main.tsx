@@ -135,7 +135,7 @@ function Shown({ view, live, theme, show }: ShownProps) {
       return savings ? <SavingsView savings={savings} theme={theme} /> : unavailable;
     case 'tenants':
       return tenants && savings ? (
-        <TenantsView tenants={tenants} currency={savings.report.currency} energyQuality={receipts[0]?.energy_quality ?? 'modelled'} />
+        <TenantsView tenants={tenants} currency={savings.prices.currency} energyQuality={receipts[0]?.energy_quality ?? 'modelled'} />
       ) : (
         unavailable
       );

@@ -161,16 +161,21 @@ export interface Arms {
   dedicated: Comparison;
 }
 
+/// Of everyone, or (with `tenant`) of one tenant, which is told of copies of its own alone.
 export interface SavingsReport {
+  tenant?: string;
   window_ms: number;
-  process_bytes: number;
-  page_cache: { bytes: number; shared_memory_share: number | null; dedicated_memory_share: number | null } | null;
+  process_bytes?: number;
+  page_cache?: { bytes: number; shared_memory_share: number | null; dedicated_memory_share: number | null } | null;
   currency: string;
   rate_card: string;
   energy_source: string;
   energy_relative_uncertainty: number;
-  total: Arms;
-  tenants: (Arms & { tenant: string | null })[];
+  total?: Arms;
+  ephemeral?: Arm;
+  held?: Arms['held'];
+  dedicated?: Comparison;
+  tenants?: (Arms & { tenant: string | null })[];
   cold_starts: {
     requests: number;
     waited_ns: number;
@@ -183,9 +188,10 @@ export interface SavingsReport {
 export type Curve = Record<'gb_hours' | 'attributional_joules' | 'marginal_joules' | 'cost', (number | null)[]>;
 
 export interface Savings {
-  report: SavingsReport;
-  prices: { cpu_hour: number | null; memory_gb_hour: number | null; kilowatt_hour: number | null };
-  points: { unix_ms: number[]; shared: Curve; dedicated: Curve };
+  /// None of a tenant's, which asks for its own.
+  report: SavingsReport | null;
+  prices: { currency: string; cpu_hour: number | null; memory_gb_hour: number | null; kilowatt_hour: number | null };
+  points: { unix_ms: number[]; shared: Curve | null; dedicated: Curve };
 }
 
 export interface Total {

@@ -103,6 +103,7 @@ fn prepare(
         choices: 1,
         tokens_max: Tokens::PromptAlone,
         sampling: Sampling::default(),
+        grammar: None,
         stop: Vec::new(),
         end: End::Honoured,
         echo: Echo::Nothing,

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 use models::candle::CandleError;
 use models::encoding::{Encoding, NonFiniteVector};
 use models::executor::{Drawer, Run};
-use models::generation::{Input, Output, Wanted};
+use models::generation::{DrawError, Input, Output, Wanted};
+use models::grammar::GrammarFault;
 use models::sampling::NonFiniteLogits;
 use scheduler::{Demand, Engine, Member, Phase, Reservation, SequenceState, StepCost, StepOutcome, StepWork};
 
@@ -63,13 +64,25 @@ pub(crate) enum StepFault {
     },
     /// The model computes nothing that can be drawn from.
     #[error(transparent)]
-    NonFiniteLogits(#[from] NonFiniteLogits),
+    NonFiniteLogits(NonFiniteLogits),
+    /// The answer cannot keep to its grammar any further.
+    #[error(transparent)]
+    Grammar(GrammarFault),
     /// The model computes vectors that are none.
     #[error(transparent)]
     NonFiniteVector(#[from] NonFiniteVector),
     /// The device could not compute the step: it is out of memory, or gone.
     #[error(transparent)]
     Device(Arc<CandleError>),
+}
+
+impl From<DrawError> for StepFault {
+    fn from(error: DrawError) -> Self {
+        match error {
+            DrawError::NonFinite(error) => Self::NonFiniteLogits(error),
+            DrawError::Grammar(fault) => Self::Grammar(fault),
+        }
+    }
 }
 
 /// What one member has in a step.

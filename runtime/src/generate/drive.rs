@@ -328,6 +328,7 @@ fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
         Outcome::Failed(fault @ StepFault::NonFiniteLogits(_)) => {
             (Ended::Failed, Some(ApiError::non_finite_logits().because(fault)))
         }
+        Outcome::Failed(StepFault::Grammar(fault)) => (Ended::Failed, Some(ApiError::grammar_failed(fault))),
         Outcome::Failed(fault @ StepFault::NonFiniteVector(_)) => {
             (Ended::Failed, Some(ApiError::non_finite_vector().because(fault)))
         }

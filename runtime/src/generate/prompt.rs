@@ -11,9 +11,11 @@ use models::tokenizer::{Special, Start};
 
 use super::{Preparation, bound};
 use crate::contexts::{Context, param_of};
+use crate::grammars::Compiled;
 use crate::http::error::ApiError;
-use crate::http::wire::{Common, PromptInput, Urgency};
+use crate::http::wire::{ChatOptions, Common, PromptInput, Urgency, conversation_bytes};
 use crate::limits::{ANSWER_TOKENS_ASSUMED, ANSWER_TOKENS_MAX, TOKEN_BYTES_ASSUMED};
+use crate::loading::LoadError;
 use crate::tenancy::Asker;
 
 /// A request as the wire gave it, before its model is known to exist.
@@ -30,18 +32,25 @@ pub(crate) struct Asked {
 /// What to go on from.
 #[derive(Debug)]
 pub(crate) enum Prompt {
-    /// A conversation.
-    Messages(Vec<Message>),
+    /// A conversation, and what it has beside its messages.
+    Messages(Vec<Message>, Box<ChatOptions>),
     /// Texts or ids, each a prompt of its own.
     Raw(Vec<PromptInput>, Special),
+}
+
+impl Prompt {
+    /// A conversation of text alone.
+    pub(crate) fn plain(messages: Vec<Message>) -> Self {
+        Self::Messages(messages, Box::default())
+    }
 }
 
 impl Asked {
     /// About how many tokens it takes, prompts and answers: exact for answers that it bounds.
     pub(super) fn tokens_estimated(&self) -> u64 {
         let (of_prompts, prompts) = match &self.prompt {
-            Prompt::Messages(messages) => {
-                let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
+            Prompt::Messages(messages, options) => {
+                let bytes = conversation_bytes(messages, options);
                 (bytes.div_ceil(TOKEN_BYTES_ASSUMED) as u64, 1)
             }
             Prompt::Raw(inputs, _) => (inputs.iter().map(PromptInput::tokens_estimated).sum(), inputs.len()),
@@ -52,22 +61,29 @@ impl Asked {
     }
 
     /// Tokenizes, and checks what only the model can tell. Takes as long as the text is.
-    pub(super) fn encode(self, preparation: &Preparation<'_>) -> Result<GenerationRequest, ApiError> {
+    pub(super) fn encode(
+        self,
+        compiled: Option<Compiled>,
+        preparation: &Preparation<'_>,
+    ) -> Result<GenerationRequest, ApiError> {
         let descriptor = preparation.descriptor;
         let context = self.common.context_max.unwrap_or(usize::MAX).min(preparation.positions_max);
         check_is_decoder(descriptor)?;
+        if compiled.as_ref().is_some_and(|compiled| compiled.identity != *descriptor.identity()) {
+            return Err(ApiError::load_failed(LoadError::Replaced));
+        }
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
         let param = match &self.prompt {
-            Prompt::Messages(_) => "messages",
+            Prompt::Messages(..) => "messages",
             Prompt::Raw(..) => "prompt",
         };
         let limits = Limits { context, tokens_max: self.common.tokens_max, param };
         let named = self.common.context.as_deref();
         let named = named.map(|name| preparation.contexts.of_model(name, &preparation.name)).transpose()?;
         let prompts = match self.prompt {
-            Prompt::Messages(messages) => {
+            Prompt::Messages(messages, options) => {
                 let messages = behind_messages(named.as_deref(), messages, preparation)?;
-                vec![limits.checked(encode_chat(&messages, descriptor, &limits)?)?]
+                vec![limits.checked(encode_chat((&messages, &options), descriptor, &limits)?)?]
             }
             Prompt::Raw(inputs, special) => {
                 let before = named.map(|context| tokens_of(&context, preparation)).transpose()?;
@@ -86,6 +102,7 @@ impl Asked {
             choices: self.common.choices,
             tokens_max: bound(self.common.tokens_max),
             sampling: self.common.sampling,
+            grammar: compiled.map(|compiled| compiled.grammar),
             stop: self.common.stop,
             end: self.common.end,
             echo: self.echo,
@@ -141,8 +158,9 @@ pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'
         }
         ContextSource::Messages(messages) => {
             let followed_by = |said: &str| {
-                let next = Message { role: "user".to_owned(), content: said.to_owned(), name: None };
-                let tokens = encode_chat(&[&messages[..], &[next]].concat(), descriptor, &limits)?;
+                let next = Message { role: "user".to_owned(), content: said.to_owned(), ..Message::default() };
+                let messages = [&messages[..], &[next]].concat();
+                let tokens = encode_chat((&messages, &ChatOptions::default()), descriptor, &limits)?;
                 limits.checked(tokens)
             };
             let (mut tokens, other) = (followed_by("a")?, followed_by("1")?);
@@ -205,11 +223,15 @@ impl Limits {
     }
 }
 
-fn encode_chat(messages: &[Message], descriptor: &Descriptor, limits: &Limits) -> Result<Vec<u32>, ApiError> {
+fn encode_chat(
+    (messages, options): (&[Message], &ChatOptions),
+    descriptor: &Descriptor,
+    limits: &Limits,
+) -> Result<Vec<u32>, ApiError> {
     let template = descriptor.template.as_ref().ok_or_else(no_template)?;
-    let bytes = messages.iter().map(|message| message.content.len()).sum();
-    limits.checked_bytes(bytes, descriptor)?;
-    template.encode(messages, &descriptor.tokenizer, limits.context).map_err(template_error)
+    limits.checked_bytes(conversation_bytes(messages, options), descriptor)?;
+    let extras = options.extras_for(template)?;
+    template.encode_with(messages, &extras, &descriptor.tokenizer, limits.context).map_err(template_error)
 }
 
 /// What a conversation with a model means that cannot have any.
@@ -219,7 +241,7 @@ pub(crate) fn no_template() -> ApiError {
     ApiError::invalid_value("model", why)
 }
 
-/// What it means that messages did not become a prompt.
+/// What a template says of a conversation that does not become a prompt.
 pub(crate) fn template_error(error: TemplateError) -> ApiError {
     match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),

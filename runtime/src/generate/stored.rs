@@ -98,7 +98,7 @@ impl Asked {
     /// Answers that it asks for.
     fn answers(&self) -> usize {
         let prompts = match &self.prompt {
-            Prompt::Messages(_) => 1,
+            Prompt::Messages(..) => 1,
             Prompt::Raw(inputs, _) => inputs.len(),
         };
         prompts.saturating_mul(self.common.choices)

@@ -6,10 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use models::generation::Echo;
+use models::reading::Thinking;
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::openai::OpenAi;
+use super::openai::{OpenAi, Reading};
 use super::stream;
 use super::wire::ChatRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
@@ -22,13 +23,17 @@ pub(super) async fn complete(
     Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let ChatRequest { common, messages } = ChatRequest::parse(&body.bytes)?;
+    let ChatRequest { common, messages, options } = ChatRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
     let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
     let id = head.id.clone();
-    let dialect = OpenAi::new(AnswerWriter::new(head, Form::Chat, &common), &common, common.choices);
-    let prompt = Prompt::Messages(messages);
+    let is_constrained = common.constraint.is_some() || options.calls_are_forced();
+    let thinking = if is_constrained { Thinking::Never } else { Thinking::AsModel };
+    let reading = Reading { options: options.clone(), thinking };
+    let writer = AnswerWriter::new(head, Form::Chat, &common);
+    let dialect = OpenAi::new(writer, &common, common.choices).read_by(reading);
+    let prompt = Prompt::Messages(messages, Box::new(options));
     let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }

@@ -12,7 +12,6 @@ mod scrape;
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use meter::receipt::{Receipt, StepSharing};
 use meter::{EnergyAccounts, Held, IntervalEnergy, Nanos};

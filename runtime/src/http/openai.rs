@@ -4,14 +4,17 @@
 //! last.
 
 use meter::Receipt;
+use models::Descriptor;
 use models::generation::Output;
+use models::reading::{AnswerReader, Thinking};
 use models::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::stream::{Dialect, push_event};
-use super::wire::answer::{AnswerWriter, Choice, Usage};
-use super::wire::{Common, Delivery, IncludeUsage};
+use super::wire::answer::{AnswerWriter, Choice, ChoiceReader, Usage};
+use super::wire::{ChatOptions, Common, Delivery, IncludeUsage};
+use crate::generate::template_error;
 
 /// One request's answers.
 pub(super) struct OpenAi {
@@ -19,6 +22,16 @@ pub(super) struct OpenAi {
     include_usage: IncludeUsage,
     /// Of each answer, whether anything of it was told.
     begun: Vec<bool>,
+    /// How the text of a chat's answers is read; none where it is only text.
+    reading: Option<Reading>,
+    /// Of each answer, how far its text is read, where it may be more than text.
+    readers: Vec<Option<ChoiceReader>>,
+}
+
+/// What decides how an answer's text is read.
+pub(super) struct Reading {
+    pub(super) options: ChatOptions,
+    pub(super) thinking: Thinking,
 }
 
 impl OpenAi {
@@ -28,13 +41,30 @@ impl OpenAi {
             Delivery::Whole => IncludeUsage::No,
             Delivery::Streamed { include_usage, .. } => include_usage,
         };
-        Self { writer, include_usage, begun: vec![false; answers] }
+        Self { writer, include_usage, begun: vec![false; answers], reading: None, readers: vec![None; answers] }
+    }
+
+    /// The same, whose text may be thoughts and calls.
+    pub(super) fn read_by(self, reading: Reading) -> Self {
+        Self { reading: Some(reading), ..self }
     }
 }
 
 impl Dialect for OpenAi {
     fn answers(&self) -> usize {
         self.begun.len()
+    }
+
+    fn prepare(&mut self, descriptor: &Descriptor) -> Result<(), ApiError> {
+        let (Some(Reading { options, thinking }), Some(template)) = (&self.reading, &descriptor.template) else {
+            return Ok(());
+        };
+        let reader = AnswerReader::new(template, &options.extras_for(template)?, *thinking).map_err(template_error)?;
+        if !reader.is_plain() {
+            self.writer.read_by(reader);
+            self.readers.fill(self.writer.reader());
+        }
+        Ok(())
     }
 
     fn piece(&mut self, output: &Output, tokenizer: &Tokenizer) -> String {
@@ -45,7 +75,14 @@ impl Dialect for OpenAi {
         {
             push_event(&mut text, &first);
         }
-        push_event(&mut text, &self.writer.chunk(output, tokenizer));
+        match self.readers.get_mut(output.choice).and_then(Option::as_mut) {
+            // What may mean this or that is shown with what follows.
+            Some(reader) => {
+                let chunks = self.writer.read_chunks(output, reader, tokenizer);
+                chunks.iter().for_each(|chunk| push_event(&mut text, chunk));
+            }
+            None => push_event(&mut text, &self.writer.chunk(output, tokenizer)),
+        }
         text
     }
 

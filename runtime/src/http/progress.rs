@@ -39,7 +39,8 @@ async fn tell(app: Arc<App>, asked: Asked, mut dialect: Box<dyn Dialect>, parts:
             () = parts.closed() => return,
         }
     };
-    let mut answer = match started {
+    let prepared = started.and_then(|answer| dialect.prepare(&answer.descriptor).map(|()| answer));
+    let mut answer = match prepared {
         Ok(answer) => answer,
         Err(error) => {
             error.log();

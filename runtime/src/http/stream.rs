@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use meter::Receipt;
+use models::Descriptor;
 use models::generation::Output;
 use models::tokenizer::Tokenizer;
 use tokio::sync::mpsc;
@@ -39,6 +40,14 @@ pub(super) trait Dialect: Send {
         EVENT_STREAM
     }
 
+    /// Makes ready for the answers of a model.
+    ///
+    /// # Errors
+    /// When the model's template, which did well with the conversation, fails without it.
+    fn prepare(&mut self, _descriptor: &Descriptor) -> Result<(), ApiError> {
+        Ok(())
+    }
+
     /// What a stream begins with, before its first piece. The prompts have so many tokens.
     fn begin(&mut self, _prompt_tokens: u64) -> String {
         String::new()
@@ -59,6 +68,9 @@ pub(super) trait Dialect: Send {
 
 /// Answers with all of it.
 async fn whole(mut answer: Answer, mut dialect: Box<dyn Dialect>) -> Response {
+    if let Err(error) = dialect.prepare(&answer.descriptor) {
+        return error.into_response();
+    }
     let mut collected = Collector::new(dialect.answers());
     loop {
         match answer.next().await {
@@ -96,7 +108,10 @@ pub(super) async fn json(
 }
 
 /// Answers as it comes.
-async fn streamed(mut answer: Answer, dialect: Box<dyn Dialect>) -> Response {
+async fn streamed(mut answer: Answer, mut dialect: Box<dyn Dialect>) -> Response {
+    if let Err(error) = dialect.prepare(&answer.descriptor) {
+        return error.into_response();
+    }
     let first = match answer.next().await {
         Piece::End(Err(error)) => return error.into_response(),
         piece => piece,

@@ -6,13 +6,14 @@
 
 use loader::ArtifactIdentity;
 use models::generation::{Echo, End};
+use models::grammar::CallNumber;
 use models::sampling::Sampling;
-use models::template::Message;
+use models::template::{Extras, Message, ToolCall};
 use models::tokenizer::Special;
 use sha2::{Digest as _, Sha256};
 
 use crate::generate::{Asked, Prompt};
-use crate::http::wire::{Common, PromptInput};
+use crate::http::wire::{ChatOptions, Common, Constraint, PromptInput, ToolChoice};
 
 /// The digest of a request, of the model that it names and of who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +96,7 @@ impl Writing {
             tokens_max,
             context_max,
             sampling,
+            constraint,
             stop,
             end,
             logprobs,
@@ -110,6 +112,11 @@ impl Writing {
         self.choice(*tokens_max, Self::count);
         self.choice(*context_max, Self::count);
         self.sampling(sampling);
+        self.choice(constraint.as_ref(), |writing, Constraint { source, param: _ }| {
+            let (kind, text) = source.canonical();
+            writing.text(kind);
+            writing.text(&text);
+        });
         self.list(stop, |writing, stop| writing.text(stop));
         self.number(match end {
             End::Honoured => 0,
@@ -145,13 +152,10 @@ impl Writing {
 
     fn prompt(&mut self, prompt: &Prompt) {
         match prompt {
-            Prompt::Messages(messages) => {
+            Prompt::Messages(messages, options) => {
                 self.number(0);
-                self.list(messages, |writing, Message { role, content, name }| {
-                    writing.text(role);
-                    writing.text(content);
-                    writing.choice(name.as_deref(), Self::text);
-                });
+                self.list(messages, Self::message);
+                self.options(options);
             }
             Prompt::Raw(inputs, special) => {
                 self.number(1);
@@ -162,6 +166,36 @@ impl Writing {
                 self.list(inputs, Self::input);
             }
         }
+    }
+
+    fn message(&mut self, message: &Message) {
+        let Message { role, content, name, tool_calls, tool_call_id, reasoning_content } = message;
+        self.text(role);
+        self.text(content);
+        self.choice(name.as_deref(), Self::text);
+        self.list(tool_calls, |writing, ToolCall { id, name, arguments }| {
+            [id, name, arguments].into_iter().for_each(|text| writing.text(text));
+        });
+        self.choice(tool_call_id.as_deref(), Self::text);
+        self.choice(reasoning_content.as_deref(), Self::text);
+    }
+
+    fn options(&mut self, options: &ChatOptions) {
+        let ChatOptions { extras: Extras { tools, values }, choice, number, strict, effort } = options;
+        self.list(tools, |writing, tool| writing.text(&tool.to_json().to_string()));
+        self.list(&values.iter().collect::<Vec<_>>(), |writing, (name, value)| {
+            writing.text(name);
+            writing.text(&value.to_string());
+        });
+        self.choice(matches!(choice, ToolChoice::Required).then_some(()), |_, ()| {});
+        let named = if let ToolChoice::Named(name) = choice { Some(name.as_str()) } else { None };
+        self.choice(named, Self::text);
+        self.number(match number {
+            CallNumber::One => 1,
+            CallNumber::Several => 2,
+        });
+        self.list(strict, |writing, name| writing.text(name));
+        self.choice(effort.as_deref(), Self::text);
     }
 
     fn input(&mut self, input: &PromptInput) {

@@ -26,8 +26,8 @@ fn completion(fields: &str) -> Asked {
 
 fn chat(messages: &str) -> Asked {
     let body = format!("{{\"model\":\"m\",\"temperature\":0,\"messages\":{messages}}}");
-    let ChatRequest { common, messages } = ChatRequest::parse(body.as_bytes()).unwrap();
-    let prompt = Prompt::Messages(messages);
+    let ChatRequest { common, messages, options } = ChatRequest::parse(body.as_bytes()).unwrap();
+    let prompt = Prompt::Messages(messages, Box::new(options));
     let echo = models::generation::Echo::Nothing;
     Asked { id: "chatcmpl-1".to_owned(), asker: asker("acme"), urgency: common.urgency, common, prompt, echo }
 }
@@ -85,6 +85,12 @@ fn whatever_decides_the_answer_is_of_the_key() {
         r#""prompt":"a","logit_bias":{"1":1}"#,
         r#""prompt":"a","logit_bias":{"1":2}"#,
         r#""prompt":"a","logit_bias":{"2":1}"#,
+        r#""prompt":"a","regex":"a""#,
+        r#""prompt":"a","regex":"b""#,
+        r#""prompt":"a","grammar":"a""#,
+        r#""prompt":"a","response_format":{"type":"json_object"}"#,
+        r#""prompt":"a","guided_json":{"properties":{"a":{},"b":{}}}"#,
+        r#""prompt":"a","guided_json":{"properties":{"b":{},"a":{}}}"#,
     ];
     let keys = different.map(of);
     for (index, one) in keys.iter().enumerate() {
@@ -119,6 +125,21 @@ fn conversations_are_told_apart_by_who_says_what() {
         r#"[{"role":"user","content":"a"},{"role":"user","content":"a"}]"#,
     ]
     .map(|messages| key(&chat(messages), &identity));
+    let get = r#"[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"get""#;
+    let beside = [
+        format!("{get}\"}}}}]"),
+        format!("{get}\",\"strict\":true}}}}]"),
+        format!("{get}\",\"description\":\"d\"}}}}]"),
+        format!("{get}\",\"parameters\":{{}}}}}}]"),
+        format!("{get}\"}}}}],\"tool_choice\":\"required\""),
+        format!("{get}\"}}}}],\"parallel_tool_calls\":false"),
+        format!("{get}\"}}}}],\"chat_template_kwargs\":{{\"a\":1}}"),
+        format!("{get}\"}}}}],\"reasoning_effort\":\"low\""),
+        r#"[{"role":"assistant","content":"a","reasoning_content":"b"}]"#.to_owned(),
+        r#"[{"role":"tool","content":"a","tool_call_id":"b"}]"#.to_owned(),
+    ];
+    let beside = beside.iter().map(|messages| key(&chat(messages), &identity));
+    let keys: Vec<Key> = keys.into_iter().chain(beside).collect();
     let raw = key(&completion(r#""prompt":"a""#), &identity);
     for (index, one) in keys.iter().enumerate() {
         assert!(!keys[..index].contains(one) && *one != raw, "{index}");

@@ -138,6 +138,9 @@ fn a_tenant_follows_its_own_figures_and_who_administers_all() {
                 |of: &Value| of.as_array().unwrap().iter().map(|sum| sum["requests"].as_u64().unwrap()).sum::<u64>();
             assert_eq!(counted(&sums["today"]["requests"]), own as u64, "{sums}");
             assert_eq!(counted(&sums["days_30"]["requests"]), own as u64, "{sums}");
+            // What others' use has a part in is for who administers.
+            let [report, shared] = [&savings["report"], &savings["points"]["shared"]];
+            assert_eq!((report.is_null(), shared.is_null()), (tenants.len() == 1, tenants.len() == 1), "{savings}");
             let expected = if tenants.contains(&"acme") { json!([["acme", 1000.0]]) } else { json!([]) };
             let budgets: Vec<Value> =
                 sums["budgets"].as_array().unwrap().iter().map(|one| json!([one["tenant"], one["limit"]])).collect();

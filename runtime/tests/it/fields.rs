@@ -205,15 +205,16 @@ fn row_19_unknown_roles_and_no_messages() {
 #[test]
 fn unknown_fields_are_refused_by_name() {
     let server = Server::serving(good);
-    for (name, value) in [("temprature", json!(1)), ("guided_json", json!({})), ("x", json!("y")), ("", json!(1))] {
+    for (name, value) in [("temprature", json!(1)), ("guided_grammar", json!({})), ("x", json!("y")), ("", json!(1))] {
         for response in both(&server, name, &value) {
             response.refused_about(400, "unsupported_parameter", name);
         }
     }
     let unsupported = [
-        ("tools", json!([{ "type": "function", "function": { "name": "f" } }])),
-        ("tool_choice", json!("required")),
-        ("response_format", json!({ "type": "json_object" })),
+        ("functions", json!([{ "name": "f" }])),
+        ("function_call", json!("auto")),
+        ("tools", json!([{ "type": "web_search" }])),
+        ("response_format", json!({ "type": "xml" })),
         ("modalities", json!(["audio"])),
         ("store", json!(true)),
         ("prompt", json!("x")),

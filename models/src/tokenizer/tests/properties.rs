@@ -224,7 +224,7 @@ fn user_defined_tokens_that_a_template_writes_steer_and_others_do_not() {
         ChatTemplate::compile("{{ bos_token }}{% for m in messages %}<turn>{{ m.content }}{% endfor %}", &tokenizer)
             .unwrap();
     let ids = |content: &str| {
-        let message = Message { role: "user".to_owned(), content: content.to_owned(), name: None };
+        let message = Message { role: "user".to_owned(), content: content.to_owned(), ..Message::default() };
         template.encode(&[message], &tokenizer, usize::MAX).unwrap()
     };
     let turn = tokenizer.encode("<turn>", Special::Plain, Start::Bare).unwrap()[0];

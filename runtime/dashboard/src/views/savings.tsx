@@ -1,6 +1,6 @@
 // What serving on demand saved against servers that never unload, or what it lost.
 
-import { useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { get } from '../ask';
 import { Chart } from '../chart';
 import { bytes, count, digits, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
@@ -13,16 +13,33 @@ const WINDOWS = [
   ['30d', '30 days'],
 ] as const;
 
+/** What a report compares: of everyone both baselines, of a tenant copies of its own. */
+function told(report: SavingsReport) {
+  const of = report.total ?? report;
+  const { ephemeral, held, dedicated } = of;
+  return ephemeral && held && dedicated ? { ephemeral, held, dedicated, shared: report.total?.shared_persistent ?? null } : null;
+}
+
 export function SavingsView({ savings, theme }: { savings: Savings; theme: string }) {
-  const [since, setSince] = useState<string>('run');
+  const isOwn = savings.report === null;
+  const [since, setSince] = useState<string>(isOwn ? '24h' : 'run');
   const [earlier, setEarlier] = useState<SavingsReport | null>(null);
   const [refused, setRefused] = useState('');
+  useEffect(() => {
+    if (since === 'run') return;
+    let isWanted = true;
+    get<SavingsReport>(`/v1/savings?since=${since}`).then(
+      (report) => isWanted && setEarlier(report),
+      (error: Error) => isWanted && setRefused(error.message),
+    );
+    return () => {
+      isWanted = false;
+    };
+  }, [since]);
   const choose = (chosen: string) => {
     setSince(chosen);
     setEarlier(null);
     setRefused('');
-    if (chosen === 'run') return;
-    get<SavingsReport>(`/v1/savings?since=${chosen}`).then(setEarlier, (error: Error) => setRefused(error.message));
   };
   const report = since === 'run' ? savings.report : earlier;
   return (
@@ -30,7 +47,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
       <div class="choices">
         <fieldset>
           <legend>Over</legend>
-          {WINDOWS.map(([value, name]) => (
+          {WINDOWS.filter(([value]) => !(isOwn && value === 'run')).map(([value, name]) => (
             <label key={value}>
               <input type="radio" name="since" checked={since === value} onChange={() => choose(value)} />
               {name}
@@ -54,11 +71,16 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
 }
 
 function Baselines({ report }: { report: SavingsReport }) {
-  const { total } = report;
+  const arms = told(report);
+  if (!arms) return null;
+  const { shared, dedicated, ephemeral } = arms;
+  const own = report.tenant === undefined ? 'Against a copy for each tenant' : 'Against copies of your own';
   return (
     <div class="baselines">
-      <Baseline name="Against one shared copy of each model" note="the headline" comparison={total.shared_persistent} report={report} />
-      <Baseline name="Against a copy for each tenant" note="" comparison={total.dedicated} report={report} />
+      {shared && (
+        <Baseline name="Against one shared copy of each model" note="the headline" comparison={shared} ephemeral={ephemeral} report={report} />
+      )}
+      <Baseline name={own} note="" comparison={dedicated} ephemeral={ephemeral} report={report} />
     </div>
   );
 }
@@ -71,12 +93,12 @@ interface BaselineProps {
   name: string;
   note: string;
   comparison: Comparison;
+  ephemeral: Arms['ephemeral'];
   report: SavingsReport;
 }
 
-function Baseline({ name, note, comparison, report }: BaselineProps) {
+function Baseline({ name, note, comparison, ephemeral, report }: BaselineProps) {
   const { saved, judged, baseline } = comparison;
-  const { ephemeral } = report.total;
   const uncertainty = report.energy_relative_uncertainty;
   return (
     <section class="baseline">
@@ -139,7 +161,7 @@ function Baseline({ name, note, comparison, report }: BaselineProps) {
 
 function Price({ report }: { report: SavingsReport }) {
   const { requests, waited_ns, waits, break_even_per_second } = report.cold_starts;
-  const { ephemeral } = report.total;
+  const ephemeral = told(report)?.ephemeral;
   return (
     <section aria-labelledby="price">
       <h2 id="price">What it cost</h2>
@@ -160,7 +182,7 @@ function Price({ report }: { report: SavingsReport }) {
         </div>
         <div>
           <dt>processor time of loads</dt>
-          <dd class="figure">{nanos(ephemeral.load_cpu_ns)}</dd>
+          <dd class="figure">{ephemeral ? nanos(ephemeral.load_cpu_ns) : '–'}</dd>
         </div>
         <div>
           <dt>a waited second at which the saving is gone</dt>
@@ -194,7 +216,10 @@ const HELD: readonly [keyof Arms['held'], string][] = [
 ];
 
 function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['prices'] }) {
-  const { total, currency } = report;
+  const { currency } = report;
+  const arms = told(report);
+  if (!arms) return null;
+  const { shared, dedicated, ephemeral, held } = arms;
   const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${digits(value)} ${currency} per ${unit}`);
   return (
     <details class="inputs">
@@ -204,29 +229,39 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
         figure is a loss and is never cut off.
       </p>
       <ul>
+        {shared && (
+          <li>
+            <b>one shared copy</b> = Σ over models (weights × window) + process × window = <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
+          </li>
+        )}
+        {shared ? (
+          <li>
+            <b>a copy per tenant</b> = Σ over tenants and models (weights × first request to last) + process × its longest ={' '}
+            <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
+          </li>
+        ) : (
+          <li>
+            <b>copies of your own</b> = Σ over models (weights × first request to last) = <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
+          </li>
+        )}
         <li>
-          <b>one shared copy</b> = Σ over models (weights × window) + process × window = <span class="figure">{gbHours(total.shared_persistent.baseline.gb_hours)}</span>
-        </li>
-        <li>
-          <b>a copy per tenant</b> = Σ over tenants and models (weights × first request to last) + process × its longest ={' '}
-          <span class="figure">{gbHours(total.dedicated.baseline.gb_hours)}</span>
-        </li>
-        <li>
-          <b>ephemeral</b>, measured = <span class="figure">{gbHours(total.ephemeral.gb_hours)}</span>:
+          <b>ephemeral</b>, measured = <span class="figure">{gbHours(ephemeral.gb_hours)}</span>:
           <table>
             <tbody>
               {HELD.map(([key, name]) => (
                 <tr key={key}>
                   <th scope="row">{name}</th>
-                  <td class="number">{gbHours(gbHoursOf(total.held[key]))}</td>
+                  <td class="number">{gbHours(gbHoursOf(held[key]))}</td>
                 </tr>
               ))}
             </tbody>
           </table>
         </li>
-        <li>
-          process = <span class="figure">{bytes(report.process_bytes)}</span>, measured before the first load
-        </li>
+        {report.process_bytes !== undefined && (
+          <li>
+            process = <span class="figure">{bytes(report.process_bytes)}</span>, measured before the first load
+          </li>
+        )}
         <li>
           money: {price(prices.memory_gb_hour, 'GB·h')}, {price(prices.cpu_hour, 'processor hour of loads')} ({report.rate_card})
         </li>
@@ -242,7 +277,7 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
 }
 
 function ByTenant({ report }: { report: SavingsReport }) {
-  if (report.tenants.length === 0) return null;
+  if (!report.tenants?.length) return null;
   return (
     <section aria-labelledby="by-tenant">
       <h2 id="by-tenant">By tenant</h2>
@@ -283,8 +318,10 @@ function ByTenant({ report }: { report: SavingsReport }) {
 }
 
 function Curves({ savings, theme }: { savings: Savings; theme: string }) {
-  const { unix_ms, shared, dedicated } = savings.points;
-  const { currency } = savings.report;
+  const { unix_ms, dedicated } = savings.points;
+  const nothing = unix_ms.map(() => null);
+  const shared = savings.points.shared ?? { gb_hours: nothing, attributional_joules: nothing, marginal_joules: nothing, cost: nothing };
+  const { currency } = savings.prices;
   // Axes have whole seconds of memory where they have no hours.
   const scale = Math.max(0, ...[...shared.gb_hours, ...dedicated.gb_hours].map((value) => Math.abs(value ?? 0))) < 0.1 ? 3600 : 1;
   const curves = [

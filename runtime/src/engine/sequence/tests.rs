@@ -15,6 +15,7 @@ fn generation(choices: usize) -> Generation {
         choices,
         tokens_max: Tokens::AtMost(40),
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
+        grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
         echo: Echo::Nothing,

@@ -55,7 +55,7 @@ async fn create(
     let urgency = common.urgency.within(body.timeout);
     let id = new_id("msg");
     let dialect = AnthropicAnswer::new(id.clone(), &common);
-    let prompt = Prompt::Messages(messages);
+    let prompt = Prompt::plain(messages);
     let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }

@@ -46,6 +46,18 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).about(param)
     }
 
+    /// A schema or a grammar cannot be kept to, or not within its bounds.
+    pub(crate) fn invalid_schema(param: impl Into<String>, why: impl Display) -> Self {
+        let param = shortened(param);
+        let message = format!("`{param}`: {why}");
+        Self::invalid(StatusCode::BAD_REQUEST, "invalid_schema", message).about(param)
+    }
+
+    /// An answer came to where its grammar takes more than its bounds, or leads nowhere.
+    pub(crate) fn grammar_failed(why: impl Display) -> Self {
+        Self::invalid(StatusCode::BAD_REQUEST, "invalid_schema", why.to_string())
+    }
+
     /// A message's content is something else than text.
     pub(crate) fn unsupported_content(param: impl Into<String>) -> Self {
         let param = shortened(param);

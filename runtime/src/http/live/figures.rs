@@ -23,21 +23,18 @@ pub(super) fn tenants((app, access): (&App, &Access), figures: &Figures) -> Valu
     })
 }
 
-/// What was saved since the server began, now and until each point of the curve.
+/// What was saved since the server began, now and until each point of the curve. A tenant is told of its own copies alone:
+/// what a shared one costs it depends on who else uses that, and the report of its own is at `/v1/savings`.
 pub(super) fn savings((app, access): (&App, &Access), figures: &Figures) -> Value {
     let Figures { savings, history, .. } = figures;
     let own = (!access.sees_all()).then(|| access.tenant.to_string());
     let points: Vec<(i64, Saved)> = history.of(own.as_deref()).collect();
-    let report = match &own {
-        Some(tenant) => savings.clone().of_tenant(tenant),
-        None => savings.clone(),
-    };
     json!({
-        "report": report,
+        "report": own.is_none().then_some(savings),
         "prices": prices(&app.metering.prices_of(0).rates),
         "points": {
             "unix_ms": points.iter().map(|(unix_ms, _)| unix_ms).collect::<Vec<_>>(),
-            "shared": curves(&points, |saved| saved.shared),
+            "shared": own.is_none().then(|| curves(&points, |saved| saved.shared)),
             "dedicated": curves(&points, |saved| saved.dedicated),
         },
     })
@@ -47,6 +44,7 @@ pub(super) fn savings((app, access): (&App, &Access), figures: &Figures) -> Valu
 fn prices(rates: &RateCard) -> Value {
     let price = |units: Option<PicoUnits>| units.map(PicoUnits::units);
     json!({
+        "currency": rates.currency,
         "cpu_hour": price(rates.cpu_hour),
         "memory_gb_hour": price(rates.memory_gb_hour),
         "kilowatt_hour": price(rates.kilowatt_hour),
@@ -125,7 +123,7 @@ mod tests {
         };
         let kept = AccountTotal { model: "m".to_owned(), account: Account::Idle, kib_ms: KibMillis::new(1) };
         let requests = (0..LIVE_TOTALS_MAX + 2).map(total).collect();
-        let day = UsageBucket { begins_unix_s: 0, requests, accounts: vec![kept] };
+        let day = UsageBucket { begins_unix_s: 0, requests, accounts: vec![kept], keys: Vec::new() };
         let told = sums(&Access::unbounded("ops"), [&day, &day].into_iter());
         assert_eq!(told["left_out"], 2);
         let first = &told["requests"][0];

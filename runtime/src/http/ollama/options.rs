@@ -1,7 +1,6 @@
 //! `options`: how tokens are drawn and when an answer ends, and what Ollama lets a request say of its memory.
 
-use std::collections::BTreeMap;
-
+use indexmap::IndexMap;
 use models::sampling::Sampling;
 
 use crate::http::error::ApiError;
@@ -17,7 +16,7 @@ fn defaults() -> Sampling {
 /// Takes `options` out of a request to `model`, and makes a request of it that says nothing else.
 pub(super) fn take(fields: &mut Fields, model: String) -> Result<Common, ApiError> {
     let options = fields.object("options")?;
-    let mut options = options.unwrap_or_else(|| Fields::new(fields.path("options."), BTreeMap::new()));
+    let mut options = options.unwrap_or_else(|| Fields::new(fields.path("options."), IndexMap::new()));
     samplers::drop_no_seed(&mut options);
     let (mut sampling, repeats) = sampling::take_over(&mut options, defaults())?;
     samplers::take_window(&mut options, &mut sampling)?;

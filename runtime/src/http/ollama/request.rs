@@ -45,7 +45,7 @@ impl Asking {
             prompt if is_raw => Some(Prompt::Raw(vec![PromptInput::Text(prompt)], Special::Parsed)),
             prompt => {
                 let system = Some(system).filter(|system| !system.is_empty()).map(|system| said("system", system));
-                Some(Prompt::Messages(system.into_iter().chain([said("user", prompt)]).collect()))
+                Some(Prompt::plain(system.into_iter().chain([said("user", prompt)]).collect()))
             }
         };
         Ok(Self { common, prompt })
@@ -60,7 +60,7 @@ impl Asking {
         let common = common(&mut fields)?;
         let messages = messages(&mut fields)?;
         fields.finish()?;
-        Ok(Self { common, prompt: (!messages.is_empty()).then_some(Prompt::Messages(messages)) })
+        Ok(Self { common, prompt: (!messages.is_empty()).then_some(Prompt::plain(messages)) })
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!((common.model.as_str(), common.tokens_max, common.context_max), ("m", Some(7), Some(99)));
         assert_eq!((common.sampling.seed, common.sampling.top_k, common.sampling.top_p), (3, 40, 0.9));
         assert_eq!((common.stop, common.delivery), (vec!["x".to_owned()], Delivery::Whole));
-        let Some(Prompt::Messages(messages)) = prompt else { panic!("it goes through the template") };
+        let Some(Prompt::Messages(messages, _)) = prompt else { panic!("it goes through the template") };
         assert_eq!(messages, [said("system", "b".to_owned()), said("user", "a".to_owned())]);
 
         let Asking { common, prompt } = Asking::chat(br#"{"model":"m","keep_alive":0}"#).expect("an unload");

@@ -41,7 +41,7 @@ async fn create(
     let urgency = common.urgency.within(body.timeout);
     let id = new_id("resp");
     let dialect = ResponseAnswer::new(id.clone(), &common, told);
-    let prompt = Prompt::Messages(messages);
+    let prompt = Prompt::plain(messages);
     let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }

@@ -5,7 +5,7 @@ use models::template::Message;
 
 use super::generation::{Common, tokens_max};
 use super::json::Node;
-use super::{Fields, parse_object};
+use super::{ChatOptions, Fields, parse_object, tools};
 use crate::http::error::ApiError;
 use crate::limits::MESSAGES_MAX;
 
@@ -16,6 +16,8 @@ pub(crate) struct ChatRequest {
     pub(crate) common: Common,
     /// The conversation so far, never empty.
     pub(crate) messages: Vec<Message>,
+    /// Functions that may be called, and values for the template.
+    pub(crate) options: ChatOptions,
 }
 
 impl ChatRequest {
@@ -29,9 +31,10 @@ impl ChatRequest {
         let tokens_max = chat_tokens_max(&mut fields)?;
         let logprobs = logprobs(&mut fields)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
+        let options = ChatOptions::take(&mut fields)?;
         take_unsupported(&mut fields)?;
         fields.finish()?;
-        Ok(Self { common, messages })
+        Ok(Self { common, messages, options })
     }
 }
 
@@ -54,22 +57,15 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     Ok(shown.then_some(top))
 }
 
-/// What other servers do and this one does not (yet), in the forms that ask for nothing.
+/// What other servers do and this one does not, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     let empty = |node: &Node| matches!(node, Node::List(items) if items.is_empty());
-    fields.only("tools", empty)?;
     fields.only("functions", empty)?;
-    fields.only("tool_choice", |node| is_text(node, "none"))?;
     fields.only("function_call", |node| is_text(node, "none"))?;
     fields.only(
         "modalities",
         |node| matches!(node, Node::List(items) if items.len() == 1 && is_text(&items[0], "text")),
     )?;
-    fields.flag("parallel_tool_calls")?;
-    if let Some(mut format) = fields.object("response_format")? {
-        format.only("type", |node| is_text(node, "text"))?;
-        format.finish()?;
-    }
     Ok(())
 }
 
@@ -102,17 +98,16 @@ pub(crate) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>
 fn message(item: Node, path: &str) -> Result<Message, ApiError> {
     let mut fields = Fields::of(item, path)?;
     let role = role(&mut fields)?;
-    let content = content(&mut fields)?;
+    let (tool_calls, reasoning_content) = match role {
+        "assistant" => (tools::calls(&mut fields)?, fields.text("reasoning_content")?),
+        _ => (Vec::new(), None),
+    };
+    let tool_call_id = if role == "tool" { fields.text("tool_call_id")? } else { None };
+    // Who calls need not say anything.
+    let content = if tool_calls.is_empty() || fields.has("content") { content(&mut fields)? } else { String::new() };
     let name = fields.text("name")?;
-    if role == "tool" {
-        // Which call it answers is nothing that a template gets to see.
-        fields.text("tool_call_id")?;
-    }
-    if role == "assistant" {
-        fields.only("tool_calls", |node| matches!(node, Node::List(calls) if calls.is_empty()))?;
-    }
     fields.finish()?;
-    Ok(Message { role: role.to_owned(), content, name })
+    Ok(Message { role: role.to_owned(), content, name, tool_calls, tool_call_id, reasoning_content })
 }
 
 /// The role under the name that templates know.
@@ -198,8 +193,18 @@ mod tests {
             (r#""messages":[{"role":"user","content":"a","weight":1}]"#, "unsupported_parameter", "messages[0].weight"),
             (
                 r#""messages":[{"role":"assistant","content":"a","tool_calls":[{}]}]"#,
+                "missing_required_parameter",
+                "messages[0].tool_calls[0].id",
+            ),
+            (
+                r#""messages":[{"role":"user","content":"a","tool_calls":[]}]"#,
                 "unsupported_parameter",
                 "messages[0].tool_calls",
+            ),
+            (
+                r#""messages":[{"role":"assistant","content":null,"tool_calls":[]}]"#,
+                "invalid_type",
+                "messages[0].content",
             ),
         ];
         each_refused(ChatRequest::parse, MODEL, &table);
@@ -256,12 +261,7 @@ mod tests {
     #[test]
     fn what_would_change_the_answer_is_refused_by_name() {
         let table = [
-            (r#""tools":[{"type":"function"}]"#, "unsupported_parameter", "tools"),
-            (r#""tools":[1]"#, "unsupported_parameter", "tools"),
-            (r#""tool_choice":"auto""#, "unsupported_parameter", "tool_choice"),
             (r#""functions":[{}]"#, "unsupported_parameter", "functions"),
-            (r#""response_format":{"type":"json_object"}"#, "unsupported_parameter", "response_format.type"),
-            (r#""response_format":"text""#, "invalid_type", "response_format"),
             (r#""modalities":["text","audio"]"#, "unsupported_parameter", "modalities"),
             (r#""echo":true"#, "unsupported_parameter", "echo"),
             (r#""prompt":"a""#, "unsupported_parameter", "prompt"),
@@ -277,6 +277,8 @@ mod tests {
                 {"role":"developer","content":"be brief"},
                 {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"Ann"},
                 {"role":"assistant","content":"","tool_calls":null,"refusal":null},
+                {"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function",
+                    "index":0,"function":{"name":"add","arguments":"{}"}}]},
                 {"role":"tool","content":"4","tool_call_id":"call_1"}],
                 "max_completion_tokens":7,"max_tokens":7,"logprobs":true,"top_logprobs":20,
                 "tools":[],"tool_choice":"none","parallel_tool_calls":true,"modalities":["text"],
@@ -285,7 +287,17 @@ mod tests {
         .expect("all of it is supported");
         let messages: Vec<_> =
             request.messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
-        assert_eq!(messages, [("system", "be brief"), ("user", "a\nb"), ("assistant", ""), ("tool", "4")]);
+        assert_eq!(
+            messages,
+            [("system", "be brief"), ("user", "a\nb"), ("assistant", ""), ("assistant", ""), ("tool", "4")]
+        );
+        let calls = &request.messages[3].tool_calls;
+        assert_eq!(
+            (calls[0].id.as_str(), calls[0].name.as_str(), calls[0].arguments.as_str()),
+            ("call_1", "add", "{}")
+        );
+        assert_eq!(request.messages[3].reasoning_content.as_deref(), Some("hm"));
+        assert_eq!(request.messages[4].tool_call_id.as_deref(), Some("call_1"));
         assert_eq!(request.messages[1].name.as_deref(), Some("Ann"));
         assert_eq!((request.common.tokens_max, request.common.logprobs), (Some(7), Some(20)));
     }

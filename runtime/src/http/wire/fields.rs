@@ -3,9 +3,10 @@
 //! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field.
 //! Errors name the field by its path in the body, such as `messages[2].content`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
+
+use indexmap::IndexMap;
 
 use super::json::Node;
 use crate::config::ByteSize;
@@ -17,7 +18,7 @@ use crate::limits::MODEL_NAME_CHARS_MAX;
 pub(crate) struct Fields {
     /// What stands before each name in errors.
     prefix: String,
-    entries: BTreeMap<String, Node>,
+    entries: IndexMap<String, Node>,
 }
 
 /// The values that a number may have.
@@ -30,7 +31,7 @@ pub(crate) struct Allowed {
 }
 
 impl Fields {
-    pub(crate) fn new(prefix: String, mut entries: BTreeMap<String, Node>) -> Self {
+    pub(crate) fn new(prefix: String, mut entries: IndexMap<String, Node>) -> Self {
         entries.retain(|_, node| *node != Node::Null);
         Self { prefix, entries }
     }
@@ -48,9 +49,14 @@ impl Fields {
         format!("{}{name}", self.prefix)
     }
 
+    /// Whether the field holds anything.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
     /// Whatever the field holds.
     pub(crate) fn take(&mut self, name: &str) -> Option<Node> {
-        self.entries.remove(name)
+        self.entries.shift_remove(name)
     }
 
     /// A string.
@@ -145,12 +151,12 @@ impl Fields {
 
     /// Whatever the field holds, if it holds something of a kind.
     pub(crate) fn take_if(&mut self, name: &str, is_of_kind: fn(&Node) -> bool) -> Option<Node> {
-        self.entries.get(name).is_some_and(is_of_kind).then(|| self.entries.remove(name))?
+        self.entries.get(name).is_some_and(is_of_kind).then(|| self.entries.shift_remove(name))?
     }
 
     /// Splits off the fields of these names.
     pub(crate) fn only_named(&mut self, names: &[&str]) -> Fields {
-        let named = names.iter().filter_map(|&name| self.entries.remove_entry(name));
+        let named = names.iter().filter_map(|&name| self.entries.shift_remove_entry(name));
         Self { prefix: self.prefix.clone(), entries: named.collect() }
     }
 

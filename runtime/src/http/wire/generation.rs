@@ -7,7 +7,7 @@ use scheduler::KeepAlive;
 
 use super::json::Node;
 use super::sampling::{self, Repeats};
-use super::{Fields, Urgency, keep_alive};
+use super::{Constraint, Fields, Urgency, constraint, keep_alive};
 use crate::http::error::ApiError;
 use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
 
@@ -22,6 +22,8 @@ pub(crate) struct Common {
     pub(crate) tokens_max: Option<usize>,
     /// How tokens are drawn.
     pub(crate) sampling: Sampling,
+    /// What each answer has to keep to.
+    pub(crate) constraint: Option<Constraint>,
     /// Texts that end an answer; none is empty.
     pub(crate) stop: Vec<String>,
     /// What a token that ends a text does.
@@ -96,11 +98,13 @@ impl Common {
     ) -> Result<Self, ApiError> {
         take_harmless(fields)?;
         let (sampling, repeats) = sampling::take(fields)?;
+        let constraint = constraint::take(fields)?;
         Ok(Self {
             model: fields.model()?,
             choices: fields.integer("n", 1..=CHOICES_MAX as i128)?.unwrap_or(1),
             tokens_max,
             sampling,
+            constraint,
             stop: stops(fields, "stop")?,
             end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
             logprobs,

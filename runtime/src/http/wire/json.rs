@@ -7,9 +7,9 @@
 //! finite, nesting ends at serde_json's 127 levels.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::Fields;
@@ -30,7 +30,8 @@ pub(crate) enum Node {
     Ids(Vec<u32>),
     /// Any other list.
     List(Vec<Node>),
-    Object(BTreeMap<String, Node>),
+    /// In the order of the body, which a schema's properties keep.
+    Object(IndexMap<String, Node>),
 }
 
 /// The fields of a body.
@@ -81,14 +82,14 @@ impl Reading {
 struct Body<'a>(&'a Reading);
 
 impl<'de> Visitor<'de> for Body<'_> {
-    type Value = BTreeMap<String, Node>;
+    type Value = IndexMap<String, Node>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = BTreeMap::new();
+        let mut entries = IndexMap::new();
         while let Some(name) = map.next_key::<String>()? {
             self.0.field.replace(name.clone());
             insert(self.0, &mut entries, name, &mut map)?;
@@ -166,7 +167,7 @@ impl<'de> Visitor<'de> for Any<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut entries = BTreeMap::new();
+        let mut entries = IndexMap::new();
         while let Some(name) = map.next_key::<String>()? {
             insert(self.0, &mut entries, name, &mut map)?;
         }
@@ -177,7 +178,7 @@ impl<'de> Visitor<'de> for Any<'_> {
 /// Reads the value of `name` into `entries`.
 fn insert<'de, A: MapAccess<'de>>(
     reading: &Reading,
-    entries: &mut BTreeMap<String, Node>,
+    entries: &mut IndexMap<String, Node>,
     name: String,
     map: &mut A,
 ) -> Result<(), A::Error> {

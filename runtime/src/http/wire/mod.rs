@@ -13,6 +13,7 @@
 pub(crate) mod answer;
 mod chat;
 mod completion;
+mod constraint;
 mod context;
 pub(crate) mod embedding;
 mod fields;
@@ -28,10 +29,12 @@ pub(crate) mod rerank;
 pub(crate) mod samplers;
 pub(crate) mod sampling;
 mod tokenize;
+mod tools;
 mod urgency;
 
 pub(crate) use chat::{ChatRequest, messages_if_any};
 pub(crate) use completion::CompletionRequest;
+pub(crate) use constraint::Constraint;
 pub(crate) use context::ContextRequest;
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
@@ -43,4 +46,5 @@ pub(crate) use plain::{new_id, said};
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
+pub(crate) use tools::{ChatOptions, ToolChoice, conversation_bytes};
 pub(crate) use urgency::{Urgency, header_timeout};

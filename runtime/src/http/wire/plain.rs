@@ -15,6 +15,7 @@ impl Common {
             choices: 1,
             tokens_max: None,
             sampling,
+            constraint: None,
             stop: Vec::new(),
             end: End::Honoured,
             logprobs: None,
@@ -42,7 +43,7 @@ impl Delivery {
 
 /// A message of a conversation. `role` is one that templates know.
 pub(crate) fn said(role: &str, content: String) -> Message {
-    Message { role: role.to_owned(), content, name: None }
+    Message { role: role.to_owned(), content, ..Message::default() }
 }
 
 /// An id for a request that comes now; its receipt is found by it.

@@ -203,7 +203,7 @@ fn what_is_kept_for_a_tenant_counts_in_its_budget_of_memory_over_a_restart_too()
     let intervals = [keeps(0, Account::Keepalive("acme".into())), keeps(1, Account::Idle), keeps(2, Account::Load)];
     let spent = |spending: &Spending| {
         let mut book = spending.book();
-        let acme = book.tenants.get_mut("acme").unwrap();
+        let acme = book.spent.get_mut(&Holder::Tenant("acme".into())).unwrap();
         Window::ALL.map(|window| acme.in_window(window, NOW).1.kib_ms)
     };
     {

@@ -11,10 +11,12 @@
 mod chat;
 mod collector;
 mod completion;
+mod reader;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use models::generation::{FinishReason, Output};
+use models::reading::AnswerReader;
 use models::tokenizer::Tokenizer;
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +25,8 @@ use uuid::Uuid;
 use super::urgency::Tier;
 use super::{Common, Delivery, IncludeUsage};
 pub(crate) use collector::{Choice, Collector};
+pub(crate) use reader::ChoiceReader;
+use reader::Parts;
 
 /// What every part of an answer repeats.
 #[derive(Clone, Debug, Serialize)]
@@ -70,6 +74,8 @@ pub(crate) struct AnswerWriter {
     form: Form,
     scores: Scores,
     include_usage: IncludeUsage,
+    /// Reads a chat's answers, where they may be more than text.
+    reader: Option<AnswerReader>,
 }
 
 /// Whether log-probabilities are shown.
@@ -159,7 +165,17 @@ impl AnswerWriter {
             Delivery::Streamed { include_usage, .. } => include_usage,
         };
         let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
-        Self { head, form, scores, include_usage }
+        Self { head, form, scores, include_usage, reader: None }
+    }
+
+    /// Has a chat's answers read for thoughts and calls.
+    pub(crate) fn read_by(&mut self, reader: AnswerReader) {
+        self.reader = Some(reader);
+    }
+
+    /// What reads the pieces of one answer; none where they are text alone.
+    pub(crate) fn reader(&self) -> Option<ChoiceReader> {
+        self.reader.clone().map(ChoiceReader::new)
     }
 
     /// What a stream begins with for each answer: the assistant's role. Completions begin with their text.
@@ -178,6 +194,12 @@ impl AnswerWriter {
         }
     }
 
+    /// A piece of an answer that is read: any number of chunks.
+    pub(crate) fn read_chunks(&self, output: &Output, reader: &mut ChoiceReader, tokenizer: &Tokenizer) -> Vec<String> {
+        let shown = reader.read(output);
+        chat::parts(output, shown, self.scores, tokenizer).into_iter().map(|choice| self.chunk_of(choice)).collect()
+    }
+
     /// What a stream ends with where the request asked for its usage: usage and receipt, and no choice.
     pub(crate) fn usage_chunk(&self, usage: Usage, receipt: &Value) -> String {
         self.part(self.form.chunk_object(), [(); 0], Settled { usage, dayfly: receipt })
@@ -187,7 +209,11 @@ impl AnswerWriter {
     pub(crate) fn whole(&self, choices: &[Choice], settled: (Usage, &Value), tokenizer: &Tokenizer) -> String {
         let (object, settled) = (self.form.whole_object(), Settled { usage: settled.0, dayfly: settled.1 });
         match self.form {
-            Form::Chat => self.part(object, chat::whole(choices, self.scores, tokenizer), settled),
+            Form::Chat => {
+                let read = |choice| self.reader().map_or_else(|| Parts::of_text(choice), |reader| reader.whole(choice));
+                let parts: Vec<Parts> = choices.iter().map(read).collect();
+                self.part(object, chat::whole(choices, &parts, self.scores, tokenizer), settled)
+            }
             Form::Completion => self.part(object, completion::whole(choices, self.scores, tokenizer), settled),
         }
     }

@@ -2,7 +2,9 @@
 
 use loader::gguf;
 use models::generation::{FinishReason, Output, ScoredToken, Span};
+use models::reading::{AnswerReader, Thinking};
 use models::sampling::{Logprob, TokenLogprobs};
+use models::template::{ChatTemplate, Extras, Tool};
 use models::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -214,4 +216,60 @@ fn drafts_are_told_as_predictions_where_there_were_any() {
         json!({"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 3})
     );
     assert_eq!(told["total_tokens"], 14, "what was rejected is no token of the answer");
+}
+
+/// A chat whose answers may call `get`.
+fn calling(fields: &str) -> AnswerWriter {
+    let mut writer = chat(fields);
+    let template = ChatTemplate::compile("{{ tools }}<tool_call><think></think>", &tokenizer()).expect("a template");
+    let tool = Tool { name: "get".to_owned(), description: None, parameters: None };
+    let extras = Extras { tools: vec![tool], ..Extras::default() };
+    writer.read_by(AnswerReader::new(&template, &extras, Thinking::AsModel).expect("it renders"));
+    writer
+}
+
+const CALLING: &str = "<think>hm</think>Wait.\n<tool_call>{\"name\":\"get\",\"arguments\":{\"a\":1}}</tool_call>";
+
+#[test]
+fn a_whole_chat_shows_thoughts_and_calls_apart() {
+    let stop = Some(FinishReason::Stop);
+    let answer = whole(&calling(""), piece(CALLING, stop));
+    let choice = &answer["choices"][0];
+    assert_eq!((&choice["finish_reason"], &choice["message"]["content"]), (&json!("tool_calls"), &json!("Wait.")));
+    assert_eq!(choice["message"]["reasoning_content"], "hm");
+    let call = &choice["message"]["tool_calls"][0];
+    assert!(call["id"].as_str().is_some_and(|id| id.starts_with("call_")), "{call}");
+    assert_eq!(call["type"], "function");
+    assert_eq!(call["function"], json!({"name": "get", "arguments": "{\"a\":1}"}));
+    let alone = whole(&calling(""), piece(CALLING.split_once("Wait.").expect("said").1, stop));
+    assert_eq!(alone["choices"][0]["message"]["content"], Value::Null);
+    let text = whole(&calling(""), piece("no call", stop));
+    assert_eq!(text["choices"][0]["finish_reason"], "stop");
+    assert_eq!(text["choices"][0]["message"], json!({"role": "assistant", "content": "no call", "refusal": null}));
+    let cut = whole(&calling(""), piece(CALLING, Some(FinishReason::Length)));
+    assert_eq!(cut["choices"][0]["finish_reason"], "length");
+}
+
+#[test]
+fn a_streamed_chat_shows_the_same_in_chunks_and_its_end_once() {
+    let writer = calling(r#","stream":true"#);
+    let mut reader = writer.reader().expect("it reads");
+    let mut chunks: Vec<Value> = Vec::new();
+    let (first, second) = CALLING.split_at(40);
+    for (text, finish) in [(first, None), (second, None), ("", Some(FinishReason::Stop))] {
+        chunks.extend(
+            writer.read_chunks(&piece(text, finish), &mut reader, &tokenizer()).iter().map(|chunk| read(chunk)),
+        );
+    }
+    let choices: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]).collect();
+    let deltas: Vec<&Value> = choices.iter().map(|choice| &choice["delta"]).collect();
+    assert_eq!(deltas[0], &json!({"reasoning_content": "hm"}));
+    assert_eq!(deltas[1], &json!({"content": "Wait."}));
+    assert_eq!(
+        (&deltas[2]["tool_calls"][0]["index"], &deltas[2]["tool_calls"][0]["function"]["name"]),
+        (&json!(0), &json!("get"))
+    );
+    assert_eq!((choices.len(), deltas[3]), (4, &json!({})));
+    let ends: Vec<&Value> = choices.iter().map(|choice| &choice["finish_reason"]).collect();
+    assert_eq!(ends, [&Value::Null, &Value::Null, &Value::Null, &json!("tool_calls")]);
 }
