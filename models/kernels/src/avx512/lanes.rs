@@ -142,7 +142,7 @@ pub(super) unsafe fn transposed_32(rows: SixteenRows, offset: usize) -> [__m512i
 #[inline]
 pub(super) unsafe fn transposed_block<const BYTES: usize, const BEFORE: usize>(rows: SixteenRows) -> [__m512i; 8] {
     const { assert!(BYTES.is_multiple_of(2) && BEFORE.is_multiple_of(2) && BYTES + BEFORE <= 32, "sixteen words") };
-    let words = ((1_u32 << (BYTES / 2)) - 1 << (BEFORE / 2)) as u16;
+    let words = (((1_u32 << (BYTES / 2)) - 1) << (BEFORE / 2)) as u16;
     // SAFETY: readable by contract; words that the mask leaves out are not read.
     let load = |at: *const u8| unsafe { _mm256_maskz_loadu_epi16(words, at.wrapping_sub(BEFORE).cast()) };
     // SAFETY: as above.
