@@ -125,7 +125,7 @@ fn conversations_are_told_apart_by_who_says_what() {
         r#"[{"role":"user","content":"a"},{"role":"user","content":"a"}]"#,
     ]
     .map(|messages| key(&chat(messages), &identity));
-    let get = r#"[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"get""#;
+    let get = r#"[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"get"#;
     let beside = [
         format!("{get}\"}}}}]"),
         format!("{get}\",\"strict\":true}}}}]"),
