@@ -238,7 +238,10 @@ impl Kernels {
                 match isa {
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: `Kernels::new` made sure of the instruction set.
-                    Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe { crate::avx2::quantize::column(values, &out) },
+                    Isa::Avx2 | Isa::AvxVnni => unsafe { crate::avx2::quantize::column(values, &out) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: as above.
+                    Isa::Avx512 => unsafe { crate::avx512::quantize::column(values, &out) },
                     _ => scalar::quantize::column(values, &out),
                 }
             }

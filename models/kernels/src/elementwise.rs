@@ -52,9 +52,10 @@ impl RmsNorm<'_> {
         match isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels::new` made sure of the instruction set.
-            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
-                crate::avx2::elementwise::rms_norm(x, self.gain, self.epsilon, out)
-            },
+            Isa::Avx2 | Isa::AvxVnni => unsafe { crate::avx2::elementwise::rms_norm(x, self.gain, self.epsilon, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { crate::avx512::elementwise::rms_norm(x, self.gain, self.epsilon, out) },
             _ => scalar::elementwise::rms_norm(x, self.gain, self.epsilon, out),
         }
     }
@@ -66,14 +67,16 @@ impl Gate {
         match (isa, self) {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Kernels::new` made sure of the instruction set.
-            (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, Self::Silu) => unsafe {
-                crate::avx2::elementwise::silu_mul(gate, up, out)
-            },
+            (Isa::Avx2 | Isa::AvxVnni, Self::Silu) => unsafe { crate::avx2::elementwise::silu_mul(gate, up, out) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            (Isa::Avx2 | Isa::AvxVnni | Isa::Avx512, Self::GeluTanh) => unsafe {
-                crate::avx2::elementwise::gelu_mul(gate, up, out)
-            },
+            (Isa::Avx2 | Isa::AvxVnni, Self::GeluTanh) => unsafe { crate::avx2::elementwise::gelu_mul(gate, up, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Isa::Avx512, Self::Silu) => unsafe { crate::avx512::elementwise::silu_mul(gate, up, out) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            (Isa::Avx512, Self::GeluTanh) => unsafe { crate::avx512::elementwise::gelu_mul(gate, up, out) },
             (_, Self::Silu) => scalar::elementwise::silu_mul(gate, up, out),
             (_, Self::GeluTanh) => scalar::elementwise::gelu_mul(gate, up, out),
         }

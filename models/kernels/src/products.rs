@@ -51,11 +51,15 @@ pub(crate) struct RowsOf<'a> {
 
 impl RowsOf<'_> {
     /// Where the products of `column` with `rows`, which are some of ours, go.
+    ///
+    /// # Safety
+    /// Nothing else of these rows of `column` is in use meanwhile.
     #[inline]
     #[allow(clippy::mut_from_ref, reason = "a part of what is shared")]
-    pub(crate) fn out(&self, column: usize, rows: Range<usize>) -> &mut [f32] {
+    pub(crate) unsafe fn out(&self, column: usize, rows: Range<usize>) -> &mut [f32] {
+        assert!(self.rows.start <= rows.start && rows.end <= self.rows.end, "rows of ours");
         let start = column * self.weights.rows();
-        // SAFETY: every row of a product is computed by one thread, for all its columns.
+        // SAFETY: rows of ours are computed by this thread alone, for all columns; of its own, by contract.
         unsafe { self.out.part(start + rows.start..start + rows.end) }
     }
 
@@ -63,7 +67,8 @@ impl RowsOf<'_> {
     #[inline]
     pub(crate) fn store(&self, column: usize, first: usize, values: &[f32]) {
         let count = values.len().min(self.rows.end - first);
-        let out = self.out(column, first..first + count);
+        // SAFETY: it ends with this function, which takes no other.
+        let out = unsafe { self.out(column, first..first + count) };
         // Whole vectors by themselves: copies of a length that is known take no call.
         let ((out, out_rest), (values, values_rest)) =
             (out.as_chunks_mut::<ROW_GROUP>(), values[..count].as_chunks::<ROW_GROUP>());

@@ -1,5 +1,5 @@
-//! Products for x86-64 with AVX-512 and its VNNI, sixteen rows at a time, and the vectors that attention is computed
-//! in.
+//! Products for x86-64 with AVX-512 and its VNNI, sixteen rows at a time, what comes between them in every layer, and the
+//! vectors that attention is computed in.
 //!
 //! Every function here needs AVX-512 F, BW, VL and VNNI and says so with `target_feature` (or, in `vector.rs`, is
 //! inlined into one that does); [`crate::Kernels::new`] refuses to be made where they are missing, and dispatch happens
@@ -11,12 +11,14 @@
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
 
 mod blocks;
+pub(crate) mod elementwise;
 mod fives;
 mod floats;
 mod lanes;
 mod low_bits;
 mod places;
 pub(crate) mod products;
+pub(crate) mod quantize;
 mod superblocks;
 pub(crate) mod vector;
 mod weights;

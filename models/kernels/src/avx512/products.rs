@@ -76,7 +76,8 @@ impl RowGroup {
         let before = self.row - self.first;
         let count = (ROWS - before).min(part.rows.end - self.row);
         let asked = (((1_u32 << count) - 1) << before) as u16;
-        let out = part.out(column, self.row..self.row + count);
+        // SAFETY: it ends with this function, which takes no other.
+        let out = unsafe { part.out(column, self.row..self.row + count) };
         let lanes = out.as_mut_ptr().wrapping_sub(before);
         // SAFETY: the lanes of the mask are the floats of `out`, and no other is touched.
         unsafe {

@@ -6,7 +6,7 @@ use crate::vector::Vector;
 
 /// Sixteen floats, with AVX-512 F.
 #[derive(Clone, Copy)]
-pub(crate) struct F32x16(__m512);
+pub(crate) struct F32x16(pub(super) __m512);
 
 // SAFETY of the blocks below: the processor has AVX-512 F, and memory is good for sixteen elements, both by the trait's
 // contract.
