@@ -20,6 +20,10 @@ pub(crate) const COLLINEARITY_MIN: f64 = 1e-3;
 /// A fit that is further off than this on average splits nothing.
 pub(crate) const FIT_ERROR_RATIO_MAX: f64 = 0.15;
 
+/// A fit that is further off than this on average predicts nothing: half of what a step takes is still told by one that is off
+/// by as much.
+pub(crate) const PREDICTION_ERROR_RATIO_MAX: f64 = 0.5;
+
 /// The most resident memory that one model is believed to have: 1 PiB, in KiB.
 pub(crate) const RESIDENT_KIB_MAX: u64 = 1 << 40;
 

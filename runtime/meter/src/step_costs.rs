@@ -26,7 +26,7 @@ pub use self::fit::Fit;
 use self::fit::{Features, Window};
 use self::rounding::{split_by_shares, split_equally_into};
 pub use self::tally::SplitTally;
-use crate::limits::FIT_ERROR_RATIO_MAX;
+use crate::limits::{FIT_ERROR_RATIO_MAX, PREDICTION_ERROR_RATIO_MAX};
 
 /// What one sequence had done in a step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -91,7 +91,7 @@ impl StepCosts {
             parts.push(cost);
             return SplitMethod::WholeStep;
         }
-        match self.usable_fit(work) {
+        match self.usable_fit(work, FIT_ERROR_RATIO_MAX) {
             Ok(fit) => {
                 let fixed_ns = fit.fixed_ns / count(work);
                 let share_of = |work: &StepWork| fixed_ns + fit.marginal_ns(work);
@@ -116,13 +116,15 @@ impl StepCosts {
         }
     }
 
-    /// How long a step with this work will take; `None` where the fit cannot be trusted.
+    /// How long a step with this work will take; `None` where nothing can be said. Who plans by it is served by a fit that is
+    /// too poor to split by: neighbours on the processors keep it so for as long as they are there, and without any
+    /// prediction a step would have everyone in it.
     #[must_use]
     pub fn predict(&self, work: &[StepWork]) -> Option<Duration> {
         if work.is_empty() {
             return None;
         }
-        let fit = self.usable_fit(work).ok()?;
+        let fit = self.usable_fit(work, PREDICTION_ERROR_RATIO_MAX).ok()?;
         Duration::try_from_secs_f64(fit.predicted_ns(&Features::of(work)) / 1e9).ok()
     }
 
@@ -132,10 +134,10 @@ impl StepCosts {
         self.window.fit().ok()
     }
 
-    /// The fit, if it is good and knows all of what `work` did.
-    fn usable_fit(&self, work: &[StepWork]) -> Result<Fit, EqualReason> {
+    /// The fit, if it is no further off than `error_ratio_max` and knows all of what `work` did.
+    fn usable_fit(&self, work: &[StepWork], error_ratio_max: f64) -> Result<Fit, EqualReason> {
         let fit = self.window.fit()?;
-        if fit.error_ratio > FIT_ERROR_RATIO_MAX {
+        if fit.error_ratio > error_ratio_max {
             return Err(EqualReason::PoorFit);
         }
         if !self.window.has_seen(&Features::of(work)) {

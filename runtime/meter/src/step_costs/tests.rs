@@ -130,9 +130,19 @@ fn without_a_good_fit_it_is_equal_and_says_why() {
     equally(&StepCosts::new(), EqualReason::FewSteps);
     equally(&learned(3, 49, TRUE, 0.0), EqualReason::FewSteps);
     assert!(matches!(split(&learned(3, 50, TRUE, 0.0), 11, &step).1, SplitMethod::Affine { .. }));
-    let poor = learned(3, 600, TRUE, 0.9);
-    assert!(poor.fit().unwrap().error_ratio > FIT_ERROR_RATIO_MAX);
-    equally(&poor, EqualReason::PoorFit);
+    // One that is too poor to split by still tells who plans by it something, and one that is far off nothing.
+    let poor = learned(3, 600, TRUE, 0.5);
+    let error_ratio = poor.fit().unwrap().error_ratio;
+    assert!(error_ratio > FIT_ERROR_RATIO_MAX && error_ratio < PREDICTION_ERROR_RATIO_MAX, "{error_ratio}");
+    assert_eq!(split(&poor, 11, &step).1, SplitMethod::Equal { reason: EqualReason::PoorFit });
+    assert_near(poor.predict(&step).unwrap().as_secs_f64() * 1e9, true_ns(TRUE, &step), PREDICTION_ERROR_RATIO_MAX);
+    let mut hopeless = learned(3, 50, TRUE, 0.0);
+    for number in 0..600_u32 {
+        let step = vec![work(number % 7, 1, u64::from(number % 11)); 1 + number as usize % 5];
+        hopeless.learn(Duration::from_millis(if number % 2 == 0 { 1 } else { 300 }), &step);
+    }
+    assert!(hopeless.fit().unwrap().error_ratio > PREDICTION_ERROR_RATIO_MAX);
+    equally(&hopeless, EqualReason::PoorFit);
 
     let alike = |step: fn(u64) -> StepWork| {
         let mut costs = StepCosts::new();
