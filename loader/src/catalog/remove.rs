@@ -24,7 +24,11 @@ impl Catalog {
         let mut files = found.files.clone();
         files.keep_texts(|path| path.symlink_metadata().is_ok());
         let paths: Vec<PathBuf> = files.paths().map(PathBuf::from).collect();
-        let foreign = |path: &&PathBuf| !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+        // Directories are true paths: a link anywhere on the way shows.
+        let foreign = |path: &&PathBuf| {
+            !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
+                || !fs::canonicalize(path).is_ok_and(|true_path| true_path == **path)
+        };
         if let Some(path) = paths.iter().filter(|path| path.symlink_metadata().is_ok()).find(foreign) {
             return Err(CatalogError::NotOurs { path: path.clone() });
         }

@@ -85,7 +85,7 @@ impl Drive {
         if !matches!(client, Client::Listening) {
             self.ticket.cancel();
         }
-        let mut brings_in = self.is_cold;
+        let (mut brings_in, mut is_asked_for) = (self.is_cold, false);
         let completion = loop {
             let event = tokio::select! {
                 event = self.ticket.recv() => event,
@@ -99,9 +99,17 @@ impl Drive {
                     continue;
                 }
             };
-            // The first of it, or of an encoder's the last.
-            if std::mem::take(&mut brings_in) {
-                self.app.metering.ask_for_residency_soon();
+            // The first of it, or the last: what its steps brought in has to be known before it is charged.
+            match &event {
+                Some(Event::Done(_)) if std::mem::take(&mut brings_in) => {
+                    let metering = Arc::clone(&self.app.metering);
+                    // Fails when the server ends.
+                    let _ = tokio::task::spawn_blocking(move || metering.ask_for_residency()).await;
+                }
+                Some(Event::Output(_)) if brings_in && !std::mem::replace(&mut is_asked_for, true) => {
+                    self.app.metering.ask_for_residency_soon();
+                }
+                _ => {}
             }
             if let (Some(Event::Output(_)), Some(follow)) = (&event, &self.follow) {
                 follow.token();

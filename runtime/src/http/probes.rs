@@ -45,7 +45,8 @@ pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
         .collect()
 }
 
-/// `GET /metrics`. Whoever does not administer sees what is its own, or nobody's, of the models that there are for it.
+/// `GET /metrics`. Whoever does not administer sees what is its own, and what has no tenant at all, of the models that there are
+/// for it; what accounts carry for nobody (an empty tenant) is told to who administers.
 pub(super) async fn metrics(
     State(app): State<Arc<App>>,
     Extension(access): Extension<Arc<Access>>,

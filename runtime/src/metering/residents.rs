@@ -138,7 +138,10 @@ pub(crate) async fn follow(metering: Arc<Metering>) {
             asking.ask_for_residency();
             began.elapsed()
         });
-        let Ok(took) = asked.await else { return };
+        let took = asked.await.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "resident memory was not asked for");
+            Duration::ZERO
+        });
         let pause = pause_after(took);
         tokio::time::sleep(pause).await;
         every = RESIDENCY_ASKED_EVERY.saturating_sub(pause);

@@ -49,11 +49,16 @@ fn neither_links_nor_what_they_lead_to_are_deleted() {
     root.write("half-00001-of-00002.gguf");
     symlink(&target, root.path("half-00002-of-00002.gguf")).unwrap();
     fs::create_dir(root.path("folder.gguf")).unwrap();
+    outside.write("cache/behind.gguf");
+    symlink(outside.path("cache"), root.path("linked")).unwrap();
     for links in [LinkPolicy::Confined, LinkPolicy::Followed] {
         let catalog = root.catalog(links);
         for name in ["inside", "outside", "half", "folder"] {
             assert!(matches!(catalog.remove(name), Err(CatalogError::NotOurs { .. })), "{name}");
         }
     }
+    let followed = root.catalog(LinkPolicy::Followed);
+    assert!(matches!(followed.remove("behind"), Err(CatalogError::NotOurs { .. })), "its folder is a link");
+    assert!(outside.path("cache/behind.gguf").exists());
     assert!(target.exists() && outside.path("model.gguf").exists() && root.path("half-00001-of-00002.gguf").exists());
 }

@@ -1,8 +1,8 @@
 //! What each arm's machine would cost: the smallest one of a catalogue that fits what the arm holds in 99 of 100 hours.
 //!
 //! What an arm holds in an hour is everything that it holds at any time of that hour, as if all at once: more than there
-//! ever was where models took turns within the hour. So the ephemeral arm's machine is never too small, and a saving never
-//! flattered. Keys and values, which are the same in every arm, are in each by their mean over the hour; what a process holds
+//! ever was where models took turns within the hour, so that a saving is not flattered; of a model that nobody asked for only its
+//! mean is known, over the hour or a shorter window. Keys and values, which are the same in every arm, are in each by their mean over the hour; what a process holds
 //! beside models is in each, for each of its processes.
 //!
 //! Deliberately absent: a catalogue. Prices of machines are the operator's to say, with where they are from.
@@ -94,7 +94,7 @@ pub struct Capacity {
 /// The smallest machine that fits an arm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineChoice {
-    /// What the arm holds in no more than one of 100 hours.
+    /// What the arm exceeds in no more than one of 100 hours.
     pub p99_bytes: u64,
     /// Its name; none where none is large enough.
     pub machine: Option<String>,
@@ -114,9 +114,10 @@ impl Catalogue {
         let process = inputs.process_bytes;
         let [mut ephemeral, mut shared, mut dedicated] = [const { Vec::new() }; 3];
         for HeldHour { hour, models, kv } in &held.hours {
-            let kv = mean_bytes(*kv);
+            let kv = mean_bytes(*kv, inputs.window_ms);
             // Of what nobody asked for the size is not known but by what was held.
-            let loaded: u64 = models.iter().map(|(model, held)| size(model).max(mean_bytes(*held))).sum();
+            let loaded: u64 =
+                models.iter().map(|(model, held)| size(model).max(mean_bytes(*held, inputs.window_ms))).sum();
             let on: Vec<&CopySpan> =
                 held.copies.iter().filter(|copy| (copy.first_hour..=copy.last_hour).contains(hour)).collect();
             let processes = on.iter().map(|copy| &copy.tenant).collect::<BTreeSet<_>>().len() as u64;
@@ -152,8 +153,10 @@ impl Catalogue {
     }
 }
 
-fn mean_bytes(held: KibMillis) -> u64 {
-    u64::try_from(u128::from(held.get()) * 1024 / u128::from(MILLIS_PER_HOUR)).unwrap_or(u64::MAX)
+/// Of an hour, or of the window where that is shorter.
+fn mean_bytes(held: KibMillis, window_ms: u64) -> u64 {
+    let millis = window_ms.clamp(1, MILLIS_PER_HOUR);
+    u64::try_from(u128::from(held.get()) * 1024 / u128::from(millis)).unwrap_or(u64::MAX)
 }
 
 /// By nearest rank; 0 of nothing.

@@ -4,6 +4,7 @@
 //! nobody's in particular has an empty tenant.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use meter::receipt::Receipt;
@@ -41,6 +42,8 @@ struct AccountLabels {
 pub(super) struct AccountMetrics {
     cpu: Family<PhaseLabels, Seconds>,
     account_cpu: Family<AccountLabels, Seconds>,
+    /// What the runtime seemed to have taken when that was last looked at, in seconds: what ran then may be in it.
+    seemed: Mutex<f64>,
     memory: Family<MemoryLabels, Seconds>,
 }
 
@@ -88,11 +91,15 @@ impl AccountMetrics {
         self.account_cpu.get_or_create(&labels).inc_by(seconds(time));
     }
 
-    /// The process has taken `process` until now, and its devices' steps and loads `devices` of that.
+    /// The process has taken `process` until now, and its devices' steps and loads `devices` of that, as far as they have
+    /// ended: the runtime's own is the less of two looks, so it is told one look late.
     pub(super) fn look_at(&self, process: Nanos, devices: Nanos) {
         let labels = AccountLabels { account: "runtime", tenant: String::new(), model: String::new() };
         let counter = self.account_cpu.get_or_create(&labels);
-        counter.inc_by((seconds(process.saturating_sub(devices)) - counter.get()).max(0.0));
+        let seems = seconds(process.saturating_sub(devices));
+        let mut seemed = self.seemed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::replace(&mut *seemed, seems).min(seems);
+        counter.inc_by((known - counter.get()).max(0.0));
     }
 }
 
