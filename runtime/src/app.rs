@@ -79,6 +79,8 @@ pub(crate) struct App {
     pub(crate) requests: TaskTracker,
     /// One pull at a time.
     pulling: Arc<tokio::sync::Mutex<()>>,
+    /// The same for what is asked for by name, which may take hours.
+    bringing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl App {
@@ -221,6 +223,7 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         stopping: stop.clone(),
         requests: TaskTracker::new(),
         pulling: Arc::default(),
+        bringing: Arc::default(),
     });
     let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
     let stored = Arc::clone(&app);

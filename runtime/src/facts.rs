@@ -12,7 +12,7 @@ use loader::gguf::{Format, Header};
 use models::architecture;
 use models::plan::{EncoderPlan, Network, Pooling};
 
-use crate::limits::{FACTS_KEPT_MAX, FACTS_READ_MAX};
+use crate::limits::{FACTS_KEPT_FOR, FACTS_KEPT_MAX, FACTS_READ_MAX};
 
 /// What a model's header says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub(crate) struct FactsKept(moka::sync::Cache<ArtifactIdentity, Option<Arc<Facts
 
 impl FactsKept {
     pub(crate) fn new() -> Self {
-        Self(moka::sync::Cache::new(FACTS_KEPT_MAX))
+        // What could not be read is not there for ever.
+        Self(moka::sync::Cache::builder().max_capacity(FACTS_KEPT_MAX).time_to_live(FACTS_KEPT_FOR).build())
     }
 
     /// Of one model; none where its files cannot be served. Blocks on the file system.

@@ -113,6 +113,10 @@ pub(crate) const PULL_NEWS_MAX: usize = 16;
 pub(crate) const FACTS_READ_MAX: Duration = Duration::from_millis(250);
 /// Models of whose headers it is remembered what lists tell.
 pub(crate) const FACTS_KEPT_MAX: u64 = 1 << 14;
+/// How long that is remembered: what could not be read may be readable by then.
+pub(crate) const FACTS_KEPT_FOR: Duration = Duration::from_secs(600);
+/// Bytes of a schema that comes as a text.
+pub(crate) const SCHEMA_TEXT_BYTES_MAX: usize = 256 << 10;
 /// Tokens to detokenize in one request.
 pub(crate) const DETOKENIZE_TOKENS_MAX: usize = 1 << 20;
 /// Characters of a field's name that an error tells back.

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::source::{GrammarError, GrammarSource, quoted, with_options};
+use super::source::{GrammarError, GrammarSource, quoted, values, with_options};
+use crate::limits::SCHEMA_VALUES_MAX;
 use crate::reading::CallFormat;
 use crate::template::Tool;
 
@@ -53,7 +54,12 @@ impl Calls {
         };
         let schemas =
             self.functions.iter().filter_map(|function| function.parameters.as_ref()).filter(|schema| !is_any(schema));
-        schemas.chain(json).try_for_each(|schema| GrammarSource::JsonSchema(schema.clone()).check())
+        let schemas: Vec<&Value> = schemas.chain(json).collect();
+        let mut bytes = 0;
+        if schemas.iter().map(|schema| values(schema, &mut bytes)).sum::<usize>() > SCHEMA_VALUES_MAX {
+            return Err(GrammarError::TooLarge { max: SCHEMA_VALUES_MAX, unit: "values" });
+        }
+        schemas.into_iter().try_for_each(|schema| GrammarSource::JsonSchema(schema.clone()).check())
     }
 
     /// The grammar in Lark's notation.

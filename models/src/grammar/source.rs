@@ -131,7 +131,7 @@ fn check_bytes(bytes: usize) -> Result<(), GrammarError> {
 }
 
 /// How many values there are in `value`, itself included; `bytes` grows by those of its texts and names.
-fn values(value: &Value, bytes: &mut usize) -> usize {
+pub(super) fn values(value: &Value, bytes: &mut usize) -> usize {
     match value {
         Value::String(text) => {
             *bytes += text.len();

@@ -146,13 +146,7 @@ impl ChatTemplate {
         tokens_max: usize,
     ) -> Result<Vec<u32>, TemplateError> {
         let mark = mark(messages, extras).ok_or(TemplateError::NoMark)?;
-        let has_calls = |message: &Message| message.role == "tool" || !message.tool_calls.is_empty();
-        let prompt = if !self.knows_tools() && (!extras.tools.is_empty() || messages.iter().any(has_calls)) {
-            let values = Extras { tools: Vec::new(), values: extras.values.clone() };
-            self.render(&instruction::spelled_out(messages, &extras.tools), &values, mark)?
-        } else {
-            self.render(messages, extras, mark)?
-        };
+        let prompt = self.prompt(messages, extras, mark)?;
         let mut ids = tokenizer.encode_marked(&prompt, mark, tokens_max)?;
         if let Some(bos) = tokenizer.added_bos()
             && ids.first() != Some(&bos)
@@ -169,7 +163,7 @@ impl ChatTemplate {
     pub fn text(&self, messages: &[Message]) -> Result<String, TemplateError> {
         let extras = Extras::default();
         let mark = mark(messages, &extras).ok_or(TemplateError::NoMark)?;
-        let marked = self.render(messages, &extras, mark)?;
+        let marked = self.prompt(messages, &extras, mark)?;
         Ok(marked.replace(mark, ""))
     }
 
@@ -185,6 +179,16 @@ impl ChatTemplate {
         let mark = mark(&[], extras).ok_or(TemplateError::NoMark)?;
         let values = Extras { tools: Vec::new(), values: extras.values.clone() };
         Ok(self.render(&[message], &values, mark)?.trim_end().ends_with(THINK))
+    }
+
+    /// The marked text; what the template does not know of tools and calls is spelled out for it.
+    fn prompt(&self, messages: &[Message], extras: &Extras, mark: char) -> Result<String, TemplateError> {
+        let has_calls = |message: &Message| message.role == "tool" || !message.tool_calls.is_empty();
+        if self.knows_tools() || (extras.tools.is_empty() && !messages.iter().any(has_calls)) {
+            return self.render(messages, extras, mark);
+        }
+        let values = Extras { tools: Vec::new(), values: extras.values.clone() };
+        self.render(&instruction::spelled_out(messages, &extras.tools), &values, mark)
     }
 
     fn render(&self, messages: &[Message], extras: &Extras, mark: char) -> Result<String, TemplateError> {

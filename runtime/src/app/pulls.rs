@@ -1,4 +1,4 @@
-//! Bringing models: known ones when they are first asked for, others because someone says so. One at a time.
+//! Bringing models: known ones when they are first asked for, others because someone says so. One of each at a time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl App {
         request: PullRequest,
         progress: impl Progress + Send + 'static,
     ) -> Result<PathBuf, ApiError> {
-        let one_at_a_time = Arc::clone(&self.pulling).lock_owned().await;
+        let one_at_a_time = Arc::clone(&self.bringing).lock_owned().await;
         let puller = Puller { hub: self.config.hub.clone(), ..Puller::default() };
         let pulled = tokio::task::spawn_blocking(move || {
             let pulled = puller.pull(&request, &progress);

@@ -84,6 +84,11 @@ fn constraint(asked: &Asked, descriptor: &Descriptor) -> Result<Option<Constrain
             };
             (tools.iter().map(loose).collect(), options.number, instead)
         }
+        (ToolChoice::Required | ToolChoice::Named(_), Some(Constraint { source, param }))
+            if !matches!(source, GrammarSource::JsonSchema(_)) =>
+        {
+            return Err(ApiError::invalid_value(param, "is not supported where a function has to be called"));
+        }
         (ToolChoice::Required, _) => (tools.clone(), options.number, Instead::Nothing),
         (ToolChoice::Named(name), _) => {
             let named = tools.iter().filter(|tool| tool.name == *name).cloned().collect();

@@ -231,7 +231,17 @@ fn encode_chat(
     let template = descriptor.template.as_ref().ok_or_else(no_template)?;
     limits.checked_bytes(conversation_bytes(messages, options), descriptor)?;
     let extras = options.extras_for(template)?;
-    template.encode_with(messages, &extras, &descriptor.tokenizer, limits.context).map_err(template_error)
+    let encoded = template.encode_with(messages, &extras, &descriptor.tokenizer, limits.context);
+    encoded.map_err(|error| match error {
+        // It does well without them, or has never done.
+        TemplateError::Failed(_) if !extras.values.is_empty() => {
+            ApiError::invalid_value("chat_template_kwargs", "the model's chat template fails with them")
+        }
+        TemplateError::Failed(_) if !extras.tools.is_empty() => {
+            ApiError::invalid_value("tools", "the model's chat template fails with them")
+        }
+        error => template_error(error),
+    })
 }
 
 /// What a conversation with a model means that cannot have any.

@@ -88,7 +88,7 @@ impl Telling {
     }
 
     /// What has changed, once anything has, and not before `earliest`. Nothing is lost when the future is dropped.
-    async fn change(&mut self, earliest: Instant) -> String {
+    async fn change(&mut self, mut earliest: Instant) -> String {
         loop {
             tokio::time::sleep_until(earliest).await;
             let text = self.changes();
@@ -101,6 +101,8 @@ impl Telling {
                 _ = self.follower.ledger.changed() => {}
                 _ = self.count.changed() => {}
             }
+            // What it was may be none of this client's.
+            earliest = Instant::now() + LIVE_EVERY;
         }
     }
 

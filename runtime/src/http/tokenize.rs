@@ -78,9 +78,11 @@ pub(super) async fn with_descriptor<T: Send + 'static>(
     model: Arc<str>,
     work: impl FnOnce(&Descriptor) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let _one_of_few = TOKENIZING.acquire().await.map_err(ApiError::internal)?;
+    let one_of_few = TOKENIZING.acquire().await.map_err(ApiError::internal)?;
     let models = Arc::clone(&app.models);
     let done = tokio::task::spawn_blocking(move || {
+        // Also when the client has left.
+        let _one_of_few = one_of_few;
         let descriptor = models.descriptor(&model).map_err(|error| unusable(&model, error))?;
         work(&descriptor)
     });

@@ -46,7 +46,8 @@ impl LlamaCppAnswer {
         }
     }
 
-    /// What an answer ends with: all but its text, which is there or was streamed. Counts and times are of all answers.
+    /// What an answer ends with: all but its text, which is there or was streamed. Counts and times are of all answers; what is
+    /// the same for all stands in the first, and a prompt in the first of its own, since there may be very many.
     fn last(
         &self,
         (index, finish): (usize, Option<FinishReason>),
@@ -58,7 +59,7 @@ impl LlamaCppAnswer {
             Some(FinishReason::StopString(which)) => ("word", self.common.stop.get(which).map_or("", String::as_str)),
             Some(FinishReason::Stop) | None => ("eos", ""),
         };
-        json!({
+        let mut told = json!({
             "index": index,
             "content": "",
             "tokens": [],
@@ -68,14 +69,19 @@ impl LlamaCppAnswer {
             "tokens_predicted": receipt.tokens.completion,
             "tokens_evaluated": receipt.tokens.prompt,
             "tokens_cached": receipt.tokens.cached,
-            "generation_settings": self.settings(),
-            "prompt": self.prompt_text(index, tokenizer),
             "truncated": false,
             "stop_type": kind,
             "stopping_word": word,
-            "timings": timings(receipt),
-            "dayfly": receipt,
-        })
+        });
+        if index == 0 {
+            told["generation_settings"] = self.settings();
+            told["timings"] = timings(receipt);
+            told["dayfly"] = json!(receipt);
+        }
+        if index.is_multiple_of(self.common.choices) {
+            told["prompt"] = self.prompt_text(index, tokenizer);
+        }
+        told
     }
 
     fn settings(&self) -> Value {

@@ -1,11 +1,13 @@
 //! What an answer has to keep to: OpenAI's `response_format`, and the same by the names that other servers know.
 
 use models::grammar::{GrammarSource, quoted};
+use models::limits::SCHEMA_VALUES_MAX;
 use serde_json::{Value, json};
 
 use super::Fields;
 use super::json::Node;
 use crate::http::error::ApiError;
+use crate::limits::SCHEMA_TEXT_BYTES_MAX;
 
 /// A grammar, and the field that it came in.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,15 +65,40 @@ fn response_format(fields: &mut Fields, name: &str) -> Result<Option<Constraint>
     Ok(taken)
 }
 
+/// Values in `node`, itself included: of lists of ids each, which take no room before they are values of a schema.
+fn values(node: &Node) -> usize {
+    1 + match node {
+        Node::Ids(ids) => ids.len(),
+        Node::List(items) => items.iter().map(values).sum(),
+        Node::Object(entries) => entries.values().map(values).sum(),
+        Node::Null | Node::Bool(_) | Node::Integer(_) | Node::Float(_) | Node::Text(_) => 0,
+    }
+}
+
+/// What a field holds as JSON, if it has no more values than a schema may have.
+///
+/// # Errors
+/// `invalid_schema` about `param` when it has more.
+pub(super) fn bounded_json(node: Node, param: &str) -> Result<Value, ApiError> {
+    if values(&node) > SCHEMA_VALUES_MAX {
+        return Err(ApiError::invalid_schema(param, format_args!("it has more than {SCHEMA_VALUES_MAX} values")));
+    }
+    Ok(Value::from(node))
+}
+
 /// A schema, also as a text that holds it.
 fn schema(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
     let param = fields.path(name);
     let schema = match fields.take(name) {
         None => return Ok(None),
+        Some(Node::Text(text)) if text.len() > SCHEMA_TEXT_BYTES_MAX => {
+            let why = format_args!("it has more than {SCHEMA_TEXT_BYTES_MAX} bytes");
+            return Err(ApiError::invalid_schema(param, why));
+        }
         Some(Node::Text(text)) => {
             serde_json::from_str(&text).map_err(|error| ApiError::invalid_schema(param.as_str(), error))?
         }
-        Some(node) => Value::from(node),
+        Some(node) => bounded_json(node, &param)?,
     };
     if !schema.is_object() {
         return Err(ApiError::invalid_type(param, "a JSON schema, which is an object"));

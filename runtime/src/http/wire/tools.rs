@@ -5,6 +5,7 @@ use models::template::{ChatTemplate, Extras, Message, Tool, ToolCall};
 use serde_json::{Map, Value};
 
 use super::Fields;
+use super::constraint::bounded_json;
 use super::json::Node;
 use crate::http::error::ApiError;
 use crate::limits::{TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX};
@@ -37,7 +38,16 @@ pub(crate) enum ToolChoice {
 }
 
 /// What this server gives every template.
-const RESERVED: [&str; 6] = ["messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token"];
+const RESERVED: [&str; 8] = [
+    "messages",
+    "tools",
+    "documents",
+    "add_generation_prompt",
+    "bos_token",
+    "eos_token",
+    "raise_exception",
+    "strftime_now",
+];
 const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
 
 impl ChatOptions {
@@ -74,7 +84,7 @@ impl ChatOptions {
     /// `invalid_value` or `unsupported_parameter`, about that value.
     pub(crate) fn extras_for(&self, template: &ChatTemplate) -> Result<Extras, ApiError> {
         let mut extras = self.extras.clone();
-        if let Some(unknown) = extras.values.keys().find(|name| !template.source().contains(name.as_str())) {
+        if let Some(unknown) = extras.values.keys().find(|name| !has_word(template.source(), name)) {
             let why = "the model's chat template knows no such value";
             return Err(ApiError::invalid_value(format!("chat_template_kwargs.{unknown}"), why));
         }
@@ -92,6 +102,14 @@ impl ChatOptions {
         }
         Ok(extras)
     }
+}
+
+/// Whether `source` has `name` as a word of its own.
+fn has_word(source: &str, name: &str) -> bool {
+    let is_of_word = |one: char| one.is_alphanumeric() || one == '_';
+    let stands_alone =
+        |at: usize| !source[..at].ends_with(is_of_word) && !source[at + name.len()..].starts_with(is_of_word);
+    !name.is_empty() && source.match_indices(name).any(|(at, _)| stands_alone(at))
 }
 
 struct Offered {
@@ -134,7 +152,7 @@ fn tool(item: Node, path: &str) -> Result<Offered, ApiError> {
     let parameters = function.path("parameters");
     let parameters = match function.take("parameters") {
         None => None,
-        Some(node @ Node::Object(_)) => Some(Value::from(node)),
+        Some(node @ Node::Object(_)) => Some(bounded_json(node, &parameters)?),
         Some(_) => return Err(ApiError::invalid_type(parameters, "a JSON schema, which is an object")),
     };
     let is_strict = function.flag("strict")?.unwrap_or(false);
@@ -195,13 +213,14 @@ fn values(fields: &mut Fields) -> Result<Map<String, Value>, ApiError> {
     let path = fields.path("chat_template_kwargs");
     let values = match fields.take("chat_template_kwargs") {
         None => return Ok(Map::new()),
-        Some(Node::Object(entries)) => entries,
+        Some(node @ Node::Object(_)) => bounded_json(node, &path)?,
         Some(_) => return Err(ApiError::invalid_type(path, "an object")),
     };
+    let Value::Object(values) = values else { unreachable!("an object became one") };
     if let Some(reserved) = values.keys().find(|name| RESERVED.contains(&name.as_str())) {
         return Err(ApiError::unsupported_field(format!("{path}.{reserved}")));
     }
-    Ok(values.into_iter().map(|(name, value)| (name, Value::from(value))).collect())
+    Ok(values)
 }
 
 fn effort(fields: &mut Fields) -> Result<Option<String>, ApiError> {

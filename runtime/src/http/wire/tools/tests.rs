@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{CallNumber, ChatOptions, ToolChoice};
+use super::{CallNumber, ChatOptions, ToolChoice, has_word};
 use crate::http::error::ApiError;
 use crate::http::wire::parse_object;
 use crate::http::wire::refusal::each_refused;
@@ -73,4 +73,35 @@ fn tools_are_read_with_how_they_may_be_called() {
         r#"{"type":"function","function":{"name":"get","description":"d","parameters":{"type":"object","properties":{"z":{},"a":{}}}}}"#
     );
     assert_eq!(parsed(r#"{"tools":[],"tool_choice":"none"}"#), ChatOptions::default());
+}
+
+#[test]
+fn a_template_looks_at_values_by_their_whole_names() {
+    let template = "{% if enable_thinking is defined and not enable_thinking %}{{ a.thinking_budget }}{% endif %}e";
+    for (name, is_there) in [
+        ("enable_thinking", true),
+        ("thinking_budget", true),
+        ("thinking", false),
+        ("enable", false),
+        ("e", true),
+        ("", false),
+    ] {
+        assert_eq!(has_word(template, name), is_there, "{name:?}");
+    }
+}
+
+#[test]
+fn what_becomes_json_is_bounded_before_it_does() {
+    let ids = |count: usize| vec!["1"; count].join(",");
+    let body = |ids: &str| {
+        let parameters = format!("{{\"enum\":[{ids}]}}");
+        format!(r#""tools":[{{"type":"function","function":{{"name":"get","parameters":{parameters}}}}}]"#)
+    };
+    parse(format!("{{{}}}", body(&ids(9_000))).as_bytes()).expect("few enough");
+    let (many, values) = (body(&ids(10_000)), format!("\"chat_template_kwargs\":{{\"a\":[{}]}}", ids(10_000)));
+    let table = [
+        (many.as_str(), "invalid_schema", "tools[0].function.parameters"),
+        (values.as_str(), "invalid_schema", "chat_template_kwargs"),
+    ];
+    each_refused(parse, "", &table);
 }
