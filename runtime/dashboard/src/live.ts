@@ -64,7 +64,7 @@ function changed(live: Live, change: Change): Live {
     case 'receipts': {
       const { first, data: briefs } = data as { first: boolean; data: Brief[] };
       const latest = briefs.slice().reverse();
-      return { ...live, receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN) };
+      return { ...live, missed: first ? false : live.missed, receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN) };
     }
     case 'missed':
       return { ...live, missed: true };

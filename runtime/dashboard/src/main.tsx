@@ -97,7 +97,14 @@ function Page() {
             cancel={isOut ? undefined : () => setWantsIn(false)}
           />
         ) : (
-          <Shown view={view} live={live} theme={shown} show={setReceipt} />
+          <>
+            {live.ledgerUnavailable && live.savings && (
+              <p class="refused" role="alert">
+                The ledger cannot be read: its figures are from before.
+              </p>
+            )}
+            <Shown view={view} live={live} theme={shown} show={setReceipt} />
+          </>
         )}
       </main>
       {receipt !== null && <ReceiptDialog id={receipt} close={() => setReceipt(null)} />}

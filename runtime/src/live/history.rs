@@ -58,10 +58,11 @@ impl History {
         self.last.is_none_or(|last| Duration::from_millis(accounted.get().saturating_sub(last.get())) >= self.every)
     }
 
-    /// Remembers what `report` says until `accounted`, which is `unix_ms` by the wall clock.
-    pub(crate) fn push(&mut self, accounted: Moment, unix_ms: i64, report: &SavingsReport) {
+    /// Remembers what is saved until `accounted`, which is `unix_ms` by the wall clock: in all by `report`, of each tenant by
+    /// `of_own`, in which nothing is shared.
+    pub(crate) fn push(&mut self, accounted: Moment, unix_ms: i64, (report, of_own): (&SavingsReport, &SavingsReport)) {
         let of_tenant = |one: &meter::savings::TenantSavings| Some((one.tenant.clone()?, Saved::of(&one.savings)));
-        let tenants = report.tenants.iter().filter_map(of_tenant).take(SAVINGS_POINT_TENANTS_MAX).collect();
+        let tenants = of_own.tenants.iter().filter_map(of_tenant).take(SAVINGS_POINT_TENANTS_MAX).collect();
         self.points.push_back(Point { unix_ms, total: Saved::of(&report.total), tenants });
         self.last = Some(accounted);
         if self.points.len() > SAVINGS_POINTS_MAX {
@@ -130,7 +131,8 @@ mod tests {
         while number < 4 * SAVINGS_POINTS_MAX as u64 {
             let at = Moment::after_start(u32::try_from(number).unwrap() * ACCOUNTS_EVERY);
             if history.is_due(at) {
-                history.push(at, i64::try_from(number).unwrap(), &after(1000 * number));
+                let report = after(1000 * number);
+                history.push(at, i64::try_from(number).unwrap(), (&report, &report));
             }
             number += 1;
         }
@@ -149,7 +151,7 @@ mod tests {
         let names: Vec<String> = (0..=SAVINGS_POINT_TENANTS_MAX).map(|number| format!("{number:03}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (mut history, report) = (History::default(), of_tenants(3_600_000, &names));
-        history.push(Moment::ZERO, 0, &report);
+        history.push(Moment::ZERO, 0, (&report, &report));
         assert_eq!(history.points[0].tenants.len(), SAVINGS_POINT_TENANTS_MAX);
         assert_eq!(history.of(None).next().unwrap().1.shared.gb_hours, report.total.shared_persistent.saved.gb_hours);
     }

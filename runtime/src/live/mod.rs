@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ledger::{LedgerError, Reader, SavingsQuery, SeriesQuery, Since, Span, UsageBucket};
 use loader::catalog::Entry;
 use meter::savings::SavingsReport;
+use meter::{KibMillis, SavingsInputs};
 use scheduler::{Instant, ModelSnapshot, PoolSnapshot, PrefixStatus};
 use tokio::sync::{Notify, watch};
 
@@ -261,11 +262,17 @@ fn figures(app: &App, mut history: Arc<History>) -> Result<Figures, LedgerError>
     let savings = reports::savings_of(&inputs, app.metering.prices_of(0));
     let now_unix_ms = app.metering.now_unix_ms();
     if history.is_due(until) {
-        Arc::make_mut(&mut history).push(until, now_unix_ms, &savings);
+        // Of each tenant what no other has a part in, as its own report has it.
+        let mut of_own = SavingsInputs { process_bytes: 0, ..inputs };
+        of_own.models.iter_mut().for_each(|model| (model.load, model.idle) = (KibMillis::ZERO, KibMillis::ZERO));
+        let of_own = reports::savings_of(&of_own, app.metering.prices_of(0));
+        Arc::make_mut(&mut history).push(until, now_unix_ms, (&savings, &of_own));
     }
     let today_unix_s = now_unix_ms.div_euclid(DAY_MS) * (DAY_MS / 1000);
     let from_unix_s = today_unix_s - (DAYS - 1) * (DAY_MS / 1000);
-    let days = reader.series(SeriesQuery { width: Span::Day, from_unix_s, to_unix_s: i64::MAX })?;
+    let mut days = reader.series(SeriesQuery { width: Span::Day, from_unix_s, to_unix_s: i64::MAX })?;
+    // Tenants and models alone are told.
+    days.iter_mut().for_each(|day| day.keys = Vec::new());
     Ok(Figures { savings, history, days, today_unix_s, receipts })
 }
 
