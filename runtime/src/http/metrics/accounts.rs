@@ -1,7 +1,7 @@
 //! Figures of memory and processor time by who carries them: receipts, and the accounts of what is on no receipt.
 //!
-//! Processor time of requests and of accounts together is the process's, but for requests that are not settled yet. What is
-//! nobody's in particular has an empty tenant.
+//! Processor time of requests and of accounts together is the process's at the look before, but for requests that are not
+//! settled yet. What is nobody's in particular has an empty tenant.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
