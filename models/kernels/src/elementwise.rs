@@ -104,9 +104,10 @@ impl Kernels {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
-                Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 => unsafe {
-                    crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon)
-                },
+                Isa::Avx2 | Isa::AvxVnni => unsafe { crate::avx2::elementwise::rms_norm_in_place(x, gain, epsilon) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Isa::Avx512 => unsafe { crate::avx512::elementwise::rms_norm_in_place(x, gain, epsilon) },
                 _ => scalar::elementwise::rms_norm_in_place(x, gain, epsilon),
             }
         });

@@ -37,21 +37,41 @@ fn store(out: &mut [f32], v: __m512) {
     unsafe { _mm512_mask_storeu_ps(out.as_mut_ptr(), lanes(out.len()), v) };
 }
 
-/// The norm of a row, as [`scalar::elementwise::rms_norm`].
-///
-/// # Safety
-/// The processor has AVX-512 F, BW, VL and VNNI.
+/// One over the root of the mean square, in every lane.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(crate) unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+#[inline]
+fn rms_scale(x: &[f32], epsilon: f32) -> __m512 {
     let mut squares = [_mm512_setzero_ps(); 2];
     for (i, x) in x.chunks(16).enumerate() {
         let v = load(x);
         squares[i % 2] = _mm512_fmadd_ps(v, v, squares[i % 2]);
     }
     let mean = _mm512_reduce_add_ps(_mm512_add_ps(squares[0], squares[1])) / x.len() as f32;
-    let scale = _mm512_set1_ps(1.0 / (mean + epsilon).sqrt());
+    _mm512_set1_ps(1.0 / (mean + epsilon).sqrt())
+}
+
+/// The norm of a row, as [`scalar::elementwise::rms_norm`].
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) unsafe fn rms_norm(x: &[f32], gain: &[f32], epsilon: f32, out: &mut [f32]) {
+    let scale = rms_scale(x, epsilon);
     for ((x, gain), out) in x.chunks(16).zip(gain.chunks(16)).zip(out.chunks_mut(16)) {
         store(out, _mm512_mul_ps(_mm512_mul_ps(load(x), scale), load(gain)));
+    }
+}
+
+/// The same where the row is.
+///
+/// # Safety
+/// The processor has AVX-512 F, BW, VL and VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(crate) unsafe fn rms_norm_in_place(x: &mut [f32], gain: &[f32], epsilon: f32) {
+    let scale = rms_scale(x, epsilon);
+    for (x, gain) in x.chunks_mut(16).zip(gain.chunks(16)) {
+        let normed = _mm512_mul_ps(_mm512_mul_ps(load(x), scale), load(gain));
+        store(x, normed);
     }
 }
 
