@@ -6,7 +6,7 @@
 //! says which are allowed, after that it is told which it was. The work is `llguidance`'s.
 //!
 //! Invariants: a token that is no text is never allowed, whatever a grammar names, but for those that end an answer, and those
-//! only where the grammar may end. What compiles is bounded before ([`source`]) and while it is compiled, by counts and
+//! only where the grammar may end. What compiles is bounded before (`source`) and while it is compiled, by counts and
 //! not by time, so that the same grammar is always accepted or always refused. Nothing that one answer does is seen by
 //! another: what is learned of a grammar while it is followed goes with the answer.
 //!
