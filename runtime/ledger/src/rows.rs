@@ -7,9 +7,11 @@ use meter::receipt::{
 };
 use meter::{Account, EnergyAccounts, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Where a request stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageState {
     /// Work may be going on for it.
@@ -53,22 +55,44 @@ impl Serialize for UsageRecord {
     }
 }
 
-#[derive(Serialize)]
+impl PartialSchema for UsageRecord {
+    fn schema() -> RefOr<Schema> {
+        Shown::schema()
+    }
+}
+
+impl ToSchema for UsageRecord {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        Shown::schemas(schemas);
+    }
+}
+
+/// What is known of a request.
+#[derive(Serialize, ToSchema)]
 struct Shown<'a> {
+    /// The response's id.
     id: &'a str,
+    /// Where it stands.
     state: UsageState,
+    /// How it ended; null while it goes on.
     outcome: Option<Outcome>,
+    /// Who is charged.
     tenant: &'a str,
+    /// The id of the key that it came by; absent where that has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<&'a str>,
+    /// The model's name in the catalog.
     model: &'a str,
+    /// When it was reserved, by the wall clock, in milliseconds since 1970.
     reserved_unix_ms: i64,
     #[serde(flatten)]
     sections: Option<Sections<'a>>,
 }
 
-#[derive(Serialize)]
+/// The sections of a settled request's receipt.
+#[derive(Serialize, ToSchema)]
 struct Sections<'a> {
+    /// Whether the model had to be loaded for it.
     cold: bool,
     tokens: &'a ReceiptTokens,
     times: &'a ReceiptTimes,
@@ -81,7 +105,7 @@ struct Sections<'a> {
 }
 
 /// Sums of the settled requests of one tenant on one model.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantTotal {
     /// The tenant.
     pub tenant: String,
@@ -170,7 +194,7 @@ impl TenantTotal {
 }
 
 /// Sums of the settled requests that came by one key, of one tenant on one model.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeyTotal {
     /// The key's id.
     pub key_id: String,
@@ -180,7 +204,7 @@ pub struct KeyTotal {
 }
 
 /// What an account carried of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountTotal {
     /// The model.
     pub model: String,
@@ -192,7 +216,7 @@ pub struct AccountTotal {
 }
 
 /// What happened within an hour or a day, by the wall clock.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageBucket {
     /// Its beginning: seconds since 1970.
     pub begins_unix_s: i64,
@@ -244,7 +268,7 @@ pub struct SettledRequest {
 }
 
 /// What a device took in energy by one source, and who carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EnergyTotal {
     /// The device.
     pub device: String,

@@ -16,12 +16,13 @@
 //! scope and uncertainty. Deliberately absent: sensors ([`crate::ladder`]).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::processor::{CpuDescription, WallPower};
 use crate::units::{KibMillis, Microwatts, Nanojoules, Nanos, kib_of_bytes};
 
 /// How a figure was come by, best first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Quality {
     /// Read from a clock, a counter or the kernel.
@@ -48,7 +49,7 @@ impl Quality {
 }
 
 /// Where a figure of energy is from, and how far to trust it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EnergyLabel {
     /// The sensor or model.
     pub source: String,
@@ -80,7 +81,7 @@ pub struct EnergyUse {
 }
 
 /// Energy by component, and how far to trust it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EnergyEstimate {
     /// Dynamic energy of prefill and decode.
     pub active: Nanojoules,

@@ -23,6 +23,7 @@ mod refusal;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::candidate::{Candidate, Outcome};
 pub use self::refusal::{Refusal, RungState};
@@ -198,7 +199,7 @@ impl Ladder {
 }
 
 /// What a ladder uses, and why not the rest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LadderReport {
     /// Of which device.
     pub device: Device,
@@ -213,7 +214,7 @@ pub struct LadderReport {
 }
 
 /// What is known of one sensor.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RungReport {
     /// Its name.
     pub source: String,

@@ -5,6 +5,7 @@
 //! prices are surcharges: a card without them does not charge by them. Deliberately absent: currencies' exchange.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::units::{KibMillis, Nanojoules, Nanos, PicoUnits};
 
@@ -77,7 +78,7 @@ pub struct BilledUse {
 }
 
 /// A resource on a bill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
     /// Processor time.
@@ -97,7 +98,7 @@ pub enum Resource {
 }
 
 /// One line of a bill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CostPart {
     /// What it is for.
     pub resource: Resource,

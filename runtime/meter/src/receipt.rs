@@ -9,6 +9,7 @@ mod measured;
 mod routing;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::measured::{
     AnsweredFrom, Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, StepSharing,
@@ -20,7 +21,7 @@ use crate::rate::{BilledUse, CostPart, RateCard, Resource};
 use crate::units::{KibMillis, Micrograms, Nanojoules, Nanos, PicoUnits};
 
 /// A request's receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Receipt {
     /// The response's id.
     pub id: String,
@@ -55,7 +56,7 @@ pub struct Receipt {
 
 /// Token counts of a receipt: `cached` is a part of `prompt`, `accepted_draft` of `completion`, `total` = `prompt` +
 /// `completion`. What was drafted and not accepted is no token of the answer: it cost processor time, and that is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptTokens {
     /// All prompt tokens.
     pub prompt: u64,
@@ -79,7 +80,7 @@ fn is_zero(count: &u64) -> bool {
 }
 
 /// Wall-clock spans of a receipt; `wall_ns` is the sum of the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptTimes {
     /// Waiting for a turn.
     pub queue_ns: Nanos,
@@ -100,7 +101,7 @@ pub struct ReceiptTimes {
 }
 
 /// Processor time of a receipt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptCpu {
     /// Computing the prompt.
     pub prefill_ns: Nanos,
@@ -115,7 +116,7 @@ pub struct ReceiptCpu {
 }
 
 /// Memory over time of a receipt. What is kept after the answer is charged to the tenant, not to the request.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptMemory {
     /// Share of the weights while the request was active.
     pub weights_kib_ms: KibMillis,
@@ -140,7 +141,7 @@ impl ReceiptMemory {
 }
 
 /// Energy of a receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptEnergy {
     /// The sum of the components, in joules.
     pub joules: f64,
@@ -163,7 +164,7 @@ pub struct ReceiptEnergy {
 }
 
 /// Carbon of a receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptCarbon {
     /// Grams of CO₂ equivalent.
     pub grams_co2e: f64,
@@ -182,7 +183,7 @@ pub struct ReceiptCarbon {
 }
 
 /// Money of a receipt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptCost {
     /// The amount in units of the currency; null if a price is missing.
     pub amount: Option<f64>,
@@ -199,7 +200,7 @@ pub struct ReceiptCost {
 }
 
 /// How a receipt's figures were attributed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReceiptMethod {
     /// Where the answer is from; rows from before there was a response cache do not say it.
     #[serde(default)]

@@ -33,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use self::charges::{Charges, Span};
 pub use self::charges::{Holdings, IntervalNumbers};
@@ -75,7 +76,7 @@ pub struct Load<'a> {
 }
 
 /// Who carries memory that no active request does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "account", content = "tenant", rename_all = "snake_case")]
 pub enum Account {
     /// Kept loaded for this tenant's next request, or because this tenant pinned it.
@@ -149,7 +150,7 @@ pub enum Pin {
 }
 
 /// What an account carries of a model over a span, for the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountInterval {
     /// Unique within this process; a repeat of it is the same interval.
     pub sequence: u64,

@@ -23,6 +23,7 @@ mod verdict;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::arms::{Arm, Comparison, Difference, Holding, Savings};
 pub use self::capacity::{Capacity, Catalogue, CopySpan, HeldHour, HeldHours, Machine, MachineChoice};
@@ -49,7 +50,7 @@ const NOTES: [&str; 6] = [
 ];
 
 /// The arms of one tenant.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TenantSavings {
     /// The tenant; none for models that were resident and that nobody used.
     pub tenant: Option<String>,
@@ -59,7 +60,7 @@ pub struct TenantSavings {
 }
 
 /// What the cold starts cost the users.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ColdStarts {
     /// Requests that a model was loaded for.
     pub requests: u64,
@@ -73,7 +74,7 @@ pub struct ColdStarts {
 }
 
 /// The whole comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SavingsReport {
     /// How long the window is.
     pub window_ms: u64,

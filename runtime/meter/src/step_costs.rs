@@ -40,7 +40,7 @@ pub struct StepWork {
 }
 
 /// How a step was split.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SplitMethod {
     /// The step worked for one sequence alone.
@@ -58,7 +58,7 @@ pub enum SplitMethod {
 }
 
 /// Why a step was split equally.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EqualReason {
     /// Too few steps were measured.

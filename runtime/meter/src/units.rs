@@ -8,6 +8,7 @@ use std::iter::Sum;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 const BYTES_PER_KIB: u64 = 1024;
 const NANOS_PER_SECOND: f64 = 1e9;
@@ -16,7 +17,7 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(transparent)]
         pub struct $name(u64);
 

@@ -7,13 +7,15 @@ use axum::extract::State;
 use ledger::EnergyTotal;
 use meter::LadderReport;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::ApiError;
 use crate::app::App;
 
 /// `GET /v1/energy`'s answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Energy {
+    /// `energy`.
     object: &'static str,
     /// Of the host, and of each card that a device computes on: what is believed, and why not the rest.
     sensors: Vec<Sensors>,
@@ -21,8 +23,10 @@ pub(super) struct Energy {
     recorded: Vec<EnergyTotal>,
 }
 
-#[derive(Serialize)]
+/// The sensors of a device.
+#[derive(Serialize, ToSchema)]
 struct Sensors {
+    /// The device.
     name: String,
     #[serde(flatten)]
     report: LadderReport,

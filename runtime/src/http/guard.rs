@@ -1,6 +1,6 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Every route but the probes, the dashboard's page and the way out of a sign-in is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
+//! Every route but the probes, the dashboard's page, the description of the routes and the way out of a sign-in is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
 //! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
 //! valid key is refused alike, whatever is wrong with it.
 //!
@@ -18,7 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
-use super::{dashboard, sign_in};
+use super::{dashboard, openapi, sign_in};
 use crate::app::App;
 use crate::config::Config;
 use crate::tenancy::{Access, Level, Scope, Shown, TooFast};
@@ -29,6 +29,28 @@ const ADMINISTERED: [&str; 7] =
 /// What only reads, by whatever method.
 const READ: [&str; 1] = ["/api/show"];
 const OPEN_TO_PROBES: [&str; 4] = ["/livez", "/readyz", "/health", "/v1/health"];
+
+/// Who may come to a route, as far as the route decides that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteAccess {
+    /// Whoever reaches the socket, whatever it calls the host.
+    Probe,
+    /// Whoever does not come from elsewhere.
+    Open,
+    /// Whoever has this scope.
+    Scoped(Scope),
+}
+
+/// Who may come to the route at `path`, which may be a pattern of paths.
+pub(super) fn access_to(method: &Method, path: &str) -> RouteAccess {
+    if OPEN_TO_PROBES.contains(&path) {
+        RouteAccess::Probe
+    } else if is_open(method, path) {
+        RouteAccess::Open
+    } else {
+        RouteAccess::Scoped(scope_of(method, path))
+    }
+}
 
 /// The middleware before every route.
 pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -92,7 +114,7 @@ enum Origin {
 /// Whether anybody may ask for it: there is nobody's figure in it.
 fn is_open(method: &Method, path: &str) -> bool {
     match *method {
-        Method::GET | Method::HEAD => dashboard::is_of_page(path),
+        Method::GET | Method::HEAD => dashboard::is_of_page(path) || path == openapi::PATH,
         // Whoever has nothing but a cookie that is over can still let go of it.
         Method::DELETE => path == sign_in::PATH,
         _ => false,

@@ -25,6 +25,7 @@ mod model_events;
 mod models;
 mod ollama;
 mod openai;
+mod openapi;
 mod organization;
 mod probes;
 mod progress;
@@ -45,51 +46,60 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub(crate) use accept::serve;
 
 use crate::app::App;
 use error::ApiError;
+use openapi::{Routes, figures, site};
 
-/// Every route, behind the guard.
-fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/", get(dashboard::page))
-        .route("/assets/{name}", get(dashboard::asset))
-        .route(sign_in::PATH, post(sign_in::begin).delete(sign_in::end))
-        .route("/v1/live", get(live::follow))
-        .route("/livez", get(probes::livez))
-        .route("/readyz", get(probes::readyz))
-        .route("/metrics", get(probes::metrics))
-        .route("/v1/models", get(models::openai::list))
-        .route("/v1/models/{id}", get(models::openai::one))
-        .route("/v1/chat/completions", post(chat::complete))
-        .route("/v1/completions", post(completions::complete))
-        .route("/v1/embeddings", post(embeddings::create))
-        .route("/v1/rerank", post(rerank::rerank))
-        .route("/v1/contexts", get(contexts::list).post(contexts::publish))
-        .route("/v1/contexts/{name}", get(contexts::one).delete(contexts::delete))
-        .route("/v1/usage", get(usage::sums))
-        .route("/v1/energy", get(energy::sensors))
-        .route("/v1/usage/{id}", get(usage::of_request))
-        .route("/v1/organization/usage/completions", get(organization::completions))
-        .route("/v1/organization/costs", get(organization::costs))
-        .route("/v1/savings", get(savings::report))
-        .route("/tokenize", post(tokenize::tokenize))
-        .route("/detokenize", post(tokenize::detokenize))
-        .route("/models", get(models::states))
-        .route("/models/load", post(model_changes::load))
-        .route("/models/unload", post(model_changes::unload))
-        .route("/models/pin", post(model_changes::pin))
-        .route("/models/unpin", post(model_changes::unpin))
-        .route("/models/budget", post(model_changes::budget))
-        .route("/models/sse", get(model_events::listen))
+/// Every route, and what it takes and answers.
+fn routes() -> Routes {
+    Routes::new()
+        .get("/", dashboard::page, site::page())
+        .get("/assets/{name}", dashboard::asset, site::asset())
+        .post(sign_in::PATH, sign_in::begin, site::sign_in())
+        .delete(sign_in::PATH, sign_in::end, site::sign_out())
+        .get("/v1/live", live::follow, figures::live())
+        .get("/livez", probes::livez, site::livez())
+        .get("/readyz", probes::readyz, site::readyz())
+        .get("/metrics", probes::metrics, site::metrics())
+        .get("/v1/models", models::openai::list, openapi::openai::models())
+        .get("/v1/models/{id}", models::openai::one, openapi::openai::one_model())
+        .post("/v1/chat/completions", chat::complete, openapi::openai::chat_completions())
+        .post("/v1/completions", completions::complete, openapi::openai::completions())
+        .post("/v1/embeddings", embeddings::create, openapi::openai::embeddings())
+        .post("/v1/rerank", rerank::rerank, openapi::openai::ranking())
+        .get("/v1/contexts", contexts::list, openapi::contexts::all())
+        .post("/v1/contexts", contexts::publish, openapi::contexts::publish())
+        .get("/v1/contexts/{name}", contexts::one, openapi::contexts::one())
+        .delete("/v1/contexts/{name}", contexts::delete, openapi::contexts::delete())
+        .get("/v1/usage", usage::sums, figures::usage())
+        .get("/v1/energy", energy::sensors, figures::energy())
+        .get("/v1/usage/{id}", usage::of_request, figures::usage_of_request())
+        .get("/v1/organization/usage/completions", organization::completions, figures::usage_of_organization())
+        .get("/v1/organization/costs", organization::costs, figures::costs())
+        .get("/v1/savings", savings::report, figures::savings())
+        .post("/tokenize", tokenize::tokenize, openapi::llama_cpp::tokenize())
+        .post("/detokenize", tokenize::detokenize, openapi::llama_cpp::detokenize())
+        .get("/models", models::states, openapi::models::states())
+        .post("/models/load", model_changes::load, openapi::models::load())
+        .post("/models/unload", model_changes::unload, openapi::models::unload())
+        .post("/models/pin", model_changes::pin, openapi::models::pin())
+        .post("/models/unpin", model_changes::unpin, openapi::models::unpin())
+        .post("/models/budget", model_changes::budget, openapi::models::budget())
+        .get("/models/sse", model_events::listen, openapi::models::events())
         .merge(ollama::routes())
         .merge(anthropic::routes())
         .merge(llama_cpp::routes())
         .merge(responses::routes())
+}
+
+/// All of them, behind the guard.
+fn router(app: Arc<App>) -> Router {
+    routes()
+        .described()
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))

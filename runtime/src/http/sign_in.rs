@@ -22,7 +22,8 @@ use crate::tenancy::{Access, Scope, SignInError};
 
 /// Where.
 pub(super) const PATH: &str = "/v1/sign-in";
-const COOKIE: &str = "dayfly_sign_in";
+/// The cookie that stands for a key.
+pub(super) const COOKIE: &str = "dayfly_sign_in";
 
 /// `POST /v1/sign-in`, with a key in a header.
 pub(super) async fn begin(

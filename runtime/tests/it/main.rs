@@ -35,6 +35,7 @@ mod loads;
 mod minilm;
 mod models;
 mod ollama;
+mod openapi;
 mod pool;
 mod pools;
 mod precision;

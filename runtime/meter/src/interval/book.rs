@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::IntervalAccounts;
 use crate::energy::Quality;
@@ -13,7 +14,7 @@ use crate::ladder::IntervalEnergy;
 use crate::units::{Moment, Nanojoules};
 
 /// Who carries energy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnergyAccounts {
     /// Requests: what they computed, what was loaded for them, and the base of the memory that they held.
     #[serde(rename = "requests_nj")]

@@ -10,7 +10,7 @@ use crate::sensor::SensorError;
 use crate::units::Microwatts;
 
 /// Whether a sensor is in use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RungState {
     /// It is what figures are from.

@@ -1,6 +1,7 @@
 //! What the runtime measured of one request, before it is priced and put on a receipt.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::routing::Routing;
 use crate::energy::Quality;
@@ -9,7 +10,7 @@ use crate::step_costs::{EqualReason, SplitMethod};
 use crate::units::{KibMillis, Nanos};
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// The whole answer was given.
@@ -42,7 +43,7 @@ impl Outcome {
 }
 
 /// Where an answer is from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AnsweredFrom {
     /// The model computed it.

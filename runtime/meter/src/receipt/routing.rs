@@ -1,9 +1,10 @@
 //! How a request's device was chosen, as its receipt tells it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The choice, and what it was made of.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Routing {
     /// What the operator wants most of: `latency`, `energy` or `cost`.
     pub policy: String,
@@ -17,7 +18,7 @@ pub struct Routing {
 }
 
 /// What was known of one device. All figures are predictions, made before the request was queued.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RoutedCandidate {
     /// Its name.
     pub device: String,

@@ -1,13 +1,14 @@
 //! Ways of serving, what each holds and costs, and how two of them compare.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::verdict::{self, Judged};
 use crate::energy::Quality;
 use crate::units::{KibMillis, Nanojoules, Nanos, PicoUnits};
 
 /// One way of serving.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Arm {
     /// Weights held over time.
     pub kib_ms: KibMillis,
@@ -32,7 +33,7 @@ pub struct Arm {
 }
 
 /// Where the ephemeral arm's memory went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Holding {
     /// Weights while a request was active.
     pub active_kib_ms: KibMillis,
@@ -56,7 +57,7 @@ impl Holding {
 }
 
 /// A baseline minus the ephemeral arm: negative where ephemeral serving took more.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     /// Memory over time.
     pub kib_ms: i64,
@@ -75,7 +76,7 @@ pub struct Difference {
 }
 
 /// A baseline, and how ephemeral serving compares with it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Comparison {
     /// The baseline.
     pub baseline: Arm,
@@ -86,15 +87,17 @@ pub struct Comparison {
 }
 
 /// All arms of one tenant, or of all.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Savings {
     /// What was measured.
     pub ephemeral: Arm,
     /// Where its memory went.
     pub held: Holding,
-    /// Against one copy of each model for all, the headline.
+    /// Against one copy of each model for all, the headline. Whoever asks for the other comparison does not get it.
+    #[schema(required = false)]
     pub shared_persistent: Comparison,
-    /// Against a copy of each model per tenant.
+    /// Against a copy of each model per tenant. Whoever asks for the other comparison does not get it.
+    #[schema(required = false)]
     pub dedicated: Comparison,
 }
 

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{ModelUse, SavingsInputs};
 use crate::energy::Quality;
@@ -18,7 +19,7 @@ use crate::units::{KibMillis, PicoUnits};
 const MILLIS_PER_HOUR: u64 = 3_600_000;
 
 /// A machine that can be had.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Machine {
     /// What it is called where it is sold.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct Machine {
 }
 
 /// The machines that can be had.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Catalogue {
     /// In any order.
     pub machines: Vec<Machine>,
@@ -71,7 +72,7 @@ pub struct CopySpan {
 }
 
 /// The machines that the arms need, over the report's window.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Capacity {
     /// Where the machines' prices are from.
     pub source: String,
@@ -92,7 +93,7 @@ pub struct Capacity {
 }
 
 /// The smallest machine that fits an arm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MachineChoice {
     /// What the arm exceeds in no more than one of 100 hours.
     pub p99_bytes: u64,

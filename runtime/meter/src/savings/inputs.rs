@@ -60,7 +60,7 @@ pub struct TenantUse {
 }
 
 /// How long requests waited for loads: what ephemeral serving adds to their time to first token.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LoadWaits {
     /// Requests that waited at all.
     pub requests: u64,

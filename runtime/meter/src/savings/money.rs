@@ -4,6 +4,7 @@
 //! operator declares something.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::SavingsReport;
 use super::arms::Savings;
@@ -12,7 +13,7 @@ use crate::energy::Quality;
 use crate::rate::RateCard;
 
 /// The tiers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Money {
     /// The currency of all of them.
     pub currency: String,
@@ -26,7 +27,7 @@ pub struct Money {
 
 /// What is saved where memory costs what is held of it, and processor time what is used of it: no bill is like that unless
 /// somebody else uses what is free.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Nominal {
     /// The rate card.
     pub rate_card: String,
@@ -39,7 +40,7 @@ pub struct Nominal {
 }
 
 /// What the operator says to pay less because of this way of serving. Nobody here can measure it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Realised {
     /// Declared for an hour; 0 unless something is declared, negative for more.
     pub per_hour: f64,

@@ -1,6 +1,7 @@
 //! What of unloaded models is in memory all the same, beside every saving.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::arms::{Comparison, Savings, signed};
 use super::{SavingsReport, held_for};
@@ -9,7 +10,7 @@ use crate::units::KibMillis;
 
 /// Pages of models' files that are not loaded: reclaimable at any time, charged to nobody, in no arm, and told beside every
 /// saving. A fast cold start depends on them.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PageCache {
     /// What there is of them now.
     pub bytes: u64,

@@ -5,6 +5,7 @@
 //! its own share of what was measured against a copy of each model of its own.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::arms::{Arm, Comparison, Holding};
 use super::{ColdStarts, SavingsInputs, report};
@@ -21,7 +22,7 @@ const NOTES: [&str; 4] = [
 ];
 
 /// A tenant's own savings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TenantReport {
     /// Whose.
     pub tenant: String,

@@ -1,12 +1,13 @@
 //! Saving, loss, or neither; and why a loss is one.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Arm, Holding};
 use crate::limits::SIGNIFICANCE_PERCENT;
 
 /// What a difference amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Ephemeral serving took less.
@@ -33,7 +34,7 @@ impl Verdict {
 }
 
 /// What made ephemeral serving lose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossCause {
     /// Models were hot, or kept after their last request, for about as long as they would have been held anyway.
@@ -57,7 +58,7 @@ impl LossCause {
 }
 
 /// What was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
     /// Nominal money: memory and the processor time of loads.
@@ -67,7 +68,7 @@ pub enum Measure {
 }
 
 /// A verdict with its grounds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Judged {
     /// What the difference amounts to.
     pub verdict: Verdict,

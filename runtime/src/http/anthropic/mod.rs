@@ -16,8 +16,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use models::generation::Echo;
 use scheduler::Instant;
 use serde_json::{Value, json};
@@ -26,6 +25,7 @@ use self::answer::AnthropicAnswer;
 use self::request::{Counting, MessagesRequest};
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openapi::{Routes, anthropic as openapi};
 use super::stream;
 use super::tokenize::{chat_ids, check_bytes, with_descriptor};
 use super::wire::new_id;
@@ -34,13 +34,17 @@ use crate::generate::{Asked, Prompt};
 use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
-const VERSION_HEADER: &str = "anthropic-version";
+pub(super) const VERSION_HEADER: &str = "anthropic-version";
 /// Those whose streams are as they are written here.
-const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
+pub(super) const VERSIONS: [&str; 2] = ["2023-06-01", "2026-10-21"];
 
 /// Its paths.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/v1/messages", post(create)).route("/v1/messages/count_tokens", post(count_tokens))
+pub(super) fn routes() -> Routes {
+    Routes::new().post("/v1/messages", create, openapi::messages()).post(
+        "/v1/messages/count_tokens",
+        count_tokens,
+        openapi::count_tokens(),
+    )
 }
 
 /// `POST /v1/messages`.

@@ -41,7 +41,7 @@ pub(crate) async fn tell_errors(request: Request, next: Next) -> Response {
 
 impl Envelope {
     /// That of the interface which a path belongs to. The lists of models are OpenAI's and Anthropic's both.
-    fn of(path: &str, headers: &HeaderMap) -> Self {
+    pub(crate) fn of(path: &str, headers: &HeaderMap) -> Self {
         match path {
             _ if path.starts_with("/api/") => Self::Ollama,
             "/v1/messages" | "/v1/messages/count_tokens" => Self::Anthropic,

@@ -15,8 +15,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use models::generation::Echo;
 use scheduler::Instant;
 use serde_json::{Value, json};
@@ -25,6 +24,7 @@ use self::answer::LlamaCppAnswer;
 use self::request::{CompletionRequest, TemplateRequest};
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openapi::{Routes, llama_cpp as openapi};
 use super::probes::failing_parts;
 use super::stream;
 use super::tokenize::{check_bytes, with_descriptor};
@@ -35,14 +35,14 @@ use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
 /// Its paths.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/completion", post(complete))
-        .route("/completions", post(complete))
-        .route("/apply-template", post(apply_template))
-        .route("/props", get(props::props))
-        .route("/health", get(health))
-        .route("/v1/health", get(health))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .post("/completion", complete, openapi::completion("llamaCppCompletion"))
+        .post("/completions", complete, openapi::completion("llamaCppCompletions"))
+        .post("/apply-template", apply_template, openapi::apply_template())
+        .get("/props", props::props, openapi::props())
+        .get("/health", health, openapi::health("health"))
+        .get("/v1/health", health, openapi::health("healthOfVersion1"))
 }
 
 /// `POST /completion`.

@@ -24,8 +24,7 @@ use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use chrono::{DateTime, SecondsFormat, Utc};
 use models::generation::Echo;
 use scheduler::{Instant, KeepAlive};
@@ -36,6 +35,7 @@ use self::request::Asking;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::model_changes::{Wanted, bring_in, known_name, let_go};
+use super::openapi::{Routes, ollama as openapi};
 use super::stream;
 use super::wire::new_id;
 use crate::app::App;
@@ -48,24 +48,33 @@ use crate::tenancy::{Access, Scope};
 const OLLAMA_VERSION: &str = "0.13.0";
 
 /// Its paths.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/api/generate", post(generate))
-        .route("/api/chat", post(chat))
-        .route("/api/embed", post(create_embeddings))
-        .route("/api/embeddings", post(create_embedding))
-        .route("/api/tags", get(manage::tags))
-        .route("/api/show", post(manage::show))
-        .route("/api/ps", get(manage::running))
-        .route("/api/pull", post(pull::pull))
-        .route("/api/delete", delete(manage::delete))
-        .route("/api/version", get(async || Json(json!({ "version": OLLAMA_VERSION }))))
-        .route(
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .post("/api/generate", generate, openapi::generate())
+        .post("/api/chat", chat, openapi::chat())
+        .post("/api/embed", create_embeddings, openapi::embed())
+        .post("/api/embeddings", create_embedding, openapi::embeddings())
+        .get("/api/tags", manage::tags, openapi::tags())
+        .post("/api/show", manage::show, openapi::show())
+        .get("/api/ps", manage::running, openapi::running())
+        .post("/api/pull", pull::pull, openapi::pull())
+        .delete("/api/delete", manage::delete, openapi::delete())
+        .get("/api/version", async || Json(json!({ "version": OLLAMA_VERSION })), openapi::version())
+        .post(
             "/api/copy",
-            post(async || ApiError::not_supported("models get further names in the configuration alone")),
+            async || ApiError::not_supported("models get further names in the configuration alone"),
+            openapi::unsupported("ollamaCopy"),
         )
-        .route("/api/create", post(async || ApiError::not_supported("this server makes no models")))
-        .route("/api/push", post(async || ApiError::not_supported("this server publishes no models")))
+        .post(
+            "/api/create",
+            async || ApiError::not_supported("this server makes no models"),
+            openapi::unsupported("ollamaCreate"),
+        )
+        .post(
+            "/api/push",
+            async || ApiError::not_supported("this server publishes no models"),
+            openapi::unsupported("ollamaPush"),
+        )
 }
 
 /// `POST /api/generate`.

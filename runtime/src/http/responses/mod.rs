@@ -10,16 +10,16 @@ mod request;
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Router};
 use models::generation::Echo;
 
 use self::answer::ResponseAnswer;
 use self::request::ResponseRequest;
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::openapi::{Routes, responses as openapi};
 use super::stream;
 use super::wire::new_id;
 use crate::app::App;
@@ -27,8 +27,8 @@ use crate::generate::{Asked, Prompt};
 use crate::tenancy::Access;
 
 /// Its path.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/v1/responses", post(create))
+pub(super) fn routes() -> Routes {
+    Routes::new().post("/v1/responses", create, openapi::responses())
 }
 
 /// `POST /v1/responses`.

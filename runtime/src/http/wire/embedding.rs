@@ -6,6 +6,7 @@ use meter::Receipt;
 use models::limits::PASSAGES_MAX;
 use scheduler::KeepAlive;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::generation::take_harmless;
 use super::inputs::{self, PromptInput};
@@ -89,31 +90,41 @@ fn base64(vector: &[f32]) -> String {
     STANDARD.encode(bytes)
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Vectors, in the order of the inputs.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Embeddings)]
+pub(crate) struct Body<'a> {
+    /// `list`.
     object: &'static str,
     data: Vec<Embedding<'a>>,
+    /// As the request names it.
     model: &'a str,
     usage: EncodingUsage,
     dayfly: &'a Receipt,
 }
 
-#[derive(Serialize)]
+/// A vector.
+#[derive(Serialize, ToSchema)]
 struct Embedding<'a> {
+    /// `embedding`.
     object: &'static str,
+    /// Which input it is of.
     index: usize,
     embedding: Vector<'a>,
 }
 
-#[derive(Serialize)]
+/// A vector's numbers.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 enum Vector<'a> {
+    /// As they are.
     Floats(&'a [f32]),
+    /// As 32-bit floats, the least significant byte first, in base64.
     Base64(String),
 }
 
 /// Token counts of an answer in which nothing is generated.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct EncodingUsage {
     prompt_tokens: u64,
     total_tokens: u64,

@@ -46,5 +46,5 @@ pub(crate) use plain::{new_id, said};
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
-pub(crate) use tools::{ChatOptions, ToolChoice, conversation_bytes};
+pub(crate) use tools::{ChatOptions, EFFORTS, ToolChoice, conversation_bytes};
 pub(crate) use urgency::{Urgency, header_timeout};

@@ -4,6 +4,7 @@ use meter::Receipt;
 use models::limits::PASSAGES_MAX;
 use scheduler::KeepAlive;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::embedding::EncodingUsage;
 use super::generation::take_harmless;
@@ -113,24 +114,33 @@ pub(crate) fn body(model: &str, ranked: &[(usize, f32)], documents: Option<&[Str
     serde_json::to_string(&body).expect("strings, numbers and maps with names are always JSON")
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Documents in order, the best first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Ranking)]
+pub(crate) struct Body<'a> {
+    /// `list`.
     object: &'static str,
     results: Vec<RankedDocument<'a>>,
+    /// As the request names it.
     model: &'a str,
     usage: EncodingUsage,
     dayfly: &'a Receipt,
 }
 
-#[derive(Serialize)]
+/// A document, and how well it fits.
+#[derive(Serialize, ToSchema)]
 struct RankedDocument<'a> {
+    /// Which of the request's documents.
     index: usize,
+    /// Greater is better.
     relevance_score: f32,
+    /// Where it is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     document: Option<Document<'a>>,
 }
 
-#[derive(Serialize)]
+/// A document.
+#[derive(Serialize, ToSchema)]
 struct Document<'a> {
     text: &'a str,
 }

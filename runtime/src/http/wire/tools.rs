@@ -48,7 +48,7 @@ const RESERVED: [&str; 8] = [
     "raise_exception",
     "strftime_now",
 ];
-const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
+pub(crate) const EFFORTS: [&str; 5] = ["none", "minimal", "low", "medium", "high"];
 
 impl ChatOptions {
     /// Takes the fields.

@@ -1,0 +1,238 @@
+//! Schemas in few words, for what is read and written by hand.
+//!
+//! A body's fields are closed: what is unknown is refused. Of those that need not be there `null` is as good as none, which
+//! [`maybe`] says. What is answered is open, so that clients go on when it grows.
+
+use std::ops::RangeInclusive;
+
+use serde_json::Value;
+use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{Ref, RefOr, Schema};
+
+/// What a value may be.
+pub(super) type Form = RefOr<Schema>;
+
+/// A member of an object.
+pub(super) struct Member {
+    name: &'static str,
+    form: Form,
+    presence: Presence,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Always,
+    Sometimes,
+}
+
+impl Member {
+    /// Whether this is its name.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name
+    }
+}
+
+/// One that is always there.
+pub(super) fn must(name: &'static str, form: Form) -> Member {
+    Member { name, form, presence: Presence::Always }
+}
+
+/// One that need not be there, or may be `null`.
+pub(super) fn maybe(name: &'static str, form: Form) -> Member {
+    Member { name, form: nullable(form), presence: Presence::Sometimes }
+}
+
+/// One that is not always there, and never `null`.
+pub(super) fn at_times(name: &'static str, form: Form) -> Member {
+    Member { name, form, presence: Presence::Sometimes }
+}
+
+/// One that is always there, and may be `null`.
+pub(super) fn or_null(name: &'static str, form: Form) -> Member {
+    Member { name, form: nullable(form), presence: Presence::Always }
+}
+
+/// An object of a request: nothing else is in it.
+pub(super) fn asked<const N: usize>(about: &str, members: [Member; N]) -> Form {
+    closed(about, members.into_iter().collect())
+}
+
+/// The same of several lists of members.
+pub(super) fn closed(about: &str, members: Vec<Member>) -> Form {
+    object(about, members).additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
+}
+
+/// An object of an answer.
+pub(super) fn told<const N: usize>(about: &str, members: [Member; N]) -> Form {
+    object(about, members.into_iter().collect()).into()
+}
+
+/// The same of several lists of members.
+pub(super) fn open(about: &str, members: Vec<Member>) -> Form {
+    object(about, members).into()
+}
+
+fn object(about: &str, members: Vec<Member>) -> ObjectBuilder {
+    let mut object = ObjectBuilder::new().description(some(about));
+    for Member { name, form, presence } in members {
+        object = object.property(name, form);
+        if presence == Presence::Always {
+            object = object.required(name);
+        }
+    }
+    object
+}
+
+/// An object whose names are not known before.
+pub(super) fn map(about: &str, value: Form, entries_max: Option<usize>) -> Form {
+    let object = ObjectBuilder::new().description(some(about)).max_properties(entries_max);
+    object.additional_properties(Some(value)).into()
+}
+
+/// Any object.
+pub(super) fn any_object(about: &str) -> Form {
+    ObjectBuilder::new()
+        .description(some(about))
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
+        .into()
+}
+
+/// Anything.
+pub(super) fn anything(about: &str) -> Form {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(some(about)).into()
+}
+
+/// A text.
+pub(super) fn text(about: &str) -> Form {
+    of_type(Type::String, about).into()
+}
+
+/// A text of so many characters.
+pub(super) fn text_of(about: &str, chars: RangeInclusive<usize>) -> Form {
+    let most = Some(*chars.end()).filter(|most| *most < usize::MAX);
+    of_type(Type::String, about).min_length(Some(*chars.start()).filter(|least| *least > 0)).max_length(most).into()
+}
+
+/// A text of this form, a regular expression of ECMA-262.
+pub(super) fn text_like(about: &str, pattern: &str) -> Form {
+    of_type(Type::String, about).pattern(Some(pattern)).into()
+}
+
+/// A text of that form and so many characters.
+pub(super) fn bounded_like(about: &str, pattern: &str, chars_max: usize) -> Form {
+    of_type(Type::String, about).pattern(Some(pattern)).max_length(Some(chars_max)).into()
+}
+
+/// One of some words.
+pub(super) fn word(about: &str, words: &[&str]) -> Form {
+    of_type(Type::String, about).enum_values(Some(words.iter().copied())).into()
+}
+
+/// True or false.
+pub(super) fn flag(about: &str) -> Form {
+    of_type(Type::Boolean, about).into()
+}
+
+/// One of the two alone.
+pub(super) fn always(about: &str, value: bool) -> Form {
+    of_type(Type::Boolean, about).enum_values(Some([value])).into()
+}
+
+/// A whole number.
+pub(super) fn whole(about: &str, range: RangeInclusive<i64>) -> Form {
+    let bound = |value: i64| isize::try_from(value).expect("machines have 64 bits");
+    let (least, most) = (*range.start(), *range.end());
+    of_type(Type::Integer, about)
+        .minimum(Some(bound(least)).filter(|_| least > i64::MIN))
+        .maximum(Some(bound(most)).filter(|_| most < i64::MAX))
+        .into()
+}
+
+/// Any whole number that 64 bits hold, with or without a sign.
+pub(super) fn whole_of_64_bits(about: &str) -> Form {
+    of_type(Type::Integer, about).minimum(Some(isize::MIN)).maximum(Some(usize::MAX)).into()
+}
+
+/// A count.
+pub(super) fn count(about: &str) -> Form {
+    whole(about, 0..=i64::MAX)
+}
+
+/// A number.
+pub(super) fn number(about: &str) -> Form {
+    of_type(Type::Number, about).into()
+}
+
+/// A number within bounds.
+pub(super) fn number_in(about: &str, range: RangeInclusive<f64>) -> Form {
+    of_type(Type::Number, about).minimum(Some(*range.start())).maximum(Some(*range.end())).into()
+}
+
+/// A number above one, and at most the other.
+pub(super) fn number_above(about: &str, least: f64, most: f64) -> Form {
+    of_type(Type::Number, about).exclusive_minimum(Some(least)).maximum(Some(most)).into()
+}
+
+/// A list.
+pub(super) fn list(about: &str, item: Form) -> Form {
+    ArrayBuilder::new().items(item).description(some(about)).into()
+}
+
+/// A list of so many.
+pub(super) fn list_of(about: &str, item: Form, items: RangeInclusive<usize>) -> Form {
+    let least = Some(*items.start()).filter(|least| *least > 0);
+    let most = Some(*items.end()).filter(|most| *most < usize::MAX);
+    ArrayBuilder::new().items(item).min_items(least).max_items(most).description(some(about)).into()
+}
+
+/// A list of nothing: what would stand in it is not supported.
+pub(super) fn nothing_of(about: &str) -> Form {
+    list_of(about, anything(""), 0..=0)
+}
+
+/// One of several forms.
+pub(super) fn either<const N: usize>(about: &str, forms: [Form; N]) -> Form {
+    forms.into_iter().fold(AnyOfBuilder::new().description(some(about)), AnyOfBuilder::item).into()
+}
+
+/// What is defined among the components.
+pub(super) fn named(name: &str) -> Form {
+    Ref::from_schema_name(name).into()
+}
+
+/// `null` alone.
+pub(super) fn null() -> Form {
+    ObjectBuilder::new().schema_type(Type::Null).into()
+}
+
+fn of_type(kind: Type, about: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind).description(some(about))
+}
+
+fn some(about: &str) -> Option<&str> {
+    Some(about).filter(|about| !about.is_empty())
+}
+
+/// The same, or `null`.
+fn nullable(form: Form) -> Form {
+    let or_null = |kind: &SchemaType| match kind {
+        SchemaType::Type(kind) => SchemaType::Array(vec![kind.clone(), Type::Null]),
+        kind => kind.clone(),
+    };
+    match form {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.schema_type = or_null(&object.schema_type);
+            object.enum_values.iter_mut().for_each(|values| values.push(Value::Null));
+            object.into()
+        }
+        RefOr::T(Schema::Array(mut array)) => {
+            array.schema_type = or_null(&array.schema_type);
+            array.into()
+        }
+        RefOr::T(Schema::AnyOf(mut any)) => {
+            any.items.push(null());
+            RefOr::T(any.into())
+        }
+        form => either("", [form, null()]),
+    }
+}

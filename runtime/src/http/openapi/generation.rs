@@ -1,0 +1,312 @@
+//! Requests to generate: the members that several interfaces share, with the limits of those who read them.
+
+use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
+
+use super::form::{
+    Form, Member, always, any_object, anything, asked, either, flag, list_of, map, maybe, must, named, nothing_of,
+    number, number_above, number_in, text, text_of, whole, whole_of_64_bits, word,
+};
+use crate::limits::{
+    MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX, USER_BYTES_MAX,
+};
+
+/// As many as a 64-bit machine's limit holds.
+pub(super) fn most(limit: usize) -> i64 {
+    i64::try_from(limit).expect("limits are small")
+}
+
+/// The model's name. One that is longer than any is the name of none: 404.
+pub(super) fn model() -> Member {
+    must("model", text_of("The model, by its name or another name for it.", 1..=usize::MAX))
+}
+
+pub(super) fn keep_alive() -> Member {
+    maybe("keep_alive", named("KeepAlive"))
+}
+
+pub(super) fn stream() -> Member {
+    maybe("stream", flag("Whether the answer comes as it is made."))
+}
+
+pub(super) fn max_tokens(name: &'static str, least: i64) -> Member {
+    maybe(
+        name,
+        whole("Tokens of an answer at most; what is left of the context without it.", least..=TOKENS_MAX.into()),
+    )
+}
+
+/// Up to how many alternatives are shown for each token.
+pub(super) fn top_logprobs(name: &'static str, about: &str) -> Member {
+    maybe(name, whole(about, 0..=most(TOP_LOGPROBS_MAX)))
+}
+
+pub(super) fn stops(name: &'static str) -> Member {
+    let one = || text_of("", 1..=STOP_STRING_BYTES_MAX);
+    let several = list_of("", one(), 0..=STOP_STRINGS_MAX);
+    maybe(name, either("Texts that end an answer, of so many bytes each.", [one(), several]))
+}
+
+/// `timeout` and `service_tier`.
+pub(super) fn urgency() -> [Member; 2] {
+    let timeout = "Seconds from the request's arrival to the end of its answer.";
+    let tier = "`flex` can wait, `priority` goes first where the operator lets the tenant.";
+    [
+        maybe("timeout", number_above(timeout, 0.0, REQUEST_MAX.as_secs_f64())),
+        maybe("service_tier", word(tier, &["auto", "default", "flex", "priority"])),
+    ]
+}
+
+/// Who asks, by names that mean nothing here.
+pub(super) fn names_of_users() -> [Member; 3] {
+    ["user", "safety_identifier", "prompt_cache_key"]
+        .map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
+}
+
+/// What changes no answer.
+pub(super) fn harmless() -> Vec<Member> {
+    let mut members: Vec<Member> = names_of_users().into();
+    members.push(maybe("metadata", any_object("Means nothing here.")));
+    members.push(maybe("store", always("Nothing is stored.", false)));
+    members
+}
+
+pub(super) fn temperature() -> Member {
+    maybe("temperature", number_in("0 takes the likeliest token each time.", 0.0..=2.0))
+}
+
+pub(super) fn top_k() -> Member {
+    maybe("top_k", whole("So many of the likeliest tokens; 0 and -1 are all.", -1..=u32::MAX.into()))
+}
+
+pub(super) fn top_p() -> Member {
+    maybe("top_p", number_above("The likeliest tokens that have this share together.", 0.0, 1.0))
+}
+
+/// How tokens are drawn.
+pub(super) fn sampling() -> Vec<Member> {
+    let penalty = |name| maybe(name, number_in("Of tokens that came before.", -2.0..=2.0));
+    let repetition = |name| maybe(name, number_in("Divides the logits of tokens that came before.", 0.01..=10.0));
+    vec![
+        temperature(),
+        top_k(),
+        top_p(),
+        maybe("min_p", number_in("Tokens with this share of the likeliest one's chance.", 0.0..=1.0)),
+        repetition("repetition_penalty"),
+        repetition("repeat_penalty"),
+        penalty("presence_penalty"),
+        penalty("frequency_penalty"),
+        maybe("logit_bias", biases()),
+        maybe("seed", whole_of_64_bits("The same seed gives the same answer.")),
+    ]
+}
+
+/// Biases by token ids.
+pub(super) fn biases() -> Form {
+    let about = "From token ids to what is added to their logits.";
+    map(about, number_in("", -100.0..=100.0), Some(LOGIT_BIAS_MAX))
+}
+
+/// What an answer has to keep to: one of these at most.
+fn constraints() -> Vec<Member> {
+    let choice = || list_of("One of these texts.", text_of("", 1..=usize::MAX), 1..=usize::MAX);
+    vec![
+        maybe("response_format", named("ResponseFormat")),
+        maybe("grammar", text("A grammar in llguidance's dialect of Lark.")),
+        maybe("regex", text("A regular expression of Rust's `regex`, for all of the answer.")),
+        maybe(
+            "structured_outputs",
+            asked(
+                "vLLM's name for them: one of these.",
+                [maybe("json", schema()), maybe("regex", text("")), maybe("choice", choice())],
+            ),
+        ),
+        maybe("guided_json", schema()),
+        maybe("guided_regex", text("As `regex`.")),
+        maybe("guided_choice", choice()),
+    ]
+}
+
+/// A schema to keep to.
+pub(super) fn schema() -> Form {
+    either("A JSON schema; as a text that holds it, too.", [any_object(""), text("")])
+}
+
+/// What chats and completions share.
+pub(super) fn common() -> Vec<Member> {
+    let options = asked(
+        "For `stream: true` alone.",
+        [
+            maybe("include_usage", flag("Whether the stream ends with its usage.")),
+            maybe("include_progress", flag("Whether comments tell what it waits for.")),
+        ],
+    );
+    let mut members = vec![
+        model(),
+        maybe("n", whole("Answers for each prompt.", 1..=most(CHOICES_MAX))),
+        stops("stop"),
+        maybe("ignore_eos", flag("Whether the token that ends a text is no end.")),
+        stream(),
+        maybe("stream_options", options),
+        keep_alive(),
+        maybe("context", text("The published context that stands before the prompt, by its id or name.")),
+        maybe(
+            "cache",
+            flag("Whether an earlier answer to the very same may be given; for what draws nothing at random."),
+        ),
+    ];
+    members.extend(sampling());
+    members.extend(constraints());
+    members.extend(urgency());
+    members.extend(harmless());
+    members
+}
+
+/// What a chat has beside its messages.
+pub(super) fn options() -> Vec<Member> {
+    let one = asked(
+        "This one.",
+        [must("type", word("", &["function"])), must("function", asked("", [must("name", text("One of `tools`."))]))],
+    );
+    let choice = either(
+        "Whether a function is to be called; for requests with `tools`, but for `none`.",
+        [word("", &["none", "auto", "required"]), one],
+    );
+    let effort = "How long the model is to think, where its template knows that.";
+    vec![
+        maybe("tools", list_of("Functions that may be called.", named("Tool"), 0..=TOOLS_MAX)),
+        maybe("tool_choice", choice),
+        maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
+        maybe("chat_template_kwargs", any_object("Values for the model's template, which has to know them.")),
+        maybe("reasoning_effort", word(effort, &crate::http::wire::EFFORTS)),
+        maybe("functions", nothing_of("OpenAI's older name for tools.")),
+        maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
+        maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
+    ]
+}
+
+pub(super) fn messages() -> Form {
+    list_of("The conversation so far.", named("ChatMessage"), 1..=MESSAGES_MAX)
+}
+
+/// What is defined once for all of them.
+pub(super) fn components() -> Vec<(&'static str, Form)> {
+    vec![
+        ("KeepAlive", keep_alive_form()),
+        ("ResponseFormat", response_format()),
+        ("Tool", tool()),
+        ("ToolCall", call()),
+        ("ContentPart", asked("A part of text.", [must("type", word("", &["text"])), must("text", text(""))])),
+        ("ChatMessage", message()),
+        ("Prompt", prompt("prompt", models::limits::PROMPTS_MAX)),
+    ]
+}
+
+fn keep_alive_form() -> Form {
+    let about = "How long the model stays after its last request: seconds, a duration such as `5m`, or `auto`; 0 lets it go \
+                 with the answer, anything below zero keeps it.";
+    either(about, [number(""), text("")])
+}
+
+fn response_format() -> Form {
+    let about_schema = asked(
+        "",
+        [
+            maybe("name", text("Means nothing here.")),
+            maybe("description", text("Means nothing here.")),
+            maybe("strict", flag("Every schema is kept to.")),
+            must("schema", schema()),
+        ],
+    );
+    either(
+        "What an answer has to keep to.",
+        [
+            asked("Text.", [must("type", word("", &["text"]))]),
+            asked("A JSON object.", [must("type", word("", &["json_object"]))]),
+            asked("What a schema says.", [must("type", word("", &["json_schema"])), must("json_schema", about_schema)]),
+        ],
+    )
+}
+
+/// What a function is called.
+pub(super) fn tool_name() -> Form {
+    super::form::bounded_like("", "^[a-zA-Z0-9_.-]+$", TOOL_NAME_CHARS_MAX)
+}
+
+fn tool() -> Form {
+    let function = asked(
+        "",
+        [
+            must("name", tool_name()),
+            maybe("description", text("What it does, for the model.")),
+            maybe("parameters", any_object("A JSON schema of its arguments.")),
+            maybe("strict", flag("Whether arguments keep to it wherever the model calls.")),
+        ],
+    );
+    asked("A function that may be called.", [must("type", word("", &["function"])), must("function", function)])
+}
+
+fn call() -> Form {
+    let function = asked("", [must("name", text("")), must("arguments", text("JSON, as a text."))]);
+    asked(
+        "A call that the model made.",
+        [
+            must("id", text("")),
+            maybe("type", word("", &["function"])),
+            maybe("index", whole("As streams have it.", 0..=u32::MAX.into())),
+            must("function", function),
+        ],
+    )
+}
+
+fn message() -> Form {
+    let content = || either("", [text(""), list_of("", named("ContentPart"), 1..=usize::MAX)]);
+    let said = |roles: &[&str]| vec![must("role", word("", roles)), maybe("name", text("Who says it."))];
+    let mut others = said(&["system", "developer", "user"]);
+    others.push(must("content", content()));
+    let mut answers = said(&["assistant"]);
+    answers.extend([
+        must("content", content()),
+        maybe("reasoning_content", text("What it thought.")),
+        maybe("tool_calls", list_of("", named("ToolCall"), 0..=TOOL_CALLS_MAX)),
+        // What an answer of this server has, and is sent back.
+        maybe("refusal", super::form::null()),
+    ]);
+    let mut calls = said(&["assistant"]);
+    calls.extend([
+        maybe("content", content()),
+        maybe("reasoning_content", text("What it thought.")),
+        must("tool_calls", list_of("", named("ToolCall"), 1..=TOOL_CALLS_MAX)),
+        maybe("refusal", super::form::null()),
+    ]);
+    let mut results = said(&["tool"]);
+    results.extend([must("content", content()), maybe("tool_call_id", text("Which call it answers."))]);
+    either("A message.", [others, answers, calls, results].map(|members| super::form::closed("", members)))
+}
+
+/// A text, token ids, or several of either.
+pub(super) fn prompt(about: &str, items_max: usize) -> Form {
+    let ids = || list_of("Token ids.", whole("", 0..=u32::MAX.into()), 1..=usize::MAX);
+    let several = list_of("", either("", [text(""), ids()]), 1..=items_max);
+    either(about, [text(""), ids(), several])
+}
+
+/// What llama.cpp and Ollama know of sampling and is not here, where it is switched off.
+pub(super) fn absent_samplers() -> Vec<Member> {
+    let only = |name, value: i64| maybe(name, whole("Not here: off.", value..=value));
+    let mut members = vec![only("typical_p", 1), only("tfs_z", 1)];
+    members.extend(["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"].map(|name| only(name, 0)));
+    let settings = [
+        "mirostat_tau",
+        "mirostat_eta",
+        "dynatemp_exponent",
+        "xtc_threshold",
+        "dry_base",
+        "dry_allowed_length",
+        "dry_penalty_last_n",
+        "dry_sequence_breakers",
+    ];
+    members.extend(settings.map(|name| super::form::at_times(name, anything("Of what is off nothing else matters."))));
+    let window = "How far back penalties look: at all there is (-1), or not (0); any number where there are none.";
+    members.push(maybe("repeat_last_n", whole(window, -1..=u32::MAX.into())));
+    members
+}

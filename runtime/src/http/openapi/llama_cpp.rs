@@ -1,0 +1,181 @@
+//! What llama.cpp's server has beside OpenAI's interface.
+
+use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX};
+
+use super::form::{
+    Form, Member, always, any_object, asked, at_times, closed, count, either, flag, list, list_of, maybe, must, named,
+    nothing_of, number, open, or_null, text, text_of, told, whole, word,
+};
+use super::generation::{
+    absent_samplers, biases, keep_alive, messages, model, most, sampling, stops, stream, top_logprobs, urgency,
+};
+use super::operation::{Operation, Tag};
+use crate::limits::{DETOKENIZE_TOKENS_MAX, TOKENIZE_BYTES_MAX, TOKENS_MAX};
+
+/// `POST /completion`, and by its other name.
+pub(in crate::http) fn completion(id: &'static str) -> Operation {
+    let tokens =
+        |name| maybe(name, whole("Tokens of an answer at most, and not 0; -1 is no bound.", -1..=TOKENS_MAX.into()));
+    let choices = |name| maybe(name, whole("Answers for each prompt.", 1..=most(CHOICES_MAX)));
+    let mut members = vec![
+        model(),
+        must("prompt", named("Prompt")),
+        stream(),
+        maybe("return_tokens", flag("Whether the ids of an answer's tokens are shown.")),
+        top_logprobs("n_probs", "Alternatives for each token."),
+        choices("n_cmpl"),
+        choices("n"),
+        tokens("n_predict"),
+        tokens("max_tokens"),
+        stops("stop"),
+        maybe("ignore_eos", flag("Whether the token that ends a text is no end.")),
+        keep_alive(),
+    ];
+    let drawing = sampling().into_iter().filter(|member| !member.is_called("logit_bias"));
+    members.extend(drawing);
+    members.push(maybe("logit_bias", either("What is added to tokens' logits.", [biases(), pairs()])));
+    members.extend(absent_samplers());
+    members.extend(urgency());
+    members.extend(unsupported());
+    let whole = either("", [answer(), list("Of several.", answer())]);
+    Operation::new(id, Tag::LlamaCpp, "Goes on with texts.")
+        .takes(closed("Texts to go on with.", members))
+        .computes()
+        .answers(whole)
+        .answers_events(answer())
+}
+
+/// Pairs of a token's id and its bias.
+fn pairs() -> Form {
+    let pair = list_of(
+        "A token's id, and a number, or `false` for never.",
+        either("", [number(""), always("", false)]),
+        2..=2,
+    );
+    list_of("Each token once.", pair, 0..=LOGIT_BIAS_MAX)
+}
+
+/// What changes no answer, and what there is not in the forms that ask for nothing.
+fn unsupported() -> Vec<Member> {
+    let mut members = vec![
+        maybe("cache_prompt", flag("What was computed is always used.")),
+        maybe("grammar", text_of("Not supported.", 0..=0)),
+    ];
+    let ignored = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
+    members.extend(ignored.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
+    members.extend(["lora", "response_fields", "images"].map(|name| maybe(name, nothing_of("Not supported."))));
+    members
+        .extend(["n_indent", "min_keep", "t_max_predict_ms"].map(|name| maybe(name, whole("Not supported.", 0..=0))));
+    let flags = ["timings_per_token", "return_progress", "post_sampling_probs"];
+    members.extend(flags.map(|name| maybe(name, always("Not supported.", false))));
+    members
+}
+
+fn answer() -> Form {
+    let mut members = vec![
+        must("index", count("Which answer it is.")),
+        must("content", text("The text, or a part of it.")),
+        must("tokens", list("Its ids, where they are shown.", count(""))),
+        must("id_slot", whole("", -1..=-1)),
+        must("stop", flag("Whether it is the end of this answer.")),
+        must("tokens_predicted", count("")),
+        must("tokens_evaluated", count("Of the prompt.")),
+    ];
+    members.extend([
+        at_times("model", text("As the request names it.")),
+        at_times("tokens_cached", count("")),
+        at_times("truncated", always("Nothing is cut.", false)),
+        at_times("stop_type", word("", &["limit", "word", "eos"])),
+        at_times("stopping_word", text("")),
+        at_times("has_new_line", flag("")),
+        at_times("generation_settings", any_object("As asked.")),
+        at_times("timings", timings()),
+        at_times("dayfly", named("Receipt")),
+        maybe("prompt", text("")),
+        at_times("completion_probabilities", list("", named("TokenScore"))),
+    ]);
+    open("An answer, or a part of one.", members)
+}
+
+fn timings() -> Form {
+    let mut members = vec![must("cache_n", count(""))];
+    for [n, ms, per_token, per_second] in [
+        ["prompt_n", "prompt_ms", "prompt_per_token_ms", "prompt_per_second"],
+        ["predicted_n", "predicted_ms", "predicted_per_token_ms", "predicted_per_second"],
+    ] {
+        members.extend([
+            must(n, count("")),
+            must(ms, number("")),
+            or_null(per_token, number("Of nothing there is no mean.")),
+            or_null(per_second, number("Of nothing there is no mean.")),
+        ]);
+    }
+    open("Of all answers together.", members)
+}
+
+/// `POST /apply-template`.
+pub(in crate::http) fn apply_template() -> Operation {
+    let members = [
+        model(),
+        must("messages", messages()),
+        maybe("tools", nothing_of("Not supported.")),
+        maybe("add_generation_prompt", always("", true)),
+    ];
+    Operation::new("applyTemplate", Tag::LlamaCpp, "A conversation as the text that the model would see.")
+        .takes(asked("", members))
+        .of_a_model()
+        .answers(told("", [must("prompt", text(""))]))
+}
+
+/// `POST /tokenize`.
+pub(in crate::http) fn tokenize() -> Operation {
+    let members = [
+        model(),
+        must("content", text_of("In so many bytes.", 0..=TOKENIZE_BYTES_MAX)),
+        maybe("add_special", flag("Whether the model's own first token comes first.")),
+        maybe("parse_special", flag("Whether special tokens that it spells are read as such; they are unless told.")),
+        maybe("with_pieces", always("Not supported.", false)),
+    ];
+    Operation::new("tokenize", Tag::LlamaCpp, "A text as token ids; no model is loaded for it.")
+        .takes(asked("", members))
+        .of_a_model()
+        .answers(told("", [must("tokens", list("", count("")))]))
+}
+
+/// `POST /detokenize`.
+pub(in crate::http) fn detokenize() -> Operation {
+    let ids = list_of("Of the model's vocabulary.", whole("", 0..=u32::MAX.into()), 0..=DETOKENIZE_TOKENS_MAX);
+    Operation::new("detokenize", Tag::LlamaCpp, "Token ids as a text; no model is loaded for it.")
+        .takes(asked("", [model(), must("tokens", ids)]))
+        .of_a_model()
+        .answers(told("", [must("content", text(""))]))
+}
+
+/// `GET /props`.
+pub(in crate::http) fn props() -> Operation {
+    let settings =
+        told("", [must("n_ctx", count("")), or_null("params", any_object("What holds where nothing is said."))]);
+    let mut members = vec![
+        must("total_slots", count("")),
+        must("model_path", text("")),
+        must("default_generation_settings", settings),
+        must("build_info", text("")),
+    ];
+    for name in ["role", "model_alias", "chat_template", "bos_token", "eos_token"] {
+        members.push(at_times(name, text("")));
+    }
+    members.push(at_times("models_autoload", flag("")));
+    members.push(at_times("modalities", told("", [must("vision", flag("")), must("audio", flag(""))])));
+    Operation::new("props", Tag::LlamaCpp, "What a model is, or without one what the server is.")
+        .asks("model", text("The model."))
+        .asks("autoload", text("Nothing is loaded for this."))
+        .of_a_model()
+        .answers(open("", members))
+}
+
+/// `GET /health`, and by its other name.
+pub(in crate::http) fn health(id: &'static str) -> Operation {
+    Operation::new(id, Tag::LlamaCpp, "Whether the server can serve.")
+        .fails(&[axum::http::StatusCode::SERVICE_UNAVAILABLE])
+        .answers(told("", [must("status", word("", &["ok"]))]))
+}

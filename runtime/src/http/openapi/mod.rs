@@ -1,0 +1,129 @@
+//! `GET /openapi.json`: every route of this server, what it takes and what it answers, as OpenAPI 3.1.
+//!
+//! [`Routes`] is the only way to a route, and each comes with its [`Operation`]: what is not described cannot be asked for, and
+//! what is described can. Answers are described by the types that write them where there are such (`ToSchema`), and by forms
+//! where they are written by hand; requests, which are read by hand, by forms with the very limits of their readers.
+//!
+//! Deliberately absent: what hangs together between fields (that `top_logprobs` needs `logprobs`), which is said in words;
+//! and how the operator may bound a tenant.
+
+pub(super) mod anthropic;
+pub(super) mod contexts;
+pub(super) mod figures;
+mod form;
+mod generation;
+pub(super) mod llama_cpp;
+pub(super) mod models;
+pub(super) mod ollama;
+pub(super) mod openai;
+mod operation;
+pub(super) mod responses;
+mod security;
+mod shared;
+pub(super) mod site;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::{Method, header};
+use axum::routing::{MethodFilter, on};
+use bytes::Bytes;
+use utoipa::openapi::path::{HttpMethod, Paths};
+use utoipa::openapi::tag::{Tag as NamedTag, TagBuilder};
+use utoipa::openapi::{Components, ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+
+pub(super) use self::operation::Operation;
+use self::operation::Tag;
+use crate::app::App;
+
+/// Where it is.
+pub(super) const PATH: &str = "/openapi.json";
+
+/// The routes of the server, each described.
+pub(super) struct Routes {
+    router: Router<Arc<App>>,
+    paths: Paths,
+}
+
+impl Routes {
+    pub(super) fn new() -> Self {
+        Self { router: Router::new(), paths: Paths::new() }
+    }
+
+    pub(super) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, path: &str, handler: H, operation: Operation) -> Self {
+        self.on((MethodFilter::GET, HttpMethod::Get, Method::GET), path, handler, operation)
+    }
+
+    pub(super) fn post<H: Handler<T, Arc<App>>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        operation: Operation,
+    ) -> Self {
+        self.on((MethodFilter::POST, HttpMethod::Post, Method::POST), path, handler, operation)
+    }
+
+    pub(super) fn delete<H: Handler<T, Arc<App>>, T: 'static>(
+        self,
+        path: &str,
+        handler: H,
+        operation: Operation,
+    ) -> Self {
+        self.on((MethodFilter::DELETE, HttpMethod::Delete, Method::DELETE), path, handler, operation)
+    }
+
+    fn on<H: Handler<T, Arc<App>>, T: 'static>(
+        mut self,
+        (filter, described, method): (MethodFilter, HttpMethod, Method),
+        path: &str,
+        handler: H,
+        operation: Operation,
+    ) -> Self {
+        self.paths.add_path_operation(path, vec![described], operation.finish(&method, path));
+        Self { router: self.router.route(path, on(filter, handler)), ..self }
+    }
+
+    /// These and others.
+    pub(super) fn merge(mut self, other: Self) -> Self {
+        self.paths.merge(other.paths);
+        Self { router: self.router.merge(other.router), ..self }
+    }
+
+    /// The routes, and one with the description of all of them.
+    pub(super) fn described(self) -> Router<Arc<App>> {
+        let mut paths = self.paths;
+        let operation = site::document().finish(&Method::GET, PATH);
+        paths.add_path_operation(PATH, vec![HttpMethod::Get], operation);
+        let text = document(paths).to_json().expect("what is described is made of texts, numbers and lists");
+        let text = Bytes::from(text);
+        let answer = async move || ([(header::CONTENT_TYPE, "application/json")], text.clone());
+        self.router.route(PATH, on(MethodFilter::GET, answer))
+    }
+}
+
+/// The document of these paths.
+fn document(paths: Paths) -> OpenApi {
+    let about = "An ephemeral model-serving runtime, with its own interface and those of OpenAI, Anthropic, Ollama and llama.cpp. \
+                 Fields of requests that mean nothing here are refused by name, unless the operator lets them pass.";
+    let info = InfoBuilder::new().title("dayfly").version(env!("CARGO_PKG_VERSION")).description(Some(about)).build();
+    let tag = |tag: Tag| -> NamedTag {
+        let (name, about) = tag.told();
+        TagBuilder::new().name(name).description(Some(about)).build()
+    };
+    OpenApiBuilder::new().info(info).paths(paths).components(Some(components())).tags(Some(Tag::ALL.map(tag))).build()
+}
+
+/// What is defined once.
+fn components() -> Components {
+    let own = [
+        generation::components(),
+        openai::components(),
+        responses::components(),
+        anthropic::components(),
+        models::components(),
+        contexts::components(),
+    ];
+    let components = security::add_to(ComponentsBuilder::new()).schemas_from_iter(own.into_iter().flatten());
+    figures::add_to(openai::add_to(shared::add_to(components))).build()
+}
