@@ -13,6 +13,7 @@ mod contexts;
 mod devices;
 mod energy;
 mod environment;
+mod http;
 mod layer;
 mod machine;
 mod pool;
@@ -45,6 +46,7 @@ use meter::rate::RateCard;
 pub(crate) use self::contexts::ContextChoices;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
 pub(crate) use self::environment::{Environment, VARIABLES};
+pub(crate) use self::http::UnknownFields;
 pub(crate) use self::layer::Layer;
 pub(crate) use self::machine::Bounds;
 use self::machine::Machine;
@@ -116,6 +118,8 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     /// Web pages that may use the server.
     pub(crate) origins: Vec<String>,
+    /// What becomes of a body's fields that mean nothing here.
+    pub(crate) unknown_fields: UnknownFields,
     /// Whether known models are fetched when they are first used.
     pub(crate) pull: PullPolicy,
     /// Where the Hugging Face Hub is, and the token to present to it.
@@ -328,6 +332,7 @@ impl Config {
             keys,
             hosts: chosen.hosts.unwrap_or_default(),
             origins: chosen.origins.unwrap_or_default(),
+            unknown_fields: chosen.http.unwrap_or_default().unknown_fields(),
             pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
             hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
             design_power: chosen.energy.unwrap_or_default().design_power()?,

@@ -121,6 +121,10 @@ pub(crate) const SCHEMA_TEXT_BYTES_MAX: usize = 256 << 10;
 pub(crate) const DETOKENIZE_TOKENS_MAX: usize = 1 << 20;
 /// Characters of a field's name that an error tells back.
 pub(crate) const ERROR_PARAM_CHARS_MAX: usize = 128;
+/// Names of a body's unknown fields that are told where they pass.
+pub(crate) const PASSED_FIELDS_MAX: usize = 16;
+/// Characters of each.
+pub(crate) const PASSED_FIELD_CHARS_MAX: usize = 64;
 /// Values of a request's body, each list of token ids counted as one.
 pub(crate) const BODY_VALUES_MAX: usize = 1 << 17;
 /// Entries of any object in a request's body.

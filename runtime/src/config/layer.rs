@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
 use super::energy::EnergyTable;
+use super::http::HttpTable;
 use super::pool::{ModelTable, PoolTable};
 use super::quantity::{ByteSize, Choice, IsaName, Parsed, Span, Stay};
 use super::response_cache::ResponseCacheTable;
@@ -40,6 +41,7 @@ pub(crate) struct Layer {
     pub(crate) hf_endpoint: Option<Parsed<Url>>,
     pub(crate) hosts: Option<Vec<String>>,
     pub(crate) origins: Option<Vec<String>>,
+    pub(crate) http: Option<HttpTable>,
     pub(crate) aliases: Option<BTreeMap<String, String>>,
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,
     pub(crate) pool: Option<PoolTable>,
@@ -76,6 +78,7 @@ impl Layer {
             hf_endpoint: self.hf_endpoint.or(next.hf_endpoint),
             hosts: self.hosts.or(next.hosts),
             origins: self.origins.or(next.origins),
+            http: self.http.or(next.http),
             aliases: self.aliases.or(next.aliases),
             chat_templates: self.chat_templates.or(next.chat_templates),
             pool: self.pool.or(next.pool),

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::PullPolicy;
 use super::devices::DeviceWord;
+use super::http::UnknownFields;
 use super::scheduler::{PrefixScope, Speculation};
 use super::tenants::AnonymousPolicy;
 
@@ -118,6 +119,10 @@ impl Named for BringIn {
 impl Named for LetGo {
     const WORDS: &'static [(&'static str, Self)] =
         &[("keep", Self::Keep), ("cold", Self::Cold), ("dont-need", Self::DontNeed)];
+}
+
+impl Named for UnknownFields {
+    const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("accept", Self::Accept)];
 }
 
 impl Named for PullPolicy {

@@ -37,6 +37,7 @@ mod scores;
 mod sign_in;
 mod stream;
 mod tokenize;
+mod unknown_fields;
 mod usage;
 pub(crate) mod wire;
 
@@ -102,6 +103,7 @@ fn router(app: Arc<App>) -> Router {
         .described()
         .fallback(async || ApiError::not_found())
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), unknown_fields::let_pass))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::guard))
         .layer(middleware::map_response(async |mut response: Response| {
             let name = HeaderValue::from_static(concat!("dayfly/", env!("CARGO_PKG_VERSION")));

@@ -54,3 +54,4 @@ mod structure;
 mod swaps;
 mod texts;
 mod tools;
+mod unknown_fields;

@@ -1,6 +1,7 @@
 //! Values taken out of an object by name, each with the type and range that its taker expects.
 //!
-//! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field.
+//! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field; where
+//! the operator lets what means nothing pass, that is told ([`unknown`](super::unknown)).
 //! Errors name the field by its path in the body, such as `messages[2].content`.
 
 use std::fmt;
@@ -9,6 +10,7 @@ use std::ops::RangeInclusive;
 use indexmap::IndexMap;
 
 use super::json::Node;
+use super::unknown;
 use crate::config::ByteSize;
 use crate::http::error::ApiError;
 use crate::limits::MODEL_NAME_CHARS_MAX;
@@ -163,9 +165,9 @@ impl Fields {
     /// Refuses what is left.
     ///
     /// # Errors
-    /// `unsupported_parameter`, with the first name that nobody took.
+    /// `unsupported_parameter`, with the first name that nobody took and that may not pass.
     pub(crate) fn finish(self) -> Result<(), ApiError> {
-        match self.entries.keys().next() {
+        match self.entries.keys().find(|name| !unknown::may_pass(name, &self.path(name))) {
             None => Ok(()),
             Some(name) => Err(ApiError::unsupported_field(self.path(name))),
         }

@@ -30,6 +30,7 @@ pub(crate) mod samplers;
 pub(crate) mod sampling;
 mod tokenize;
 mod tools;
+pub(crate) mod unknown;
 mod urgency;
 
 pub(crate) use chat::{ChatRequest, messages_if_any};

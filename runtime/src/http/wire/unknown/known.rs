@@ -1,0 +1,40 @@
+//! Names that change an answer, in some interface or server whose words are understood here.
+
+/// In order. OpenAI's, Anthropic's, Ollama's, llama.cpp's, vLLM's, Jina's and Cohere's, and ours; of requests and of what is in
+/// them. Names alone: a field that one interface has means in another what its sender takes it to mean.
+#[rustfmt::skip]
+pub(super) const KNOWN: &[&str] = &[
+    "adaptive_decay", "adaptive_target", "add_generation_prompt", "add_special", "add_special_tokens",
+    "allowed_token_ids", "annotations", "arguments", "audio", "autoload", "background", "bad_words", "best_of",
+    "budget_tokens", "cache", "cache_prompt", "chat_format", "chat_template", "chat_template_kwargs", "choice",
+    "citations", "container", "content", "context", "context_management", "continue_final_message", "conversation",
+    "dimensions", "documents", "dry_allowed_length", "dry_base", "dry_multiplier", "dry_penalty_last_n",
+    "dry_sequence_breakers", "dynatemp_exponent", "dynatemp_range", "early_stopping", "echo", "effort",
+    "embedding_type", "embeddings", "encoding_format", "exclude_top_choices", "file", "file_data", "file_id",
+    "format", "frequency_penalty", "function", "function_call", "functions", "grammar", "grammar_lazy",
+    "grammar_triggers", "guided_choice", "guided_grammar", "guided_json", "guided_regex", "guided_whitespace_pattern",
+    "id_slot", "ignore_eos", "image", "image_data", "image_url", "images", "include", "include_obfuscation",
+    "include_progress", "include_reasoning", "include_stop_str_in_output", "include_usage", "inference_geo", "input",
+    "input_audio", "input_extra", "input_prefix", "input_suffix", "input_type", "insecure", "instructions",
+    "is_error", "items", "json", "json_schema", "keep_alive", "late_chunking", "length_penalty", "logit_bias",
+    "logits_processors", "logprobs", "lora", "loras", "max_chunks_per_doc", "max_completion_tokens", "max_new_tokens",
+    "max_output_tokens", "max_tokens", "max_tokens_per_doc", "max_tokens_per_query", "max_tool_calls", "mcp_servers",
+    "memory_budget", "messages", "min_keep", "min_length", "min_p", "min_tokens", "mirostat", "mirostat_eta",
+    "mirostat_tau", "mm_processor_kwargs", "modalities", "model", "n", "n_cmpl", "n_discard", "n_indent", "n_keep",
+    "n_predict", "n_probs", "name", "no_repeat_ngram_size", "normalize", "normalized", "num_beams", "num_ctx",
+    "num_keep", "num_predict", "options", "output_config", "output_format", "parallel_tool_calls", "parameters",
+    "parse_special", "parse_tool_calls", "penalize_newline", "penalize_nl", "penalty_alpha", "post_sampling_probs",
+    "prediction", "prefix", "presence_penalty", "preserved_tokens", "previous_response_id", "priority", "prompt",
+    "prompt_logprobs", "prompt_name", "query", "rank_fields", "raw", "reasoning", "reasoning_budget",
+    "reasoning_content", "reasoning_effort", "reasoning_format", "refusal", "regex", "repeat_last_n",
+    "repeat_penalty", "repetition_detection", "repetition_penalty", "repetition_penalty_range", "response_fields",
+    "response_format", "return_documents", "return_progress", "return_text", "return_token_ids", "return_tokens",
+    "return_tokens_as_token_ids", "role", "safe_prompt", "sampler_seed", "samplers", "schema", "seed", "service_tier",
+    "shift", "skip_special_tokens", "source", "spaces_between_special_tokens", "stop", "stop_sequences",
+    "stop_token_ids", "store", "stream", "stream_options", "strict", "structural_tag", "structured_outputs", "suffix",
+    "summary", "system", "t_max_predict_ms", "task", "temperature", "template", "text", "tfs_z", "thinking",
+    "timeout", "timings_per_token", "token_ids", "tokens", "tool_call_id", "tool_calls", "tool_choice", "tool_name",
+    "tool_use_id", "tools", "top_a", "top_k", "top_logprobs", "top_n", "top_n_sigma", "top_p", "truncate",
+    "truncate_prompt_tokens", "truncation", "truncation_side", "type", "typical_p", "use_beam_search", "verbose",
+    "verbosity", "watermark", "web_search_options", "with_pieces", "xtc_probability", "xtc_threshold",
+];
