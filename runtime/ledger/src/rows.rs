@@ -86,21 +86,32 @@ struct Shown<'a> {
     /// When it was reserved, by the wall clock, in milliseconds since 1970.
     reserved_unix_ms: i64,
     #[serde(flatten)]
+    #[schema(value_type = Sections)]
     sections: Option<Sections<'a>>,
 }
 
-/// The sections of a settled request's receipt.
+/// The sections of a settled request's receipt; of one that goes on there are none.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ReceiptSections)]
 struct Sections<'a> {
     /// Whether the model had to be loaded for it.
+    #[schema(required = false)]
     cold: bool,
+    #[schema(required = false)]
     tokens: &'a ReceiptTokens,
+    #[schema(required = false)]
     times: &'a ReceiptTimes,
+    #[schema(required = false)]
     cpu: &'a ReceiptCpu,
+    #[schema(required = false)]
     memory: &'a ReceiptMemory,
+    #[schema(required = false)]
     energy: &'a ReceiptEnergy,
+    #[schema(required = false)]
     carbon: &'a ReceiptCarbon,
+    #[schema(required = false)]
     cost: &'a ReceiptCost,
+    #[schema(required = false)]
     method: &'a ReceiptMethod,
 }
 

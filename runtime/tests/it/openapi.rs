@@ -7,7 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::client::request;
+use crate::models::good;
 use crate::server::{Options, Server};
+use crate::unknown_fields::{bodies, with};
 
 const METHODS: [&str; 4] = ["get", "post", "delete", "put"];
 
@@ -77,6 +79,30 @@ fn who_reads_a_body_is_described_with_one() {
     }
 }
 
+/// Every name that means something in some interface.
+fn known_names() -> Vec<String> {
+    let source = include_str!("../../src/http/wire/unknown/known.rs");
+    let list = source.split_once("= &[").unwrap().1;
+    list.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_not_described_is_refused_as_unknown() {
+    let server = Server::serving(good);
+    let document = document(&server);
+    let names = known_names();
+    assert!(names.len() > 200, "{names:?}");
+    for (path, body) in bodies() {
+        let form = &document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        assert_eq!(form["additionalProperties"], false, "{path}");
+        for name in names.iter().filter(|name| form["properties"].get(name.as_str()).is_none()) {
+            let answer = server.post(path, &with(&body, name));
+            let refusal = format!("`{name}` is not supported");
+            assert!(answer.status == 400 && answer.text().contains(&refusal), "{path} {name}: {answer}");
+        }
+    }
+}
+
 /// What makes an undescribed route impossible: routes are made in one place, which describes them.
 #[test]
 fn routes_are_made_where_they_are_described() {
@@ -141,7 +167,8 @@ fn the_document_is_whole() {
         }
         for (status, response) in operation["responses"].as_object().unwrap() {
             assert!(status.parse::<u16>().is_ok_and(|status| (200..600).contains(&status)), "{what}: {status}");
-            assert!(response["description"].is_string(), "{what}: {status}");
+            let target = response["$ref"].as_str().map_or(Some(response), |target| document.pointer(&target[1..]));
+            assert!(target.unwrap()["description"].is_string(), "{what}: {status}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::server::{Options, Server};
 const HEADER: &str = "x-dayfly-ignored-fields";
 
 /// A right body for each way of reading one.
-fn bodies() -> [(&'static str, Value); 10] {
+pub(crate) fn bodies() -> [(&'static str, Value); 10] {
     let messages = json!([{ "role": "user", "content": "hello" }]);
     [
         ("/v1/chat/completions", json!({ "model": "good", "messages": messages, "max_tokens": 1 })),
@@ -31,7 +31,8 @@ fn bodies() -> [(&'static str, Value); 10] {
     ]
 }
 
-fn with(body: &Value, name: &str) -> Value {
+/// The same body with a field of this name, which no field's value is like.
+pub(crate) fn with(body: &Value, name: &str) -> Value {
     let mut body = body.clone();
     body[name] = json!({ "deep": ["secret"] });
     body

@@ -1,8 +1,8 @@
 //! Anthropic's messages.
 
 use super::form::{
-    Form, Member, any_object, asked, closed, count, either, list, list_of, map, maybe, must, named, nothing_of, null,
-    open, or_null, text, text_of, told, whole, word,
+    Form, Member, any_object, asked, at_times, closed, count, either, list, list_of, map, maybe, must, named,
+    nothing_of, null, open, or_null, text, text_of, told, whole, word,
 };
 use super::generation::{model, stops, stream, temperature, top_k, top_p};
 use super::operation::{Operation, Tag};
@@ -103,7 +103,26 @@ fn event() -> Form {
         "message_stop",
         "error",
     ];
-    open("An event, with what it is about.", vec![must("type", word("", &kinds))])
+    let block = told("", [must("type", word("", &["text"])), must("text", text(""))]);
+    let delta = told(
+        "",
+        [
+            at_times("type", word("", &["text_delta"])),
+            at_times("text", text("")),
+            maybe("stop_reason", text("")),
+            maybe("stop_sequence", text("")),
+        ],
+    );
+    let form = vec![
+        must("type", word("", &kinds)),
+        at_times("message", open("A message that has come to no end.", message())),
+        at_times("index", count("Which block.")),
+        at_times("content_block", block),
+        at_times("delta", delta),
+        at_times("usage", used()),
+        at_times("dayfly", named("Receipt")),
+    ];
+    open("An event, with what it is about.", form)
 }
 
 pub(super) fn components() -> Vec<(&'static str, Form)> {

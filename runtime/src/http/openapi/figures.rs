@@ -7,14 +7,18 @@ use utoipa::openapi::ComponentsBuilder;
 
 use super::form::{
     Form, anything, count, either, flag, list, list_of, must, named, null, number, open, or_null, text, text_like,
-    told, whole, word,
+    told, whole, whole_of_63_bits, word,
 };
 use super::operation::{Operation, Tag};
 use super::shared::with;
 use crate::http::energy::Energy;
 use crate::limits::QUERY_PARAMETERS_MAX;
 
-const SINCE: &str = "A second since 1970, or how long ago: `24h`, `30d`.";
+/// When a report begins.
+fn since() -> Form {
+    let pattern = r"^\s*([+-]?[0-9]+|[0-9]+(\.[0-9]*)?d?|([0-9]+(\.[0-9]*)?(h|m|s|ms|us|µs|ns))+)\s*$";
+    text_like("A second since 1970, or how long ago: `24h`, `30d`.", pattern)
+}
 
 /// `GET /v1/usage`.
 pub(in crate::http) fn usage() -> Operation {
@@ -22,7 +26,7 @@ pub(in crate::http) fn usage() -> Operation {
         told("", [must("object", word("", &["list"])), must("data", list("Oldest first.", named("UsageBucket")))]);
     Operation::new("getUsage", Tag::Figures, "Sums by hour or day, of each tenant, model and key.")
         .asks("bucket_width", word("A day unless told.", &["1h", "1d"]))
-        .asks("since", text(SINCE))
+        .asks("since", since())
         .answers(form)
 }
 
@@ -43,7 +47,7 @@ pub(in crate::http) fn energy() -> Operation {
 pub(in crate::http) fn savings() -> Operation {
     Operation::new("getSavings", Tag::Figures, "What ephemeral serving saved, or lost.")
         .asks("baseline", word("This comparison alone.", &["shared", "dedicated"]))
-        .asks("since", text(SINCE))
+        .asks("since", since())
         .answers(either("Of everyone, or of the asking tenant alone.", [named("SavingsReport"), named("TenantReport")]))
 }
 
@@ -95,8 +99,8 @@ fn words() -> Form {
 
 fn paged(id: &'static str, summary: &'static str, (width, limit_max): (Form, i64)) -> Operation {
     Operation::new(id, Tag::Figures, summary)
-        .needs("start_time", whole("A second since 1970.", i64::MIN..=i64::MAX))
-        .asks("end_time", whole("A second since 1970, after the first.", i64::MIN..=i64::MAX))
+        .needs("start_time", whole_of_63_bits("A second since 1970."))
+        .asks("end_time", whole_of_63_bits("A second since 1970, after the first."))
         .asks("bucket_width", width)
         .asks("limit", whole("Buckets of a page; fewer at most for days.", 1..=limit_max))
         .asks("page", text_like("The `next_page` of the one before.", "^page_-?[0-9]+$"))

@@ -5,7 +5,7 @@
 
 use std::ops::RangeInclusive;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{Ref, RefOr, Schema};
 
@@ -72,21 +72,29 @@ pub(super) fn open(about: &str, members: Vec<Member>) -> Form {
     object(about, members).into()
 }
 
-fn object(about: &str, members: Vec<Member>) -> ObjectBuilder {
-    let mut object = ObjectBuilder::new().description(some(about));
-    for Member { name, form, presence } in members {
-        object = object.property(name, form);
-        if presence == Presence::Always {
-            object = object.required(name);
-        }
-    }
-    object
-}
-
 /// An object whose names are not known before.
 pub(super) fn map(about: &str, value: Form, entries_max: Option<usize>) -> Form {
-    let object = ObjectBuilder::new().description(some(about)).max_properties(entries_max);
-    object.additional_properties(Some(value)).into()
+    mapping(about, value, entries_max).into()
+}
+
+/// One whose names are of this form.
+pub(super) fn map_from(pattern: &str, about: &str, (value, entries_max): (Form, usize)) -> Form {
+    let names: Schema = of_type(Type::String, "").pattern(Some(pattern)).build().into();
+    mapping(about, value, Some(entries_max)).property_names(Some(names)).into()
+}
+
+/// An object that has one of these members at least, and not as `null`.
+pub(super) fn with_one_of(names: &[&str], form: Form) -> Form {
+    let having = |name: &&str| json!({ "required": [name], "properties": { (*name): { "type": "string" } } });
+    let choices: Vec<Value> = names.iter().map(having).collect();
+    match form {
+        RefOr::T(Schema::Object(mut object)) => {
+            // A keyword of JSON Schema that the builder does not know of objects.
+            object.extensions = Some([("anyOf", Value::from(choices))].into_iter().collect());
+            object.into()
+        }
+        form => form,
+    }
 }
 
 /// Any object.
@@ -128,6 +136,11 @@ pub(super) fn word(about: &str, words: &[&str]) -> Form {
     of_type(Type::String, about).enum_values(Some(words.iter().copied())).into()
 }
 
+/// A text that is JSON of this form.
+pub(super) fn json_text(form: Form) -> Form {
+    of_type(Type::String, "").content_media_type("application/json").content_schema(Some(form)).into()
+}
+
 /// True or false.
 pub(super) fn flag(about: &str) -> Form {
     of_type(Type::Boolean, about).into()
@@ -153,6 +166,11 @@ pub(super) fn whole_of_64_bits(about: &str) -> Form {
     of_type(Type::Integer, about).minimum(Some(isize::MIN)).maximum(Some(usize::MAX)).into()
 }
 
+/// Any whole number that 64 bits hold with a sign.
+pub(super) fn whole_of_63_bits(about: &str) -> Form {
+    of_type(Type::Integer, about).minimum(Some(isize::MIN)).maximum(Some(isize::MAX)).into()
+}
+
 /// A count.
 pub(super) fn count(about: &str) -> Form {
     whole(about, 0..=i64::MAX)
@@ -168,9 +186,9 @@ pub(super) fn number_in(about: &str, range: RangeInclusive<f64>) -> Form {
     of_type(Type::Number, about).minimum(Some(*range.start())).maximum(Some(*range.end())).into()
 }
 
-/// A number above one, and at most the other.
-pub(super) fn number_above(about: &str, least: f64, most: f64) -> Form {
-    of_type(Type::Number, about).exclusive_minimum(Some(least)).maximum(Some(most)).into()
+/// A number that is not above one.
+pub(super) fn of_at_most(most: f64) -> Form {
+    of_type(Type::Number, "").maximum(Some(most)).into()
 }
 
 /// A list.
@@ -205,6 +223,21 @@ pub(super) fn null() -> Form {
     ObjectBuilder::new().schema_type(Type::Null).into()
 }
 
+fn object(about: &str, members: Vec<Member>) -> ObjectBuilder {
+    let mut object = ObjectBuilder::new().description(some(about));
+    for Member { name, form, presence } in members {
+        object = object.property(name, form);
+        if presence == Presence::Always {
+            object = object.required(name);
+        }
+    }
+    object
+}
+
+fn mapping(about: &str, value: Form, entries_max: Option<usize>) -> ObjectBuilder {
+    ObjectBuilder::new().description(some(about)).max_properties(entries_max).additional_properties(Some(value))
+}
+
 fn of_type(kind: Type, about: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind).description(some(about))
 }
@@ -216,7 +249,7 @@ fn some(about: &str) -> Option<&str> {
 /// The same, or `null`.
 fn nullable(form: Form) -> Form {
     let or_null = |kind: &SchemaType| match kind {
-        SchemaType::Type(kind) => SchemaType::Array(vec![kind.clone(), Type::Null]),
+        SchemaType::Type(kind) if *kind != Type::Null => SchemaType::Array(vec![kind.clone(), Type::Null]),
         kind => kind.clone(),
     };
     match form {
@@ -234,5 +267,43 @@ fn nullable(form: Form) -> Form {
             RefOr::T(any.into())
         }
         form => either("", [form, null()]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_as(form: Form) -> Value {
+        serde_json::to_value(form).unwrap()
+    }
+
+    #[test]
+    fn what_need_not_be_there_may_be_null() {
+        let members = [
+            maybe("a", whole("", 1..=2)),
+            maybe("b", word("", &["x"])),
+            maybe("c", list("", text(""))),
+            maybe("d", either("", [text(""), flag("")])),
+            maybe("e", named("Tool")),
+            maybe("f", null()),
+            must("g", text_of("", 1..=usize::MAX)),
+        ];
+        let form = told_as(asked("", members));
+        let of = |name: &str| &form["properties"][name];
+        assert_eq!((&form["required"], &form["additionalProperties"]), (&json!(["g"]), &json!(false)));
+        assert_eq!(*of("a"), json!({ "type": ["integer", "null"], "minimum": 1, "maximum": 2 }));
+        assert_eq!(*of("b"), json!({ "type": ["string", "null"], "enum": ["x", null] }));
+        assert_eq!(of("c")["type"], json!(["array", "null"]));
+        assert_eq!(of("d")["anyOf"][2], json!({ "type": "null" }));
+        assert_eq!(of("e")["anyOf"], json!([{ "$ref": "#/components/schemas/Tool" }, { "type": "null" }]));
+        assert_eq!((of("f"), of("g")), (&json!({ "type": "null" }), &json!({ "type": "string", "minLength": 1 })));
+    }
+
+    #[test]
+    fn one_of_several_names_is_enough() {
+        let form = told_as(with_one_of(&["a", "b"], asked("", [maybe("a", text("")), maybe("b", text(""))])));
+        assert_eq!(form["anyOf"][1], json!({ "required": ["b"], "properties": { "b": { "type": "string" } } }));
+        assert_eq!(form["required"], Value::Null);
     }
 }

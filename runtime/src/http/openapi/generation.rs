@@ -3,12 +3,16 @@
 use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
 
 use super::form::{
-    Form, Member, always, any_object, anything, asked, either, flag, list_of, map, maybe, must, named, nothing_of,
-    number, number_above, number_in, text, text_of, whole, whole_of_64_bits, word,
+    Form, Member, always, any_object, anything, asked, either, flag, list_of, map_from, maybe, must, named, nothing_of,
+    number_in, of_at_most, text, text_like, text_of, whole, whole_of_64_bits, word,
 };
 use crate::limits::{
-    MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX, USER_BYTES_MAX,
+    KEEP_ALIVE_MAX, MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX,
+    USER_BYTES_MAX,
 };
+
+/// What is judged as 32 bits, and has to be above 0 there.
+const LEAST: f64 = f32::from_bits(1) as f64;
 
 /// As many as a 64-bit machine's limit holds.
 pub(super) fn most(limit: usize) -> i64 {
@@ -51,7 +55,7 @@ pub(super) fn urgency() -> [Member; 2] {
     let timeout = "Seconds from the request's arrival to the end of its answer.";
     let tier = "`flex` can wait, `priority` goes first where the operator lets the tenant.";
     [
-        maybe("timeout", number_above(timeout, 0.0, REQUEST_MAX.as_secs_f64())),
+        maybe("timeout", number_in(timeout, 1e-9..=REQUEST_MAX.as_secs_f64())),
         maybe("service_tier", word(tier, &["auto", "default", "flex", "priority"])),
     ]
 }
@@ -79,7 +83,7 @@ pub(super) fn top_k() -> Member {
 }
 
 pub(super) fn top_p() -> Member {
-    maybe("top_p", number_above("The likeliest tokens that have this share together.", 0.0, 1.0))
+    maybe("top_p", number_in("The likeliest tokens that have this share together.", LEAST..=1.0))
 }
 
 /// How tokens are drawn.
@@ -103,7 +107,7 @@ pub(super) fn sampling() -> Vec<Member> {
 /// Biases by token ids.
 pub(super) fn biases() -> Form {
     let about = "From token ids to what is added to their logits.";
-    map(about, number_in("", -100.0..=100.0), Some(LOGIT_BIAS_MAX))
+    map_from("^(0|[1-9][0-9]*)$", about, (number_in("", -100.0..=100.0), LOGIT_BIAS_MAX))
 }
 
 /// What an answer has to keep to: one of these at most.
@@ -197,14 +201,15 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
         ("ToolCall", call()),
         ("ContentPart", asked("A part of text.", [must("type", word("", &["text"])), must("text", text(""))])),
         ("ChatMessage", message()),
-        ("Prompt", prompt("prompt", models::limits::PROMPTS_MAX)),
+        ("Prompt", prompt("Texts to go on with.", (0, models::limits::PROMPTS_MAX))),
     ]
 }
 
 fn keep_alive_form() -> Form {
     let about = "How long the model stays after its last request: seconds, a duration such as `5m`, or `auto`; 0 lets it go \
                  with the answer, anything below zero keeps it.";
-    either(about, [number(""), text("")])
+    let seconds = of_at_most(KEEP_ALIVE_MAX.as_secs_f64());
+    either(about, [seconds, text_like("", "^(auto|[+-]?(0|([0-9]+(\\.[0-9]*)?(h|m|s|ms|us|µs|ns))+))$")])
 }
 
 fn response_format() -> Form {
@@ -284,10 +289,11 @@ fn message() -> Form {
 }
 
 /// A text, token ids, or several of either.
-pub(super) fn prompt(about: &str, items_max: usize) -> Form {
+pub(super) fn prompt(about: &str, (chars_min, items_max): (usize, usize)) -> Form {
+    let text = || text_of("", chars_min..=usize::MAX);
     let ids = || list_of("Token ids.", whole("", 0..=u32::MAX.into()), 1..=usize::MAX);
-    let several = list_of("", either("", [text(""), ids()]), 1..=items_max);
-    either(about, [text(""), ids(), several])
+    let several = list_of("", either("", [text(), ids()]), 1..=items_max);
+    either(about, [text(), ids(), several])
 }
 
 /// What llama.cpp and Ollama know of sampling and is not here, where it is switched off.

@@ -9,6 +9,7 @@
 
 pub(super) mod anthropic;
 pub(super) mod contexts;
+mod failure;
 pub(super) mod figures;
 mod form;
 mod generation;
@@ -22,6 +23,7 @@ mod security;
 mod shared;
 pub(super) mod site;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -31,7 +33,7 @@ use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
 use utoipa::openapi::path::{HttpMethod, Paths};
 use utoipa::openapi::tag::{Tag as NamedTag, TagBuilder};
-use utoipa::openapi::{Components, ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::openapi::{Components, ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Response};
 
 pub(super) use self::operation::Operation;
 use self::operation::Tag;
@@ -44,11 +46,12 @@ pub(super) const PATH: &str = "/openapi.json";
 pub(super) struct Routes {
     router: Router<Arc<App>>,
     paths: Paths,
+    errors: BTreeMap<String, Response>,
 }
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self { router: Router::new(), paths: Paths::new() }
+        Self { router: Router::new(), paths: Paths::new(), errors: BTreeMap::new() }
     }
 
     pub(super) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, path: &str, handler: H, operation: Operation) -> Self {
@@ -80,30 +83,32 @@ impl Routes {
         handler: H,
         operation: Operation,
     ) -> Self {
-        self.paths.add_path_operation(path, vec![described], operation.finish(&method, path));
+        let operation = operation.finish(&method, path, &mut self.errors);
+        self.paths.add_path_operation(path, vec![described], operation);
         Self { router: self.router.route(path, on(filter, handler)), ..self }
     }
 
     /// These and others.
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.paths.merge(other.paths);
+        self.errors.extend(other.errors);
         Self { router: self.router.merge(other.router), ..self }
     }
 
     /// The routes, and one with the description of all of them.
     pub(super) fn described(self) -> Router<Arc<App>> {
-        let mut paths = self.paths;
-        let operation = site::document().finish(&Method::GET, PATH);
+        let Self { router, mut paths, mut errors } = self;
+        let operation = site::document().finish(&Method::GET, PATH, &mut errors);
         paths.add_path_operation(PATH, vec![HttpMethod::Get], operation);
-        let text = document(paths).to_json().expect("what is described is made of texts, numbers and lists");
+        let text = document(paths, errors).to_json().expect("what is described is made of texts, numbers and lists");
         let text = Bytes::from(text);
         let answer = async move || ([(header::CONTENT_TYPE, "application/json")], text.clone());
-        self.router.route(PATH, on(MethodFilter::GET, answer))
+        router.route(PATH, on(MethodFilter::GET, answer))
     }
 }
 
 /// The document of these paths.
-fn document(paths: Paths) -> OpenApi {
+fn document(paths: Paths, errors: BTreeMap<String, Response>) -> OpenApi {
     let about = "An ephemeral model-serving runtime, with its own interface and those of OpenAI, Anthropic, Ollama and llama.cpp. \
                  Fields of requests that mean nothing here are refused by name, unless the operator lets them pass.";
     let info = InfoBuilder::new().title("dayfly").version(env!("CARGO_PKG_VERSION")).description(Some(about)).build();
@@ -111,11 +116,16 @@ fn document(paths: Paths) -> OpenApi {
         let (name, about) = tag.told();
         TagBuilder::new().name(name).description(Some(about)).build()
     };
-    OpenApiBuilder::new().info(info).paths(paths).components(Some(components())).tags(Some(Tag::ALL.map(tag))).build()
+    OpenApiBuilder::new()
+        .info(info)
+        .paths(paths)
+        .components(Some(components(errors)))
+        .tags(Some(Tag::ALL.map(tag)))
+        .build()
 }
 
 /// What is defined once.
-fn components() -> Components {
+fn components(errors: BTreeMap<String, Response>) -> Components {
     let own = [
         generation::components(),
         openai::components(),
@@ -125,5 +135,7 @@ fn components() -> Components {
         contexts::components(),
     ];
     let components = security::add_to(ComponentsBuilder::new()).schemas_from_iter(own.into_iter().flatten());
-    figures::add_to(openai::add_to(shared::add_to(components))).build()
+    let components = figures::add_to(openai::add_to(shared::add_to(components)));
+    let components = operation::headers().into_iter().fold(components, |all, (name, header)| all.header(name, header));
+    errors.into_iter().fold(components, |components, (name, error)| components.response(name, error)).build()
 }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::form::{
     Form, Member, anything, asked, at_times, count, either, flag, list, maybe, must, named, number, open, or_null,
-    text, text_of, told, whole, word,
+    text, text_like, told, whole, word,
 };
 use super::generation::{keep_alive, model};
 use super::operation::{Operation, Tag};
@@ -53,7 +53,10 @@ pub(in crate::http) fn unpin() -> Operation {
 pub(in crate::http) fn budget() -> Operation {
     let about = "Bytes, or a size such as `2GiB`; never more than there is.";
     let least = i64::try_from(MEMORY_BUDGET_BYTES_MIN).expect("limits are small");
-    let size = either(about, [whole("", least..=i64::MAX), text_of("", 1..=usize::MAX)]);
+    let size = either(
+        about,
+        [whole("", least..=i64::MAX), text_like("", r"^\s*[0-9]+(\.[0-9]*)?\s*([kKmMgGtT]([iI]?[bB])?|[bB])?\s*$")],
+    );
     let memory = told("", [must("limit_bytes", count("What holds now."))]);
     Operation::new("setMemoryBudget", Tag::Models, "Sets the memory that all models share.")
         .takes(asked("", [must("memory_budget", size)]))
@@ -87,17 +90,34 @@ fn brought() -> Form {
 
 fn event() -> Form {
     let kinds = ["model_status", "status_change", "memory_freed", "missed"];
-    let data =
-        open("What is told of it.", vec![at_times("status", status_word()), at_times("events", count("Missed."))]);
     told(
         "An event.",
         [
             at_times("model", text("")),
             must("event", word("", &kinds)),
             at_times("device", text("")),
-            must("data", data),
+            must("data", event_data()),
         ],
     )
+}
+
+fn event_data() -> Form {
+    let mut members = vec![
+        at_times("status", status_word()),
+        at_times("state", text("In words of ours.")),
+        at_times("progress", progress()),
+        at_times("pinned", flag("")),
+        at_times("gives_way", flag("Whether it is to go as soon as nobody holds it.")),
+        at_times("source", load_source()),
+        maybe("break_even", break_even()),
+        maybe("for_model", text("For which model it goes.")),
+        maybe("expires_in_seconds", number("")),
+    ];
+    members.extend(["cause", "reason", "error"].map(|name| at_times(name, text("Why."))));
+    members.extend(["weights_bytes", "waiting_requests", "events"].map(|name| at_times(name, count(""))));
+    let spans = ["waited_seconds", "load_seconds", "idle_seconds", "quarantined_for_seconds"];
+    members.extend(spans.map(|name| at_times(name, number(""))));
+    open("What is told of it.", members)
 }
 
 fn status_word() -> Form {
@@ -168,6 +188,19 @@ fn progress() -> Form {
     )
 }
 
+fn load_source() -> Form {
+    let about = "Where a load's bytes came from.";
+    told(about, [must("label", text("")), or_null("cached_bytes", count("")), or_null("major_faults", count(""))])
+}
+
+fn break_even() -> Form {
+    let figures =
+        ["time_out_seconds", "break_even_seconds", "reload_seconds", "reload_cost", "holding_cost_per_second"];
+    let mut members: Vec<Member> = figures.map(|name| or_null(name, number(""))).into();
+    members.push(must("gaps", anything("What its time was chosen by.")));
+    open("Why it stays for so long, where that is automatic.", members)
+}
+
 pub(super) fn components() -> Vec<(&'static str, Form)> {
     let status = told(
         "",
@@ -177,12 +210,6 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
         "",
         [must("id", text("")), must("state", text("")), must("weights_bytes", count("")), must("leases", count(""))],
     );
-    let source =
-        told("", [must("label", text("")), maybe("cached_bytes", count("")), maybe("major_faults", count(""))]);
-    let break_even =
-        ["time_out_seconds", "break_even_seconds", "reload_seconds", "reload_cost", "holding_cost_per_second"];
-    let mut worth: Vec<Member> = break_even.map(|name| or_null(name, number(""))).into();
-    worth.push(must("gaps", anything("What its time was chosen by.")));
     let mut members = vec![
         must("id", text("")),
         must("object", word("", &["model"])),
@@ -201,10 +228,10 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
         at_times("waiting_requests", count("")),
         maybe("idle_seconds", number("")),
         maybe("expires_in_seconds", number("")),
-        maybe("break_even", open("Why it stays for so long, where that is automatic.", worth)),
+        maybe("break_even", break_even()),
         at_times("loads", count("")),
         maybe("last_load_seconds", number("")),
-        maybe("last_load_source", source),
+        maybe("last_load_source", load_source()),
         maybe("quarantined_for_seconds", number("")),
     ]);
     vec![("ModelState", open("A model and where it is.", members))]

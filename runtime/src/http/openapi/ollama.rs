@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use models::limits::PASSAGES_MAX;
 
 use super::form::{
-    Form, Member, always, anything, asked, at_times, closed, count, either, flag, list, list_of, map, maybe, must,
-    named, nothing_of, number, open, or_null, text, text_of, told, whole, word,
+    Form, Member, always, anything, at_times, closed, count, either, flag, list, list_of, map, maybe, must, named,
+    nothing_of, number, open, or_null, text, text_of, told, whole, with_one_of, word,
 };
 use super::generation::{absent_samplers, keep_alive, sampling, stops, top_logprobs};
 use super::operation::{Operation, Tag};
@@ -58,7 +58,7 @@ fn answers(id: &'static str, summary: &'static str, members: Vec<Member>, part: 
     whole.push(at_times("dayfly", named("Receipt")));
     let form = open("An answer, or a line of one; the last has counts, durations and the receipt.", whole);
     Operation::new(id, Tag::Ollama, summary)
-        .takes(closed("What is asked; a stream comes unless `stream` is false.", members))
+        .takes(naming("What is asked; a stream comes unless `stream` is false.", members))
         .computes()
         .answers(form.clone())
         .answers_lines(form)
@@ -71,7 +71,15 @@ fn nothing() -> Form {
 /// `model`, or its older name.
 fn names() -> [Member; 2] {
     let about = "The model; `:latest` behind it is left away.";
-    [maybe("model", text_of(about, 1..=usize::MAX)), maybe("name", text("The same, as it was once called."))]
+    [
+        maybe("model", text_of(about, 1..=usize::MAX)),
+        maybe("name", text_of("The same, as it was once called.", 1..=usize::MAX)),
+    ]
+}
+
+/// A body that names its model by one of the two.
+fn naming(about: &str, members: Vec<Member>) -> Form {
+    with_one_of(&["model", "name"], closed(about, members))
 }
 
 fn common() -> Vec<Member> {
@@ -109,17 +117,18 @@ fn options() -> Form {
 }
 
 fn message() -> Form {
-    asked(
-        "A message.",
-        [
-            must("role", word("", &["system", "user", "assistant", "tool"])),
+    let said = |roles: &[&str]| {
+        vec![
+            must("role", word("", roles)),
             maybe("content", text("")),
-            maybe("tool_name", text("Of role `tool`.")),
             maybe("images", nothing()),
             maybe("tool_calls", nothing()),
             maybe("thinking", nothing()),
-        ],
-    )
+        ]
+    };
+    let mut results = said(&["tool"]);
+    results.push(maybe("tool_name", text("Means nothing here.")));
+    either("A message.", [closed("", said(&["system", "user", "assistant"])), closed("", results)])
 }
 
 /// `POST /api/embed`.
@@ -145,7 +154,7 @@ pub(in crate::http) fn embed() -> Operation {
         ],
     );
     Operation::new("ollamaEmbed", Tag::Ollama, "Makes vectors of texts.")
-        .takes(closed("", members))
+        .takes(naming("", members))
         .computes()
         .answers(form)
 }
@@ -159,7 +168,7 @@ pub(in crate::http) fn embeddings() -> Operation {
         keep_alive(),
     ]);
     Operation::new("ollamaEmbeddings", Tag::Ollama, "Makes a vector of one text.")
-        .takes(closed("", members))
+        .takes(naming("", members))
         .computes()
         .answers(told("", [must("embedding", list("", number(""))), receipt()]))
 }
@@ -226,7 +235,7 @@ pub(in crate::http) fn show() -> Operation {
         ],
     );
     Operation::new("ollamaShow", Tag::Ollama, "Tells what a model is.")
-        .takes(closed("", members))
+        .takes(naming("", members))
         .of_a_model()
         .answers(form)
 }
@@ -248,7 +257,7 @@ pub(in crate::http) fn pull() -> Operation {
         ],
     );
     Operation::new("ollamaPull", Tag::Ollama, "Brings a model.")
-        .takes(closed("", members))
+        .takes(naming("", members))
         .of_a_model()
         .fails(&[StatusCode::BAD_GATEWAY, StatusCode::NOT_IMPLEMENTED])
         .answers(line.clone())
@@ -258,7 +267,7 @@ pub(in crate::http) fn pull() -> Operation {
 /// `DELETE /api/delete`.
 pub(in crate::http) fn delete() -> Operation {
     Operation::new("ollamaDelete", Tag::Ollama, "Deletes a model's files.")
-        .takes(closed("", names().into()))
+        .takes(naming("", names().into()))
         .of_a_model()
         .fails(&[StatusCode::CONFLICT])
         .answers_nothing(StatusCode::OK, "It is gone; from memory as soon as nobody uses it.")

@@ -61,7 +61,7 @@ fn generates(id: &'static str, summary: &'static str, form: Form) -> Operation {
 pub(in crate::http) fn embeddings() -> Operation {
     let mut members = vec![
         model(),
-        must("input", prompt("Texts to make vectors of; none is empty.", PASSAGES_MAX)),
+        must("input", prompt("Texts to make vectors of.", (1, PASSAGES_MAX))),
         maybe("encoding_format", word("How vectors are written.", &["float", "base64"])),
         maybe("dimensions", whole("As many as the model's vectors have.", 1..=u32::MAX.into())),
         keep_alive(),

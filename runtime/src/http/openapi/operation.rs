@@ -1,27 +1,50 @@
 //! What one route takes and answers, and the answers that follow from where it stands.
 //!
 //! Invariants: the scope that a route needs, who need not show a key, and the words of its errors are asked of those who decide
-//! them ([`guard`], [`Envelope`]), and never said again here.
+//! them ([`guard`], [`failure`]), and never said again here.
 
 use std::collections::BTreeMap;
 
-use axum::http::{HeaderMap, Method, StatusCode};
-use utoipa::openapi::header::HeaderBuilder;
+use axum::http::{Method, StatusCode};
 use utoipa::openapi::path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::{Content, Header, Required, Response, ResponseBuilder, SecurityRequirement};
+use utoipa::openapi::{Content, Header, Ref, RefOr, Required, Response, ResponseBuilder, SecurityRequirement};
 
-use super::form::{Form, bounded_like, either, named, number_above, text};
-use super::security;
-use crate::http::error::envelope::Envelope;
-use crate::http::guard;
+use super::form::{Form, at_times, bounded_like, either, json_text, must, named, number_in, text, told, word};
+use super::{failure, security};
+use crate::http::{guard, unknown_fields};
 use crate::limits::REQUEST_MAX;
 use ledger::IDEMPOTENCY_KEY_BYTES_MAX;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// What a stream of events is called in the document: parameters of a type are left out.
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
+
+/// What is left of the asker's rates, where there are any.
+const RATES: [&str; 6] = [
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+];
+
+/// Headers that many routes tell.
+pub(super) fn headers() -> Vec<(&'static str, Header)> {
+    let ignored = "Names of the body's fields that mean nothing here, where the operator lets them pass.";
+    let mut told = vec![
+        (unknown_fields::HEADER, text(ignored)),
+        ("x-dayfly-cold", word("Whether the model had to be loaded.", &["true", "false"])),
+        ("x-dayfly-cost", text("What a whole answer costs, where everything has a price: `0.000012 USD`.")),
+        ("x-dayfly-energy-joules", text("What a whole answer took, in joules.")),
+    ];
+    told.extend(
+        RATES.map(|name| (name, text("Of the asker's rates, where there are any; spans as `120ms` or `6m0s`."))),
+    );
+    told.into_iter().map(|(name, form)| (name, Header::new(form))).collect()
+}
 
 /// One route by one method.
 pub(in crate::http) struct Operation {
@@ -31,6 +54,8 @@ pub(in crate::http) struct Operation {
     parameters: Vec<Parameter>,
     body: Option<Form>,
     answers: BTreeMap<u16, Response>,
+    /// Of good answers.
+    headers: Vec<(&'static str, RefOr<Header>)>,
     errors: Vec<StatusCode>,
 }
 
@@ -63,6 +88,16 @@ impl Tag {
         self.told().0
     }
 
+    /// An error within a stream.
+    fn error(self) -> Form {
+        match self {
+            Self::Anthropic => named("AnthropicError"),
+            Self::Ollama => named("OllamaError"),
+            Self::LlamaCpp => named("LlamaCppError"),
+            Self::OpenAi | Self::Models | Self::Contexts | Self::Figures | Self::Server => named("OpenAiError"),
+        }
+    }
+
     /// Its name, and what it is.
     pub(super) fn told(self) -> (&'static str, &'static str) {
         match self {
@@ -81,7 +116,7 @@ impl Tag {
 impl Operation {
     pub(super) fn new(id: &'static str, tag: Tag, summary: &'static str) -> Self {
         let (parameters, answers) = (Vec::new(), BTreeMap::new());
-        Self { id, tag, summary, parameters, body: None, answers, errors: Vec::new() }
+        Self { id, tag, summary, parameters, body: None, answers, headers: Vec::new(), errors: Vec::new() }
     }
 
     /// A part of the path.
@@ -113,10 +148,11 @@ impl Operation {
     /// A body of JSON, with the headers that are read with any.
     pub(super) fn takes(mut self, form: Form) -> Self {
         self.body = Some(form);
+        self = self.tells_shared(unknown_fields::HEADER);
         let key = "Made up by the client: what is sent again with it is charged once, and gets 409 with the first one's receipt.";
         let wait = "Seconds from the request's arrival to the end of its answer.";
-        self.hears("Idempotency-Key", bounded_like(key, "^[!-~]+$", IDEMPOTENCY_KEY_BYTES_MAX))
-            .hears("x-request-timeout", number_above(wait, 0.0, REQUEST_MAX.as_secs_f64()))
+        self.hears("Idempotency-Key", bounded_like(key, r"^[\t -~]*[!-~][\t -~]*$", IDEMPOTENCY_KEY_BYTES_MAX))
+            .hears("x-request-timeout", number_in(wait, 1e-9..=REQUEST_MAX.as_secs_f64()))
             .fails(&[
                 StatusCode::REQUEST_TIMEOUT,
                 StatusCode::PAYLOAD_TOO_LARGE,
@@ -138,23 +174,25 @@ impl Operation {
         self
     }
 
-    /// Server-sent events, each of whose data is this, or `[DONE]` where the interface has that.
-    pub(super) fn answers_events(self, event: Form) -> Self {
-        self.stream(EVENTS, event)
+    /// Server-sent events, of each of which the form is told: its data is this, an error, or `[DONE]` where the interface has
+    /// that.
+    pub(super) fn answers_events(self, data: Form) -> Self {
+        let data = either("", [data, self.tag.error()]);
+        let event = [
+            at_times("event", text("Its name, where events have names.")),
+            must("data", either("", [word("The end.", &["[DONE]"]), json_text(data)])),
+        ];
+        self.answers_as(EVENTS, told("An event; there are any number of them, and comments in between.", event))
     }
 
-    /// Lines of JSON.
-    pub(super) fn answers_lines(self, line: Form) -> Self {
-        self.stream(LINES, line)
-    }
-
-    fn stream(mut self, kind: &str, item: Form) -> Self {
+    /// Lines of JSON, of each of which `x-item-schema` tells the form: the whole of them is a text.
+    pub(super) fn answers_lines(mut self, line: Form) -> Self {
+        let line = either("", [line, self.tag.error()]);
+        let line = serde_json::to_value(line).expect("forms are made of texts, numbers and lists");
+        let mut content = Content::new(Some(text("Lines of JSON.")));
+        content.extensions = Some([("x-item-schema", line)].into_iter().collect());
         let response = self.answers.remove(&200).unwrap_or_else(|| Response::new("The answer."));
-        // The whole of it is a text; what its parts are stands beside.
-        let mut content = Content::new(Some(text("The parts as they come; of each `x-item-schema` tells the form.")));
-        let item = serde_json::to_value(item).expect("forms are made of texts, numbers and lists");
-        content.extensions = Some([("x-item-schema", item)].into_iter().collect());
-        self.answers.insert(200, ResponseBuilder::from(response).content(kind, content).build());
+        self.answers.insert(200, ResponseBuilder::from(response).content(LINES, content).build());
         self
     }
 
@@ -172,10 +210,14 @@ impl Operation {
     }
 
     /// A header of the good answers.
-    pub(super) fn tells(mut self, name: &str, form: Form) -> Self {
-        for response in self.answers.values_mut() {
-            response.headers.insert(name.to_owned(), Header::new(form.clone()).into());
-        }
+    pub(super) fn tells(mut self, name: &'static str, form: Form) -> Self {
+        self.headers.push((name, RefOr::T(Header::new(form))));
+        self
+    }
+
+    /// The same of what many routes tell.
+    fn tells_shared(mut self, name: &'static str) -> Self {
+        self.headers.push((name, RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))));
         self
     }
 
@@ -194,13 +236,18 @@ impl Operation {
     pub(super) fn computes(self) -> Self {
         self.of_a_model()
             .fails(&[StatusCode::CONFLICT])
-            .tells("x-dayfly-cold", text("Whether the model had to be loaded: `true` or `false`."))
-            .tells("x-dayfly-cost", text("What a whole answer costs, where everything has a price: `0.000012 USD`."))
-            .tells("x-dayfly-energy-joules", text("What a whole answer took, in joules."))
+            .tells_shared("x-dayfly-cold")
+            .tells_shared("x-dayfly-cost")
+            .tells_shared("x-dayfly-energy-joules")
     }
 
-    /// The operation of the route at `path`.
-    pub(super) fn finish(mut self, method: &Method, path: &str) -> utoipa::openapi::path::Operation {
+    /// The operation of the route at `path`; the errors that it names are added to `errors`.
+    pub(super) fn finish(
+        mut self,
+        method: &Method,
+        path: &str,
+        errors: &mut BTreeMap<String, Response>,
+    ) -> utoipa::openapi::path::Operation {
         let access = guard::access_to(method, path);
         let mut about = String::new();
         match access {
@@ -208,6 +255,7 @@ impl Operation {
             guard::RouteAccess::Open => self.errors.extend([StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN]),
             guard::RouteAccess::Scoped(scope) => {
                 about = format!("Needs the scope `{}`.", scope.name());
+                self = RATES.into_iter().fold(self, Self::tells_shared);
                 self.errors.extend([
                     StatusCode::BAD_REQUEST,
                     StatusCode::UNAUTHORIZED,
@@ -230,75 +278,22 @@ impl Operation {
             let body = RequestBodyBuilder::new().content(JSON, Content::new(Some(form))).required(Some(Required::True));
             operation = operation.request_body(Some(body.build()));
         }
-        for (status, response) in self.answers {
+        for (status, mut response) in self.answers {
+            response.headers.extend(self.headers.iter().map(|(name, header)| ((*name).to_owned(), header.clone())));
             operation = operation.response(status.to_string(), response);
         }
         self.errors.sort_by_key(StatusCode::as_u16);
         self.errors.dedup();
-        let form = error_form(path);
+        let (words, form) = failure::form(path);
         for status in self.errors {
-            operation = operation.response(status.as_str(), error(status, form.clone()));
+            let name = format!("{words}{}", status.as_u16());
+            operation = operation.response(status.as_str(), Ref::from_response_name(&name));
+            errors.entry(name).or_insert_with(|| failure::response(status, form.clone()));
         }
         let securities: Vec<SecurityRequirement> = match access {
             guard::RouteAccess::Probe | guard::RouteAccess::Open => vec![SecurityRequirement::default()],
             guard::RouteAccess::Scoped(_) => security::requirements(),
         };
         operation.securities(Some(securities)).build()
-    }
-}
-
-/// An error of a route at `path`, in the words of its interface.
-fn error_form(path: &str) -> Form {
-    let named_by = |envelope: Envelope| match envelope {
-        Envelope::OpenAi => named("OpenAiError"),
-        Envelope::Ollama => named("OllamaError"),
-        Envelope::Anthropic => named("AnthropicError"),
-        Envelope::LlamaCpp => named("LlamaCppError"),
-    };
-    let usual = Envelope::of(path, &HeaderMap::new());
-    let anthropic = HeaderMap::from_iter([(
-        axum::http::HeaderName::from_static("anthropic-version"),
-        axum::http::HeaderValue::from_static("2023-06-01"),
-    )]);
-    match Envelope::of(path, &anthropic) {
-        other if other != usual => either("", [named_by(usual), named_by(other)]),
-        _ => named_by(usual),
-    }
-}
-
-fn error(status: StatusCode, form: Form) -> Response {
-    let mut response = ResponseBuilder::new().description(why(status)).content(JSON, Content::new(Some(form)));
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let retry =
-            HeaderBuilder::new().schema(Some(text("Whole seconds after which it may go well, where that is known.")));
-        response = response.header("Retry-After", retry.build());
-    }
-    if status == StatusCode::CONFLICT {
-        let place =
-            HeaderBuilder::new().schema(Some(text("The receipt of the first request with this Idempotency-Key.")));
-        response = response.header("Location", place.build());
-    }
-    response.build()
-}
-
-/// What a status means here.
-fn why(status: StatusCode) -> &'static str {
-    match status {
-        StatusCode::BAD_REQUEST => "The request cannot be read or honoured; the field is named where there is one.",
-        StatusCode::UNAUTHORIZED => "No key, or none that is known.",
-        StatusCode::FORBIDDEN => "The host or origin is foreign, or the key is not for this.",
-        StatusCode::NOT_FOUND => "There is no such thing, or none that is open to this key.",
-        StatusCode::REQUEST_TIMEOUT => "The body did not arrive in time.",
-        StatusCode::CONFLICT => "It was asked before with this Idempotency-Key, or what there is stands against it.",
-        StatusCode::PAYLOAD_TOO_LARGE => "The body is too long.",
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => "The body is not JSON, or is compressed.",
-        StatusCode::TOO_MANY_REQUESTS => "A rate is reached, or a budget spent.",
-        StatusCode::INTERNAL_SERVER_ERROR => "The server or the model failed at this request.",
-        StatusCode::NOT_IMPLEMENTED => "Another server does this at this path; this one does not.",
-        StatusCode::BAD_GATEWAY => "The model could not be brought from where it is.",
-        StatusCode::SERVICE_UNAVAILABLE => "It may work later: too much work, no room, or the model is set aside.",
-        StatusCode::GATEWAY_TIMEOUT => "The time was over before the answer.",
-        StatusCode::INSUFFICIENT_STORAGE => "There is no room for another context.",
-        _ => "It failed.",
     }
 }

@@ -12,6 +12,9 @@ use super::generation::{
 use super::operation::{Operation, Tag};
 use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, USER_BYTES_MAX};
 
+/// How far a response is.
+const STATES: [&str; 4] = ["in_progress", "completed", "incomplete", "failed"];
+
 /// `POST /v1/responses`.
 pub(in crate::http) fn responses() -> Operation {
     let included = word("", &["message.output_text.logprobs", "reasoning.encrypted_content"]);
@@ -86,7 +89,11 @@ fn event() -> Form {
         must("type", text("Which event it is: `response.created`, `response.output_text.delta`, …")),
         must("sequence_number", count("")),
         at_times("response", named("Response")),
+        at_times("item", named("ResponseMessage")),
+        at_times("part", named("ResponsePart")),
         at_times("delta", text("")),
+        at_times("text", text("")),
+        at_times("logprobs", list("", named("TokenScore"))),
         at_times("output_index", count("")),
         at_times("content_index", count("")),
         at_times("item_id", text("")),
@@ -95,23 +102,22 @@ fn event() -> Form {
 }
 
 pub(super) fn components() -> Vec<(&'static str, Form)> {
-    vec![("Response", response())]
+    vec![("Response", response()), ("ResponseMessage", message()), ("ResponsePart", part())]
 }
 
 fn response() -> Form {
-    let states = ["in_progress", "completed", "incomplete", "failed"];
     let mut members = vec![
         must("id", text("The receipt is found by it.")),
         must("object", word("", &["response"])),
         must("created_at", count("When the request came, in seconds since 1970.")),
-        must("status", word("", &states)),
+        must("status", word("", &STATES)),
         must("background", always("", false)),
         or_null("error", told("", [must("code", text("")), must("message", text(""))])),
         or_null("incomplete_details", told("", [must("reason", word("", &["max_output_tokens"]))])),
         or_null("instructions", text("")),
         or_null("max_output_tokens", count("")),
         must("model", text("As the request names it.")),
-        must("output", list("One message of one text.", message(&states))),
+        must("output", list("One message of one text.", named("ResponseMessage"))),
         must("parallel_tool_calls", flag("")),
         must("previous_response_id", null()),
         must("reasoning", told("", [must("effort", null()), must("summary", null())])),
@@ -134,24 +140,27 @@ fn response() -> Form {
     open("A response.", members)
 }
 
-fn message(states: &[&str]) -> Form {
-    let part = told(
-        "",
+fn part() -> Form {
+    told(
+        "A text.",
         [
             must("type", word("", &["output_text"])),
             must("text", text("")),
             must("annotations", nothing_of("")),
             must("logprobs", list("Where they are asked for.", named("TokenScore"))),
         ],
-    );
+    )
+}
+
+fn message() -> Form {
     told(
-        "",
+        "A message.",
         [
             must("id", text("")),
             must("type", word("", &["message"])),
-            must("status", word("", states)),
+            must("status", word("", &STATES)),
             must("role", word("", &["assistant"])),
-            must("content", list("", part)),
+            must("content", list("", named("ResponsePart"))),
         ],
     )
 }
