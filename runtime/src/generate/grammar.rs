@@ -67,7 +67,9 @@ fn constraint(asked: &Asked, descriptor: &Descriptor) -> Result<Option<Constrain
     let tools = &options.extras.tools;
     let (functions, number, instead) = match (&options.choice, wanted) {
         (ToolChoice::Auto, wanted) if tools.is_empty() => return Ok(wanted),
-        (ToolChoice::Auto, None) if !tools.iter().any(is_strict) => return Ok(None),
+        (ToolChoice::Auto, None) if options.number == CallNumber::Several && !tools.iter().any(is_strict) => {
+            return Ok(None);
+        }
         (ToolChoice::Auto, wanted) => {
             // Who does not ask for it gets any arguments.
             let loose =
