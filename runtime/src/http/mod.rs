@@ -29,6 +29,7 @@ mod organization;
 mod probes;
 mod progress;
 pub(crate) mod query;
+mod reading;
 mod rerank;
 mod responses;
 mod savings;
