@@ -35,6 +35,7 @@ mod loads;
 mod minilm;
 mod models;
 mod ollama;
+mod ollama_tools;
 mod pool;
 mod pools;
 mod precision;
