@@ -9,6 +9,7 @@
 mod access;
 mod answers;
 mod anthropic;
+mod anthropic_tools;
 mod batching;
 mod cancellation;
 mod claims;
