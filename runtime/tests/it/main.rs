@@ -46,6 +46,7 @@ mod reports;
 mod residency;
 mod response_cache;
 mod responses;
+mod responses_tools;
 mod schemas;
 mod scoring;
 mod server;
