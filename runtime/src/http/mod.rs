@@ -30,6 +30,7 @@ mod organization;
 mod probes;
 mod progress;
 pub(crate) mod query;
+mod reading;
 mod rerank;
 mod responses;
 mod savings;
@@ -58,7 +59,7 @@ use openapi::{Routes, figures, site};
 /// Every route, and what it takes and answers.
 fn routes() -> Routes {
     Routes::new()
-        .get("/", dashboard::page, site::page())
+        .get("/", ollama::front, site::page())
         .get("/assets/{name}", dashboard::asset, site::asset())
         .post(sign_in::PATH, sign_in::begin, site::sign_in())
         .delete(sign_in::PATH, sign_in::end, site::sign_out())

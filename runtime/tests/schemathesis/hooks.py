@@ -44,7 +44,7 @@ def before_load_schema(context, raw_schema):
     # Parts of an `allOf` are each about some of the members.
     parts = set()
     find_parts(raw_schema["components"]["schemas"], parts)
-    asked = parts | {"AnthropicBlock", "ChatMessage", "ContentPart", "KeepAlive", "Prompt", "ResponseFormat", "Tool", "ToolCall"}
+    asked = parts | {"AnthropicBlock", "AnthropicUserBlock", "AnthropicAssistantBlock", "ResponseInputPart", "JsonSchema", "ChatMessage", "ContentPart", "KeepAlive", "Prompt", "ResponseFormat", "Tool", "ToolCall"}
     for name, schema in raw_schema["components"]["schemas"].items():
         if name not in asked:
             close(schema)

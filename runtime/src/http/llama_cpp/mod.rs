@@ -2,10 +2,11 @@
 //! `/health`; `/tokenize` and `/detokenize` (`http::tokenize`), `/models` and what changes them (`http::models`,
 //! `http::model_changes`), in the form of its router: requests name their model.
 //!
-//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). Samplers that are not
-//! here, grammars and the rest of what would change the answer are refused by name where they are switched on.
+//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). `json_schema` holds an
+//! answer. Samplers that are not here, another order of them, grammars in GBNF and the rest of what would change the answer
+//! are refused by name where they are switched on.
 //!
-//! Deliberately absent: slots, adapters, infill, changing properties.
+//! Deliberately absent, and told as it tells what is switched off: slots, adapters, infill, changing properties.
 
 mod answer;
 mod props;
@@ -34,13 +35,35 @@ use crate::generate::{Asked, Prompt, no_template, template_error};
 use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
+/// Why there are none.
+const NO_SLOTS: &str = "this server has no slots: requests join and leave steps as they come";
+
 /// Its paths.
 pub(super) fn routes() -> Routes {
+    let no_slots = async || ApiError::not_supported(NO_SLOTS);
     Routes::new()
         .post("/completion", complete, openapi::completion("llamaCppCompletion"))
         .post("/completions", complete, openapi::completion("llamaCppCompletions"))
         .post("/apply-template", apply_template, openapi::apply_template())
         .get("/props", props::props, openapi::props())
+        .post(
+            "/props",
+            async || ApiError::not_supported("properties change in the configuration alone"),
+            openapi::unsupported("llamaCppSetProps"),
+        )
+        .get("/slots", no_slots, openapi::unsupported("llamaCppSlots"))
+        .post("/slots/{id}", no_slots, openapi::slot())
+        .post(
+            "/infill",
+            async || ApiError::not_supported("this server fills no gaps in code"),
+            openapi::unsupported("llamaCppInfill"),
+        )
+        .get("/lora-adapters", async || Json(json!([])), openapi::adapters())
+        .post(
+            "/lora-adapters",
+            async || ApiError::not_supported("this server has no adapters"),
+            openapi::unsupported("llamaCppSetAdapters"),
+        )
         .get("/health", health, openapi::health("health"))
         .get("/v1/health", health, openapi::health("healthOfVersion1"))
 }

@@ -1,14 +1,17 @@
 //! Anthropic's messages.
 
 use super::form::{
-    Form, Member, any_object, asked, at_times, closed, count, either, list, list_of, map, maybe, must, named,
-    nothing_of, null, open, or_null, text, text_of, told, whole, word,
+    Form, Member, any_object, asked, at_times, closed, count, either, flag, list, list_of, maybe, must, named, open,
+    or_null, text, text_of, told, whole, word,
 };
-use super::generation::{model, stops, stream, temperature, top_k, top_p};
+use super::generation::{
+    caller, empty, function, model, schema, stops, stream, temperature, top_k, top_p, unheard_of_tools,
+};
 use super::operation::{Operation, Tag};
 use super::shared::receipt;
-use crate::http::anthropic::{VERSION_HEADER, VERSIONS};
-use crate::limits::{MESSAGES_MAX, TOKENS_MAX, USER_BYTES_MAX};
+use crate::http::anthropic::{BUDGET_TOKENS_MIN, VERSION_HEADER, VERSIONS};
+use crate::http::wire::EFFORTS;
+use crate::limits::{MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, USER_BYTES_MAX};
 
 /// `POST /v1/messages`.
 pub(in crate::http) fn messages() -> Operation {
@@ -44,20 +47,68 @@ pub(in crate::http) fn count_tokens() -> Operation {
 
 /// What both read.
 fn conversation() -> Vec<Member> {
-    let content = || either("", [text(""), list("", named("AnthropicBlock"))]);
-    let message = asked("", [must("role", word("", &["system", "user", "assistant"])), must("content", content())]);
-    // Whatever else stands in what is switched off, it stays off.
-    let off = |kind: &str| -> Form { open("Not supported.", vec![must("type", word("", &[kind]))]) };
-    vec![
+    let message = |role: &[&str], block: &str| {
+        asked("", [must("role", word("", role)), must("content", either("", [text(""), list("", named(block))]))])
+    };
+    let messages = either(
+        "",
+        [
+            message(&["system"], "AnthropicBlock"),
+            message(&["user"], "AnthropicUserBlock"),
+            message(&["assistant"], "AnthropicAssistantBlock"),
+        ],
+    );
+    let mut members = vec![
         model(),
-        maybe("system", content()),
-        must("messages", list_of("The last is not the assistant's.", message, 1..=MESSAGES_MAX)),
-        maybe("tools", nothing_of("Not supported.")),
-        maybe("tool_choice", off("none")),
-        maybe("thinking", off("disabled")),
-        maybe("output_config", map("Not supported.", null(), None)),
+        maybe("system", either("", [text(""), list("", named("AnthropicBlock"))])),
+        must("messages", list_of("The last is not the assistant's.", messages, 1..=MESSAGES_MAX)),
+    ];
+    members.extend(options());
+    members
+}
+
+/// Tools, thinking, and what the answer keeps to.
+fn options() -> Vec<Member> {
+    let parallel = || maybe("disable_parallel_tool_use", flag("Whether one at most may be used."));
+    let choice = either(
+        "Whether a tool is to be used.",
+        [
+            asked("", [must("type", word("", &["auto", "any", "none"])), parallel()]),
+            asked("", [must("type", word("", &["tool"])), must("name", text("One of `tools`.")), parallel()]),
+        ],
+    );
+    let display = || maybe("display", word("Whether thoughts are shown.", &["summarized", "omitted"]));
+    let budget = whole("Less than `max_tokens`; a target, and no bound.", BUDGET_TOKENS_MIN..=TOKENS_MAX.into());
+    let thinking = either(
+        "Whether the model is to think.",
+        [
+            asked("", [must("type", word("", &["disabled", "adaptive"])), display()]),
+            asked("", [must("type", word("", &["enabled"])), must("budget_tokens", budget), display()]),
+        ],
+    );
+    let format =
+        || asked("What the answer keeps to.", [must("type", word("", &["json_schema"])), must("schema", schema())]);
+    let output = asked("", [maybe("effort", word("How much it is to think.", &EFFORTS)), maybe("format", format())]);
+    vec![
+        maybe("tools", list_of("Tools of the client's own.", tool(), 0..=TOOLS_MAX)),
+        maybe("tool_choice", choice),
+        maybe("thinking", thinking),
+        maybe("output_config", output),
+        maybe("output_format", format()),
         maybe("cache_control", any_object("What is alike is found again without it.")),
     ]
+}
+
+fn tool() -> Form {
+    let mut members = function(must("input_schema", any_object("A JSON schema of its input.")));
+    members.extend([
+        maybe("type", word("", &["custom"])),
+        maybe("cache_control", any_object("What is alike is found again without it.")),
+        maybe("eager_input_streaming", flag("A use comes whole in any case.")),
+        maybe("input_examples", empty()),
+    ]);
+    members.extend(unheard_of_tools());
+    closed("A tool that may be used.", members)
 }
 
 fn used() -> Form {
@@ -72,15 +123,34 @@ fn used() -> Form {
     )
 }
 
+/// A block of an answer.
+fn block() -> Form {
+    either(
+        "",
+        [
+            told("", [must("type", word("", &["text"])), must("text", text(""))]),
+            told("", [must("type", word("", &["thinking"])), must("thinking", text("")), must("signature", text(""))]),
+            told(
+                "",
+                [
+                    must("type", word("", &["tool_use"])),
+                    must("id", text("")),
+                    must("name", text("")),
+                    must("input", any_object("")),
+                ],
+            ),
+        ],
+    )
+}
+
 fn message() -> Vec<Member> {
-    let block = told("", [must("type", word("", &["text"])), must("text", text(""))]);
     vec![
         must("id", text("The receipt is found by it.")),
         must("type", word("", &["message"])),
         must("role", word("", &["assistant"])),
         must("model", text("As the request names it.")),
-        must("content", list("", block)),
-        or_null("stop_reason", word("", &["end_turn", "max_tokens", "stop_sequence"])),
+        must("content", list("", block())),
+        or_null("stop_reason", word("", &["end_turn", "max_tokens", "stop_sequence", "tool_use"])),
         or_null("stop_sequence", text("The text that ended it.")),
         must("usage", used()),
     ]
@@ -103,12 +173,14 @@ fn event() -> Form {
         "message_stop",
         "error",
     ];
-    let block = told("", [must("type", word("", &["text"])), must("text", text(""))]);
     let delta = told(
         "",
         [
-            at_times("type", word("", &["text_delta"])),
+            at_times("type", word("", &["text_delta", "thinking_delta", "signature_delta", "input_json_delta"])),
             at_times("text", text("")),
+            at_times("thinking", text("")),
+            at_times("signature", text("")),
+            at_times("partial_json", text("")),
             maybe("stop_reason", text("")),
             maybe("stop_sequence", text("")),
         ],
@@ -117,7 +189,7 @@ fn event() -> Form {
         must("type", word("", &kinds)),
         at_times("message", open("A message that has come to no end.", message())),
         at_times("index", count("Which block.")),
-        at_times("content_block", block),
+        at_times("content_block", block()),
         at_times("delta", delta),
         at_times("usage", used()),
         at_times("dayfly", named("Receipt")),
@@ -126,14 +198,41 @@ fn event() -> Form {
 }
 
 pub(super) fn components() -> Vec<(&'static str, Form)> {
-    let block = asked(
-        "A block of text.",
+    let cached = || maybe("cache_control", any_object("What is alike is found again without it."));
+    let said = || {
+        asked(
+            "A text.",
+            [must("type", word("", &["text"])), must("text", text("")), cached(), maybe("citations", empty())],
+        )
+    };
+    let thought = asked(
+        "What the assistant thought.",
+        [must("type", word("", &["thinking"])), must("thinking", text("")), maybe("signature", text("")), cached()],
+    );
+    let used = asked(
+        "A tool that the assistant used.",
         [
-            must("type", word("", &["text"])),
-            must("text", text("")),
-            maybe("cache_control", any_object("What is alike is found again without it.")),
-            maybe("citations", nothing_of("Not supported.")),
+            must("type", word("", &["tool_use"])),
+            must("id", text("")),
+            must("name", text("")),
+            must("input", any_object("")),
+            caller(),
+            cached(),
         ],
     );
-    vec![("AnthropicBlock", block)]
+    let result = asked(
+        "What a tool gave.",
+        [
+            must("type", word("", &["tool_result"])),
+            must("tool_use_id", text("")),
+            maybe("content", either("", [text(""), list("", named("AnthropicBlock"))])),
+            maybe("is_error", flag("")),
+            cached(),
+        ],
+    );
+    vec![
+        ("AnthropicBlock", said()),
+        ("AnthropicUserBlock", either("", [said(), result])),
+        ("AnthropicAssistantBlock", either("", [said(), thought, used])),
+    ]
 }

@@ -182,7 +182,7 @@ pub(super) fn options() -> Vec<Member> {
         maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
         maybe("chat_template_kwargs", any_object("Values for the model's template, which has to know them.")),
         maybe("reasoning_effort", word(effort, &crate::http::wire::EFFORTS)),
-        maybe("functions", nothing_of("OpenAI's older name for tools.")),
+        maybe("functions", empty()),
         maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
         maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
     ]
@@ -195,6 +195,7 @@ pub(super) fn messages() -> Form {
 /// What is defined once for all of them.
 pub(super) fn components() -> Vec<(&'static str, Form)> {
     vec![
+        ("JsonSchema", any_object("A JSON schema to keep to; one that says nothing is any JSON.")),
         ("KeepAlive", keep_alive_form()),
         ("ResponseFormat", response_format()),
         ("Tool", tool()),
@@ -230,6 +231,34 @@ fn response_format() -> Form {
             asked("What a schema says.", [must("type", word("", &["json_schema"])), must("json_schema", about_schema)]),
         ],
     )
+}
+
+/// What there is not, in the forms that ask for nothing.
+pub(super) fn empty() -> Form {
+    either("Not supported.", [nothing_of(""), text_of("", 0..=0)])
+}
+
+/// A function, as those describe it who do not put it into an object of its own.
+pub(super) fn function(schema: Member) -> Vec<Member> {
+    vec![
+        must("name", tool_name()),
+        maybe("description", text("What it does, for the model.")),
+        maybe("strict", flag("Whether arguments keep to their schema wherever the model calls.")),
+        schema,
+    ]
+}
+
+/// What only means something to services with tools of their own.
+pub(super) fn unheard_of_tools() -> [Member; 2] {
+    [
+        maybe("defer_loading", always("Not supported.", false)),
+        maybe("allowed_callers", list_of("", word("", &["direct"]), 0..=usize::MAX)),
+    ]
+}
+
+/// Whoever called was the model.
+pub(super) fn caller() -> Member {
+    maybe("caller", asked("", [maybe("type", word("", &["direct"]))]))
 }
 
 /// What a function is called.

@@ -7,7 +7,7 @@ use super::form::{
     nothing_of, number, open, or_null, text, text_of, told, whole, word,
 };
 use super::generation::{
-    absent_samplers, biases, keep_alive, messages, model, most, sampling, stops, stream, top_logprobs, urgency,
+    absent_samplers, biases, empty, keep_alive, messages, model, most, sampling, stops, stream, top_logprobs, urgency,
 };
 use super::operation::{Operation, Tag};
 use crate::limits::{DETOKENIZE_TOKENS_MAX, TOKENIZE_BYTES_MAX, TOKENS_MAX};
@@ -36,7 +36,7 @@ pub(in crate::http) fn completion(id: &'static str) -> Operation {
     members.push(maybe("logit_bias", either("What is added to tokens' logits.", [biases(), pairs()])));
     members.extend(absent_samplers());
     members.extend(urgency());
-    members.extend(unsupported());
+    members.extend(without());
     let whole = either("", [answer(), list("Of several.", answer())]);
     Operation::new(id, Tag::LlamaCpp, "Goes on with texts.")
         .takes(closed("Texts to go on with.", members))
@@ -56,14 +56,16 @@ fn pairs() -> Form {
 }
 
 /// What changes no answer, and what there is not in the forms that ask for nothing.
-fn unsupported() -> Vec<Member> {
+fn without() -> Vec<Member> {
     let mut members = vec![
         maybe("cache_prompt", flag("What was computed is always used.")),
-        maybe("grammar", text_of("Not supported.", 0..=0)),
+        maybe("top_n_sigma", whole("Not supported.", -1..=-1)),
+        maybe("samplers", list("In llama.cpp's own order, in which those that are off may stand.", text(""))),
+        maybe("json_schema", named("JsonSchema")),
     ];
     let ignored = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
     members.extend(ignored.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
-    members.extend(["lora", "response_fields", "images"].map(|name| maybe(name, nothing_of("Not supported."))));
+    members.extend(["grammar", "lora", "response_fields", "images"].map(|name| maybe(name, empty())));
     members
         .extend(["n_indent", "min_keep", "t_max_predict_ms"].map(|name| maybe(name, whole("Not supported.", 0..=0))));
     let flags = ["timings_per_token", "return_progress", "post_sampling_probs"];
@@ -118,7 +120,7 @@ pub(in crate::http) fn apply_template() -> Operation {
     let members = [
         model(),
         must("messages", messages()),
-        maybe("tools", nothing_of("Not supported.")),
+        maybe("tools", empty()),
         maybe("add_generation_prompt", always("", true)),
     ];
     Operation::new("applyTemplate", Tag::LlamaCpp, "A conversation as the text that the model would see.")
@@ -171,6 +173,21 @@ pub(in crate::http) fn props() -> Operation {
         .asks("autoload", text("Nothing is loaded for this."))
         .of_a_model()
         .answers(open("", members))
+}
+
+/// What llama.cpp does and this server does not.
+pub(in crate::http) fn unsupported(id: &'static str) -> Operation {
+    Operation::new(id, Tag::LlamaCpp, "Not supported.").fails(&[axum::http::StatusCode::NOT_IMPLEMENTED])
+}
+
+/// `POST /slots/{id}`.
+pub(in crate::http) fn slot() -> Operation {
+    unsupported("llamaCppSlot").at("id", text(""))
+}
+
+/// `GET /lora-adapters`.
+pub(in crate::http) fn adapters() -> Operation {
+    Operation::new("llamaCppAdapters", Tag::LlamaCpp, "There are none.").answers(nothing_of("Not supported."))
 }
 
 /// `GET /health`, and by its other name.

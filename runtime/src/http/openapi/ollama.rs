@@ -4,13 +4,14 @@ use axum::http::StatusCode;
 use models::limits::PASSAGES_MAX;
 
 use super::form::{
-    Form, Member, always, anything, at_times, closed, count, either, flag, list, list_of, map, maybe, must, named,
-    nothing_of, number, open, or_null, text, text_of, told, whole, with_one_of, word,
+    Form, Member, always, any_object, anything, at_times, closed, count, either, flag, list, list_of, map, maybe, must,
+    named, nothing_of, number, open, or_null, text, text_like, text_of, told, whole, with_one_of, word,
 };
-use super::generation::{absent_samplers, keep_alive, sampling, stops, top_logprobs};
+use super::generation::{absent_samplers, empty, function, keep_alive, sampling, stops, top_logprobs};
 use super::operation::{Operation, Tag};
 use super::shared::receipt;
-use crate::limits::{MESSAGES_MAX, TOKENS_MAX};
+use crate::http::wire::EFFORTS;
+use crate::limits::{MESSAGES_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOLS_MAX};
 
 /// `POST /api/generate`.
 pub(in crate::http) fn generate() -> Operation {
@@ -19,10 +20,10 @@ pub(in crate::http) fn generate() -> Operation {
         maybe("prompt", text("Without one the model is loaded, or with `keep_alive: 0` let go.")),
         maybe("system", text("What stands first; not with `raw`.")),
         maybe("raw", flag("Whether the prompt goes by no template.")),
-        maybe("suffix", text_of("Not supported.", 0..=0)),
-        maybe("template", text_of("Not supported.", 0..=0)),
-        maybe("context", nothing()),
-        maybe("images", nothing()),
+        maybe("suffix", empty()),
+        maybe("template", empty()),
+        maybe("context", empty()),
+        maybe("images", empty()),
     ]);
     answers("ollamaGenerate", "Goes on with a text.", members, must("response", text("The text, or a part of it.")))
 }
@@ -32,8 +33,26 @@ pub(in crate::http) fn chat() -> Operation {
     let mut members = common();
     members
         .push(maybe("messages", list_of("Without any the model is loaded, or let go.", message(), 0..=MESSAGES_MAX)));
-    let said = told("", [must("role", word("", &["assistant"])), must("content", text("The text, or a part of it."))]);
+    members.push(maybe("tools", list_of("Functions that may be called.", tool(), 0..=TOOLS_MAX)));
+    let said = told(
+        "",
+        [
+            must("role", word("", &["assistant"])),
+            must("content", text("The text, or a part of it.")),
+            at_times("thinking", text("What the model thought.")),
+            at_times("tool_calls", list("", called())),
+        ],
+    );
     answers("ollamaChat", "Goes on with a conversation.", members, must("message", said))
+}
+
+/// A call that the model made.
+fn called() -> Form {
+    let function = told(
+        "",
+        [must("index", count("")), must("name", text("")), must("arguments", any_object("Whatever the model wrote."))],
+    );
+    told("", [must("id", text("")), must("function", function)])
 }
 
 fn answers(id: &'static str, summary: &'static str, members: Vec<Member>, part: Member) -> Operation {
@@ -42,6 +61,7 @@ fn answers(id: &'static str, summary: &'static str, members: Vec<Member>, part: 
         must("created_at", text("Now, by RFC 3339.")),
         must("done", flag("Whether it is the last.")),
         part,
+        at_times("thinking", text("What the model thought.")),
         at_times("logprobs", list("Of each token, where they are asked for.", named("TokenScore"))),
         at_times("done_reason", word("Why it ended.", &["stop", "length", "load", "unload"])),
     ];
@@ -62,10 +82,6 @@ fn answers(id: &'static str, summary: &'static str, members: Vec<Member>, part: 
         .computes()
         .answers(form.clone())
         .answers_lines(form)
-}
-
-fn nothing() -> Form {
-    either("Not supported.", [nothing_of(""), text_of("", 0..=0)])
 }
 
 /// `model`, or its older name.
@@ -92,9 +108,8 @@ fn common() -> Vec<Member> {
         maybe("options", options()),
         maybe("truncate", flag("Nothing is cut either way.")),
         maybe("shift", flag("Nothing is cut either way.")),
-        maybe("tools", nothing()),
-        maybe("format", nothing()),
-        maybe("think", always("Not supported.", false)),
+        maybe("format", either("What the answer keeps to.", [word("", &["", "json"]), named("JsonSchema")])),
+        maybe("think", either("Whether the model is to think, or how much.", [flag(""), word("", &EFFORTS)])),
     ]);
     members
 }
@@ -116,19 +131,48 @@ fn options() -> Form {
     closed("How tokens are drawn, and when an answer ends.", members)
 }
 
+fn tool() -> Form {
+    let function = closed("", function(maybe("parameters", any_object("A JSON schema of its arguments."))));
+    closed("", vec![maybe("type", word("", &["function"])), must("function", function)])
+}
+
+fn call() -> Form {
+    let function = vec![
+        must("name", text("")),
+        maybe("arguments", any_object("")),
+        maybe("index", whole("As answers have it.", 0..=u32::MAX.into())),
+    ];
+    closed(
+        "",
+        vec![maybe("id", text("")), maybe("type", word("", &["function"])), must("function", closed("", function))],
+    )
+}
+
+/// A message: what its role does not have may be there, and empty.
 fn message() -> Form {
-    let said = |roles: &[&str]| {
-        vec![
-            must("role", word("", roles)),
-            maybe("content", text("")),
-            maybe("images", nothing()),
-            maybe("tool_calls", nothing()),
-            maybe("thinking", nothing()),
-        ]
+    let said = |role: &str| {
+        let members = [must("role", text_like("In letters of either case.", role)), maybe("content", text(""))];
+        let mut members: Vec<Member> = members.into();
+        members.push(maybe("images", nothing_of("Not supported.")));
+        members
     };
-    let mut results = said(&["tool"]);
-    results.push(maybe("tool_name", text("Means nothing here.")));
-    either("A message.", [closed("", said(&["system", "user", "assistant"])), closed("", results)])
+    let mut others = said("^([sS][yY][sS][tT][eE][mM]|[uU][sS][eE][rR])$");
+    others.extend(["tool_calls", "thinking", "tool_name", "tool_call_id"].map(|name| maybe(name, empty())));
+    let mut answers = said("^[aA][sS][sS][iI][sS][tT][aA][nN][tT]$");
+    answers.extend([
+        maybe("tool_calls", list_of("", call(), 0..=TOOL_CALLS_MAX)),
+        maybe("thinking", text("What it thought.")),
+        maybe("tool_name", empty()),
+        maybe("tool_call_id", empty()),
+    ]);
+    let mut results = said("^[tT][oO][oO][lL]$");
+    results.extend([
+        maybe("tool_name", text("Which function it is of.")),
+        maybe("tool_call_id", text("Which call it answers.")),
+        maybe("tool_calls", empty()),
+        maybe("thinking", empty()),
+    ]);
+    either("A message.", [others, answers, results].map(|members| closed("", members)))
 }
 
 /// `POST /api/embed`.

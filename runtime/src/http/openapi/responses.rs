@@ -3,14 +3,16 @@
 use models::limits::TOP_LOGPROBS_MAX;
 
 use super::form::{
-    Form, Member, always, anything, asked, at_times, closed, count, either, flag, list, list_of, map, maybe, must,
-    named, nothing_of, null, number, open, or_null, text, text_of, told, whole, word,
+    Form, Member, always, any_object, anything, asked, at_times, closed, count, either, flag, list, list_of, map,
+    maybe, must, named, nothing_of, null, number, open, or_null, text, text_of, told, whole, word,
 };
 use super::generation::{
-    keep_alive, max_tokens, model, most, names_of_users, stream, temperature, top_logprobs, top_p, urgency,
+    caller, empty, function, keep_alive, max_tokens, model, most, names_of_users, schema, stream, temperature,
+    top_logprobs, top_p, unheard_of_tools, urgency,
 };
 use super::operation::{Operation, Tag};
-use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, USER_BYTES_MAX};
+use crate::http::wire::EFFORTS;
+use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, TOOLS_MAX, USER_BYTES_MAX};
 
 /// How far a response is.
 const STATES: [&str; 4] = ["in_progress", "completed", "incomplete", "failed"];
@@ -34,7 +36,7 @@ pub(in crate::http) fn responses() -> Operation {
     ];
     members.extend(urgency());
     members.extend(names_of_users());
-    members.extend(unsupported());
+    members.extend(options());
     Operation::new("createResponse", Tag::OpenAi, "Answers an input.")
         .takes(closed("Something to answer.", members))
         .computes()
@@ -42,46 +44,82 @@ pub(in crate::http) fn responses() -> Operation {
         .answers_events(event())
 }
 
-/// What there is not, in the forms that ask for nothing.
-fn unsupported() -> [Member; 10] {
-    let format = asked("", [maybe("type", word("", &["text"]))]);
-    let nothing = || asked("", [maybe("effort", null()), maybe("summary", null())]);
+/// What there is not, in the forms that ask for nothing; functions, reasoning, and what the answer keeps to.
+fn options() -> [Member; 10] {
+    let one = asked("This one.", [must("type", word("", &["function"])), must("name", text("One of `tools`."))]);
+    let choice =
+        either("For requests with `tools`, but for `none` and `auto`.", [word("", &["none", "auto", "required"]), one]);
+    let mut tool = function(maybe("parameters", any_object("A JSON schema of its arguments.")));
+    tool.push(must("type", word("", &["function"])));
+    tool.extend(unheard_of_tools());
+    let effort = "How long the model is to think, where its template knows that.";
     [
-        maybe("tools", nothing_of("Not supported.")),
-        maybe("tool_choice", word("", &["none", "auto"])),
-        maybe("parallel_tool_calls", flag("Means nothing here.")),
-        maybe("max_tool_calls", whole("", 0..=0)),
+        maybe("tools", list_of("Functions that may be called.", closed("", tool), 0..=TOOLS_MAX)),
+        maybe("tool_choice", choice),
+        maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
+        maybe("max_tool_calls", whole("Of tools that are the service's own: there are none.", 0..=u32::MAX.into())),
         maybe("store", always("Nothing is stored.", false)),
         maybe("background", always("Not supported.", false)),
         maybe("truncation", word("Nothing is cut to fit.", &["disabled"])),
-        maybe("reasoning", nothing()),
-        maybe("text", asked("", [maybe("format", format), maybe("verbosity", word("", &["medium"]))])),
+        maybe("reasoning", asked("", [maybe("effort", word(effort, &EFFORTS)), at_times("summary", null())])),
+        maybe("text", asked("", [maybe("format", format()), maybe("verbosity", word("", &["medium"]))])),
         maybe("previous_response_id", null()),
     ]
 }
 
-fn input() -> Form {
-    let part = asked(
-        "A part of text.",
+fn format() -> Form {
+    let held = asked(
+        "What a schema says.",
         [
-            must("type", word("", &["input_text", "output_text"])),
-            must("text", text("")),
-            maybe("annotations", nothing_of("")),
-            at_times("logprobs", anything("An answer's own, sent back.")),
+            must("type", word("", &["json_schema"])),
+            must("name", text("")),
+            maybe("description", text("")),
+            maybe("strict", flag("Every schema is kept to.")),
+            must("schema", schema()),
         ],
     );
-    let item = asked(
-        "A message.",
-        [
+    either("What the answer keeps to.", [asked("", [must("type", word("", &["text", "json_object"]))]), held])
+}
+
+fn input() -> Form {
+    let of_answer = || vec![maybe("id", text("")), maybe("status", text(""))];
+    let item = |members: Vec<Member>| {
+        let mut all = of_answer();
+        all.extend(members);
+        closed("", all)
+    };
+    let texts = || either("", [text(""), list_of("", named("ResponseInputPart"), 1..=usize::MAX)]);
+    let thoughts = |kind: &str| {
+        list_of("", asked("", [must("type", word("", &[kind])), must("text", text(""))]), 0..=MESSAGES_MAX)
+    };
+    let items = [
+        item(vec![
             maybe("type", word("", &["message"])),
             must("role", word("", &["system", "developer", "user", "assistant"])),
-            must("content", either("", [text(""), list_of("", part, 1..=usize::MAX)])),
-            maybe("id", text("")),
-            maybe("status", text("")),
+            must("content", texts()),
             maybe("phase", text("")),
-        ],
-    );
-    either("What is to be answered.", [text(""), list_of("", item, 1..=MESSAGES_MAX)])
+        ]),
+        item(vec![
+            must("type", word("", &["reasoning"])),
+            maybe("summary", thoughts("summary_text")),
+            maybe("content", thoughts("reasoning_text")),
+        ]),
+        item(vec![
+            must("type", word("", &["function_call"])),
+            must("call_id", text("")),
+            must("name", text("")),
+            must("arguments", text("JSON, as a text.")),
+            caller(),
+        ]),
+        item(vec![
+            must("type", word("", &["function_call_output"])),
+            must("call_id", text("")),
+            maybe("name", text("")),
+            must("output", texts()),
+            caller(),
+        ]),
+    ];
+    either("What is to be answered.", [text(""), list_of("", either("", items), 1..=MESSAGES_MAX)])
 }
 
 fn event() -> Form {
@@ -89,9 +127,11 @@ fn event() -> Form {
         must("type", text("Which event it is: `response.created`, `response.output_text.delta`, …")),
         must("sequence_number", count("")),
         at_times("response", named("Response")),
-        at_times("item", named("ResponseMessage")),
+        at_times("item", named("ResponseItem")),
         at_times("part", named("ResponsePart")),
         at_times("delta", text("")),
+        at_times("name", text("")),
+        at_times("arguments", text("")),
         at_times("text", text("")),
         at_times("logprobs", list("", named("TokenScore"))),
         at_times("output_index", count("")),
@@ -102,7 +142,12 @@ fn event() -> Form {
 }
 
 pub(super) fn components() -> Vec<(&'static str, Form)> {
-    vec![("Response", response()), ("ResponseMessage", message()), ("ResponsePart", part())]
+    vec![
+        ("Response", response()),
+        ("ResponseItem", item()),
+        ("ResponseInputPart", input_part()),
+        ("ResponsePart", part()),
+    ]
 }
 
 fn response() -> Form {
@@ -117,18 +162,18 @@ fn response() -> Form {
         or_null("instructions", text("")),
         or_null("max_output_tokens", count("")),
         must("model", text("As the request names it.")),
-        must("output", list("One message of one text.", named("ResponseMessage"))),
+        must("output", list("What was thought, said and called.", named("ResponseItem"))),
         must("parallel_tool_calls", flag("")),
         must("previous_response_id", null()),
-        must("reasoning", told("", [must("effort", null()), must("summary", null())])),
+        must("reasoning", told("", [or_null("effort", text("")), must("summary", null())])),
         must("service_tier", word("", &["default", "flex", "priority"])),
         must("store", always("", false)),
     ];
     members.extend([
         must("temperature", number("")),
-        must("text", told("", [must("format", told("", [must("type", word("", &["text"]))]))])),
-        must("tool_choice", word("", &["auto"])),
-        must("tools", nothing_of("")),
+        must("text", told("", [must("format", any_object("As asked."))])),
+        must("tool_choice", either("", [text(""), any_object("")])),
+        must("tools", list("As asked.", any_object(""))),
         must("top_logprobs", whole("", 0..=most(TOP_LOGPROBS_MAX))),
         must("top_p", number("")),
         must("truncation", word("", &["disabled"])),
@@ -140,27 +185,46 @@ fn response() -> Form {
     open("A response.", members)
 }
 
+fn input_part() -> Form {
+    asked(
+        "A part of text.",
+        [
+            must("type", word("", &["input_text", "output_text"])),
+            must("text", text("")),
+            maybe("annotations", empty()),
+            at_times("logprobs", anything("An answer's own, sent back.")),
+        ],
+    )
+}
+
 fn part() -> Form {
-    told(
-        "A text.",
+    let said = told(
+        "",
         [
             must("type", word("", &["output_text"])),
             must("text", text("")),
             must("annotations", nothing_of("")),
             must("logprobs", list("Where they are asked for.", named("TokenScore"))),
         ],
-    )
+    );
+    either("A text.", [said, told("", [must("type", word("", &["reasoning_text"])), must("text", text(""))])])
 }
 
-fn message() -> Form {
-    told(
-        "A message.",
+/// What was thought, said or called.
+fn item() -> Form {
+    let of = |kind: &str, members: Vec<Member>| {
+        let mut all = vec![must("id", text("")), must("type", word("", &[kind])), must("status", word("", &STATES))];
+        all.extend(members);
+        open("", all)
+    };
+    let parts = || must("content", list("", named("ResponsePart")));
+    let call = ["call_id", "name", "arguments"].map(|name| must(name, text(""))).into();
+    either(
+        "An item of the output.",
         [
-            must("id", text("")),
-            must("type", word("", &["message"])),
-            must("status", word("", &STATES)),
-            must("role", word("", &["assistant"])),
-            must("content", list("", named("ResponsePart"))),
+            of("reasoning", vec![must("summary", nothing_of("")), parts()]),
+            of("message", vec![must("role", word("", &["assistant"])), parts()]),
+            of("function_call", call),
         ],
     )
 }

@@ -12,7 +12,8 @@ fn texts(id: &'static str, summary: &'static str, (kind, form): (&str, Form)) ->
 
 /// `GET /`.
 pub(in crate::http) fn page() -> Operation {
-    kept(texts("getDashboard", "The dashboard.", ("text/html", text("")))).fails(&[StatusCode::NOT_FOUND])
+    let page = texts("getDashboard", "The dashboard; a word to who takes no page.", ("text/html", text("")));
+    kept(page.answers_as("text/plain", text("That a server is there."))).fails(&[StatusCode::NOT_FOUND])
 }
 
 /// `GET /assets/{name}`.

@@ -59,9 +59,8 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 /// What other servers do and this one does not, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    let empty = |node: &Node| matches!(node, Node::List(items) if items.is_empty());
-    fields.only("functions", empty)?;
-    fields.only("function_call", |node| is_text(node, "none"))?;
+    fields.only_empty("functions")?;
+    fields.only_words("function_call", &["none"])?;
     fields.only(
         "modalities",
         |node| matches!(node, Node::List(items) if items.len() == 1 && is_text(&items[0], "text")),
