@@ -87,11 +87,17 @@ impl AnswerReader {
     /// # Errors
     /// [`TemplateError`] when the template, which did well with the conversation, fails without it.
     pub fn new(template: &ChatTemplate, extras: &Extras, thinking: Thinking) -> Result<Self, TemplateError> {
-        let may_think = thinking == Thinking::AsModel && template.source().contains(thoughts::OPEN);
+        let may_think = thinking == Thinking::AsModel && template.knows_thinking();
         let thoughts = if may_think { Some(ThoughtReader::new(template.begins_thinking(extras)?)) } else { None };
         let names: Vec<String> = extras.tools.iter().map(|tool| tool.name.clone()).collect();
         let calls = (!names.is_empty()).then(|| CallReader::new(CallFormat::of(template), names));
         Ok(Self { thoughts, calls })
+    }
+
+    /// Of answers that are text and nothing else.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self { thoughts: None, calls: None }
     }
 
     /// Whether everything is said as it comes.

@@ -120,6 +120,12 @@ impl ChatTemplate {
         self.source.contains("tools")
     }
 
+    /// Whether it is for models that think, so that what they think can be told from what they say.
+    #[must_use]
+    pub fn knows_thinking(&self) -> bool {
+        self.source.contains(THINK)
+    }
+
     /// Token ids of a conversation, ready for the assistant's answer. Gives up soon after there are more than
     /// `tokens_max`: more than as many then come back, and not all.
     ///
@@ -172,7 +178,7 @@ impl ChatTemplate {
     /// # Errors
     /// [`TemplateError`] when the template fails.
     pub fn begins_thinking(&self, extras: &Extras) -> Result<bool, TemplateError> {
-        if !self.source.contains(THINK) {
+        if !self.knows_thinking() {
             return Ok(false);
         }
         let message = Message { role: "user".to_owned(), content: "a".to_owned(), ..Message::default() };

@@ -37,6 +37,7 @@ pub(super) async fn compiled(
     if let (Some(options), Some(template)) = (options, &descriptor.template) {
         // What its template does not know is refused before it is loaded, too.
         options.extras_for(template)?;
+        check_room_for_thoughts(asked, options)?;
     }
     let Some(constraint) = constraint(asked, &descriptor)? else { return Ok(None) };
     if asked.common.end == End::Ignored {
@@ -46,6 +47,18 @@ pub(super) async fn compiled(
     let compiling = app.grammars.compiled(&access.tenant, &descriptor, &constraint.source);
     let compiled = tokio::time::timeout_at(deadline, compiling).await.map_err(|_| ApiError::deadline_passed())?;
     compiled.map(Some).map_err(|error| refusal(&constraint.param, error))
+}
+
+/// Refuses to think where an answer keeps to something from its first token on.
+fn check_room_for_thoughts(asked: &Asked, options: &ChatOptions) -> Result<(), ApiError> {
+    let is_held = asked.common.constraint.is_some() || options.calls_are_forced();
+    match options.thinking.iter().find(|wish| wish.asks_to_think()) {
+        Some(wish) if is_held => {
+            let why = "an answer that keeps to a format or has to call a function has no room for thoughts";
+            Err(ApiError::invalid_value(wish.param, why))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refusal(param: &str, error: Uncompiled) -> ApiError {
@@ -67,7 +80,9 @@ fn constraint(asked: &Asked, descriptor: &Descriptor) -> Result<Option<Constrain
     let tools = &options.extras.tools;
     let (functions, number, instead) = match (&options.choice, wanted) {
         (ToolChoice::Auto, wanted) if tools.is_empty() => return Ok(wanted),
-        (ToolChoice::Auto, None) if !tools.iter().any(is_strict) => return Ok(None),
+        (ToolChoice::Auto, None) if options.number == CallNumber::Several && !tools.iter().any(is_strict) => {
+            return Ok(None);
+        }
         (ToolChoice::Auto, wanted) => {
             // Who does not ask for it gets any arguments.
             let loose =

@@ -38,13 +38,6 @@ pub(crate) enum Prompt {
     Raw(Vec<PromptInput>, Special),
 }
 
-impl Prompt {
-    /// A conversation of text alone.
-    pub(crate) fn plain(messages: Vec<Message>) -> Self {
-        Self::Messages(messages, Box::default())
-    }
-}
-
 impl Asked {
     /// About how many tokens it takes, prompts and answers: exact for answers that it bounds.
     pub(super) fn tokens_estimated(&self) -> u64 {

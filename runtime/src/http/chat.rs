@@ -6,11 +6,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use models::generation::Echo;
-use models::reading::Thinking;
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::openai::{OpenAi, Reading};
+use super::openai::OpenAi;
+use super::reading::Reading;
 use super::stream;
 use super::wire::ChatRequest;
 use super::wire::answer::{AnswerHead, AnswerWriter, Form};
@@ -28,9 +28,7 @@ pub(super) async fn complete(
     let asker = body.asker(access);
     let head = AnswerHead::new(Form::Chat, &common);
     let id = head.id.clone();
-    let is_constrained = common.constraint.is_some() || options.calls_are_forced();
-    let thinking = if is_constrained { Thinking::Never } else { Thinking::AsModel };
-    let reading = Reading { options: options.clone(), thinking };
+    let reading = Reading::of(&common, &options);
     let writer = AnswerWriter::new(head, Form::Chat, &common);
     let dialect = OpenAi::new(writer, &common, common.choices).read_by(reading);
     let prompt = Prompt::Messages(messages, Box::new(options));

@@ -29,6 +29,7 @@ mod organization;
 mod probes;
 mod progress;
 pub(crate) mod query;
+mod reading;
 mod rerank;
 mod responses;
 mod savings;
@@ -56,7 +57,7 @@ use error::ApiError;
 /// Every route, behind the guard.
 fn router(app: Arc<App>) -> Router {
     Router::new()
-        .route("/", get(dashboard::page))
+        .route("/", get(ollama::front))
         .route("/assets/{name}", get(dashboard::asset))
         .route(sign_in::PATH, post(sign_in::begin).delete(sign_in::end))
         .route("/v1/live", get(live::follow))

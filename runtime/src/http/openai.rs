@@ -6,15 +6,14 @@
 use meter::Receipt;
 use models::Descriptor;
 use models::generation::Output;
-use models::reading::{AnswerReader, Thinking};
 use models::tokenizer::Tokenizer;
 use serde_json::Value;
 
 use super::error::ApiError;
+use super::reading::Reading;
 use super::stream::{Dialect, push_event};
 use super::wire::answer::{AnswerWriter, Choice, ChoiceReader, Usage};
-use super::wire::{ChatOptions, Common, Delivery, IncludeUsage};
-use crate::generate::template_error;
+use super::wire::{Common, Delivery, IncludeUsage};
 
 /// One request's answers.
 pub(super) struct OpenAi {
@@ -26,12 +25,6 @@ pub(super) struct OpenAi {
     reading: Option<Reading>,
     /// Of each answer, how far its text is read, where it may be more than text.
     readers: Vec<Option<ChoiceReader>>,
-}
-
-/// What decides how an answer's text is read.
-pub(super) struct Reading {
-    pub(super) options: ChatOptions,
-    pub(super) thinking: Thinking,
 }
 
 impl OpenAi {
@@ -56,10 +49,8 @@ impl Dialect for OpenAi {
     }
 
     fn prepare(&mut self, descriptor: &Descriptor) -> Result<(), ApiError> {
-        let (Some(Reading { options, thinking }), Some(template)) = (&self.reading, &descriptor.template) else {
-            return Ok(());
-        };
-        let reader = AnswerReader::new(template, &options.extras_for(template)?, *thinking).map_err(template_error)?;
+        let Some(reading) = &self.reading else { return Ok(()) };
+        let reader = reading.reader(descriptor)?;
         if !reader.is_plain() {
             self.writer.read_by(reader);
             self.readers.fill(self.writer.reader());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::wire::{DetokenizeRequest, TokenizeRequest};
+use super::wire::{ChatOptions, DetokenizeRequest, TokenizeRequest};
 use crate::app::App;
 use crate::generate::{no_template, reasons, template_error};
 use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
@@ -67,9 +67,13 @@ pub(super) fn check_bytes(param: &str, bytes: usize) -> Result<(), ApiError> {
 }
 
 /// Ids of a conversation as the model would see it.
-pub(super) fn chat_ids(descriptor: &Descriptor, messages: &[Message]) -> Result<Vec<u32>, ApiError> {
+pub(super) fn chat_ids(
+    descriptor: &Descriptor,
+    (messages, options): (&[Message], &ChatOptions),
+) -> Result<Vec<u32>, ApiError> {
     let template = descriptor.template.as_ref().ok_or_else(no_template)?;
-    template.encode(messages, &descriptor.tokenizer, usize::MAX).map_err(template_error)
+    let extras = options.extras_for(template)?;
+    template.encode_with(messages, &extras, &descriptor.tokenizer, usize::MAX).map_err(template_error)
 }
 
 /// Does `work` with what the header of the model of this true name says, where that holds nobody up.

@@ -13,7 +13,7 @@ use models::tokenizer::Special;
 use sha2::{Digest as _, Sha256};
 
 use crate::generate::{Asked, Prompt};
-use crate::http::wire::{ChatOptions, Common, Constraint, PromptInput, ToolChoice};
+use crate::http::wire::{ChatOptions, Common, Constraint, PromptInput, ThinkingLevel, ToolChoice};
 
 /// The digest of a request, of the model that it names and of who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,7 +181,7 @@ impl Writing {
     }
 
     fn options(&mut self, options: &ChatOptions) {
-        let ChatOptions { extras: Extras { tools, values }, choice, number, strict, effort } = options;
+        let ChatOptions { extras: Extras { tools, values }, choice, number, strict, thinking } = options;
         self.list(tools, |writing, tool| writing.text(&tool.to_json().to_string()));
         self.list(&values.iter().collect::<Vec<_>>(), |writing, (name, value)| {
             writing.text(name);
@@ -195,7 +195,14 @@ impl Writing {
             CallNumber::Several => 2,
         });
         self.list(strict, |writing, name| writing.text(name));
-        self.choice(effort.as_deref(), Self::text);
+        self.list(thinking, |writing, wish| match &wish.level {
+            ThinkingLevel::Off => writing.number(0),
+            ThinkingLevel::On => writing.number(1),
+            ThinkingLevel::Effort(effort) => {
+                writing.number(2);
+                writing.text(effort);
+            }
+        });
     }
 
     fn input(&mut self, input: &PromptInput) {

@@ -32,6 +32,24 @@ const checks = {
     assert.equal((await stream.finalResponse()).output_text, text);
     assert.match(text, /Paris/);
   },
+  responses_function: async () => {
+    const parameters = {
+      type: "object",
+      properties: { city: { type: "string", enum: ["Rome", "Oslo"] } },
+      required: ["city"],
+      additionalProperties: false,
+    };
+    const tools = [{ type: "function", name: "weather", parameters, strict: true }];
+    const asked = { model: "smollm2", input: "How is the weather in Rome?", tools, max_output_tokens: 64, temperature: 0 };
+    const stream = client.responses.stream({ ...asked, tool_choice: "required", parallel_tool_calls: false });
+    let said = "";
+    for await (const event of stream) {
+      if (event.type === "response.function_call_arguments.delta") said += event.delta;
+    }
+    const [call] = (await stream.finalResponse()).output;
+    assert.equal(call.arguments, said);
+    assert.match(JSON.parse(said).city, /^(Rome|Oslo)$/);
+  },
 };
 
 let failed = 0;

@@ -68,7 +68,7 @@ fn a_stream_makes_the_same_message() {
     streamed["stream"] = json!(true);
     let events = events(&server.post("/v1/messages", &streamed));
     let kinds: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
-    assert_eq!(kinds[..3], ["message_start", "content_block_start", "ping"]);
+    assert_eq!(kinds[..3], ["message_start", "ping", "content_block_start"]);
     let (end, deltas) = (&events[events.len() - 3..], &events[3..events.len() - 3]);
     assert_eq!(kinds[events.len() - 3..], ["content_block_stop", "message_delta", "message_stop"]);
     assert!(!deltas.is_empty() && deltas.iter().all(|event| event["type"] == "content_block_delta"));

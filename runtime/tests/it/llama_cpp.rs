@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::client::{Response, post};
-use crate::models::{byte_ids, good, letters_only};
+use crate::models::{byte_ids, good, letters_only, weather};
+use crate::schemas::is_valid;
 use crate::server::Server;
 
 fn body() -> Value {
@@ -121,6 +122,41 @@ fn properties_and_health_are_told() {
 }
 
 #[test]
+fn a_schema_holds_an_answer_whole_and_streamed() {
+    let server = Server::serving(good);
+    let mut asked = json!({ "model": "good", "prompt": "hello", "n_predict": 64, "seed": 7, "json_schema": weather() });
+    let answer = server.post("/completion", &asked).ok();
+    let text = answer["content"].as_str().unwrap();
+    assert!(is_valid(&serde_json::from_str(text).unwrap(), &weather()), "{answer}");
+    assert_eq!(answer["stop_type"], "eos");
+    asked["stream"] = json!(true);
+    let mut connection = server.connect();
+    connection.send(post("/completion", &asked));
+    let events: Vec<Value> =
+        connection.events().rest().iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    assert_eq!(events.iter().map(|event| event["content"].as_str().unwrap()).collect::<String>(), text);
+    asked["json_schema"] = json!({ "$ref": "#" });
+    let told = refused(&server.post("/completion", &asked), 400, "invalid_request_error");
+    assert!(told.contains("json_schema"), "{told}");
+}
+
+#[test]
+fn what_is_absent_is_told_as_switched_off() {
+    let server = Server::serving(good);
+    let body = json!({ "model": "good", "input_prefix": "a", "input_suffix": "b" });
+    for response in [
+        server.post("/infill", &body),
+        server.get("/slots"),
+        server.post("/slots/0?action=save", &json!({ "filename": "a" })),
+        server.post("/props", &json!({})),
+        server.post("/lora-adapters", &json!([])),
+    ] {
+        refused(&response, 501, "not_supported_error");
+    }
+    assert_eq!(server.get("/lora-adapters").ok(), json!([]));
+}
+
+#[test]
 fn errors_are_told_in_its_words() {
     let server = Server::serving(good);
     let refuses = |name: &str, value: Value, kind: &str| {
@@ -128,6 +164,7 @@ fn errors_are_told_in_its_words() {
         refused(&response, response.status, kind)
     };
     assert!(refuses("mirostat", json!(2), "invalid_request_error").contains("mirostat"));
+    assert!(refuses("grammar", json!("root ::= \"a\""), "invalid_request_error").contains("grammar"));
     assert!(refuses("model", json!("none"), "not_found_error").contains("none"));
     assert!(refuses("n_predict", json!(100_000), "exceed_context_size_error").contains("context"));
     refused(&server.get("/completion"), 405, "invalid_request_error");

@@ -36,6 +36,30 @@ pub(crate) fn good(folder: &Path) {
     write(folder, "good", &quick());
 }
 
+/// Writes a quick model with room for long prompts, called `good`, and one called `thinker` whose template knows tools, and whose
+/// answers begin with thoughts unless it is told otherwise.
+pub(crate) fn good_and_thinker(folder: &Path) {
+    const TEMPLATE: &str = "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}\
+        {% if tools %}{{ tools | tojson }}<tool_call>{% endif %}assistant: \
+        {% if enable_thinking is not defined or enable_thinking %}{{ '<think>' }}{% endif %}";
+    let roomy = TinyModel { context_length: 4096, ..quick() };
+    write(folder, "good", &roomy);
+    let mut thinker = tiny_model(&roomy);
+    thinker.set("tokenizer.chat_template", TEMPLATE);
+    write_file(folder, "thinker", &thinker);
+}
+
+/// A function that can be called, and its arguments' schema.
+pub(crate) const WEATHER: &str = "weather";
+
+/// What it takes.
+pub(crate) fn weather() -> Value {
+    json!({
+        "type": "object", "required": ["city"], "additionalProperties": false,
+        "properties": { "city": { "enum": ["Rome", "Oslo"] } },
+    })
+}
+
 /// Ids of a text's bytes, without merges.
 pub(crate) fn byte_ids(text: &str) -> Vec<u32> {
     text.bytes().map(|byte| FIRST_BYTE_ID + u32::from(byte)).collect()

@@ -86,16 +86,16 @@ fn a_stream_makes_the_same_response() {
 #[test]
 fn what_it_cannot_do_is_refused_by_name() {
     let server = Server::serving(good);
-    for (name, value) in [
-        ("store", json!(true)),
-        ("previous_response_id", json!("resp_1")),
-        ("background", json!(true)),
-        ("tools", json!([{ "type": "web_search" }])),
-    ] {
+    for (name, value) in
+        [("store", json!(true)), ("previous_response_id", json!("resp_1")), ("background", json!(true))]
+    {
         let mut asked = body();
         asked[name] = value;
         server.post("/v1/responses", &asked).refused_about(400, "unsupported_parameter", name);
     }
+    let mut asked = body();
+    asked["tools"] = json!([{ "type": "web_search" }]);
+    server.post("/v1/responses", &asked).refused_about(400, "unsupported_parameter", "tools[0].type");
     let mut asked = body();
     asked["model"] = json!("none");
     server.post("/v1/responses", &asked).refused_about(404, "model_not_found", "model");

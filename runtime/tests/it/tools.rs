@@ -138,6 +138,10 @@ fn what_cannot_be_called_is_refused() {
     ] {
         server.chat(&chat("good", &more)).refused_about(400, code, param);
     }
+    // One call and no more is something to keep to, also where nothing else is.
+    let loose = json!([{ "type": "function", "function": { "name": "a" } }]);
+    let more = json!({ "tools": loose, "parallel_tool_calls": false, "ignore_eos": true });
+    server.chat(&chat("good", &more)).refused_about(400, "invalid_value", "ignore_eos");
     let endless = json!([{ "type": "function", "function": { "name": "a", "parameters": { "$ref": "#" } } }]);
     let more = json!({ "tools": endless, "tool_choice": "required" });
     server.chat(&chat("good", &more)).refused_about(400, "invalid_schema", "tools");

@@ -4,11 +4,17 @@
 //! and 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found
 //! computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt, `dayfly`, stands beside the last usage.
 //!
-//! What is refused by name: tools, thinking, content that is not text, a conversation that ends with the assistant's words
-//! (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for nothing by itself:
-//! what it opens are fields, each of which is known here or refused.
+//! Tools are the client's own (`custom`); uses of them come whole, also in streams. `tool_choice` and `strict` hold answers, and
+//! `output_config.format` (`output_format`, as it was called) does. What is thought is a block, in whichever way the model's
+//! template is told to; where nothing is said of it, it is as the template has it.
+//!
+//! What is refused by name: tools of the service's own, content that is neither text nor of tools, a conversation that ends
+//! with the assistant's words (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for
+//! nothing by itself: what it opens are fields, each of which is known here or refused.
 
 mod answer;
+mod conversation;
+mod options;
 mod request;
 
 use std::sync::Arc;
@@ -26,9 +32,10 @@ use self::answer::AnthropicAnswer;
 use self::request::{Counting, MessagesRequest};
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::reading::Reading;
 use super::stream;
 use super::tokenize::{chat_ids, check_bytes, with_descriptor};
-use super::wire::new_id;
+use super::wire::{conversation_bytes, new_id};
 use crate::app::App;
 use crate::generate::{Asked, Prompt};
 use crate::limits::REQUEST_MAX;
@@ -51,11 +58,12 @@ async fn create(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     check_version(&headers)?;
-    let MessagesRequest { common, messages } = MessagesRequest::parse(&body.bytes)?;
+    let MessagesRequest { common, messages, options, display } = MessagesRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
     let id = new_id("msg");
-    let dialect = AnthropicAnswer::new(id.clone(), &common);
-    let prompt = Prompt::plain(messages);
+    let reading = Reading::of(&common, &options);
+    let dialect = AnthropicAnswer::new(id.clone(), &common, (reading, display));
+    let prompt = Prompt::Messages(messages, Box::new(options));
     let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }
@@ -68,10 +76,13 @@ async fn count_tokens(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     check_version(&headers)?;
-    let Counting { model, messages } = Counting::parse(&body.bytes)?;
-    check_bytes("messages", messages.iter().map(|message| message.content.len()).sum())?;
+    let Counting { model, messages, options } = Counting::parse(&body.bytes)?;
+    let thoughts =
+        messages.iter().filter_map(|message| message.reasoning_content.as_deref()).map(str::len).sum::<usize>();
+    check_bytes("messages", thoughts + conversation_bytes(&messages, &options))?;
     let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
-    let counted = with_descriptor(&app, model, move |descriptor| Ok(chat_ids(descriptor, &messages)?.len()));
+    let counted =
+        with_descriptor(&app, model, move |descriptor| Ok(chat_ids(descriptor, (&messages, &options))?.len()));
     Ok(Json(json!({ "input_tokens": counted.await? })))
 }
 

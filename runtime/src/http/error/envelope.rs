@@ -47,6 +47,8 @@ impl Envelope {
             "/v1/messages" | "/v1/messages/count_tokens" => Self::Anthropic,
             _ if path.starts_with("/v1/models") && headers.contains_key("anthropic-version") => Self::Anthropic,
             "/completion" | "/completions" | "/apply-template" | "/props" | "/health" | "/v1/health" => Self::LlamaCpp,
+            "/infill" | "/lora-adapters" | "/slots" => Self::LlamaCpp,
+            _ if path.starts_with("/slots/") => Self::LlamaCpp,
             _ => Self::OpenAi,
         }
     }
@@ -124,6 +126,7 @@ mod tests {
             ("/v1/models", &anthropic, Envelope::Anthropic),
             ("/v1/models", &none, Envelope::OpenAi),
             ("/completion", &none, Envelope::LlamaCpp),
+            ("/slots/0", &none, Envelope::LlamaCpp),
             ("/tokenize", &none, Envelope::OpenAi),
         ] {
             assert_eq!(Envelope::of(path, headers), envelope, "{path}");

@@ -2,10 +2,11 @@
 //! `/health`; `/tokenize` and `/detokenize` (`http::tokenize`), `/models` and what changes them (`http::models`,
 //! `http::model_changes`), in the form of its router: requests name their model.
 //!
-//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). Samplers that are not
-//! here, grammars and the rest of what would change the answer are refused by name where they are switched on.
+//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). `json_schema` holds an
+//! answer. Samplers that are not here, another order of them, grammars in GBNF and the rest of what would change the answer
+//! are refused by name where they are switched on.
 //!
-//! Deliberately absent: slots, adapters, infill, changing properties.
+//! Deliberately absent, and told as it tells what is switched off: slots, adapters, infill, changing properties.
 
 mod answer;
 mod props;
@@ -34,13 +35,26 @@ use crate::generate::{Asked, Prompt, no_template, template_error};
 use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
+/// Why there are none.
+const NO_SLOTS: &str = "this server has no slots: requests join and leave steps as they come";
+
 /// Its paths.
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/completion", post(complete))
         .route("/completions", post(complete))
         .route("/apply-template", post(apply_template))
-        .route("/props", get(props::props))
+        .route(
+            "/props",
+            get(props::props).post(async || ApiError::not_supported("properties change in the configuration alone")),
+        )
+        .route("/slots", get(async || ApiError::not_supported(NO_SLOTS)))
+        .route("/slots/{id}", post(async || ApiError::not_supported(NO_SLOTS)))
+        .route("/infill", post(async || ApiError::not_supported("this server fills no gaps in code")))
+        .route(
+            "/lora-adapters",
+            get(async || Json(json!([]))).post(async || ApiError::not_supported("this server has no adapters")),
+        )
         .route("/health", get(health))
         .route("/v1/health", get(health))
 }

@@ -10,8 +10,8 @@ use crate::http::error::ApiError;
 use crate::http::wire::generation::stops;
 use crate::http::wire::sampling::bias;
 use crate::http::wire::{
-    Common, Delivery, Fields, Node, PromptInput, Urgency, inputs, keep_alive, messages_if_any, parse_object, samplers,
-    sampling,
+    Common, Delivery, Fields, Node, PromptInput, Urgency, constraint, inputs, keep_alive, messages_if_any,
+    parse_object, samplers, sampling,
 };
 use crate::limits::TOKENS_MAX;
 
@@ -75,6 +75,7 @@ impl CompletionRequest {
             // Tokens come with their log-probabilities.
             logprobs: (top > 0 || shows_tokens).then_some(top),
             delivery,
+            constraint: constraint::schema_or_any(&mut fields, "json_schema")?,
             keep_alive: keep_alive::take(&mut fields)?,
             urgency: Urgency::take(&mut fields)?,
             ..Common::plain(model, (sampling, repeats))
@@ -101,8 +102,8 @@ impl TemplateRequest {
         let mut fields = parse_object(body)?;
         let model = fields.model()?;
         let messages = messages_if_any(&mut fields)?.ok_or_else(|| ApiError::missing_field(fields.path("messages")))?;
-        fields.only("tools", |node| matches!(node, Node::List(items) if items.is_empty()))?;
-        fields.only("add_generation_prompt", |node| *node == Node::Bool(true))?;
+        fields.only_empty("tools")?;
+        fields.only_on("add_generation_prompt")?;
         fields.finish()?;
         Ok(Self { model, messages })
     }
@@ -200,19 +201,34 @@ fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What llama.cpp does and this server does not do here, in the forms that ask for nothing.
+/// What llama.cpp does and this server does not do here, in the forms that ask for nothing. Among it: GBNF in `grammar`.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.only("grammar", |node| matches!(node, Node::Text(text) if text.is_empty()))?;
-    for list in ["lora", "response_fields", "images"] {
-        fields.only(list, |node| matches!(node, Node::List(items) if items.is_empty()))?;
+    for empty in ["grammar", "lora", "response_fields", "images"] {
+        fields.only_empty(empty)?;
     }
     for number in ["n_indent", "min_keep", "t_max_predict_ms"] {
-        fields.only(number, |node| samplers::is_number(node, 0))?;
+        fields.only_number(number, 0)?;
     }
+    fields.only_number("top_n_sigma", -1)?;
+    fields.only("samplers", |node| matches!(node, Node::List(names) if is_usual_order(names)))?;
     for flag in ["timings_per_token", "return_progress", "post_sampling_probs"] {
-        fields.only(flag, |node| *node == Node::Bool(false))?;
+        fields.only_off(flag)?;
     }
     Ok(())
+}
+
+/// Whether samplers are named in llama.cpp's own order, in which those that are switched off may stand.
+fn is_usual_order(names: &[Node]) -> bool {
+    let is_off = |name: &&str| matches!(*name, "penalties" | "dry" | "top_n_sigma" | "typ_p" | "typical_p" | "xtc");
+    let texts: Option<Vec<&str>> = names
+        .iter()
+        .map(|name| match name {
+            Node::Text(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let on = texts.map(|texts| texts.into_iter().filter(|name| !is_off(name)).collect::<Vec<_>>());
+    on.is_some_and(|on| on == ["top_k", "top_p", "min_p", "temperature"])
 }
 
 #[cfg(test)]
@@ -229,8 +245,14 @@ mod tests {
             (r#""n_predict":-2"#, "invalid_value", "n_predict"),
             (r#""n_predict":1,"max_tokens":2"#, "invalid_value", "max_tokens"),
             (r#""grammar":"root ::= x""#, "unsupported_parameter", "grammar"),
-            (r#""json_schema":{}"#, "unsupported_parameter", "json_schema"),
+            (r#""json_schema":[]"#, "invalid_type", "json_schema"),
+            (r#""top_n_sigma":1"#, "unsupported_parameter", "top_n_sigma"),
+            (r#""n_indent":2"#, "unsupported_parameter", "n_indent"),
+            (r#""t_max_predict_ms":100"#, "unsupported_parameter", "t_max_predict_ms"),
+            (r#""post_sampling_probs":true"#, "unsupported_parameter", "post_sampling_probs"),
+            (r#""response_fields":["content"]"#, "unsupported_parameter", "response_fields"),
             (r#""samplers":["top_k"]"#, "unsupported_parameter", "samplers"),
+            (r#""samplers":["temperature","top_k","top_p","min_p"]"#, "unsupported_parameter", "samplers"),
             (r#""dynatemp_range":0.5"#, "unsupported_parameter", "dynatemp_range"),
             (r#""min_keep":1"#, "unsupported_parameter", "min_keep"),
             (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
@@ -270,5 +292,37 @@ mod tests {
             CompletionRequest::parse(streamed.as_bytes()).expect("supported");
         assert_eq!((tokens, common.tokens_max, common.logprobs), (ShownTokens::Yes, None, Some(0)));
         assert_eq!(common.sampling.logit_bias, [(1, 1.0)]);
+    }
+
+    #[test]
+    fn every_field_may_be_there_as_it_is_where_nothing_is_said() {
+        // Those of llama.cpp's `/props`, and of the README of its server.
+        let defaults = r#""n_predict":-1,"seed":4294967295,"temperature":0.8,"dynatemp_range":0.0,"dynatemp_exponent":1.0,
+            "top_k":40,"top_p":0.95,"min_p":0.05,"top_n_sigma":-1.0,"xtc_probability":0.0,"xtc_threshold":0.1,
+            "typical_p":1.0,"repeat_last_n":64,"repeat_penalty":1.0,"presence_penalty":0.0,"frequency_penalty":0.0,
+            "dry_multiplier":0.0,"dry_base":1.75,"dry_allowed_length":2,"dry_penalty_last_n":64,
+            "dry_sequence_breakers":["\n",":","\"","*"],"mirostat":0,"mirostat_tau":5.0,"mirostat_eta":0.1,"stop":[],
+            "max_tokens":-1,"n_keep":0,"n_discard":0,"ignore_eos":false,"stream":false,"n_probs":0,"min_keep":0,"grammar":"",
+            "samplers":["penalties","dry","top_n_sigma","top_k","typ_p","top_p","min_p","xtc","temperature"],
+            "timings_per_token":false,"post_sampling_probs":false,"lora":[],"n_indent":0,"n_cmpl":1,"n_cache_reuse":0,
+            "json_schema":null,"logit_bias":[],"t_max_predict_ms":0,"id_slot":-1,"cache_prompt":true,"return_tokens":false,
+            "return_progress":false,"sse_ping_interval":-1,"response_fields":[]"#;
+        let body = format!("{{{MINIMUM},{defaults}}}");
+        let request = CompletionRequest::parse(body.as_bytes()).expect("nothing is asked for");
+        assert_eq!((request.common.tokens_max, request.common.constraint), (None, None));
+        assert_eq!(request.common.repeats, sampling::Repeats::No, "such a seed is none");
+    }
+
+    #[test]
+    fn a_schema_that_says_nothing_is_any_json() {
+        let schema = |schema: &str| {
+            let body = format!(r#"{{{MINIMUM},"json_schema":{schema}}}"#);
+            let constraint = CompletionRequest::parse(body.as_bytes()).expect(schema).common.constraint;
+            constraint.map(|constraint| (constraint.source.canonical().1, constraint.param)).expect("a constraint")
+        };
+        let named = "json_schema".to_owned();
+        assert_eq!(schema(r#"{"type":"integer"}"#), (r#"{"type":"integer"}"#.to_owned(), named.clone()));
+        let any = r#"{"type":["object","array","string","number","boolean","null"]}"#.to_owned();
+        assert_eq!(schema("{}"), (any, named));
     }
 }

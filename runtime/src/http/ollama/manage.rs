@@ -162,17 +162,23 @@ fn shown(entry: &Entry, facts: Option<&Facts>, descriptor: &Descriptor, arrays: 
         "template": template,
         "details": details(facts),
         "model_info": model_info(header, facts, arrays),
-        "capabilities": facts.map(|facts| capabilities(facts.task)).unwrap_or_default(),
+        "capabilities": facts.map(|facts| capabilities(facts.task, descriptor)).unwrap_or_default(),
         "modified_at": time_text(modified(entry)),
     })
 }
 
-fn capabilities(task: Task) -> &'static [&'static str] {
+/// What a model was made for. Tools may be offered to others as well, which are told of them in the system message.
+fn capabilities(task: Task, descriptor: &Descriptor) -> Vec<&'static str> {
+    let template = descriptor.template.as_ref();
     match task {
-        Task::Generation => &["completion"],
-        Task::Embedding => &["embedding"],
+        Task::Generation => {
+            let tools = template.filter(|template| template.knows_tools()).map(|_| "tools");
+            let thinking = template.filter(|template| template.knows_thinking()).map(|_| "thinking");
+            ["completion"].into_iter().chain(tools).chain(thinking).collect()
+        }
+        Task::Embedding => vec!["embedding"],
         // Ollama has no word for it.
-        Task::Ranking => &[],
+        Task::Ranking => Vec::new(),
     }
 }
 

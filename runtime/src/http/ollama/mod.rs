@@ -10,10 +10,17 @@
 //! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
 //! bytes.
 //!
+//! `format` holds an answer to JSON or a schema. `tools` may be called, never must; arguments are objects, kept to their schema
+//! where a function says `strict`, as in OpenAI's interface, and a call comes whole, in a line of its own. What a model thinks is
+//! `thinking`, whether `think` was said or not; `think` is refused where the model's template has no way to honour it. `show`
+//! says `tools` and `thinking` of models whose own template knows them; others are told of tools in the system message. `GET /`
+//! and `HEAD /` answer as Ollama does to who takes no page.
+//!
 //! Deliberately absent: `create`, `push`, `copy` and blobs (a further name for a model is the configuration's to give),
-//! templates and models of a request's own, images, tools, formats.
+//! templates and models of a request's own, images.
 
 mod answer;
+mod conversation;
 mod manage;
 mod options;
 mod pull;
@@ -23,6 +30,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
@@ -36,11 +44,12 @@ use self::request::Asking;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::model_changes::{Wanted, bring_in, known_name, let_go};
-use super::stream;
+use super::reading::Reading;
 use super::wire::new_id;
+use super::{dashboard, stream};
 use crate::app::App;
 use crate::embed::{Encoded, embed};
-use crate::generate::Asked;
+use crate::generate::{Asked, Prompt};
 use crate::limits::REQUEST_MAX;
 use crate::tenancy::{Access, Scope};
 
@@ -66,6 +75,17 @@ pub(super) fn routes() -> Router<Arc<App>> {
         )
         .route("/api/create", post(async || ApiError::not_supported("this server makes no models")))
         .route("/api/push", post(async || ApiError::not_supported("this server publishes no models")))
+}
+
+/// `GET /`: the dashboard for whoever takes a page, or does not say; to others what tells them that a server is there.
+pub(super) async fn front(headers: HeaderMap) -> Result<Response, ApiError> {
+    let takes_page = match headers.get(header::ACCEPT).map(HeaderValue::to_str) {
+        Some(Ok(kinds)) => kinds.contains("text/html"),
+        Some(Err(_)) | None => true,
+    };
+    let mut response = if takes_page { dashboard::page(headers).await? } else { "Ollama is running".into_response() };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
 }
 
 /// `POST /api/generate`.
@@ -94,7 +114,11 @@ async fn answer(
     (Asking { common, prompt }, body): (Asking, JsonBody),
     shape: Shape,
 ) -> Result<Response, ApiError> {
-    let mut dialect = OllamaAnswer::new(shape, &common);
+    let reading = match &prompt {
+        Some(Prompt::Messages(_, options)) => Some(Reading::of(&common, options)),
+        Some(Prompt::Raw(..)) | None => None,
+    };
+    let mut dialect = OllamaAnswer::new(shape, &common, reading);
     let Some(prompt) = prompt else {
         let reason = load_or_unload(app, access, &common.model, common.keep_alive).await?;
         return Ok(Json(dialect.without_answer(reason)).into_response());

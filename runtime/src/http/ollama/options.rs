@@ -5,7 +5,7 @@ use models::sampling::Sampling;
 
 use crate::http::error::ApiError;
 use crate::http::wire::generation::stops;
-use crate::http::wire::{Common, Fields, Node, samplers, sampling};
+use crate::http::wire::{Common, Fields, samplers, sampling};
 use crate::limits::TOKENS_MAX;
 
 /// What is done where nothing is said, but for the penalty on repetitions.
@@ -43,7 +43,7 @@ fn take_resources(options: &mut Fields) -> Result<(), ApiError> {
     for name in ["numa", "low_vram", "f16_kv", "logits_all", "use_mmap", "use_mlock", "embedding_only"] {
         options.flag(name)?;
     }
-    options.only("vocab_only", |node| *node == Node::Bool(false))?;
+    options.only_off("vocab_only")?;
     // Penalties are for every token here.
-    options.only("penalize_newline", |node| *node == Node::Bool(true))
+    options.only_on("penalize_newline")
 }

@@ -1,16 +1,18 @@
 //! What is asked of `generate`, `chat` and the embeddings.
 
+use models::grammar::GrammarSource;
 use models::limits::PASSAGES_MAX;
 use models::limits::TOP_LOGPROBS_MAX;
-use models::template::Message;
 use models::tokenizer::Special;
 
-use super::options;
+use super::{conversation, options};
 use crate::generate::Prompt;
 use crate::http::error::ApiError;
 use crate::http::wire::embedding::{EmbeddingRequest, VectorFormat};
-use crate::http::wire::{Common, Delivery, Fields, Node, PromptInput, Urgency, inputs, keep_alive, parse_object, said};
-use crate::limits::MESSAGES_MAX;
+use crate::http::wire::{
+    ChatOptions, Common, Constraint, Delivery, Fields, Node, PromptInput, ThinkingLevel, ThinkingWish, Urgency,
+    constraint, inputs, keep_alive, parse_object, said,
+};
 
 /// A request to go on with something, or without a prompt one to load or unload the model.
 #[derive(Debug)]
@@ -30,24 +32,28 @@ impl Asking {
         let prompt = fields.text("prompt")?.unwrap_or_default();
         let system = fields.text("system")?.unwrap_or_default();
         let is_raw = fields.flag("raw")?.unwrap_or(false);
-        for name in ["suffix", "template"] {
-            fields.only(name, is_empty)?;
+        let think = think(&mut fields)?;
+        // `context` is of a conversation before, as tokens: deprecated there, and never given here.
+        for name in ["suffix", "template", "context", "images"] {
+            fields.only_empty(name)?;
         }
-        // Of a conversation before, as tokens: deprecated there, and never given here.
-        fields.only("context", is_empty)?;
-        fields.only("images", is_empty)?;
         fields.finish()?;
-        if is_raw && !system.is_empty() {
-            return Err(ApiError::invalid_value("system", "is for the model's template, which `raw` goes without"));
-        }
-        let prompt = match prompt {
-            prompt if prompt.is_empty() => None,
-            prompt if is_raw => Some(Prompt::Raw(vec![PromptInput::Text(prompt)], Special::Parsed)),
-            prompt => {
-                let system = Some(system).filter(|system| !system.is_empty()).map(|system| said("system", system));
-                Some(Prompt::plain(system.into_iter().chain([said("user", prompt)]).collect()))
+        if is_raw {
+            let asks_to_think = think.is_some_and(|think| think.asks_to_think());
+            if let Some((name, _)) = [("system", !system.is_empty()), ("think", asks_to_think)].iter().find(|one| one.1)
+            {
+                return Err(ApiError::invalid_value(*name, "is for the model's template, which `raw` goes without"));
             }
-        };
+            let prompt = Some(prompt).filter(|prompt| !prompt.is_empty());
+            let prompt = prompt.map(|prompt| Prompt::Raw(vec![PromptInput::Text(prompt)], Special::Parsed));
+            return Ok(Self { common, prompt });
+        }
+        let system = Some(system).filter(|system| !system.is_empty()).map(|system| said("system", system));
+        let options = ChatOptions { thinking: think.into_iter().collect(), ..ChatOptions::default() };
+        let prompt = Some(prompt).filter(|prompt| !prompt.is_empty()).map(|prompt| {
+            let messages = system.into_iter().chain([said("user", prompt)]).collect();
+            Prompt::Messages(messages, Box::new(options))
+        });
         Ok(Self { common, prompt })
     }
 
@@ -58,9 +64,11 @@ impl Asking {
     pub(super) fn chat(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = parse_object(body)?;
         let common = common(&mut fields)?;
-        let messages = messages(&mut fields)?;
+        let messages = conversation::messages(&mut fields)?;
+        let mut options = conversation::options(&mut fields)?;
+        options.thinking.extend(think(&mut fields)?);
         fields.finish()?;
-        Ok(Self { common, prompt: (!messages.is_empty()).then_some(Prompt::plain(messages)) })
+        Ok(Self { common, prompt: (!messages.is_empty()).then(|| Prompt::Messages(messages, Box::new(options))) })
     }
 }
 
@@ -71,21 +79,40 @@ fn common(fields: &mut Fields) -> Result<Common, ApiError> {
         delivery: Delivery::plain(fields.flag("stream")?.unwrap_or(true)),
         keep_alive: keep_alive::take(fields)?,
         logprobs: logprobs(fields)?,
+        constraint: format(fields)?,
         ..options::take(fields, model)?
     };
     // Either way what is longer than the context is refused, and nothing makes room for an answer.
     for name in ["truncate", "shift"] {
         fields.flag(name)?;
     }
-    take_unsupported(fields)?;
     Ok(common)
 }
 
-/// What Ollama does and this server does not do here, in the forms that ask for nothing.
-fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.only("tools", is_empty)?;
-    fields.only("format", is_empty)?;
-    fields.only("think", |node| *node == Node::Bool(false))
+/// `format`: `"json"`, or a JSON schema.
+fn format(fields: &mut Fields) -> Result<Option<Constraint>, ApiError> {
+    let param = fields.path("format");
+    match fields.take_if("format", |node| matches!(node, Node::Text(_))) {
+        None => constraint::schema_or_any(fields, "format"),
+        Some(Node::Text(word)) if word.is_empty() => Ok(None),
+        Some(Node::Text(word)) if word == "json" => {
+            Ok(Some(Constraint { source: GrammarSource::json_object(), param }))
+        }
+        Some(_) => Err(ApiError::invalid_value(param, "must be `json` or a JSON schema")),
+    }
+}
+
+/// `think`: whether the model is to think, or how much.
+fn think(fields: &mut Fields) -> Result<Option<ThinkingWish>, ApiError> {
+    const NAME: &str = "think";
+    let level = match fields.take(NAME) {
+        None => return Ok(None),
+        Some(Node::Bool(true)) => ThinkingLevel::On,
+        Some(Node::Bool(false)) => ThinkingLevel::Off,
+        Some(Node::Text(effort)) => return ThinkingWish::effort(effort, NAME).map(Some),
+        Some(_) => return Err(ApiError::invalid_type(NAME, "true, false, or a level such as `low`")),
+    };
+    Ok(Some(ThinkingWish { level, param: NAME }))
 }
 
 /// `model`, or `name` as it was once called; a tag that says nothing is left away.
@@ -113,49 +140,6 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
         return Err(ApiError::invalid_value(fields.path("top_logprobs"), "is for `logprobs: true` alone"));
     }
     Ok(is_shown.then_some(top))
-}
-
-fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
-    let path = fields.path("messages");
-    let items = match fields.take("messages") {
-        None => return Ok(Vec::new()),
-        Some(Node::List(items)) => items,
-        Some(_) => return Err(ApiError::invalid_type(path, "an array of messages")),
-    };
-    if items.len() > MESSAGES_MAX {
-        return Err(ApiError::invalid_value(path, format_args!("has more than {MESSAGES_MAX} messages")));
-    }
-    items.into_iter().enumerate().map(|(index, item)| message(item, &format!("{path}[{index}]"))).collect()
-}
-
-fn message(item: Node, path: &str) -> Result<Message, ApiError> {
-    let mut fields = Fields::of(item, path)?;
-    let role = fields.required_text("role")?;
-    if !matches!(role.as_str(), "system" | "user" | "assistant" | "tool") {
-        let why = "must be `system`, `user`, `assistant` or `tool`";
-        return Err(ApiError::invalid_value(fields.path("role"), why));
-    }
-    let content = fields.text("content")?.unwrap_or_default();
-    if role == "tool" {
-        // Which tool it answers for is nothing that a template gets to see.
-        fields.text("tool_name")?;
-    }
-    if fields.take("images").is_some_and(|images| !is_empty(&images)) {
-        return Err(ApiError::unsupported_content(fields.path("images")));
-    }
-    fields.only("tool_calls", is_empty)?;
-    fields.only("thinking", is_empty)?;
-    fields.finish()?;
-    Ok(said(&role, content))
-}
-
-/// Whether a value is nothing but there.
-fn is_empty(node: &Node) -> bool {
-    match node {
-        Node::Text(text) => text.is_empty(),
-        Node::List(items) => items.is_empty(),
-        _ => false,
-    }
 }
 
 /// Reads a body of `/api/embed`.
@@ -211,8 +195,12 @@ mod tests {
             (r#""prompt":"a","template":"{{ .Prompt }}""#, "unsupported_parameter", "template"),
             (r#""prompt":"a","context":[1,2]"#, "unsupported_parameter", "context"),
             (r#""prompt":"a","images":["AA=="]"#, "unsupported_parameter", "images"),
-            (r#""prompt":"a","format":"json""#, "unsupported_parameter", "format"),
-            (r#""prompt":"a","think":true"#, "unsupported_parameter", "think"),
+            (r#""prompt":"a","format":"xml""#, "invalid_value", "format"),
+            (r#""prompt":"a","format":true"#, "invalid_type", "format"),
+            (r#""prompt":"a","think":"endless""#, "invalid_value", "think"),
+            (r#""prompt":"a","think":1"#, "invalid_type", "think"),
+            (r#""prompt":"a","think":true,"raw":true"#, "invalid_value", "think"),
+            (r#""prompt":"a","tools":[]"#, "unsupported_parameter", "tools"),
             (r#""prompt":"a","raw":true,"system":"b""#, "invalid_value", "system"),
             (r#""prompt":"a","options":{"mirostat":1}"#, "unsupported_parameter", "options.mirostat"),
             (
@@ -231,20 +219,6 @@ mod tests {
             (r#""prompt":"a","steps":3"#, "unsupported_parameter", "steps"),
         ];
         each_refused(Asking::generate, MODEL, &table);
-        let table = [
-            (r#""messages":[{"role":"robot","content":"a"}]"#, "invalid_value", "messages[0].role"),
-            (r#""messages":[{"role":"user","content":["a"]}]"#, "invalid_type", "messages[0].content"),
-            (r#""messages":[{"role":"user","images":["A"]}]"#, "unsupported_content", "messages[0].images"),
-            (
-                r#""messages":[{"role":"assistant","tool_calls":[{}]}]"#,
-                "unsupported_parameter",
-                "messages[0].tool_calls",
-            ),
-            (r#""messages":[],"tools":[{}]"#, "unsupported_parameter", "tools"),
-            (r#""messages":[],"format":{"type":"object"}"#, "unsupported_parameter", "format"),
-            (r#""messages":{}"#, "invalid_type", "messages"),
-        ];
-        each_refused(Asking::chat, MODEL, &table);
         let table = [
             (r#""input":"""#, "invalid_value", "input"),
             (r#""input":["a",""]"#, "invalid_value", "input[1]"),
@@ -265,7 +239,7 @@ mod tests {
         let Asking { common, prompt } = asking.expect("all of it is supported");
         assert_eq!((common.model.as_str(), common.tokens_max, common.context_max), ("m", Some(7), Some(99)));
         assert_eq!((common.sampling.seed, common.sampling.top_k, common.sampling.top_p), (3, 40, 0.9));
-        assert_eq!((common.stop, common.delivery), (vec!["x".to_owned()], Delivery::Whole));
+        assert_eq!((common.stop, common.delivery, common.constraint), (vec!["x".to_owned()], Delivery::Whole, None));
         let Some(Prompt::Messages(messages, _)) = prompt else { panic!("it goes through the template") };
         assert_eq!(messages, [said("system", "b".to_owned()), said("user", "a".to_owned())]);
 
@@ -278,5 +252,30 @@ mod tests {
         let Asking { common, prompt } = raw.expect("raw");
         assert!(matches!(prompt, Some(Prompt::Raw(inputs, Special::Parsed)) if inputs.len() == 1));
         assert_eq!((common.tokens_max, common.repeats), (None, crate::http::wire::Repeats::No));
+    }
+
+    #[test]
+    fn formats_and_thinking_are_read() {
+        let asking = |fields: &str| {
+            let body = format!(r#"{{{MODEL},"prompt":"a",{fields}}}"#);
+            Asking::generate(body.as_bytes()).expect("it is supported")
+        };
+        let schema = |fields: &str| match asking(fields).common.constraint.map(|constraint| constraint.source) {
+            Some(GrammarSource::JsonSchema(schema)) => schema.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(schema(r#""format":"json""#), r#"{"type":"object"}"#);
+        assert_eq!(schema(r#""format":{"type":"integer"}"#), r#"{"type":"integer"}"#);
+        assert!(schema(r#""format":{}"#).contains("null"), "any JSON");
+        let thinking = |fields: &str| match asking(fields).prompt {
+            Some(Prompt::Messages(_, options)) => options.thinking,
+            other => panic!("{other:?}"),
+        };
+        let wish = |level| vec![ThinkingWish { level, param: "think" }];
+        assert_eq!(thinking(r#""think":true"#), wish(ThinkingLevel::On));
+        assert_eq!(thinking(r#""think":"high""#), wish(ThinkingLevel::Effort("high".to_owned())));
+        assert_eq!(thinking(r#""think":null"#), []);
+        let raw = asking(r#""think":false,"raw":true"#).prompt;
+        assert!(matches!(raw, Some(Prompt::Raw(..))), "nothing thinks there");
     }
 }

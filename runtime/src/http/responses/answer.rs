@@ -1,18 +1,27 @@
-//! The answer: a response with one message of one text, or the events that make it.
+//! The answer: a response of items, or the events that make it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meter::Receipt;
-use models::generation::{FinishReason, Output, Span};
+use models::Descriptor;
+use models::generation::{FinishReason, Output};
+use models::grammar::CallNumber;
+use models::reading::AnswerReader;
 use models::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
+use super::events::Events;
+use super::items::{Item, ItemStatus};
 use super::request::Told;
 use crate::http::error::ApiError;
+use crate::http::reading::Reading;
 use crate::http::scores::{Ids, scores};
-use crate::http::stream::{Dialect, push_named_event};
+use crate::http::stream::Dialect;
 use crate::http::wire::Common;
-use crate::http::wire::answer::Choice;
+use crate::http::wire::answer::{Choice, ChoiceReader};
+
+/// What the ids of calls begin with.
+const CALL_IDS: &str = "call";
 
 /// The answer to one request.
 pub(super) struct ResponseAnswer {
@@ -20,12 +29,11 @@ pub(super) struct ResponseAnswer {
     created_unix_s: u64,
     common: Common,
     told: Told,
-    /// What was streamed.
-    text: String,
-    scores: Vec<Value>,
+    reading: Reading,
+    reader: ChoiceReader,
     finish: Option<FinishReason>,
-    /// Events so far.
-    sequence: u64,
+    /// What was streamed.
+    events: Events,
 }
 
 /// How far a response is.
@@ -37,7 +45,7 @@ enum Status<'a> {
 }
 
 impl Status<'_> {
-    /// As a response, or a message of it, has it.
+    /// As a response has it.
     fn name(self) -> &'static str {
         match self {
             Self::InProgress => "in_progress",
@@ -48,24 +56,32 @@ impl Status<'_> {
     }
 }
 
+/// How far the last item of an answer got.
+fn last_status(finish: Option<FinishReason>) -> ItemStatus {
+    match finish {
+        Some(FinishReason::Length) => ItemStatus::Incomplete,
+        Some(FinishReason::Stop | FinishReason::StopString(_)) | None => ItemStatus::Completed,
+    }
+}
+
 impl ResponseAnswer {
-    pub(super) fn new(id: String, request: &Common, told: Told) -> Self {
+    pub(super) fn new(id: String, request: &Common, (told, reading): (Told, Reading)) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
+            events: Events::new(&id),
             id,
             created_unix_s: since.as_secs(),
             common: request.clone(),
             told,
-            text: String::new(),
-            scores: Vec::new(),
+            reading,
+            reader: ChoiceReader::new(AnswerReader::plain(), CALL_IDS),
             finish: None,
-            sequence: 0,
         }
     }
 
     /// The response with this `output`.
     fn response(&self, status: Status<'_>, output: &Value) -> Value {
-        let Told { instructions, metadata, user } = &self.told;
+        let Told { instructions, metadata, user, format, effort, tools } = &self.told;
         let mut response = json!({
             "id": self.id,
             "object": "response",
@@ -78,15 +94,15 @@ impl ResponseAnswer {
             "max_output_tokens": self.common.tokens_max,
             "model": self.common.model,
             "output": output,
-            "parallel_tool_calls": true,
+            "parallel_tool_calls": tools.number == CallNumber::Several,
             "previous_response_id": null,
-            "reasoning": { "effort": null, "summary": null },
+            "reasoning": { "effort": effort, "summary": null },
             "service_tier": self.common.urgency.tier.map_or("default", |tier| tier.name()),
             "store": false,
             "temperature": self.common.sampling.temperature,
-            "text": { "format": { "type": "text" } },
-            "tool_choice": "auto",
-            "tools": [],
+            "text": { "format": format },
+            "tool_choice": tools.choice,
+            "tools": tools.offered,
             "top_logprobs": self.common.logprobs.unwrap_or(0),
             "top_p": self.common.sampling.top_p,
             "truncation": "disabled",
@@ -110,37 +126,6 @@ impl ResponseAnswer {
         }
         response
     }
-
-    /// The one message, with this `content`.
-    fn message(&self, status: Status<'_>, content: &Value) -> Value {
-        json!({
-            "id": self.message_id(),
-            "type": "message",
-            "status": status.name(),
-            "role": "assistant",
-            "content": content,
-        })
-    }
-
-    fn message_id(&self) -> String {
-        format!("msg_{}", self.id.trim_start_matches("resp_"))
-    }
-
-    /// Adds an event, with its number and what it is about.
-    fn push(&mut self, text: &mut String, kind: &str, mut event: Value) {
-        event["type"] = json!(kind);
-        event["sequence_number"] = json!(self.sequence);
-        self.sequence += 1;
-        push_named_event(text, kind, &event.to_string());
-    }
-
-    /// An event about the message's text, beside what `of_it` says.
-    fn about_text(&self, mut of_it: Value) -> Value {
-        of_it["item_id"] = json!(self.message_id());
-        of_it["output_index"] = json!(0);
-        of_it["content_index"] = json!(0);
-        of_it
-    }
 }
 
 impl Dialect for ResponseAnswer {
@@ -148,67 +133,61 @@ impl Dialect for ResponseAnswer {
         1
     }
 
+    fn prepare(&mut self, descriptor: &Descriptor) -> Result<(), ApiError> {
+        self.reader = ChoiceReader::new(self.reading.reader(descriptor)?, CALL_IDS);
+        Ok(())
+    }
+
     fn begin(&mut self, _prompt_tokens: u64) -> String {
         let mut text = String::new();
         let response = self.response(Status::InProgress, &json!([]));
-        self.push(&mut text, "response.created", json!({ "response": response }));
-        self.push(&mut text, "response.in_progress", json!({ "response": response }));
-        let item = self.message(Status::InProgress, &json!([]));
-        self.push(&mut text, "response.output_item.added", json!({ "output_index": 0, "item": item }));
-        let part = self.about_text(json!({ "part": text_part("", &[]) }));
-        self.push(&mut text, "response.content_part.added", part);
+        self.events.push(&mut text, "response.created", json!({ "response": response }));
+        self.events.push(&mut text, "response.in_progress", json!({ "response": response }));
         text
     }
 
     fn piece(&mut self, output: &Output, tokenizer: &Tokenizer) -> String {
         let mut text = String::new();
         self.finish = output.finish.or(self.finish);
-        let Span { text: piece, tokens } = &output.span;
-        if output.span.is_empty() {
-            return text;
-        }
-        let scores = scores(tokens, tokenizer, Ids::Untold);
-        let delta = self.about_text(json!({ "delta": piece, "logprobs": scores }));
-        self.push(&mut text, "response.output_text.delta", delta);
-        self.text.push_str(piece);
-        self.scores.extend(scores);
+        let parts = self.reader.parts(output);
+        self.events.piece(&mut text, parts, scores(&output.span.tokens, tokenizer, Ids::Untold));
         text
     }
 
     fn end(&mut self, receipt: &Receipt) -> String {
         let mut text = String::new();
         let status = Status::Ended { finish: self.finish, receipt };
-        let (answer, scores) = (std::mem::take(&mut self.text), std::mem::take(&mut self.scores));
-        let done = self.about_text(json!({ "text": answer, "logprobs": scores }));
-        self.push(&mut text, "response.output_text.done", done);
-        let part = text_part(&answer, &scores);
-        let done = self.about_text(json!({ "part": part }));
-        self.push(&mut text, "response.content_part.done", done);
-        let item = self.message(status, &json!([part]));
-        self.push(&mut text, "response.output_item.done", json!({ "output_index": 0, "item": item }));
-        let response = self.response(status, &json!([item]));
+        let output = self.events.end(&mut text, last_status(self.finish));
+        let response = self.response(status, &output);
         let kind = format!("response.{}", status.name());
-        self.push(&mut text, &kind, json!({ "response": response }));
+        self.events.push(&mut text, &kind, json!({ "response": response }));
         text
     }
 
     fn failed(&mut self, error: &ApiError) -> String {
         let mut text = String::new();
         let response = self.response(Status::Failed(error), &json!([]));
-        self.push(&mut text, "response.failed", json!({ "response": response }));
+        self.events.push(&mut text, "response.failed", json!({ "response": response }));
         text
     }
 
     fn whole(&mut self, choices: &[Choice], receipt: &Receipt, tokenizer: &Tokenizer) -> String {
         let Choice { span, finish } = &choices[0];
-        let status = Status::Ended { finish: *finish, receipt };
-        let part = text_part(&span.text, &scores(&span.tokens, tokenizer, Ids::Untold));
-        self.response(status, &json!([self.message(status, &json!([part]))])).to_string()
+        let mut items: Vec<Item> = self.reader.all_parts(&span.text).into_iter().map(Item::from).collect();
+        if items.is_empty() {
+            items.push(Item::Message(String::new(), Vec::new()));
+        }
+        if let Some(Item::Message(_, shown)) = items.iter_mut().find(|item| matches!(item, Item::Message(..))) {
+            *shown = scores(&span.tokens, tokenizer, Ids::Untold);
+        }
+        let last = items.len() - 1;
+        let told = |(number, item): (usize, &Item)| {
+            let status = if number == last { last_status(*finish) } else { ItemStatus::Completed };
+            item.told(&item.id(&self.id, number), status)
+        };
+        let output = items.iter().enumerate().map(told).collect();
+        self.response(Status::Ended { finish: *finish, receipt }, &output).to_string()
     }
-}
-
-fn text_part(text: &str, scores: &[Value]) -> Value {
-    json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": scores })
 }
 
 fn usage(receipt: &Receipt) -> Value {

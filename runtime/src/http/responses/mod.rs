@@ -1,12 +1,17 @@
 //! OpenAI's newer interface: `POST /v1/responses`, whole and streamed.
 //!
 //! Nothing is stored, so that an answer says `"store": false` and there is nothing to go on from, to get or to delete;
-//! what asks for that (`store: true`, `previous_response_id`, `conversation`, `background`) is refused by name, as are tools,
-//! formats, reasoning, and items that are no messages of text. `keep_alive` and `timeout` are as in the older interface. The
-//! receipt, `dayfly`, stands beside the last usage.
+//! what asks for that (`store: true`, `previous_response_id`, `conversation`, `background`) is refused by name, as are tools that
+//! are no functions, summaries of reasoning, and items that are neither text nor calls. What is thought is told in full and in
+//! the clear (`content` of a reasoning item), a call whole also in a stream. `keep_alive` and `timeout` are as in the older
+//! interface. The receipt, `dayfly`, stands beside the last usage.
 
 mod answer;
+mod events;
+mod input;
+mod items;
 mod request;
+mod tools;
 
 use std::sync::Arc;
 
@@ -20,6 +25,7 @@ use self::answer::ResponseAnswer;
 use self::request::ResponseRequest;
 use super::body::JsonBody;
 use super::error::ApiError;
+use super::reading::Reading;
 use super::stream;
 use super::wire::new_id;
 use crate::app::App;
@@ -37,11 +43,12 @@ async fn create(
     Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let ResponseRequest { common, messages, told } = ResponseRequest::parse(&body.bytes)?;
+    let ResponseRequest { common, messages, options, told } = ResponseRequest::parse(&body.bytes)?;
     let urgency = common.urgency.within(body.timeout);
     let id = new_id("resp");
-    let dialect = ResponseAnswer::new(id.clone(), &common, told);
-    let prompt = Prompt::plain(messages);
+    let reading = Reading::of(&common, &options);
+    let dialect = ResponseAnswer::new(id.clone(), &common, (told, reading));
+    let prompt = Prompt::Messages(messages, Box::new(options));
     let asked = Asked { id, asker: body.asker(access), urgency, common, prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use models::grammar::GrammarSource;
 use models::limits::TOP_LOGPROBS_MAX;
 use models::sampling::Sampling;
 use models::template::Message;
+use serde_json::{Value, json};
 
+use super::input::input;
+use super::tools::{self, ToldTools};
 use crate::http::error::ApiError;
+use crate::http::wire::constraint::{self, Constraint};
 use crate::http::wire::generation::{take_user, tokens_max};
-use crate::http::wire::{Common, Delivery, Fields, Node, Urgency, keep_alive, parse_object, said, samplers, sampling};
-use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, USER_BYTES_MAX};
+use crate::http::wire::{
+    ChatOptions, Common, Delivery, Fields, Node, ThinkingWish, Urgency, keep_alive, parse_object, said, sampling,
+};
+use crate::limits::{INCLUDED_MAX, METADATA_MAX, USER_BYTES_MAX};
 
 /// Something to answer.
 #[derive(Debug)]
@@ -17,16 +24,23 @@ pub(super) struct ResponseRequest {
     pub(super) common: Common,
     /// Never empty; instructions come first, if there are any.
     pub(super) messages: Vec<Message>,
+    /// Functions that may be called, and how much the model is to think.
+    pub(super) options: ChatOptions,
     /// What the answer tells again.
     pub(super) told: Told,
 }
 
 /// What a request says that its answer says as well.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Told {
     pub(super) instructions: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) user: Option<String>,
+    /// `text.format`.
+    pub(super) format: Value,
+    /// `reasoning.effort`.
+    pub(super) effort: Option<String>,
+    pub(super) tools: ToldTools,
 }
 
 impl ResponseRequest {
@@ -41,7 +55,9 @@ impl ResponseRequest {
         let system = instructions.clone().filter(|text| !text.is_empty()).map(|text| said("system", text));
         let messages: Vec<Message> = system.into_iter().chain(input(&mut fields)?).collect();
         let drawing = sampling::take_named(&mut fields, &["temperature", "top_p"], Sampling::default())?;
+        let (constraint, format) = text(&mut fields)?;
         let common = Common {
+            constraint,
             tokens_max: tokens_max(&mut fields, "max_output_tokens", 1)?,
             logprobs: logprobs(&mut fields)?,
             delivery: delivery(&mut fields)?,
@@ -49,23 +65,28 @@ impl ResponseRequest {
             urgency: Urgency::take(&mut fields)?,
             ..Common::plain(model, drawing)
         };
+        let (mut options, tools) = tools::take(&mut fields)?;
+        let effort = reasoning(&mut fields)?;
+        if let Some(effort) = &effort {
+            options.thinking.push(ThinkingWish::effort(effort.clone(), "reasoning.effort")?);
+        }
         let (metadata, user) = (metadata(&mut fields)?, take_user(&mut fields)?);
         take_unsupported(&mut fields)?;
         fields.finish()?;
-        Ok(Self { common, messages, told: Told { instructions, metadata, user } })
+        Ok(Self { common, messages, options, told: Told { instructions, metadata, user, format, effort, tools } })
     }
 }
 
 fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
     let is_streamed = fields.flag("stream")?.unwrap_or(false);
     if let Some(mut options) = fields.object("stream_options")? {
-        options.only("include_obfuscation", |node| *node == Node::Bool(false))?;
+        options.only_off("include_obfuscation")?;
         options.finish()?;
     }
     Ok(Delivery::plain(is_streamed))
 }
 
-/// `top_logprobs`, and what `include` asks for. There is no reasoning, encrypted or not, to include.
+/// `top_logprobs`, and what `include` asks for. Reasoning is never encrypted: it is included as it is.
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let path = fields.path("include");
     let top: Option<usize> = fields.integer("top_logprobs", 0..=TOP_LOGPROBS_MAX as i128)?;
@@ -111,90 +132,60 @@ fn metadata(fields: &mut Fields) -> Result<BTreeMap<String, String>, ApiError> {
     entries.into_iter().map(entry).collect()
 }
 
+/// `text`: what the answer keeps to, and how that is told again.
+fn text(fields: &mut Fields) -> Result<(Option<Constraint>, Value), ApiError> {
+    let Some(mut text) = fields.object("text")? else { return Ok((None, json!({ "type": "text" }))) };
+    text.only_words("verbosity", &["medium"])?;
+    let format = match text.object("format")? {
+        None => (None, json!({ "type": "text" })),
+        Some(format) => self::format(format)?,
+    };
+    text.finish()?;
+    Ok(format)
+}
+
+fn format(mut format: Fields) -> Result<(Option<Constraint>, Value), ApiError> {
+    let param = format.path("type");
+    let kind = format.required_text("type")?;
+    let taken = match kind.as_str() {
+        "text" => (None, json!({ "type": kind })),
+        "json_object" => (Some(Constraint { source: GrammarSource::json_object(), param }), json!({ "type": kind })),
+        "json_schema" => {
+            let (name, description) = (format.required_text("name")?, format.text("description")?);
+            // Every schema is kept to strictly.
+            let strict = format.flag("strict")?;
+            let missing = format.path("schema");
+            let constraint = constraint::schema(&mut format, "schema")?;
+            let constraint = constraint.ok_or_else(|| ApiError::missing_field(missing))?;
+            let schema = match &constraint.source {
+                GrammarSource::JsonSchema(schema) => schema.clone(),
+                _ => Value::Null,
+            };
+            let told = json!({
+                "type": kind, "name": name, "description": description, "schema": schema, "strict": strict,
+            });
+            (Some(constraint), told)
+        }
+        _ => return Err(ApiError::unsupported_field(param)),
+    };
+    format.finish()?;
+    Ok(taken)
+}
+
+/// `reasoning`. Thoughts are told as they are: there is nobody to sum them up.
+fn reasoning(fields: &mut Fields) -> Result<Option<String>, ApiError> {
+    let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(None) };
+    let effort = reasoning.text("effort")?;
+    reasoning.finish()?;
+    Ok(effort)
+}
+
 /// What OpenAI does and this server does not do here, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    fields.only("tools", |node| matches!(node, Node::List(items) if items.is_empty()))?;
-    // Without tools they all mean the same.
-    fields.only("tool_choice", |node| matches!(node, Node::Text(text) if text == "none" || text == "auto"))?;
-    fields.flag("parallel_tool_calls")?;
-    fields.only("max_tool_calls", |node| samplers::is_number(node, 0))?;
     for flag in ["store", "background"] {
-        fields.only(flag, |node| *node == Node::Bool(false))?;
+        fields.only_off(flag)?;
     }
-    fields.only("truncation", |node| matches!(node, Node::Text(text) if text == "disabled"))?;
-    if let Some(reasoning) = fields.object("reasoning")? {
-        reasoning.finish()?;
-    }
-    if let Some(mut text) = fields.object("text")? {
-        if let Some(mut format) = text.object("format")? {
-            format.only("type", |node| matches!(node, Node::Text(text) if text == "text"))?;
-            format.finish()?;
-        }
-        text.only("verbosity", |node| matches!(node, Node::Text(text) if text == "medium"))?;
-        text.finish()?;
-    }
-    Ok(())
-}
-
-/// `input`: a text, or items.
-fn input(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
-    let path = fields.path("input");
-    let items = match fields.take("input") {
-        None => return Err(ApiError::missing_field(path)),
-        Some(Node::Text(text)) => return Ok(vec![said("user", text)]),
-        Some(Node::List(items)) if !items.is_empty() => items,
-        Some(Node::List(_)) => return Err(ApiError::invalid_value(path, "is empty")),
-        Some(_) => return Err(ApiError::invalid_type(path, "a string or an array of items")),
-    };
-    if items.len() > MESSAGES_MAX {
-        return Err(ApiError::invalid_value(path, format_args!("has more than {MESSAGES_MAX} items")));
-    }
-    items.into_iter().enumerate().map(|(index, item)| message(item, &format!("{path}[{index}]"))).collect()
-}
-
-fn message(item: Node, path: &str) -> Result<Message, ApiError> {
-    let mut fields = Fields::of(item, path)?;
-    if fields.text("type")?.is_some_and(|kind| kind != "message") {
-        return Err(ApiError::unsupported_content(path));
-    }
-    let role = match fields.required_text("role")?.as_str() {
-        "system" | "developer" => "system",
-        "user" => "user",
-        "assistant" => "assistant",
-        _ => {
-            let why = "must be `system`, `developer`, `user` or `assistant`";
-            return Err(ApiError::invalid_value(fields.path("role"), why));
-        }
-    };
-    // What an answer said of itself when it was given.
-    for name in ["id", "status", "phase"] {
-        fields.text(name)?;
-    }
-    let content_path = fields.path("content");
-    let content = match fields.take("content") {
-        Some(Node::Text(text)) => text,
-        Some(Node::List(parts)) if !parts.is_empty() => {
-            let part = |(index, part)| part_text(part, &format!("{content_path}[{index}]"));
-            parts.into_iter().enumerate().map(part).collect::<Result<Vec<_>, _>>()?.join("\n")
-        }
-        Some(Node::List(_)) => return Err(ApiError::invalid_value(content_path, "is empty")),
-        _ => return Err(ApiError::invalid_type(content_path, "a string or an array of parts")),
-    };
-    fields.finish()?;
-    Ok(said(role, content))
-}
-
-fn part_text(part: Node, path: &str) -> Result<String, ApiError> {
-    let mut fields = Fields::of(part, path)?;
-    if !matches!(fields.required_text("type")?.as_str(), "input_text" | "output_text") {
-        return Err(ApiError::unsupported_content(path));
-    }
-    let text = fields.required_text("text")?;
-    fields.only("annotations", |node| matches!(node, Node::List(items) if items.is_empty()))?;
-    // An answer's own, sent back.
-    fields.take("logprobs");
-    fields.finish()?;
-    Ok(text)
+    fields.only_words("truncation", &["disabled"])
 }
 
 #[cfg(test)]
@@ -211,10 +202,15 @@ mod tests {
             (r#""background":true"#, "unsupported_parameter", "background"),
             (r#""previous_response_id":"resp_1""#, "unsupported_parameter", "previous_response_id"),
             (r#""conversation":"conv_1""#, "unsupported_parameter", "conversation"),
-            (r#""tools":[{"type":"function"}]"#, "unsupported_parameter", "tools"),
-            (r#""tool_choice":"required""#, "unsupported_parameter", "tool_choice"),
-            (r#""reasoning":{"effort":"low"}"#, "unsupported_parameter", "reasoning.effort"),
-            (r#""text":{"format":{"type":"json_object"}}"#, "unsupported_parameter", "text.format.type"),
+            (r#""reasoning":{"effort":"endless"}"#, "invalid_value", "reasoning.effort"),
+            (r#""reasoning":{"summary":"auto"}"#, "unsupported_parameter", "reasoning.summary"),
+            (r#""text":{"format":{"type":"xml"}}"#, "unsupported_parameter", "text.format.type"),
+            (r#""text":{"format":{"type":"json_schema"}}"#, "missing_required_parameter", "text.format.name"),
+            (
+                r#""text":{"format":{"type":"json_schema","name":"n"}}"#,
+                "missing_required_parameter",
+                "text.format.schema",
+            ),
             (r#""text":{"verbosity":"low"}"#, "unsupported_parameter", "text.verbosity"),
             (r#""truncation":"auto""#, "unsupported_parameter", "truncation"),
             (r#""include":["file_search_call.results"]"#, "unsupported_parameter", "include[0]"),
@@ -233,52 +229,40 @@ mod tests {
     }
 
     #[test]
-    fn input_that_is_none_is_refused() {
-        let table = [
-            (r#""input":[]"#, "invalid_value", "input"),
-            (r#""input":5"#, "invalid_type", "input"),
-            (r#""input":["a"]"#, "invalid_type", "input[0]"),
-            (r#""input":[{"role":"robot","content":"a"}]"#, "invalid_value", "input[0].role"),
-            (r#""input":[{"type":"function_call","name":"f"}]"#, "unsupported_content", "input[0]"),
-            (
-                r#""input":[{"role":"user","content":[{"type":"input_image"}]}]"#,
-                "unsupported_content",
-                "input[0].content[0]",
-            ),
-            (r#""input":[{"role":"user","content":[]}]"#, "invalid_value", "input[0].content"),
-            (r#""input":[{"role":"user"}]"#, "invalid_type", "input[0].content"),
-        ];
-        each_refused(ResponseRequest::parse, r#""model":"m""#, &table);
-        let missing = ("missing_required_parameter", Some("input".to_owned()));
-        assert_eq!(refused(ResponseRequest::parse(br#"{"model":"m"}"#)), missing);
+    fn lists_that_are_told_again_are_bounded() {
         let many: Vec<String> = (0..=METADATA_MAX).map(|index| format!("\"k{index}\":\"v\"")).collect();
         let many = format!("{{{MINIMUM},\"metadata\":{{{}}}}}", many.join(","));
         assert_eq!(refused(ResponseRequest::parse(many.as_bytes())), ("invalid_value", Some("metadata".to_owned())));
         let many = format!("{{{MINIMUM},\"include\":[{}\"a\"]}}", "\"a\",".repeat(INCLUDED_MAX));
         assert_eq!(refused(ResponseRequest::parse(many.as_bytes())), ("invalid_value", Some("include".to_owned())));
-        let many = vec![r#"{"role":"user","content":"a"}"#; MESSAGES_MAX + 1].join(",");
-        let many = format!(r#"{{"model":"m","input":[{many}]}}"#);
-        assert_eq!(refused(ResponseRequest::parse(many.as_bytes())), ("invalid_value", Some("input".to_owned())));
     }
 
     #[test]
-    fn items_become_messages() {
+    fn what_is_said_is_taken() {
         let request = ResponseRequest::parse(
-            br#"{"model":"m","instructions":"be brief","input":[{"role":"developer","content":"a"},
-                {"type":"message","role":"user","content":[{"type":"input_text","text":"b"},{"type":"input_text","text":"c"}]},
-                {"type":"message","role":"assistant","id":"msg_1","status":"completed",
-                    "content":[{"type":"output_text","text":"d","annotations":[],"logprobs":[]}]},
-                {"role":"user","content":"e"}],
-                "max_output_tokens":7,"store":false,"tools":[],"tool_choice":"auto","text":{"format":{"type":"text"}},
-                "reasoning":{"effort":null},"include":["message.output_text.logprobs"],"metadata":{"a":"b"},"user":"u",
-                "stream":true,"keep_alive":"1m","truncation":"disabled"}"#,
+            br#"{"model":"m","instructions":"be brief","input":[{"role":"user","content":"e"}],
+                "max_output_tokens":7,"store":false,"text":{"verbosity":"medium","format":{"type":"json_schema","name":"n",
+                    "strict":true,"schema":{"type":"integer"}}},
+                "reasoning":{"effort":"low","summary":null},"include":["message.output_text.logprobs","reasoning.encrypted_content"],
+                "metadata":{"a":"b"},"user":"u","stream":true,"keep_alive":"1m","truncation":"disabled"}"#,
         );
-        let ResponseRequest { common, messages, told } = request.expect("all of it is supported");
+        let ResponseRequest { common, messages, options, told } = request.expect("all of it is supported");
         let said: Vec<_> = messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
-        let expected = [("system", "be brief"), ("system", "a"), ("user", "b\nc"), ("assistant", "d"), ("user", "e")];
-        assert_eq!(said, expected);
+        assert_eq!(said, [("system", "be brief"), ("user", "e")]);
         assert_eq!((common.tokens_max, common.logprobs), (Some(7), Some(0)));
         assert!(common.keep_alive.is_some() && matches!(common.delivery, Delivery::Streamed { .. }));
         assert_eq!((told.user.as_deref(), told.metadata["a"].as_str()), (Some("u"), "b"));
+        let schema = json!({ "type": "integer" });
+        let told_format =
+            json!({ "type": "json_schema", "name": "n", "description": null, "schema": schema, "strict": true });
+        assert_eq!((told.format, told.effort.as_deref(), options.thinking.len()), (told_format, Some("low"), 1));
+        let constraint = common.constraint.expect("a schema");
+        assert_eq!(
+            (constraint.source, constraint.param.as_str()),
+            (GrammarSource::JsonSchema(schema), "text.format.schema")
+        );
+        let object = format!(r#"{{{MINIMUM},"text":{{"format":{{"type":"json_object"}}}}}}"#);
+        let object = ResponseRequest::parse(object.as_bytes()).expect("it is supported");
+        assert_eq!(object.common.constraint.map(|constraint| constraint.source), Some(GrammarSource::json_object()));
     }
 }

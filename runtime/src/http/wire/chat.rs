@@ -59,18 +59,9 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 /// What other servers do and this one does not, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
-    let empty = |node: &Node| matches!(node, Node::List(items) if items.is_empty());
-    fields.only("functions", empty)?;
-    fields.only("function_call", |node| is_text(node, "none"))?;
-    fields.only(
-        "modalities",
-        |node| matches!(node, Node::List(items) if items.len() == 1 && is_text(&items[0], "text")),
-    )?;
-    Ok(())
-}
-
-fn is_text(node: &Node, expected: &str) -> bool {
-    matches!(node, Node::Text(text) if text == expected)
+    fields.only_empty("functions")?;
+    fields.only_words("function_call", &["none"])?;
+    fields.only_listing("modalities", "text")
 }
 
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
@@ -80,16 +71,9 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
 /// `messages`, where they are there; then at least one.
 pub(crate) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
     let path = fields.path("messages");
-    let items = match fields.take("messages") {
-        None => return Ok(None),
-        Some(Node::List(items)) => items,
-        Some(_) => return Err(ApiError::invalid_type(path, "an array of messages")),
-    };
+    let Some(items) = fields.list("messages", MESSAGES_MAX, "an array of messages")? else { return Ok(None) };
     if items.is_empty() {
         return Err(ApiError::invalid_value(path, "is empty"));
-    }
-    if items.len() > MESSAGES_MAX {
-        return Err(ApiError::invalid_value(path, format_args!("has more than {MESSAGES_MAX} messages")));
     }
     let message = |(index, item)| message(item, &format!("{path}[{index}]"));
     items.into_iter().enumerate().map(message).collect::<Result<_, _>>().map(Some)

@@ -79,7 +79,7 @@ fn values(node: &Node) -> usize {
 ///
 /// # Errors
 /// `invalid_schema` about `param` when it has more.
-pub(super) fn bounded_json(node: Node, param: &str) -> Result<Value, ApiError> {
+pub(crate) fn bounded_json(node: Node, param: &str) -> Result<Value, ApiError> {
     if values(&node) > SCHEMA_VALUES_MAX {
         return Err(ApiError::invalid_schema(param, format_args!("it has more than {SCHEMA_VALUES_MAX} values")));
     }
@@ -87,7 +87,7 @@ pub(super) fn bounded_json(node: Node, param: &str) -> Result<Value, ApiError> {
 }
 
 /// A schema, also as a text that holds it.
-fn schema(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
+pub(crate) fn schema(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
     let param = fields.path(name);
     let schema = match fields.take(name) {
         None => return Ok(None),
@@ -104,6 +104,21 @@ fn schema(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiErro
         return Err(ApiError::invalid_type(param, "a JSON schema, which is an object"));
     }
     Ok(Some(Constraint { source: GrammarSource::JsonSchema(schema), param }))
+}
+
+/// A schema, of which one that says nothing lets any JSON be.
+pub(crate) fn schema_or_any(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
+    let is_any = |source: &GrammarSource| match source {
+        GrammarSource::JsonSchema(schema) => schema.as_object().is_some_and(serde_json::Map::is_empty),
+        _ => false,
+    };
+    Ok(schema(fields, name)?.map(|constraint| match constraint {
+        Constraint { source, param } if is_any(&source) => {
+            let any = json!({ "type": ["object", "array", "string", "number", "boolean", "null"] });
+            Constraint { source: GrammarSource::JsonSchema(any), param }
+        }
+        constraint => constraint,
+    }))
 }
 
 fn regex(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {

@@ -142,7 +142,7 @@ impl Fields {
     }
 
     /// Takes a field that would change the answer unless it holds what is done anyway.
-    pub(crate) fn only(&mut self, name: &str, honoured: fn(&Node) -> bool) -> Result<(), ApiError> {
+    pub(crate) fn only(&mut self, name: &str, honoured: impl FnOnce(&Node) -> bool) -> Result<(), ApiError> {
         match self.take(name) {
             Some(node) if !honoured(&node) => Err(ApiError::unsupported_field(self.path(name))),
             _ => Ok(()),

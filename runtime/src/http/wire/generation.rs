@@ -139,7 +139,7 @@ pub(crate) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Resul
 pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     take_user(fields)?;
     fields.object("metadata")?;
-    fields.only("store", |node| *node == Node::Bool(false))
+    fields.only_off("store")
 }
 
 /// Who asks, by names that mean nothing here; `user` as it is.

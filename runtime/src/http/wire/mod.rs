@@ -4,8 +4,9 @@
 //! silently dropped but what changes no answer. Reading a body takes a bounded multiple of its bytes. A request that
 //! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
 //!
-//! [`json`] (bytes to bounded values) → [`fields`] (values taken by name) → [`generation`] (what requests share),
-//! [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`], [`tokenize`], [`load`]; [`answer`] is the way back.
+//! [`json`] (bytes to bounded values) → [`fields`] (values taken by name; [`shapes`] that several bodies have) →
+//! [`generation`] (what requests share), [`tools`], [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`],
+//! [`tokenize`], [`load`]; [`answer`] is the way back.
 //! Other interfaces read theirs with the same means in folders of their own, and make the same of them ([`plain`]).
 //!
 //! Deliberately absent: sockets, headers and content types (`http::guard`), and everything that needs a model.
@@ -13,7 +14,7 @@
 pub(crate) mod answer;
 mod chat;
 mod completion;
-mod constraint;
+pub(crate) mod constraint;
 mod context;
 pub(crate) mod embedding;
 mod fields;
@@ -28,8 +29,9 @@ pub(crate) mod refusal;
 pub(crate) mod rerank;
 pub(crate) mod samplers;
 pub(crate) mod sampling;
+mod shapes;
 mod tokenize;
-mod tools;
+pub(crate) mod tools;
 mod urgency;
 
 pub(crate) use chat::{ChatRequest, messages_if_any};
@@ -46,5 +48,5 @@ pub(crate) use plain::{new_id, said};
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
-pub(crate) use tools::{ChatOptions, ToolChoice, conversation_bytes};
+pub(crate) use tools::{ChatOptions, ThinkingLevel, ThinkingWish, ToolChoice, conversation_bytes};
 pub(crate) use urgency::{Urgency, header_timeout};

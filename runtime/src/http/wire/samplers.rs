@@ -8,10 +8,10 @@ use crate::http::error::ApiError;
 /// Takes samplers that are not here: each may be named where it is switched off.
 pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
     for off_at_one in ["typical_p", "tfs_z"] {
-        fields.only(off_at_one, |node| is_number(node, 1))?;
+        fields.only_number(off_at_one, 1)?;
     }
     for off_at_zero in ["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"] {
-        fields.only(off_at_zero, |node| is_number(node, 0))?;
+        fields.only_number(off_at_zero, 0)?;
     }
     // Of those that are off nothing else matters.
     for setting in [
@@ -48,9 +48,9 @@ pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Resul
     }
 }
 
-/// Drops a `seed` of -1, which means that there is none.
+/// Drops a `seed` of -1, which means that there is none, also as 32 bits without a sign.
 pub(crate) fn drop_no_seed(fields: &mut Fields) {
-    fields.take_if("seed", |node| is_number(node, -1));
+    fields.take_if("seed", |node| is_number(node, -1) || *node == Node::Integer(u32::MAX.into()));
 }
 
 /// Whether it is this number.

@@ -25,8 +25,7 @@ use uuid::Uuid;
 use super::urgency::Tier;
 use super::{Common, Delivery, IncludeUsage};
 pub(crate) use collector::{Choice, Collector};
-pub(crate) use reader::ChoiceReader;
-use reader::Parts;
+pub(crate) use reader::{ChoiceReader, Part, Parts, ShownCall};
 
 /// What every part of an answer repeats.
 #[derive(Clone, Debug, Serialize)]
@@ -175,7 +174,7 @@ impl AnswerWriter {
 
     /// What reads the pieces of one answer; none where they are text alone.
     pub(crate) fn reader(&self) -> Option<ChoiceReader> {
-        self.reader.clone().map(ChoiceReader::new)
+        self.reader.clone().map(|reader| ChoiceReader::new(reader, "call"))
     }
 
     /// What a stream begins with for each answer: the assistant's role. Completions begin with their text.
@@ -227,13 +226,13 @@ impl AnswerWriter {
     }
 
     fn part(&self, object: &'static str, choices: impl Serialize, end: impl Serialize) -> String {
-        let part = Part { head: &self.head, object, system_fingerprint: (), choices, end };
+        let part = Written { head: &self.head, object, system_fingerprint: (), choices, end };
         serde_json::to_string(&part).expect("strings, numbers and maps with names are always JSON")
     }
 }
 
 #[derive(Serialize)]
-struct Part<'a, C, E> {
+struct Written<'a, C, E> {
     #[serde(flatten)]
     head: &'a AnswerHead,
     object: &'static str,

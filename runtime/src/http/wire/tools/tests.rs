@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{CallNumber, ChatOptions, ToolChoice, has_word};
+use super::{CallNumber, ChatOptions, ThinkingLevel, ThinkingWish, ToolChoice, has_word};
 use crate::http::error::ApiError;
 use crate::http::wire::parse_object;
 use crate::http::wire::refusal::each_refused;
@@ -65,7 +65,8 @@ fn tools_are_read_with_how_they_may_be_called() {
     );
     assert_eq!((&named.choice, named.number), (&ToolChoice::Named("get".to_owned()), CallNumber::One));
     assert!(named.calls_are_forced());
-    assert_eq!((named.strict, named.effort.as_deref()), (vec!["get".to_owned()], Some("low")));
+    let effort = ThinkingWish { level: ThinkingLevel::Effort("low".to_owned()), param: "reasoning_effort" };
+    assert_eq!((named.strict, named.thinking), (vec!["get".to_owned()], vec![effort]));
     assert_eq!(named.extras.values["enable_thinking"], json!(false));
     let told = named.extras.tools[0].to_json().to_string();
     assert_eq!(
