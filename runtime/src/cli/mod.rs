@@ -8,6 +8,7 @@ mod ask;
 mod bench;
 mod chat;
 mod claims;
+mod complete;
 mod contexts;
 mod demo;
 mod doctor;
@@ -18,6 +19,7 @@ mod keys;
 mod ledger;
 mod list;
 mod load;
+mod man;
 mod names;
 mod output;
 mod ps;
@@ -94,6 +96,8 @@ enum Command {
     /// Measure a model on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
+    Completions(complete::Completions),
+    Man(man::Man),
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such model, \
@@ -158,6 +162,7 @@ Exit status:
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
+    complete::answer_shell();
     let environment = Environment::of_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -202,6 +207,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),
         Command::Bench(bench) => bench.run(context),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::flags::{Context, ServerFlags, block_on};
 use super::output::{self, Format};
 use super::reach::{self, Reached};
 use super::receipt::{Line, receipts};
-use super::{names, ps};
+use super::{complete, names, ps};
 use crate::client::ClientError;
 
 /// Bytes of a prompt from stdin.
@@ -20,6 +20,7 @@ const PROMPT_BYTES_MAX: u64 = 8 << 20;
 #[derive(Args, Debug)]
 pub(super) struct Run {
     /// A name or alias of `dayfly list`, or a known model
+    #[arg(add = complete::models())]
     model: String,
     /// The question; - reads it from stdin
     prompt: String,

@@ -13,6 +13,7 @@ mod batching;
 mod cancellation;
 mod claims;
 mod client;
+mod commands;
 mod contexts;
 mod dashboard;
 mod devices;

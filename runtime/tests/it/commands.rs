@@ -1,0 +1,94 @@
+//! The command line as whoever types it sees it: what goes where, how it ends, what it suggests, and what shells and `man` are
+//! told.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::models::good;
+
+/// `dayfly` with a home of its own, its models in `home/models`, and nothing of the tester's environment.
+pub(crate) fn dayfly(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
+    command.env_clear().env("HOME", home).env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.env("DAYFLY_MODELS_DIRS", home.join("models")).env("DAYFLY_LISTEN", "127.0.0.1:9");
+    command
+}
+
+pub(crate) fn ran<S: AsRef<OsStr>>(home: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
+    dayfly(home).args(arguments).output().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What a command that ends well prints as JSON.
+#[track_caller]
+pub(crate) fn json_of(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", stdout(output)))
+}
+
+/// A home with one model.
+pub(crate) fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("models")).unwrap();
+    good(&home.path().join("models"));
+    home
+}
+
+#[test]
+fn a_shell_is_told_commands_flags_and_models() {
+    let home = home();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let told = ran(home.path(), ["completions", shell]);
+        assert!(told.status.success() && stdout(&told).contains("_DAYFLY_COMPLETE"), "{shell}: {}", stderr(&told));
+    }
+    // What fish's script asks: one candidate on each line, with its description behind a tab.
+    let completed = |words: &[&str]| {
+        let mut command = dayfly(home.path());
+        let told = command.env("_DAYFLY_COMPLETE", "fish").args(["--", "dayfly"]).args(words).output().unwrap();
+        assert!(told.status.success(), "{}", stderr(&told));
+        let lines = stdout(&told);
+        lines.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(completed(&["comp"]).contains(&"completions".to_owned()));
+    assert!(completed(&["run", "--temp"]).contains(&"--temperature".to_owned()));
+    assert_eq!(completed(&["run", "go"]), ["good"]);
+    assert!(completed(&["run", ""]).contains(&"smollm2".to_owned()), "what can be pulled can be run");
+    assert_eq!(completed(&["show", "g"]), ["good"], "what is not there cannot be shown");
+    // bash's script is one that bash understands.
+    let script = stdout(&ran(home.path(), ["completions", "bash"]));
+    let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
+    assert!(checked.status.success(), "{}", stderr(&checked));
+}
+
+#[test]
+fn every_command_has_a_page_of_the_manual() {
+    let home = home();
+    let folder = home.path().join("man1");
+    let written = ran(home.path(), [OsStr::new("man"), OsStr::new("--dir"), folder.as_os_str()]);
+    assert!(written.status.success(), "{}", stderr(&written));
+    let page = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+    let main = page("dayfly");
+    for name in ["run", "serve", "show", "completions", "key", "bench"] {
+        assert!(main.contains(&format!("dayfly\\-{name}(1)")), "{name} is not named");
+    }
+    assert!(
+        main.contains("memory_budget") && main.contains("DAYFLY_THREADS"),
+        "configuration and environment are in it"
+    );
+    assert!(page("dayfly-run").contains("temperature"));
+    assert!(page("dayfly-key-create").contains("budget"));
+    assert_eq!(stdout(&ran(home.path(), ["man", "key", "create"])).trim_end(), page("dayfly-key-create").trim_end());
+    let none = ran(home.path(), ["man", "serv"]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(stderr(&none).contains("did you mean serve?"), "{}", stderr(&none));
+}
