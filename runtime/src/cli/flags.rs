@@ -20,7 +20,7 @@ pub(super) struct Global {
     /// Print JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Use the server at this address; ps, stop, load, pin, context, run and chat otherwise try the one at the configured address
+    /// Use the server at this address; ps, stop, load, pin, rm, context, run and chat otherwise try the one at the configured address
     #[arg(long, global = true, value_name = "URL")]
     pub(super) server: Option<String>,
     /// Look for models here; repeat it for several directories

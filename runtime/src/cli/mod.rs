@@ -27,6 +27,7 @@ mod pull;
 mod reach;
 mod receipt;
 mod replay;
+mod rm;
 mod run;
 mod savings;
 mod serve;
@@ -71,6 +72,7 @@ enum Command {
     List(list::List),
     /// Show what a model's file says about itself
     Show(show::Show),
+    Rm(rm::Rm),
     Usage(usage::Usage),
     Savings(savings::Savings),
     Export(export::Export),
@@ -191,6 +193,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pull(pull) => pull.run(context),
         Command::List(list) => list.run(context),
         Command::Show(show) => show.run(context),
+        Command::Rm(rm) => rm.run(context),
         Command::Usage(usage) => usage.run(context),
         Command::Savings(savings) => savings.run(context),
         Command::Export(export) => export.run(context),

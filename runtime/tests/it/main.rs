@@ -41,6 +41,7 @@ mod pools;
 mod precision;
 mod quotas;
 mod receipts;
+mod removal;
 mod reports;
 mod residency;
 mod response_cache;
