@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Connections served at once; more wait in the socket's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of a configuration file.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Faults of it that are told at once.
+pub(crate) const CONFIG_FAULTS_MAX: usize = 100;
 /// Bytes of a request's body.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of all bodies being read and parsed at once.

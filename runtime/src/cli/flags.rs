@@ -87,15 +87,21 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// The layer of the flags that every command has.
+    pub(super) fn layer(&self) -> Layer {
+        let Global { models_dirs, no_pull, .. } = &self.global;
+        Layer {
+            models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
+            pull: no_pull.then_some(Choice(PullPolicy::Never)),
+            ..Layer::default()
+        }
+    }
+
     /// The configuration with the flags of a command on top.
     pub(super) fn config(&self, flags: Layer) -> Result<Config, Failure> {
-        let Global { config, models_dirs, no_pull, .. } = &self.global;
-        let flags = Layer {
-            models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
-            pull: no_pull.then_some(Choice(PullPolicy::Never)).or(flags.pull),
-            ..flags
-        };
-        Ok(Config::load(flags, config.as_deref(), &self.environment)?)
+        let of_all = self.layer();
+        let flags = Layer { models_dirs: of_all.models_dirs, pull: of_all.pull.or(flags.pull), ..flags };
+        Ok(Config::load(flags, self.global.config.as_deref(), &self.environment)?)
     }
 
     /// What stdout carries.

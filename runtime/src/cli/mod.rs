@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod claims;
 mod complete;
+mod config;
 mod contexts;
 mod demo;
 mod doctor;
@@ -98,6 +99,8 @@ enum Command {
     /// Measure a model on this machine
     #[command(subcommand)]
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     Completions(complete::Completions),
     Man(man::Man),
 }
@@ -210,6 +213,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),
         Command::Bench(bench) => bench.run(context),
+        Command::Config(command) => command.run(context),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
     }

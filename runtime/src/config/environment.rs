@@ -73,6 +73,21 @@ impl Environment {
         self.values.keys().map(String::as_str).filter(move |name| !known(name))
     }
 
+    /// The same without this variable.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.values.remove(name);
+        self
+    }
+
+    /// The variable that chooses the configuration's `key`, if it is set.
+    pub(super) fn variable_of(&self, key: &str) -> Option<&'static str> {
+        let is_it = |meaning: &str| {
+            meaning.strip_prefix("as ").and_then(|meaning| meaning.split([',', ':']).next()) == Some(key)
+        };
+        let (name, _) = VARIABLES.iter().find(|(_, meaning)| is_it(meaning))?;
+        self.values.contains_key(*name).then_some(name)
+    }
+
     /// `DAYFLY_CONFIG`.
     pub(super) fn config_file(&self) -> Option<&Path> {
         self.config_file.as_deref()

@@ -14,6 +14,7 @@ mod cancellation;
 mod claims;
 mod client;
 mod commands;
+mod configuration;
 mod contexts;
 mod dashboard;
 mod devices;
