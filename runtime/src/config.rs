@@ -84,6 +84,8 @@ pub(crate) struct Config {
     pub(crate) ledger_retention: Option<Duration>,
     /// Where tokenizers are kept between runs: a cache, which may be lost.
     pub(crate) descriptors_dir: PathBuf,
+    /// What was typed in conversations at a terminal.
+    pub(crate) chat_history: PathBuf,
     /// What was asked for, whatever there is; `None` is a share of what there is.
     pub(crate) memory_budget_asked: Option<u64>,
     /// Of the machine's memory, what other devices have.
@@ -265,6 +267,7 @@ impl Config {
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
+            chat_history: folders.state.join("chat_history"),
             memory_budget_asked: asked_bytes,
             memory_beside_bytes,
             devices,

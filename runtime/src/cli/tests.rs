@@ -78,6 +78,7 @@ fn the_lines_that_are_documented_parse() {
         "completions zsh",
         "man key create",
         "man --dir target/man",
+        "chat smollm2 --quiet --no-history",
         "bench pools",
         "bench pools a b --workload bursty --rate 2 --zipf 1.2 --keep-alive 0 --report r.html --json",
         "bench pools --trace azure.csv --speedup 60 --token-scale 0.1 --duration 30",

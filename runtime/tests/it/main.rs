@@ -11,6 +11,7 @@ mod answers;
 mod anthropic;
 mod batching;
 mod cancellation;
+mod chatting;
 mod claims;
 mod client;
 mod commands;
