@@ -92,3 +92,74 @@ fn every_command_has_a_page_of_the_manual() {
     assert_eq!(none.status.code(), Some(2));
     assert!(stderr(&none).contains("did you mean serve?"), "{}", stderr(&none));
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let home = home();
+    let lines = [
+        &["list"][..],
+        &["--help"],
+        &["show", "good"],
+        &["config", "show"],
+        &["man", "run"],
+        &["completions", "bash"],
+        &["list", "--json"],
+    ];
+    for line in lines {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = dayfly(home.path()).args(line).stdout(writer).output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{line:?}: {}", stderr(&ended));
+    }
+}
+
+#[test]
+fn what_is_mistyped_is_told_with_what_was_meant_and_without_colours() {
+    let home = home();
+    for (line, code, word) in [
+        (&["lst"][..], 2, "'list'"),
+        (&["run", "good", "x", "--temprature", "1"], 2, "'--temperature'"),
+        (&["show", "god"], 3, "did you mean good?"),
+        (&["run", "god", "hello"], 3, "did you mean good?"),
+        (&["config", "chek"], 2, "'check'"),
+        (&["ps"], 4, "dayfly serve"),
+    ] {
+        let told = ran(home.path(), line);
+        assert_eq!(told.status.code(), Some(code), "{line:?}: {}", stderr(&told));
+        assert!(stderr(&told).contains(word) && told.stdout.is_empty(), "{line:?}: {}", stderr(&told));
+        assert!(!stderr(&told).contains('\u{1b}'), "{line:?}: {}", stderr(&told));
+    }
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_by_its_exit_status() {
+    let home = home();
+    let empty = home.path().join("no-sensors");
+    std::fs::create_dir(&empty).unwrap();
+    let doctor = |flags: &[&str]| {
+        let mut command = dayfly(home.path());
+        command.args(["doctor", "--root"]).arg(&empty).args(flags).output().unwrap()
+    };
+    let told = json_of(&doctor(&["--json"]));
+    assert_eq!(told["models_dirs"][0]["state"], "writable", "{told}");
+    assert_eq!(
+        (&told["ledger"]["state"], &told["ledger"]["folder"]["state"]),
+        (&"to_be_made".into(), &"to_be_made".into())
+    );
+    let machine = &told["machine"];
+    assert!(machine["page_bytes"].as_u64().unwrap() >= 4096 && machine["features"].is_array(), "{told}");
+    let problems = |told: &Value| {
+        let all = told["findings"].as_array().unwrap();
+        all.iter().filter(|finding| finding["severity"] == "problem").count()
+    };
+    assert_eq!(problems(&told), 0, "{told}");
+    let file = home.path().join("models/good.gguf");
+    let ledger = home.path().join(".local/state/dayfly/ledger.sqlite");
+    std::fs::create_dir_all(ledger.parent().unwrap()).unwrap();
+    std::fs::write(&ledger, "no ledger at all, and long enough to be looked at as one".repeat(20)).unwrap();
+    let wrong = doctor(&["--models-dir", file.to_str().unwrap()]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(stderr(&wrong), "dayfly: there are 2 problems\n", "{}", stdout(&wrong));
+    assert!(stdout(&wrong).contains("good.gguf is no folder of models"), "{}", stdout(&wrong));
+    assert!(stdout(&wrong).contains("ledger.sqlite cannot be read: "), "{}", stdout(&wrong));
+}
