@@ -96,7 +96,7 @@ enum Command {
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     Claims(Box<claims::Claims>),
-    /// Measure a model on this machine
+    /// Measure a model on this machine, or a server
     #[command(subcommand)]
     Bench(bench::Bench),
     #[command(subcommand)]

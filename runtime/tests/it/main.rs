@@ -34,6 +34,7 @@ mod keys;
 mod ledger_file;
 mod lists;
 mod llama_cpp;
+mod load_test;
 mod loads;
 mod minilm;
 mod models;

@@ -342,7 +342,7 @@ fn write(path: &Path, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(in crate::cli::bench) fn positive(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0 && value <= 1e6, "above 0, at most a million")
 }
 
