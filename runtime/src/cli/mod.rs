@@ -84,6 +84,7 @@ enum Command {
     /// Show which models a running server has in memory
     Ps(ps::Ps),
     /// Let a running server unload a model
+    #[command(visible_alias = "unload")]
     Stop(stop::Stop),
     Load(load::Load),
     Pin(load::Pin),

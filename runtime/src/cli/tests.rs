@@ -62,6 +62,7 @@ fn the_lines_that_are_documented_parse() {
         "show smollm2",
         "ps",
         "stop smollm2 --server http://127.0.0.1:1",
+        "unload smollm2",
         "context add smollm2 manual.txt --system",
         "context add smollm2 - --name manual",
         "context list --json",
