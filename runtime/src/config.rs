@@ -207,9 +207,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        for name in environment.unknown() {
-            tracing::warn!("the environment variable {name} means nothing to dayfly");
-        }
+        environment.warn_of_unknown();
         let folders = Folders::of_user()?;
         let from_file = match Self::file(file, environment, &folders)? {
             Some(file) => file.layer()?,

@@ -29,6 +29,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when it cannot be looked at.
     pub(crate) fn check(flags: &Layer, file: Option<&Path>, environment: &Environment) -> Result<Checked, ConfigError> {
+        environment.warn_of_unknown();
         let folders = Folders::of_user()?;
         let found = Self::file(file, environment, &folders)?;
         let (variables, mut faults) = variables(environment);
@@ -120,6 +121,18 @@ mod tests {
             assert!(found[index].1.contains(word), "{word}: {found:?}");
         }
         assert_eq!(check("", &[]), []);
+    }
+
+    #[test]
+    fn of_several_keys_the_one_that_is_wrong_is_told() {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let text = format!(
+            "[[keys]]\ntenant = 'a'\nsha256 = '{hash}'\n[[keys]]\ntenant = 'b'\nsha256 = 'x'\n[[keys]]\ntenant = 'c'\nsha256 = '{hash}'\n"
+        );
+        let found = check(&text, &[]);
+        let lines: Vec<Option<usize>> = found.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [Some(5), Some(8)], "{found:?}");
+        assert!(found[0].1.contains("64 hexadecimal digits") && found[1].1.contains("twice"), "{found:?}");
     }
 
     #[test]

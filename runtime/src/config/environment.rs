@@ -9,6 +9,7 @@ use loader::pull::Token;
 
 use super::quantity::path;
 use super::{ConfigError, Layer};
+use crate::nearest::hint;
 
 /// Every variable that is read, and what it says.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -65,6 +66,14 @@ impl Environment {
             }
         }
         environment
+    }
+
+    /// Warns of variables that nothing reads, with those that were meant, as it seems.
+    pub(super) fn warn_of_unknown(&self) {
+        let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+        for name in self.unknown() {
+            tracing::warn!("the environment variable {name} means nothing to dayfly{}", hint(name, &known));
+        }
     }
 
     /// Variables that nothing reads: misspelt, or of another version.

@@ -33,7 +33,7 @@ pub(crate) enum ConfigError {
     KeysNeeded { listen: SocketAddr },
     /// A tenant's key cannot be used.
     #[error("the key of tenant {tenant:?} cannot be used: {reason}")]
-    Key { tenant: String, reason: &'static str },
+    Key { index: usize, tenant: String, reason: &'static str },
     /// What a tenant may spend cannot be told.
     #[error("[tenants.{tenant:?}] is not valid")]
     Budget { tenant: String, source: BudgetError },
@@ -72,25 +72,26 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     /// The key of the file that it is about, with the tables that it is in; empty for what no key is to blame for. The last may
     /// be none: then it is the table's.
-    pub(super) fn keys(&self) -> Vec<&str> {
+    pub(super) fn keys(&self) -> Vec<String> {
         // Reasons begin with the key that they are about, where it is one.
         fn first_word(reason: &str) -> &str {
             reason.split(' ').next().unwrap_or_default()
         }
+        let keys = |keys: &[&str]| keys.iter().map(|&key| key.to_owned()).collect();
         match self {
-            Self::KeysNeeded { .. } => vec!["listen"],
-            Self::Key { .. } => vec!["keys"],
-            Self::Budget { tenant, .. } => vec!["tenants", tenant, "budgets"],
-            Self::Price { name, .. } => vec!["rates", name],
-            Self::ChatTemplate { model, .. } => vec!["chat_templates", model],
-            Self::Pool { reason } => vec!["pool", first_word(reason)],
-            Self::Scheduler { reason } => vec!["scheduler", first_word(reason)],
-            Self::Device { name, reason } => vec!["devices", name, first_word(reason)],
-            Self::ModelTwice { model } => vec!["models", model],
-            Self::Retention => vec!["ledger_retention"],
-            Self::Energy { .. } => vec!["energy", "design_watts"],
-            Self::Savings { reason } => vec!["savings", first_word(reason)],
-            Self::Carbon { reason } => vec!["carbon", first_word(reason)],
+            Self::KeysNeeded { .. } => keys(&["listen"]),
+            Self::Key { index, .. } => keys(&["keys", &index.to_string()]),
+            Self::Budget { tenant, .. } => keys(&["tenants", tenant, "budgets"]),
+            Self::Price { name, .. } => keys(&["rates", name]),
+            Self::ChatTemplate { model, .. } => keys(&["chat_templates", model]),
+            Self::Pool { reason } => keys(&["pool", first_word(reason)]),
+            Self::Scheduler { reason } => keys(&["scheduler", first_word(reason)]),
+            Self::Device { name, reason } => keys(&["devices", name, first_word(reason)]),
+            Self::ModelTwice { model } => keys(&["models", model]),
+            Self::Retention => keys(&["ledger_retention"]),
+            Self::Energy { .. } => keys(&["energy", "design_watts"]),
+            Self::Savings { reason } => keys(&["savings", first_word(reason)]),
+            Self::Carbon { reason } => keys(&["carbon", first_word(reason)]),
             Self::Unreadable { .. }
             | Self::TooLarge { .. }
             | Self::Invalid(_)

@@ -168,8 +168,9 @@ impl Document<'_> {
     }
 
     /// Leaves out what stands at `keys`, or the nearest table around it that is there; its line, and the key.
-    pub(super) fn leave_out(&mut self, keys: &[&str]) -> Option<(usize, String)> {
-        let span = place(self.table.get_ref(), keys)?;
+    pub(super) fn leave_out(&mut self, keys: &[String]) -> Option<(usize, String)> {
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let span = place(self.table.get_ref(), &keys)?;
         let LeftOut { keys, .. } = leave_out(self.table.get_mut(), &span)?;
         Some((self.line_at(span.start), keys.join(".")))
     }
