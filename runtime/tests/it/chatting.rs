@@ -49,9 +49,13 @@ fn every_answer_has_a_receipt_unless_nobody_wants_it() {
     let said = stderr(&told);
     assert_eq!(receipts(&told), 2, "{said}");
     assert!(said.contains(" J ") && (said.contains("cold, ") || said.contains("warm, ")), "{said}");
-    for word in
-        ["did you mean /help?", "did you mean temperature?", "until now: 1 answers", "messages: 2", "top_p: not set"]
-    {
+    for word in [
+        "did you mean /help?",
+        "did you mean temperature?",
+        "until now: 1 answers",
+        "messages: 2",
+        "top_p: 0.95, as nothing is set",
+    ] {
         assert!(said.contains(word), "{word}: {said}");
     }
     assert!(!said.contains('\u{1b}'), "no colours where no terminal is: {said}");

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::cli::ask::Wishes;
+use crate::cli::ask::{MAX_TOKENS_DEFAULT, TEMPERATURE_DEFAULT, TOP_P_DEFAULT, Wishes};
 use crate::nearest::hint;
 
 /// Every command, and what it does.
@@ -95,17 +95,18 @@ pub(super) fn set(wishes: &mut Wishes, name: &str, value: &str) -> Result<(), St
 
 /// All settings, for people.
 pub(super) fn settings(wishes: &Wishes) -> String {
-    fn text<T: ToString>(value: Option<&T>) -> String {
-        value.map_or_else(|| "not set".to_owned(), ToString::to_string)
+    fn text<T: ToString>(value: Option<&T>, otherwise: &str) -> String {
+        value.map_or_else(|| otherwise.to_owned(), ToString::to_string)
     }
     let Wishes { max_tokens, temperature, top_p, top_k, seed, keep_alive, system: _ } = wishes;
+    let unless_set = |default: &dyn std::fmt::Display| format!("{default}, as nothing is set");
     let settings = [
-        ("temperature", text(temperature.as_ref())),
-        ("top_p", text(top_p.as_ref())),
-        ("top_k", text(top_k.as_ref())),
-        ("seed", text(seed.as_ref())),
-        ("max_tokens", text(max_tokens.as_ref())),
-        ("keep_alive", text(keep_alive.as_ref())),
+        ("temperature", text(temperature.as_ref(), &unless_set(&TEMPERATURE_DEFAULT))),
+        ("top_p", text(top_p.as_ref(), &unless_set(&TOP_P_DEFAULT))),
+        ("top_k", text(top_k.as_ref(), "not set")),
+        ("seed", text(seed.as_ref(), "not set")),
+        ("max_tokens", text(max_tokens.as_ref(), &unless_set(&MAX_TOKENS_DEFAULT))),
+        ("keep_alive", text(keep_alive.as_ref(), "not set")),
     ];
     settings.map(|(name, value)| format!("{name}: {value}")).join("\n")
 }

@@ -46,6 +46,14 @@ enum Read {
     Interrupted,
 }
 
+/// What becomes of a message by one more line.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Ends(String),
+    GoesOn(Begun),
+    TooLong,
+}
+
 /// The beginning of a message.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Begun {
@@ -87,9 +95,9 @@ impl Lines {
                 None => return begun.map(|begun| Typed::Message(begun.text)),
             };
             match go_on(begun.take(), &line) {
-                Ok(message) => return Some(Typed::Message(message)),
-                Err(more) if more.text.len() > PROMPT_BYTES_MAX => return Some(Typed::TooLong),
-                Err(more) => begun = Some(more),
+                Step::Ends(message) => return Some(Typed::Message(message)),
+                Step::TooLong => return Some(Typed::TooLong),
+                Step::GoesOn(more) => begun = Some(more),
             }
         }
     }
@@ -109,8 +117,8 @@ fn each(
     }
 }
 
-/// The message that `line` ends, or what there is of it.
-fn go_on(begun: Option<Begun>, line: &str) -> Result<String, Begun> {
+/// What `line` makes of the message that was begun, if one was.
+fn go_on(begun: Option<Begun>, line: &str) -> Step {
     let (mut begun, line) = match begun {
         Some(begun) => (begun, line),
         None => match line.trim_start().strip_prefix(FENCE) {
@@ -124,11 +132,14 @@ fn go_on(begun: Option<Begun>, line: &str) -> Result<String, Begun> {
         (is_fenced, ..) => (line, !is_fenced),
     };
     begun.text.push_str(rest);
+    if begun.text.len() >= PROMPT_BYTES_MAX {
+        return Step::TooLong;
+    }
     if is_end {
-        return Ok(begun.text);
+        return Step::Ends(begun.text);
     }
     begun.text.push('\n');
-    Err(begun)
+    Step::GoesOn(begun)
 }
 
 /// A line of a pipe.
@@ -203,8 +214,9 @@ mod tests {
         let (mut begun, mut all) = (None, Vec::new());
         for line in lines {
             match go_on(begun.take(), line) {
-                Ok(message) => all.push(message),
-                Err(more) => begun = Some(more),
+                Step::Ends(message) => all.push(message),
+                Step::GoesOn(more) => begun = Some(more),
+                Step::TooLong => panic!("{lines:?}"),
             }
         }
         assert_eq!(begun, None, "{lines:?}");
@@ -218,6 +230,18 @@ mod tests {
         assert_eq!(messages(&["\"\"\"one", "two\\", "three\"\"\" ", "four"]), ["one\ntwo\\\nthree", "four"]);
         assert_eq!(messages(&["  \"\"\"", "a \"quoted\" word", "\"\"\""]), ["\na \"quoted\" word\n"]);
         assert_eq!(messages(&["\"\"\"all of it\"\"\""]), ["all of it"]);
+    }
+
+    #[test]
+    fn a_message_of_many_lines_is_bounded_as_one_of_one() {
+        let line = "x".repeat(1 << 20);
+        let mut begun = Some(Begun { is_fenced: true, ..Begun::default() });
+        let mut lines = 0;
+        while let Step::GoesOn(more) = go_on(begun.take(), &line) {
+            begun = Some(more);
+            lines += 1;
+        }
+        assert_eq!((lines, begun), (PROMPT_BYTES_MAX / line.len() - 1, None));
     }
 
     #[test]
