@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, ValueEnum};
 use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use loader::catalog::Catalog;
+use loader::pull::KNOWN;
 
 use super::failure::Failure;
 use super::{Cli, names, output};
@@ -63,6 +64,11 @@ pub(super) fn answer_shell() {
 /// Names of models that there are, or that can be pulled.
 pub(super) fn models() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates(names::of_catalog))
+}
+
+/// Names of models that can be pulled by them.
+pub(super) fn known() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| KNOWN.iter().map(|known| known.alias.into()).collect())
 }
 
 /// Names of models that there are.

@@ -64,6 +64,8 @@ fn a_shell_is_told_commands_flags_and_models() {
     assert_eq!(completed(&["run", "go"]), ["good"]);
     assert!(completed(&["run", ""]).contains(&"smollm2".to_owned()), "what can be pulled can be run");
     assert_eq!(completed(&["show", "g"]), ["good"], "what is not there cannot be shown");
+    assert_eq!(completed(&["pull", "min"]), ["minilm"]);
+    assert_eq!(completed(&["bench", "run", "go"]), ["good"]);
     // bash's script is one that bash understands.
     let script = stdout(&ran(home.path(), ["completions", "bash"]));
     let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
