@@ -11,23 +11,26 @@ use super::output::Format;
 use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
 use crate::limits::BLOCKED_MAX;
 
+/// What help puts them under, behind a command's own.
+const OF_ALL: &str = "Options of every command";
+
 /// Flags of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Global {
     /// Read this configuration file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = OF_ALL, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OF_ALL)]
     pub(super) json: bool,
-    /// Use the server at this address; ps, stop, load, pin, rm, context, run and chat otherwise try the one at the configured address
-    #[arg(long, global = true, value_name = "URL")]
+    /// Ask the server at this address; a command that needs one otherwise tries the one at the configured address
+    #[arg(long, global = true, help_heading = OF_ALL, value_name = "URL")]
     pub(super) server: Option<String>,
     /// Look for models here; repeat it for several directories
-    #[arg(long = "models-dir", global = true, value_name = "DIR")]
+    #[arg(long = "models-dir", global = true, help_heading = OF_ALL, value_name = "DIR")]
     pub(super) models_dirs: Vec<PathBuf>,
     /// Do not fetch known models on first use
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OF_ALL)]
     pub(super) no_pull: bool,
 }
 
