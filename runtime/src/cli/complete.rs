@@ -17,6 +17,8 @@ use crate::config::{Config, Environment, Layer};
 /// What a shell says that asks.
 const VARIABLE: &str = "_DAYFLY_COMPLETE";
 const NAME: &str = "dayfly";
+/// zsh loads a file of its functions when it is first needed, and expects an answer of it then, too.
+const ZSH_FIRST_TIME: &str = "if [ \"${funcstack[1]}\" = _dayfly ]; then _clap_dynamic_completer_dayfly \"$@\"; fi\n";
 
 /// Print a script by which a shell completes dayfly's commands, flags and models
 ///
@@ -52,6 +54,9 @@ impl Completions {
         let mut script = Vec::new();
         let written = completer.write_registration(VARIABLE, NAME, NAME, NAME, &mut script);
         written.map_err(|error| Failure::Failed(error.into()))?;
+        if self.shell == Shell::Zsh {
+            script.extend_from_slice(ZSH_FIRST_TIME.as_bytes());
+        }
         output::print(String::from_utf8_lossy(&script).trim_end())
     }
 }

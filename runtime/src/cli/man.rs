@@ -1,8 +1,8 @@
 //! `dayfly man`
 //!
 //! The pages are made from the command line itself, by the binary that a build has made: a build script could not, since it
-//! is compiled before what it would describe. Packages run `dayfly man --dir DIR` and `dayfly completions SHELL` after the
-//! build, and install what comes of that.
+//! is compiled before what it would describe. `.ci/package` runs `dayfly man --dir DIR` and `dayfly completions SHELL` after
+//! the build, and puts what comes of that where packages install it.
 
 use std::path::PathBuf;
 
@@ -28,12 +28,13 @@ pub(super) struct Man {
 
 impl Man {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let mut command = Cli::command();
-        command.build();
+        // What `help` knows is in each page.
+        let mut command = Cli::command().disable_help_subcommand(true);
         if let Some(dir) = &self.dir {
             let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir));
             return Ok(written.with_context(|| format!("{} cannot be written", dir.display()))?);
         }
+        command.build();
         let mut found = &command;
         for word in &self.command {
             found = found.find_subcommand(word).ok_or_else(|| {

@@ -66,6 +66,10 @@ fn a_shell_is_told_commands_flags_and_models() {
     assert_eq!(completed(&["show", "g"]), ["good"], "what is not there cannot be shown");
     assert_eq!(completed(&["pull", "min"]), ["minilm"]);
     assert_eq!(completed(&["bench", "run", "go"]), ["good"]);
+    // What zsh's calls the first time is what it defines.
+    let script = stdout(&ran(home.path(), ["completions", "zsh"]));
+    let called = script.lines().last().unwrap().split(' ').find(|word| word.starts_with("_clap")).unwrap();
+    assert!(script.contains(&format!("function {called}()")), "{script}");
     // bash's script is one that bash understands.
     let script = stdout(&ran(home.path(), ["completions", "bash"]));
     let checked = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
@@ -78,6 +82,8 @@ fn every_command_has_a_page_of_the_manual() {
     let folder = home.path().join("man1");
     let written = ran(home.path(), [OsStr::new("man"), OsStr::new("--dir"), folder.as_os_str()]);
     assert!(written.status.success(), "{}", stderr(&written));
+    let pages = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(pages.into_iter().all(|name| !name.contains("help")), "help has no pages");
     let page = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
     let main = page("dayfly");
     for name in ["run", "serve", "show", "completions", "key", "bench"] {
