@@ -4,6 +4,14 @@ use std::time::Duration;
 
 /// Connections served at once; more wait in the socket's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of a configuration file.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Faults of it that are told at once.
+pub(crate) const CONFIG_FAULTS_MAX: usize = 100;
+/// Bytes of a prompt that a command reads, or of a message of a conversation.
+pub(crate) const PROMPT_BYTES_MAX: usize = 8 << 20;
+/// Lines of conversations that are kept for whoever typed them.
+pub(crate) const CHAT_HISTORY_LINES_MAX: usize = 1000;
 /// Bytes of a request's body.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of all bodies being read and parsed at once.

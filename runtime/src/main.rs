@@ -24,6 +24,7 @@ mod live;
 mod loading;
 mod memory_budget;
 mod metering;
+mod nearest;
 mod pool_events;
 mod prefixes;
 mod reports;

@@ -8,6 +8,8 @@ mod ask;
 mod bench;
 mod chat;
 mod claims;
+mod complete;
+mod config;
 mod contexts;
 mod demo;
 mod doctor;
@@ -18,6 +20,7 @@ mod keys;
 mod ledger;
 mod list;
 mod load;
+mod man;
 mod names;
 mod output;
 mod ps;
@@ -25,6 +28,7 @@ mod pull;
 mod reach;
 mod receipt;
 mod replay;
+mod rm;
 mod run;
 mod savings;
 mod serve;
@@ -69,6 +73,7 @@ enum Command {
     List(list::List),
     /// Show what a model's file says about itself
     Show(show::Show),
+    Rm(rm::Rm),
     Usage(usage::Usage),
     Savings(savings::Savings),
     Export(export::Export),
@@ -79,6 +84,7 @@ enum Command {
     /// Show which models a running server has in memory
     Ps(ps::Ps),
     /// Let a running server unload a model
+    #[command(visible_alias = "unload")]
     Stop(stop::Stop),
     Load(load::Load),
     Pin(load::Pin),
@@ -91,9 +97,13 @@ enum Command {
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     Claims(Box<claims::Claims>),
-    /// Measure a model on this machine
+    /// Measure a model on this machine, or a server
     #[command(subcommand)]
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Completions(complete::Completions),
+    Man(man::Man),
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such model, \
@@ -158,6 +168,7 @@ Exit status:
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
+    complete::answer_shell();
     let environment = Environment::of_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -186,6 +197,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pull(pull) => pull.run(context),
         Command::List(list) => list.run(context),
         Command::Show(show) => show.run(context),
+        Command::Rm(rm) => rm.run(context),
         Command::Usage(usage) => usage.run(context),
         Command::Savings(savings) => savings.run(context),
         Command::Export(export) => export.run(context),
@@ -202,6 +214,9 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),
         Command::Bench(bench) => bench.run(context),
+        Command::Config(command) => command.run(context),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

@@ -9,6 +9,7 @@ use loader::pull::Token;
 
 use super::quantity::path;
 use super::{ConfigError, Layer};
+use crate::nearest::hint;
 
 /// Every variable that is read, and what it says.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -67,10 +68,33 @@ impl Environment {
         environment
     }
 
+    /// Warns of variables that nothing reads, with those that were meant, as it seems.
+    pub(super) fn warn_of_unknown(&self) {
+        let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+        for name in self.unknown() {
+            tracing::warn!("the environment variable {name} means nothing to dayfly{}", hint(name, &known));
+        }
+    }
+
     /// Variables that nothing reads: misspelt, or of another version.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
         let known = |name: &&str| VARIABLES.iter().any(|(known, _)| known == name);
         self.values.keys().map(String::as_str).filter(move |name| !known(name))
+    }
+
+    /// The same without this variable.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.values.remove(name);
+        self
+    }
+
+    /// The variable that chooses the configuration's `key`, if it is set.
+    pub(super) fn variable_of(&self, key: &str) -> Option<&'static str> {
+        let is_it = |meaning: &str| {
+            meaning.strip_prefix("as ").and_then(|meaning| meaning.split([',', ':']).next()) == Some(key)
+        };
+        let (name, _) = VARIABLES.iter().find(|(_, meaning)| is_it(meaning))?;
+        self.values.contains_key(*name).then_some(name)
     }
 
     /// `DAYFLY_CONFIG`.
