@@ -55,7 +55,8 @@ pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
-use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::limits::{EXIT_WHEN_IDLE_MIN, MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::logging::LogDirectives;
 use crate::tenancy::{BudgetError, ModelNames, Scopes};
 
 /// Where a server listens, unless told otherwise.
@@ -70,6 +71,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Config {
     /// Address and port of the server.
     pub(crate) listen: SocketAddr,
+    /// After how long without use a server that was told to serve ends by itself; `None` is never.
+    pub(crate) exit_when_idle: Option<Duration>,
+    /// What is logged, where the environment does not say.
+    pub(crate) log: Option<LogDirectives>,
     /// Models directories, the most important first; never empty. Pulls go to the first.
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
@@ -214,6 +219,9 @@ pub(crate) enum ConfigError {
     /// Rows of the ledger would go before their requests have ended.
     #[error("ledger_retention is less than a day")]
     Retention,
+    /// It would end before anybody could use it.
+    #[error("exit_when_idle is less than a second")]
+    ExitWhenIdle,
     /// No machine has that design power.
     #[error("[energy] is not valid: design_watts = {watts} is not between 1 and {max}")]
     Energy { watts: f64, max: f64 },
@@ -305,6 +313,8 @@ impl Config {
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen: chosen.listen.unwrap_or(LISTEN_DEFAULT),
+            exit_when_idle: chosen.exit_when_idle.map(idle_span).transpose()?,
+            log: chosen.log.map(|Parsed(directives)| directives),
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
@@ -375,6 +385,10 @@ pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
 
 fn retention(Span(retention): Span) -> Result<Duration, ConfigError> {
     if retention < RETENTION_MIN { Err(ConfigError::Retention) } else { Ok(retention) }
+}
+
+fn idle_span(Span(span): Span) -> Result<Duration, ConfigError> {
+    if span < EXIT_WHEN_IDLE_MIN { Err(ConfigError::ExitWhenIdle) } else { Ok(span) }
 }
 
 fn read(path: &Path) -> Result<Layer, ConfigError> {

@@ -10,6 +10,7 @@
 mod admit;
 mod checkpoints;
 mod drive;
+mod ending;
 mod grammar;
 mod leasing;
 mod prompt;
@@ -244,13 +245,13 @@ pub(crate) async fn start(
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
     let named = (&*id, asker.idempotency_key.as_deref());
     let reserved = app.metering.reserve(named, (&tenant, key_id.as_deref()), &model);
-    let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
-    let standing = ticket.watch();
+    let (standing, (sender, pieces)) = (ticket.watch(), mpsc::channel(ANSWER_PIECES_MAX));
     let drive = Drive {
         app: Arc::clone(app),
         id,
         tenant,
         key_id,
+        record: asker.record,
         device,
         model,
         follow,

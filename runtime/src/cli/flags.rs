@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::output::Format;
 use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
 use crate::limits::BLOCKED_MAX;
+use crate::logging::Log;
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug, Default)]
@@ -84,6 +85,7 @@ impl ServerFlags {
 pub(super) struct Context {
     pub(super) global: Global,
     pub(super) environment: Environment,
+    pub(super) log: Log,
 }
 
 impl Context {

@@ -30,12 +30,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// What is not ready.
 pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
-    let (mut is_pool_ready, mut has_executor) = (true, true);
-    for device in app.devices.iter() {
-        let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
-        is_pool_ready &= pool.is_ok_and(|snapshot| !snapshot.shutting_down);
-        has_executor &= !device.executor.has_ended();
-    }
+    let (is_pool_ready, has_executor) = devices_ready(app).await;
     let metering = Arc::clone(&app.metering);
     let ledger = tokio::task::spawn_blocking(move || metering.ledger().reader().recent(1).is_ok());
     let has_ledger = matches!(tokio::time::timeout(ANSWER_MAX, ledger).await, Ok(Ok(true)));
@@ -43,6 +38,22 @@ pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
         .into_iter()
         .filter_map(|(part, is_ready)| (!is_ready).then_some(part))
         .collect()
+}
+
+/// Whether every device computes.
+pub(crate) async fn computes(app: &App) -> bool {
+    matches!(devices_ready(app).await, (true, true))
+}
+
+/// Whether every pool answers, and every executor lives.
+async fn devices_ready(app: &App) -> (bool, bool) {
+    let (mut is_pool_ready, mut has_executor) = (true, true);
+    for device in app.devices.iter() {
+        let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
+        is_pool_ready &= pool.is_ok_and(|snapshot| !snapshot.shutting_down);
+        has_executor &= !device.executor.has_ended();
+    }
+    (is_pool_ready, has_executor)
 }
 
 /// `GET /metrics`. Whoever does not administer sees what is its own, and what has no tenant at all, of the models that there are
