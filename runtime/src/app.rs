@@ -2,11 +2,12 @@
 
 mod idle;
 mod pulls;
+mod reload;
 mod upkeep;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -21,6 +22,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::reload::{Reload, ReloadOutcome};
 use self::upkeep::{pin_configured, remove_old_rows, store_accounts, store_energy, store_key_uses};
 use crate::activity::Activity;
 use crate::config::{Config, PullPolicy};
@@ -50,7 +52,8 @@ pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 
 /// What requests share.
 pub(crate) struct App {
-    pub(crate) config: Config,
+    /// What was chosen, as it is now: read by [`config`](Self::config).
+    config: RwLock<Arc<Config>>,
     /// Who uses it, and when somebody last did.
     pub(crate) activity: Arc<Activity>,
     /// Who comes in.
@@ -87,6 +90,12 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// What was chosen, as it is now. A part of it may change while the server runs (`reload`): what belongs together is
+    /// taken from one of these.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The name under which the pool knows what a request calls `name`: the one place where that is found out for a model
     /// that is to do something. One that `access` may not use is not there. Pulls a known model on first use.
     pub(crate) async fn true_name(
@@ -95,7 +104,7 @@ impl App {
         name: &str,
         deadline: Instant,
     ) -> Result<Arc<str>, ApiError> {
-        let can_pull = |known: &&Known| self.config.pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
+        let can_pull = |known: &&Known| self.config().pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
         let known = Known::find(name).filter(can_pull);
         match (self.entry(name).await, known) {
             (Ok(entry), _) if !access.may_use(&entry.name) => Err(self.forbidden(name).await),
@@ -150,7 +159,7 @@ impl App {
 
     /// Positions that a sequence may have of a model that was trained for so many.
     pub(crate) fn context_within(&self, trained: usize) -> usize {
-        self.config.context_max.map_or(trained, |max| max.min(trained))
+        self.config().context_max.map_or(trained, |max| max.min(trained))
     }
 }
 
@@ -220,7 +229,7 @@ pub(crate) async fn start_as(mut config: Config, manner: Manner) -> anyhow::Resu
         responses: ResponseCache::new(config.response_cache.bytes_max),
         grammars: Grammars::new(),
         process_bytes: proportional_set_bytes().unwrap_or(0),
-        config,
+        config: RwLock::new(Arc::new(config)),
         activity: Activity::new(),
         keyring,
         sign_ins: SignIns::default(),

@@ -8,6 +8,7 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod changes;
 mod chat_templates;
 mod contexts;
 mod devices;
@@ -20,6 +21,7 @@ mod quantity;
 mod response_cache;
 mod savings;
 mod scheduler;
+mod source;
 mod tables;
 mod tenants;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+pub(crate) use self::changes::{Change, Effect, changes, with_live};
 pub(crate) use self::contexts::ContextChoices;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
 pub(crate) use self::environment::{Environment, VARIABLES};
@@ -54,6 +57,7 @@ pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_tex
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
+pub(crate) use self::source::Source;
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
 use crate::limits::{EXIT_WHEN_IDLE_MIN, MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
 use crate::logging::LogDirectives;
@@ -263,22 +267,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        for name in environment.unknown() {
-            tracing::warn!("the environment variable {name} means nothing to dayfly");
-        }
-        let folders = Folders::of_user()?;
-        let from_file = match file.or(environment.config_file()) {
-            Some(path) => read(path)?,
-            None => match read(&folders.config.join("config.toml")) {
-                Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                    Layer::default()
-                }
-                read => read?,
-            },
-        };
-        let mut config = Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())?;
-        config.hub.token = environment.hf_token()?;
-        Ok(config)
+        let source = Source::find(flags, file, environment)?;
+        source.config(&source.read()?)
     }
 
     /// The first layer that has a value decides; then come the defaults.
@@ -391,13 +381,10 @@ fn idle_span(Span(span): Span) -> Result<Duration, ConfigError> {
     if span < EXIT_WHEN_IDLE_MIN { Err(ConfigError::ExitWhenIdle) } else { Ok(span) }
 }
 
-fn read(path: &Path) -> Result<Layer, ConfigError> {
+fn read_text(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.into() });
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let layer: Layer =
-        toml::from_str(&text).map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
-    Ok(layer.relative_to(path.parent().unwrap_or(Path::new(""))))
+    std::fs::read_to_string(path).map_err(unreadable)
 }

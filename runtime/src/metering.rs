@@ -19,7 +19,7 @@ mod upkeep;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
 use ledger::{Completion, Ledger, LedgerError, Reservation, Settlement};
@@ -62,7 +62,8 @@ pub(crate) struct Metering {
     began_unix_ms: i64,
     book: Mutex<Book>,
     ledger: Ledger,
-    prices: Prices,
+    /// Which an operator may change.
+    prices: RwLock<Arc<Prices>>,
     energy: EnergyNow,
     metrics: Metrics,
     spending: Arc<Spending>,
@@ -117,7 +118,7 @@ impl Metering {
         let began_unix_ms = ledger.opened_unix_ms();
         let clock = Clock(Instant::now());
         let residents = Residents::default();
-        let book = Mutex::new(book);
+        let (book, prices) = (Mutex::new(book), RwLock::new(Arc::new(prices)));
         Self { clock, began_unix_ms, book, ledger, prices, energy, metrics, spending, residents, recent }
     }
 
@@ -127,11 +128,6 @@ impl Metering {
 
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// How what the device of this number does is priced.
-    pub(crate) fn prices_of(&self, device: usize) -> &DevicePrices {
-        &self.prices.devices[device]
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use listenfd::ListenFd;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
@@ -68,6 +69,13 @@ impl Notifier {
     /// It serves.
     pub(crate) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// Its configuration is read again, until it is [`ready`](Self::ready).
+    pub(crate) fn reloading(&self) {
+        let now = clock_gettime(ClockId::Monotonic);
+        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
     }
 
     /// It ends.
@@ -139,6 +147,7 @@ mod tests {
         let notifier = Notifier::of(&environment);
         assert_eq!(notifier.watchdog, Some(Duration::from_secs(3)));
         notifier.ready("listening");
+        notifier.reloading();
         notifier.stopping("idle");
         let hear = || {
             let mut buffer = [0; 256];
@@ -146,6 +155,7 @@ mod tests {
             String::from_utf8(buffer[..length].to_vec()).unwrap()
         };
         assert_eq!(hear(), "READY=1\nSTATUS=listening");
+        assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         assert_eq!(hear(), "STOPPING=1\nSTATUS=idle");
     }
 

@@ -19,7 +19,7 @@ const OPERATOR: &str = "operator";
 /// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
 /// tried again until it is done.
 pub(super) async fn pin_configured(app: Arc<App>) {
-    for name in &app.config.models.pinned {
+    for name in &app.config().models.pinned {
         while let Err(error) = pin_one(&app, name).await {
             tracing::error!(model = name, error = &error as &dyn std::error::Error, "it is not pinned");
             if !error.is_retryable() {
@@ -38,13 +38,13 @@ async fn pin_one(app: &Arc<App>, name: &str) -> Result<(), ApiError> {
     pinned.map(|_| ()).map_err(|error| lease_error(&model, error))
 }
 
-/// Lets rows go that are older than the configuration says.
+/// Lets rows go that are older than the configuration says at the time.
 pub(super) async fn remove_old_rows(app: Arc<App>) {
-    let Some(retention) = app.config.ledger_retention else { return };
     let mut ticks = tokio::time::interval(RETENTION_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let Some(retention) = app.config().ledger_retention else { continue };
         if let Err(error) = app.metering.remove_older_than(retention).await {
             tracing::error!(error = &error as &dyn std::error::Error, "old rows of the ledger stay");
         }

@@ -8,7 +8,7 @@ use loader::catalog::LinkPolicy;
 
 use super::failure::Failure;
 use super::output::Format;
-use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
+use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy, Source};
 use crate::limits::BLOCKED_MAX;
 use crate::logging::Log;
 
@@ -91,13 +91,21 @@ pub(super) struct Context {
 impl Context {
     /// The configuration with the flags of a command on top.
     pub(super) fn config(&self, flags: Layer) -> Result<Config, Failure> {
-        let Global { config, models_dirs, no_pull, .. } = &self.global;
-        let flags = Layer {
+        Ok(Config::load(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    /// Where the configuration is from, with the flags of a command on top.
+    pub(super) fn source(&self, flags: Layer) -> Result<Source, Failure> {
+        Ok(Source::find(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    fn with_global(&self, flags: Layer) -> Layer {
+        let Global { models_dirs, no_pull, .. } = &self.global;
+        Layer {
             models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
             pull: no_pull.then_some(Choice(PullPolicy::Never)).or(flags.pull),
             ..flags
-        };
-        Ok(Config::load(flags, config.as_deref(), &self.environment)?)
+        }
     }
 
     /// What stdout carries.

@@ -2,19 +2,21 @@
 
 use std::net::SocketAddr;
 
+use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
 use super::failure::Failure;
 use super::flags::{Context, ServerFlags, block_on};
 use super::output::{self, Format};
-use crate::app::{self, Manner};
+use crate::app::{self, Manner, Reload};
 use crate::config::{Choice, Layer, Span, Stay};
 use crate::logging::LogFormat;
 use crate::service::{Notifier, passed_listener};
 use crate::shutdown::Signals;
 
-/// Serve the models of the models directories. The first SIGTERM or SIGINT lets running requests end, a second ends all
+/// Serve the models of the models directories. The first SIGTERM or SIGINT lets running requests end, a second ends all;
+/// SIGHUP reads the configuration file again
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     /// Address and port; port 0 takes a free one. Other than loopback needs keys in the configuration. A socket that a
@@ -39,8 +41,7 @@ impl Serve {
         // Before there are threads.
         let passed = passed_listener().map_err(anyhow::Error::from)?;
         let notifier = Notifier::of(&context.environment);
-        let config = context.config(self.layer())?;
-        context.log.choose(config.log.as_ref());
+        let (reload, config) = Reload::begin(context.source(self.layer())?, context.log.clone())?;
         let format = context.format();
         block_on(async {
             let mut signals = Signals::listen().map_err(anyhow::Error::from)?;
@@ -57,6 +58,10 @@ impl Serve {
             let why = tokio::select! {
                 () = signals.next() => "a signal",
                 () = server.idle() => "nobody uses it",
+                followed = reload.follow(std::sync::Arc::clone(&app), &notifier) => {
+                    followed.context("the configuration file cannot be followed")?;
+                    "the configuration is not followed any more"
+                }
                 () = notifier.watch(&app) => "the service manager is not told any more",
             };
             drop(app);

@@ -262,16 +262,17 @@ fn a_file_is_read_with_paths_relative_to_it() {
         [chat_templates]\na = 'gemma'\nb = 'b.jinja'",
     )
     .unwrap();
-    let layer = read(&path).unwrap();
+    let source = |path: &Path| Source::find(Layer::default(), Some(path), &Environment::default()).unwrap();
+    let layer = source(&path).layer(&source(&path).read().unwrap()).unwrap();
     assert_eq!(layer.models_dirs.unwrap(), [folder.path().join("models"), "/abs".into()]);
     assert_eq!(layer.ledger.unwrap(), folder.path().join("l.sqlite"));
     assert_eq!(layer.descriptors_dir.unwrap(), folder.path().join("d"));
     assert_eq!(layer.aliases.unwrap()["small"], "Some.Q4_0");
     let templates = layer.chat_templates.unwrap();
     assert_eq!((&templates["a"], &templates["b"]), (&"gemma".into(), &folder.path().join("b.jinja")));
-    assert!(matches!(read(&folder.path().join("none.toml")), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(source(&folder.path().join("none.toml")).read(), Err(ConfigError::Unreadable { .. })));
     std::fs::write(&path, "thread = 1").unwrap();
-    assert!(matches!(read(&path), Err(ConfigError::Invalid { .. })));
+    assert!(matches!(source(&path).read(), Err(ConfigError::Invalid { .. })));
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     let is_wanted = match asked.common.cache {
         CacheWish::Use => true,
         CacheWish::Avoid => false,
-        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.asker.access.tenant),
+        CacheWish::Unsaid => app.config().response_cache.is_default_for(&asked.asker.access.tenant),
     };
     if asked.common.cache == CacheWish::Use && !app.responses.is_on() {
         return Err(ApiError::invalid_value("cache", "this server keeps no answers"));
@@ -56,7 +56,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.
-    asked.urgency.priority(app.config.scheduler.priority_max(&asked.asker.access.tenant))?;
+    asked.urgency.priority(app.config().scheduler.priority_max(&asked.asker.access.tenant))?;
     let (models, contexts) = (Arc::clone(&app.models), Arc::clone(&app.contexts));
     let looked = tokio::task::spawn_blocking(move || {
         let place = Place::of(&asked, &models, &contexts);

@@ -36,7 +36,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     if OPEN_TO_PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let origin = match check_origin(&app.config, request.uri(), request.headers()) {
+    let origin = match check_origin(&app.config(), request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(error) => return error.into_response(),
     };

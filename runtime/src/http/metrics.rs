@@ -6,6 +6,7 @@
 mod accounts;
 mod energy;
 mod labels;
+mod operations;
 mod register;
 mod scrape;
 
@@ -27,6 +28,8 @@ use self::energy::EnergyMetrics;
 use self::labels::{
     CauseLabels, DeviceLabels, DeviceModelLabels, ModelLabels, RefusalLabels, RequestLabels, TokenLabels,
 };
+use self::operations::OperationMetrics;
+use crate::app::ReloadOutcome;
 use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
 
@@ -74,6 +77,7 @@ pub(crate) struct Metrics {
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Counter,
+    operations: OperationMetrics,
     fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -122,6 +126,7 @@ impl Metrics {
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Counter::default(),
+            operations: OperationMetrics::default(),
             fit_error: Family::default(),
         };
         metrics.register_requests();
@@ -129,6 +134,7 @@ impl Metrics {
         metrics.register_devices();
         metrics.register_contexts();
         metrics.register_caches();
+        metrics.operations.register(&mut metrics.registry);
         metrics
     }
 
@@ -189,6 +195,11 @@ impl Metrics {
             CacheUse::Hit => self.response_hits.inc(),
             CacheUse::Miss => self.response_misses.inc(),
         };
+    }
+
+    /// The configuration file was read again.
+    pub(crate) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.operations.reloaded(outcome);
     }
 
     /// Accounts carried this memory.

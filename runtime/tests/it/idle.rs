@@ -111,7 +111,7 @@ fn what_cannot_be_listened_on_is_refused() {
 }
 
 #[test]
-fn a_service_manager_hears_of_start_and_end() {
+fn a_service_manager_hears_of_start_reload_and_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let manager = UnixDatagram::bind(&path).unwrap();
@@ -132,6 +132,10 @@ fn a_service_manager_hears_of_start_and_end() {
     let ready = hear("READY=1");
     assert!(ready.contains(&format!("STATUS=listening on http://{}", server.address())), "{ready}");
     hear("WATCHDOG=1");
+    server.signal(Signal::HUP);
+    let reloading = hear("RELOADING=1");
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    hear("READY=1");
     server.signal(Signal::TERM);
     hear("STOPPING=1");
     assert_eq!(server.exit(SOON).code(), Some(0), "{}", server.said());

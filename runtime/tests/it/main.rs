@@ -42,6 +42,7 @@ mod pools;
 mod precision;
 mod quotas;
 mod receipts;
+mod reload;
 mod reports;
 mod residency;
 mod response_cache;

@@ -189,6 +189,14 @@ impl Server {
         self.options().folder.path()
     }
 
+    /// Writes the configuration file anew, as it began and with these lines, as editors do: another file in its place.
+    pub(crate) fn configure(&self, toml: &str) {
+        let path = self.home().join("dayfly.toml");
+        let beside = path.with_extension("new");
+        fs::write(&beside, format!("{}{toml}\n", self.options().config)).unwrap();
+        fs::rename(beside, path).unwrap();
+    }
+
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
