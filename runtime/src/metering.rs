@@ -188,6 +188,9 @@ impl Metering {
             self.spending.charge(&settlement.receipt);
             self.recent.settled(&settlement.receipt, self.now_unix_ms());
         }
+        if taken.is_err() {
+            self.metrics.ledger_failed();
+        }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();
             if book.unsettled.len() < SETTLEMENTS_WAITING_MAX {
@@ -195,6 +198,12 @@ impl Metering {
             }
         }
         taken
+    }
+
+    /// Rows that wait to be offered to the ledger again.
+    pub(crate) fn rows_waiting(&self) -> usize {
+        let book = self.book();
+        book.waiting.len() + book.unsettled.len() + book.energy_waiting.len()
     }
 
     /// Up to when the accounts are in the ledger: what is told of memory can be told until then.
@@ -240,6 +249,7 @@ impl Metering {
                 continue;
             };
             failure = Err(error);
+            self.metrics.ledger_failed();
             let mut book = self.book();
             if book.waiting.len() < INTERVALS_WAITING_MAX {
                 book.waiting.push(interval);

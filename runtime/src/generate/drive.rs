@@ -150,6 +150,7 @@ impl Drive {
     /// Its first token is there.
     fn has_first_token(&self) {
         let after = self.arrived.elapsed();
+        self.app.metering.metrics().first_token(&self.model, self.is_cold, after);
         self.record.iter().for_each(|record| record.has_first_token(after));
     }
 
@@ -190,6 +191,7 @@ impl Drive {
         self.judge(&completion.outcome, &completion.lease).await;
         let cpu = completion.timing.prefill.cpu + completion.timing.decode.cpu;
         self.app.metering.metrics().computed_in_vain(&self.model, cpu.into());
+        self.app.metering.metrics().ledger_failed();
         drop(completion);
         let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
     }

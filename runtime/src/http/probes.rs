@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::metrics::FOR_ADMINISTRATORS;
 use crate::app::App;
 use crate::tenancy::{Access, Scope};
 
@@ -73,7 +74,8 @@ pub(super) async fn metrics(
 fn seen_by(access: &Access, text: &str) -> String {
     let is_seen = |line: &&str| {
         line.starts_with('#')
-            || label(line, "tenant").is_none_or(|tenant| access.sees(&tenant))
+            || !line.starts_with(FOR_ADMINISTRATORS)
+                && label(line, "tenant").is_none_or(|tenant| access.sees(&tenant))
                 && label(line, "model").is_none_or(|model| access.may_use(&model))
     };
     text.lines().filter(is_seen).flat_map(|line| [line, "\n"]).collect()
@@ -113,10 +115,11 @@ mod tests {
             "requests_total{model=\"m\",tenant=\"_other\"} 2",
             "loads_total{model=\"m\"} 3",
             "used_bytes 4",
+            "dayfly_saved_gb_hours{baseline=\"shared\"} -5",
             "# EOF",
         ];
         let seen = seen_by(&Access::reading("a\"b"), &(text.join("\n") + "\n"));
-        assert_eq!(seen.lines().collect::<Vec<_>>(), [text[0], own, text[4], text[5], text[6]]);
+        assert_eq!(seen.lines().collect::<Vec<_>>(), [text[0], own, text[4], text[5], text[7]]);
         assert_eq!(label("x{model=\"a", "model"), None, "it has no end");
     }
 }

@@ -4,6 +4,8 @@
 //! [`RequestRecord`] is shared by all who still have to do with it, and its drop writes the line. Until then it keeps the
 //! server from being idle.
 //!
+//! What a request failed with is counted then as well.
+//!
 //! Invariants: nothing that a client wrote is in the line: no prompt, no answer, no key, and of paths and models only those
 //! that there are. Deliberately absent: lines for probes and scrapes that went well.
 
@@ -151,6 +153,9 @@ impl Drop for RequestRecord {
         }
         if told.access.is_some() && !is_probe {
             self.app.activity.used();
+        }
+        if let Some(error) = told.error {
+            self.app.metering.metrics().failed(error);
         }
         let (access, receipt) = (told.access.as_deref(), told.receipt.as_ref());
         let key_id = access.and_then(Access::key_id);

@@ -99,6 +99,12 @@ impl Live {
         Arc::new(Self { pool, ledger, followers: Mutex::default(), wanted: Notify::new() })
     }
 
+    /// What had been saved since the server began, at the latest point of the curve.
+    pub(crate) fn saved(&self) -> Option<Saved> {
+        let recorded = self.ledger.borrow().clone()?;
+        recorded.figures.as_ref()?.history.of(None).last().map(|(_, saved)| saved)
+    }
+
     /// Someone who follows from now on; none where there is no place.
     pub(crate) fn follow(self: &Arc<Self>, tenant: &Arc<str>) -> Option<Follower> {
         let mut followers = self.followers();

@@ -37,6 +37,7 @@ mod logs;
 mod minilm;
 mod models;
 mod ollama;
+mod operations;
 mod pool;
 mod pools;
 mod precision;
