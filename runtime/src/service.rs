@@ -136,6 +136,7 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::limits::{BLOCKED_MAX, DEVICES_MAX, DRAIN_MAX, STALL_MAX};
 
     #[test]
     fn a_manager_hears_what_the_server_is_about() {
@@ -157,6 +158,24 @@ mod tests {
         assert_eq!(hear(), "READY=1\nSTATUS=listening");
         assert!(hear().starts_with("RELOADING=1\nMONOTONIC_USEC="));
         assert_eq!(hear(), "STOPPING=1\nSTATUS=idle");
+    }
+
+    #[test]
+    fn the_unit_gives_the_drain_its_time() {
+        let unit = include_str!("../deploy/systemd/dayfly.service");
+        let seconds = |name: &str| {
+            let value = unit.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            Duration::from_secs(value.unwrap().strip_suffix('s').unwrap().parse().unwrap())
+        };
+        // Requests, then their rows and connections, then the models, then what blocks.
+        let drain = DRAIN_MAX + STALL_MAX + DRAIN_MAX + BLOCKED_MAX;
+        assert!(seconds("TimeoutStopSec") > drain, "{drain:?}");
+        let file = include_str!("../deploy/Dockerfile");
+        let stop = file.split("docker stop --time ").nth(1).and_then(|rest| rest.split('.').next()).unwrap();
+        assert!(Duration::from_secs(stop.parse().unwrap()) > drain);
+        // Twice as often as it is asked for; a look takes up to a second for each device.
+        assert!(seconds("WatchdogSec") >= 4 * u32::try_from(DEVICES_MAX).unwrap() * Duration::from_secs(1) / 2);
+        assert!(unit.contains("KillSignal=SIGTERM") && unit.contains("ExecReload=/bin/kill -HUP $MAINPID"));
     }
 
     #[test]

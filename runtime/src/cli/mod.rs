@@ -14,6 +14,7 @@ mod doctor;
 mod export;
 mod failure;
 mod flags;
+mod health;
 mod keys;
 mod ledger;
 mod list;
@@ -85,6 +86,7 @@ enum Command {
     #[command(subcommand)]
     Context(contexts::ContextCommand),
     Doctor(doctor::Doctor),
+    Health(health::Health),
     #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
@@ -205,6 +207,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Unpin(unpin) => unpin.run(context),
         Command::Context(command) => command.run(context),
         Command::Doctor(doctor) => doctor.run(context),
+        Command::Health(health) => health.run(context),
         Command::Key(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),

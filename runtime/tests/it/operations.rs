@@ -1,6 +1,6 @@
-//! What is shipped for whoever operates the server: dashboard and alerts, held against what it tells.
+//! What is shipped for whoever operates the server: units, dashboard and alerts, held against the binary and what it tells.
 //!
-//! `promtool` checks its files as well, where it is installed.
+//! `systemd-analyze` and `promtool` check their files as well, where they are installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -33,6 +33,54 @@ fn checked_by(program: &str, arguments: &[&Path]) -> Option<String> {
     let told = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{program}: {told}");
     Some(told)
+}
+
+#[test]
+fn units_have_flags_that_there_are_and_are_valid() {
+    let unit = read("systemd/dayfly.service");
+    let started = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/dayfly ")).unwrap();
+    let help = Command::new(env!("CARGO_BIN_EXE_dayfly")).args(["serve", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let flags: Vec<&str> = started.split(' ').filter(|word| word.starts_with("--")).collect();
+    assert!(flags.contains(&"--exit-when-idle") && started.starts_with("serve "), "{started}");
+    for flag in flags {
+        assert!(help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")), "{flag}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let here = unit.replace("/usr/bin/dayfly", env!("CARGO_BIN_EXE_dayfly"));
+    fs::write(folder.path().join("dayfly.service"), here).unwrap();
+    fs::copy(deployed("systemd/dayfly.socket"), folder.path().join("dayfly.socket")).unwrap();
+    let units = ["dayfly.service", "dayfly.socket"].map(|name| folder.path().join(name));
+    let told = checked_by("systemd-analyze", &[Path::new("verify --man=no"), &units[0], &units[1]]);
+    assert!(told.is_none_or(|told| !told.contains("dayfly.")), "nothing to say of ours");
+}
+
+#[test]
+fn the_image_asks_for_health_by_a_command_that_there_is() {
+    let file = read("Dockerfile");
+    assert!(
+        file.contains("CMD [\"dayfly\", \"health\"]")
+            && file.contains("STOPSIGNAL SIGTERM")
+            && file.contains("USER 10001")
+    );
+    let server = Server::serving(good);
+    let health = |url: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
+        command.args(["health", "--server", url]).env_clear().env("HOME", server.home()).output().unwrap()
+    };
+    let url = format!("http://{}", server.address());
+    let output = health(&url);
+    assert_eq!(
+        (output.status.code(), String::from_utf8(output.stdout).unwrap()),
+        (Some(0), format!("{url} is ready\n"))
+    );
+    // A key is asked for by now, and not for this.
+    create(&server, &["--tenant", "acme"]);
+    assert_eq!(health(&url).status.code(), Some(0));
+    drop(server.into_options());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
+    let gone = command.args(["health", "--server", &url]).env_clear().env("HOME", "/nonexistent").output().unwrap();
+    assert_eq!(gone.status.code(), Some(4), "{}", String::from_utf8_lossy(&gone.stderr));
 }
 
 /// The figures of a server to which everything has happened that is told of.
