@@ -287,6 +287,17 @@ fn rows_of_the_ledger_are_kept_for_ever_or_for_a_day_at_least() {
 }
 
 #[test]
+fn a_server_ends_when_idle_after_a_second_at_least_or_never() {
+    assert_eq!(of("", &[], "").unwrap().exit_when_idle, None);
+    let chosen = of("exit_when_idle = '1s'", &[("DAYFLY_EXIT_WHEN_IDLE", "5m")], "exit_when_idle = '10m'");
+    assert_eq!(chosen.unwrap().exit_when_idle, Some(Duration::from_secs(1)));
+    for file in ["exit_when_idle = '999ms'", "exit_when_idle = '0'"] {
+        assert!(matches!(of("", &[], file), Err(ConfigError::ExitWhenIdle)), "{file}");
+    }
+    assert!(toml::from_str::<Layer>("log = 'dayfly=loud'").is_err());
+}
+
+#[test]
 fn sizes_are_shown_with_three_digits() {
     let shown: Vec<String> =
         [0, 1023, 98_362_432, 1 << 30, u64::MAX].into_iter().map(|bytes| bytes_text(bytes).to_string()).collect();
