@@ -8,6 +8,7 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod changes;
 mod chat_templates;
 mod check;
 mod contexts;
@@ -23,6 +24,7 @@ mod quantity;
 mod response_cache;
 mod savings;
 mod scheduler;
+mod source;
 mod tables;
 mod tenants;
 #[cfg(test)]
@@ -45,6 +47,7 @@ use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+pub(crate) use self::changes::{Change, Effect, changes, with_live};
 pub(crate) use self::check::Checked;
 pub(crate) use self::contexts::ContextChoices;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
@@ -61,9 +64,11 @@ pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_tex
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
+pub(crate) use self::source::Source;
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
 pub(crate) use self::told::{Origin, Setting};
-use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::limits::{EXIT_WHEN_IDLE_MIN, MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::logging::LogDirectives;
 use crate::tenancy::{ModelNames, Scopes};
 
 /// Where a server listens, unless told otherwise.
@@ -76,6 +81,10 @@ const KEEP_ALIVE_DEFAULT: KeepAlive = KeepAlive::For(Duration::from_secs(300));
 pub(crate) struct Config {
     /// Address and port of the server.
     pub(crate) listen: SocketAddr,
+    /// After how long without use a server that was told to serve ends by itself; `None` is never.
+    pub(crate) exit_when_idle: Option<Duration>,
+    /// What is logged, where the environment does not say.
+    pub(crate) log: Option<LogDirectives>,
     /// Models directories, the most important first; never empty. Pulls go to the first.
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
@@ -207,15 +216,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        environment.warn_of_unknown();
-        let folders = Folders::of_user()?;
-        let from_file = match Self::file(file, environment, &folders)? {
-            Some(file) => file.layer()?,
-            None => Layer::default(),
-        };
-        let mut config = Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())?;
-        config.hub.token = environment.hf_token()?;
-        Ok(config)
+        let source = Source::find(flags, file, environment)?;
+        source.config(&source.read()?)
     }
 
     /// The file that was named, or the environment's, or the one in the user's configuration folder if it is there.
@@ -262,6 +264,8 @@ impl Config {
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen: chosen.listen.unwrap_or(LISTEN_DEFAULT),
+            exit_when_idle: chosen.exit_when_idle.map(idle_span).transpose()?,
+            log: chosen.log.map(|Parsed(directives)| directives),
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
@@ -333,4 +337,8 @@ pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
 
 fn retention(Span(retention): Span) -> Result<Duration, ConfigError> {
     if retention < RETENTION_MIN { Err(ConfigError::Retention) } else { Ok(retention) }
+}
+
+fn idle_span(Span(span): Span) -> Result<Duration, ConfigError> {
+    if span < EXIT_WHEN_IDLE_MIN { Err(ConfigError::ExitWhenIdle) } else { Ok(span) }
 }

@@ -37,6 +37,12 @@ pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
 /// How long running requests may take to end after the first signal; their rows, connections and models have as long
 /// again.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether the configuration file is another one.
+pub(crate) const CONFIG_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// The least time without use after which a server may end by itself.
+pub(crate) const EXIT_WHEN_IDLE_MIN: Duration = Duration::from_secs(1);
+/// How often it is looked again whether what keeps an unused server (a pinned model, a load, a pull) is over.
+pub(crate) const KEPT_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// How long the process waits in the end for work that blocks.
 pub(crate) const BLOCKED_MAX: Duration = Duration::from_secs(2);
 /// Tokens of all answers of one request, echoed prompts included.

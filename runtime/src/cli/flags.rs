@@ -8,8 +8,9 @@ use loader::catalog::LinkPolicy;
 
 use super::failure::Failure;
 use super::output::Format;
-use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
+use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy, Source};
 use crate::limits::BLOCKED_MAX;
+use crate::logging::Log;
 
 /// What help puts them under, behind a command's own.
 const OF_ALL: &str = "Options of every command";
@@ -87,6 +88,7 @@ impl ServerFlags {
 pub(super) struct Context {
     pub(super) global: Global,
     pub(super) environment: Environment,
+    pub(super) log: Log,
 }
 
 impl Context {
@@ -102,9 +104,17 @@ impl Context {
 
     /// The configuration with the flags of a command on top.
     pub(super) fn config(&self, flags: Layer) -> Result<Config, Failure> {
+        Ok(Config::load(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    /// Where the configuration is from, with the flags of a command on top.
+    pub(super) fn source(&self, flags: Layer) -> Result<Source, Failure> {
+        Ok(Source::find(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    fn with_global(&self, flags: Layer) -> Layer {
         let of_all = self.layer();
-        let flags = Layer { models_dirs: of_all.models_dirs, pull: of_all.pull.or(flags.pull), ..flags };
-        Ok(Config::load(flags, self.global.config.as_deref(), &self.environment)?)
+        Layer { models_dirs: of_all.models_dirs, pull: of_all.pull.or(flags.pull), ..flags }
     }
 
     /// What stdout carries.

@@ -16,6 +16,7 @@ mod doctor;
 mod export;
 mod failure;
 mod flags;
+mod health;
 mod keys;
 mod ledger;
 mod list;
@@ -38,15 +39,14 @@ mod stop;
 mod tests;
 mod usage;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use self::failure::Failure;
 use self::flags::{Context, Global};
-use crate::config::Environment;
+use crate::config::{Choice, Environment};
+use crate::logging::{Log, LogFormat, tell_panics};
 
 /// An ephemeral model-serving runtime: models are in memory while they are used, and every request gets its receipt.
 #[derive(Debug, Parser)]
@@ -92,6 +92,7 @@ enum Command {
     #[command(subcommand)]
     Context(contexts::ContextCommand),
     Doctor(doctor::Doctor),
+    Health(health::Health),
     #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
@@ -129,6 +130,8 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   threads = 2
   isa = \"avx2\"                     # or avx512, avxvnni, scalar; by default the best that the processor has
   keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
+  exit_when_idle = \"10m\"           # the server ends by itself when nobody has used it for so long; never without it
+  log = \"info\"                     # or dayfly=debug and the like
   links = \"confined\"               # or followed: links may lead out of the models directories
   pull = \"on-first-use\"            # or never
   hosts = [\"models.example\"]       # names that requests may address, beside this machine's
@@ -178,8 +181,14 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
         }
     };
-    log_to_stderr(&cli.command, &environment);
-    let context = Context { global: cli.global, environment };
+    let log = match log_to_stderr(&cli.command, &environment) {
+        Ok(log) => log,
+        Err(failure) => {
+            failure.tell();
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let context = Context { global: cli.global, environment, log };
     match dispatch(&cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -210,6 +219,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Unpin(unpin) => unpin.run(context),
         Command::Context(command) => command.run(context),
         Command::Doctor(doctor) => doctor.run(context),
+        Command::Health(health) => health.run(context),
         Command::Key(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),
@@ -221,16 +231,10 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
 }
 
 /// A server tells what it does; other commands only what is wrong.
-fn log_to_stderr(command: &Command, environment: &Environment) {
-    let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
-    let wanted = environment.log().unwrap_or(usual);
-    let (filter, is_wrong) = match EnvFilter::try_new(wanted) {
-        Ok(filter) => (filter, false),
-        Err(_) => (EnvFilter::new(usual), true),
-    };
-    let is_coloured = std::io::stderr().is_terminal() && !environment.no_color();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured).with_writer(std::io::stderr).init();
-    if is_wrong {
-        tracing::warn!("DAYFLY_LOG is no log filter and is ignored");
-    }
+fn log_to_stderr(command: &Command, environment: &Environment) -> Result<Log, Failure> {
+    let Command::Serve(serve) = command else { return Ok(Log::begin("warn", LogFormat::Text, environment)) };
+    let format = serve.log_format().or(environment.log_format()?).map_or(LogFormat::Text, |Choice(format)| format);
+    let log = Log::begin("info", format, environment);
+    tell_panics();
+    Ok(log)
 }

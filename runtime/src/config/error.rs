@@ -58,6 +58,9 @@ pub(crate) enum ConfigError {
     /// Rows of the ledger would go before their requests have ended.
     #[error("ledger_retention is less than a day")]
     Retention,
+    /// It would end before anybody could use it.
+    #[error("exit_when_idle is less than a second")]
+    ExitWhenIdle,
     /// No machine has that design power.
     #[error("[energy] is not valid: design_watts = {watts} is not between 1 and {max}")]
     Energy { watts: f64, max: f64 },
@@ -89,6 +92,7 @@ impl ConfigError {
             Self::Device { name, reason } => keys(&["devices", name, first_word(reason)]),
             Self::ModelTwice { model } => keys(&["models", model]),
             Self::Retention => keys(&["ledger_retention"]),
+            Self::ExitWhenIdle => keys(&["exit_when_idle"]),
             Self::Energy { .. } => keys(&["energy", "design_watts"]),
             Self::Savings { reason } => keys(&["savings", first_word(reason)]),
             Self::Carbon { reason } => keys(&["carbon", first_word(reason)]),

@@ -71,6 +71,13 @@ impl fmt::Display for Faults {
     }
 }
 
+impl Faults {
+    /// One fault, of what no line of the file at `path` says.
+    pub(super) fn of(path: &Path, reason: &str) -> Self {
+        Self { path: path.into(), all: vec![Fault { line: None, key: None, reason: reason.into(), nearest: None }] }
+    }
+}
+
 impl ConfigFile {
     /// Reads the file at `path`.
     ///

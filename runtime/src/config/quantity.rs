@@ -16,6 +16,7 @@ use super::PullPolicy;
 use super::devices::DeviceWord;
 use super::scheduler::{PrefixScope, Speculation};
 use super::tenants::AnonymousPolicy;
+use crate::logging::LogFormat;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -118,6 +119,10 @@ impl Named for BringIn {
 impl Named for LetGo {
     const WORDS: &'static [(&'static str, Self)] =
         &[("keep", Self::Keep), ("cold", Self::Cold), ("dont-need", Self::DontNeed)];
+}
+
+impl Named for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Named for PullPolicy {

@@ -67,8 +67,9 @@ fn read(body: &[u8]) -> Result<(String, Delivery), ApiError> {
 
 /// What is to be brought, if this client may have it brought.
 fn request(app: &App, access: &Access, name: &str) -> Result<PullRequest, ApiError> {
-    let folder = app.config.models_dirs.first();
-    let folder = folder.ok_or_else(|| ApiError::not_supported("this server has no models directory"))?;
+    let config = app.config();
+    let folder =
+        config.models_dirs.first().ok_or_else(|| ApiError::not_supported("this server has no models directory"))?;
     let request = PullRequest::parse(name, folder).map_err(|error| ApiError::invalid_value("model", error))?;
     let is_local = match &request.source {
         Source::File(_) => true,
