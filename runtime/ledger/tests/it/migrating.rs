@@ -137,3 +137,21 @@ fn a_ledger_of_schema_2_or_3_gets_what_it_lacks() {
         assert_eq!((keys.len(), keys[0].key_id.as_str(), keys[0].total.requests), (1, "key_1", 1));
     }
 }
+
+/// A ledger of schema 4, as the program wrote it that knew no later one.
+const SCHEMA_4: &str = include_str!("schema_4.sql");
+
+#[test]
+fn a_ledger_that_an_earlier_program_wrote_is_sound_to_the_letter() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    // Its tables stand in the order of their names.
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = OFF;").unwrap();
+    connection.execute_batch(SCHEMA_4).unwrap();
+    drop(connection);
+    let found = open(&path).unwrap().reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    // The open request was settled, and a run began.
+    assert_eq!((found.removed_links, found.head_link), (7, 21));
+}

@@ -13,16 +13,13 @@ use crate::reports::Baseline;
 pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let window = seconds_text(report.window_ms as f64 / 1e3);
-    let uncertainty = report.energy_relative_uncertainty * 100.0;
     let mut text = format!("Against servers that never unload, over {window}\n");
-    text.push_str(&arms(report, baseline));
+    let baselines = comparisons(&report.total, baseline);
+    text.push_str(&arms(&report.total.ephemeral, &baselines, &report.currency));
     let _ = write!(text, "\n\nBy tenant\n{}\n", tenants(report));
     losses(report, baseline, &mut text);
-    let _ = write!(
-        text,
-        "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({}).",
-        report.energy_source, report.rate_card, report.currency
-    );
+    let energy = (&*report.energy_source, report.energy_relative_uncertainty);
+    text.push_str(&sources(energy, (&report.rate_card, &report.currency)));
     text.push_str(&super::tiers::text(&report.money, baseline));
     text.push_str(&beside(report));
     for note in &report.notes {
@@ -63,7 +60,8 @@ fn comparisons(savings: &Savings, baseline: Option<Baseline>) -> Vec<(&'static s
     shown.map(|(_, name, comparison)| (name, comparison)).collect()
 }
 
-fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
+/// What was measured, and what it is compared with, by name.
+pub(super) fn arms(ephemeral: &Arm, baselines: &[(&str, &Comparison)], currency: &str) -> String {
     let columns = [
         Column::Left("SERVING"),
         Column::Right("MEMORY"),
@@ -75,15 +73,20 @@ fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
         Column::Right("SAVED COST"),
         Column::Left("VERDICT"),
     ];
-    let (ephemeral, currency) = (&report.total.ephemeral, &report.currency);
     let mut rows = vec![[arm("ephemeral", ephemeral, currency), vec!["-".into(), "-".into(), String::new()]].concat()];
-    for (name, comparison) in comparisons(&report.total, baseline) {
+    for (name, comparison) in baselines {
         rows.push([arm(name, &comparison.baseline, currency), compared(comparison, currency)].concat());
     }
     table(&columns, rows)
 }
 
-pub(super) fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
+/// Where energy, with its relative uncertainty, and prices, with their currency, are from.
+pub(super) fn sources((energy, uncertainty): (&str, f64), (rate_card, currency): (&str, &str)) -> String {
+    let percent = uncertainty * 100.0;
+    format!("\nEnergy: {energy} (modelled, ±{percent:.0} %). Prices: {rate_card} ({currency}).")
+}
+
+fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     vec![
         name.into(),
         format!("{} GB·s", figure(arm.kib_ms.gb_seconds())),
@@ -94,7 +97,7 @@ pub(super) fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     ]
 }
 
-pub(super) fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
+fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
     let saved = &comparison.saved;
     vec![
         saved.memory_share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),
