@@ -1,5 +1,5 @@
 //! Sums of settlements and of intervals of both kinds by hour and by day, kept beside the rows; of settlements by tenants and
-//! by keys.
+//! by keys, of intervals of accounts by whose they are and as what memory was held.
 //!
 //! A row counts in the hour and the day (of UTC) of the wall-clock time that is stored in it, whatever the clock said
 //! before or after: a clock that jumps moves figures to another hour and neither loses nor doubles any.

@@ -1,8 +1,9 @@
 //! Bills in FOCUS's columns (FinOps Open Cost and Usage Specification 1.2, with 1.3's `Allocated…`): a row for each tenant,
 //! model, meter and hour.
 //!
-//! Requests are told by the parts of their receipts; what a tenant's keep-alive and nobody's memory held is a row of its
-//! own, priced now and marked so (`x_PricedAt`). Where retention has removed receipts, their hours' sums stand in one row.
+//! Requests are told by the parts of their receipts; what accounts held beside them is a row of its own for each thing that
+//! it was held as, priced when it was written down, or where an older schema did not write that, now (`x_PricedAt`). Where
+//! retention has removed receipts, their hours' sums stand in one row.
 //! Counterfactuals are never rows here.
 //!
 //! Invariant: the rows of requests sum to what their receipts say, to the last pico-unit. Requests without a price are
@@ -15,9 +16,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
 use ledger::{LedgerError, Reader, SeriesQuery, SettledRequest, Span};
 use meter::rate::{RateCard, Resource};
-use meter::{KibMillis, Receipt};
+use meter::{HeldAs, KibMillis, Receipt};
 
-use super::costs::{CostLine, LineItem, costs_of};
+use super::costs::{CostLine, LineItem, PricedAt, costs_of};
 
 /// The columns, in the order of the rows' cells.
 pub(crate) const FOCUS_COLUMNS: [&str; 36] = [
@@ -68,8 +69,8 @@ enum Meter {
     Resource(ResourceName),
     /// Requests whose receipts retention has removed.
     Removed,
-    /// Memory that no request carries.
-    Account(LineItem),
+    /// What no request carries, and when it was priced.
+    Account(LineItem, PricedAt),
 }
 
 /// A resource's place among the rows, and its names.
@@ -149,7 +150,8 @@ impl Focus {
     }
 
     fn add_account(&mut self, hour: i64, line: &CostLine<'_>) {
-        let place = (hour, line.tenant.map(str::to_owned), line.model.to_owned(), Meter::Account(line.item));
+        let place =
+            (hour, line.tenant.map(str::to_owned), line.model.to_owned(), Meter::Account(line.item, line.priced_at));
         if !line.is_incomplete {
             self.add(place, Sum { pico_units: line.pico_units.get(), amount: line.memory.get().into() });
         }
@@ -178,21 +180,15 @@ fn cells((hour, tenant, model, meter): &Place, sum: Sum, rates: &RateCard) -> [S
     let (name, unit, description) = match meter {
         Meter::Resource(resource) => (resource.name, resource.unit, resource.description),
         Meter::Removed => ("requests", "", "requests whose receipts retention has removed"),
-        Meter::Account(item) => (item.name(), "GB-Hours", account_description(*item)),
+        Meter::Account(item, _) => (item.name(), "GB-Hours", account_description(*item)),
     };
     let quantity = if unit.is_empty() { String::new() } else { quantity(*meter, sum.amount) };
     let tenant_name = tenant.clone().unwrap_or_default();
     let period = moment(*hour * HOUR_S);
     let [month, next_month] = month_of(*hour * HOUR_S);
-    let (is_request, priced_at) = match meter {
-        Meter::Account(_) => (false, "export"),
-        _ => (true, "request"),
-    };
-    let method = if is_request { "measured-steps" } else { "equal-over-last-active-tenants" };
-    let details = if is_request {
-        "steps by affine Shapley shares, weights equally over active tenants and then their requests"
-    } else {
-        "weights after the last request, over the tenants that were active last; what nobody carries has no account"
+    let (priced_at, [method, details]) = match meter {
+        Meter::Account(item, priced_at) => (*priced_at, account_method(*item)),
+        Meter::Resource(_) | Meter::Removed => (PricedAt::Request, REQUEST_METHOD),
     };
     [
         details.into(),
@@ -230,7 +226,7 @@ fn cells((hour, tenant, model, meter): &Place, sum: Sum, rates: &RateCard) -> [S
         tenant_name.clone(),
         tenant_name,
         name.into(),
-        priced_at.into(),
+        priced_at.name().into(),
     ]
 }
 
@@ -247,13 +243,35 @@ const fn resource_name(resource: Resource) -> ResourceName {
     ResourceName { name, unit, description }
 }
 
+const REQUEST_METHOD: [&str; 2] =
+    ["measured-steps", "steps by affine Shapley shares, weights equally over active tenants and then their requests"];
+
 const fn account_description(item: LineItem) -> &'static str {
     match item {
         LineItem::Requests => "requests",
-        LineItem::Keepalive => "weights kept after the tenant's last request",
-        LineItem::Load => "loads that nobody waited for",
-        LineItem::Idle => "weights held for nobody in particular",
-        LineItem::Unmeasured => "memory that no rule covers",
+        LineItem::Held(HeldAs::Keepalive) => "weights kept after the tenant's last request",
+        LineItem::Held(HeldAs::Pinned) => "weights that were pinned, while no request was active",
+        LineItem::Held(HeldAs::Load) => "loads that no request waited for: memory and processor time",
+        LineItem::Held(HeldAs::Prefix) => "keys and values kept to be found again",
+        LineItem::Held(HeldAs::Context) => "keys and values of published contexts",
+        LineItem::Held(HeldAs::Idle) => "weights held for nobody in particular",
+        LineItem::Held(HeldAs::Unmeasured) => "memory that no rule covers",
+    }
+}
+
+/// How that was given to whose it is, by name and in words.
+const fn account_method(item: LineItem) -> [&'static str; 2] {
+    match item {
+        LineItem::Requests => REQUEST_METHOD,
+        LineItem::Held(HeldAs::Keepalive) => [
+            "equal-over-last-active-tenants",
+            "weights after the last request, over the tenants that were active last; what nobody carries has no account",
+        ],
+        LineItem::Held(HeldAs::Pinned | HeldAs::Load) => ["asked-for", "whoever asked for it; nobody where nobody did"],
+        LineItem::Held(HeldAs::Prefix | HeldAs::Context) => {
+            ["kept-for", "whoever keeps it while no request holds it; nobody where everyone finds it"]
+        }
+        LineItem::Held(HeldAs::Idle | HeldAs::Unmeasured) => ["none", "nobody carries it"],
     }
 }
 
@@ -284,7 +302,7 @@ fn quantity(meter: Meter, amount: u128) -> String {
     let value = amount as f64;
     let gb_hours = || KibMillis::saturating_from(amount).gb_hours();
     match meter {
-        Meter::Account(_) => format!("{:.12}", gb_hours()),
+        Meter::Account(..) => format!("{:.12}", gb_hours()),
         Meter::Resource(ResourceName { unit: "GB-Hours", .. }) => format!("{:.12}", gb_hours()),
         Meter::Resource(ResourceName { unit: "Hours", .. }) => format!("{:.12}", value / NANOS_PER_HOUR),
         Meter::Resource(ResourceName { unit: "kWh", .. }) => format!("{:.15}", value / NANOJOULES_PER_KWH),

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::{LedgerError, Reader, SeriesQuery, TenantTotal};
-use meter::{Account, AccountInterval, KibMillis, Receipt};
+use meter::{AccountInterval, KibMillis, Receipt};
 
 use super::access::{Access, Holder};
 use super::budget::{BudgetUnit, Window};
@@ -204,7 +204,7 @@ impl Spending {
                         *sum = sum.plus(used);
                     }
                     for total in bucket.accounts {
-                        let Account::Keepalive(tenant) = total.account else { continue };
+                        let Some(tenant) = total.account.into_tenant() else { continue };
                         let spent = book.spent.entry(Holder::Tenant(tenant.into())).or_default();
                         let (_, sum) = spent.in_window(window, now_unix_ms);
                         *sum = sum.plus(Use::kept(total.kib_ms));
@@ -277,7 +277,7 @@ impl Spending {
 
     /// What an account carried is in the ledger. Estimates of requests do not go by it.
     pub(crate) fn keeps(&self, interval: &AccountInterval) {
-        if let Account::Keepalive(tenant) = &interval.account {
+        if let Some(tenant) = &interval.tenant {
             let reading = (self.read_clocks)();
             self.book().add(reading, Holder::Tenant(tenant.as_str().into()), Use::kept(interval.kib_ms));
         }

@@ -137,6 +137,15 @@ const WAITED: &str = "
 CREATE INDEX settlements_waited ON settlements (unix_ms, reservation, load_wait_ns) WHERE load_wait_ns > 0;
 ";
 
+/// What schema 5 adds: as what accounts hold memory, their processor time, and what both came to.
+const TABLES_5: &str = "
+ALTER TABLE intervals ADD COLUMN held_as TEXT;
+ALTER TABLE intervals ADD COLUMN cpu_ns INTEGER;
+ALTER TABLE intervals ADD COLUMN energy_nj INTEGER;
+ALTER TABLE intervals ADD COLUMN micrograms_co2e INTEGER;
+ALTER TABLE intervals ADD COLUMN pico_units INTEGER;
+";
+
 /// The tables of schema 1, whose rows nobody may change.
 pub(super) fn create_1(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(TABLES_1)?;
@@ -193,6 +202,16 @@ pub(super) fn raise_to_4(connection: &Connection) -> Result<(), rusqlite::Error>
     create_sums(connection, &SUMS, &[Of::Keys])?;
     for change in ["UPDATE", "DELETE"] {
         refuse(connection, "removed_keys", change, "")?;
+    }
+    Ok(())
+}
+
+/// Adds what schema 5 has to the tables of schema 4.
+pub(super) fn raise_to_5(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(TABLES_5)?;
+    create_sums(connection, &SUMS, &[Of::Held])?;
+    for change in ["UPDATE", "DELETE"] {
+        refuse(connection, "removed_held", change, "")?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::residency::HeldAs;
 use crate::units::{KibMillis, Nanos};
 
 /// The ledger's sums over a window.
@@ -30,8 +31,28 @@ pub struct ModelUse {
     pub weights_bytes: u64,
     /// Loads that no request waited for.
     pub load: KibMillis,
+    /// Their processor time.
+    pub load_cpu: Nanos,
+    /// Pinned by the operator.
+    pub pinned: KibMillis,
     /// Loaded for nobody in particular, and what no rule covers.
     pub idle: KibMillis,
+    /// Keys and values that were kept for everyone: in no arm.
+    pub pages: KibMillis,
+}
+
+impl ModelUse {
+    /// Adds what accounts carried of it for nobody in particular.
+    pub fn carry(&mut self, held_as: HeldAs, kib_ms: KibMillis, load_cpu: Nanos) {
+        let part = match held_as {
+            HeldAs::Load => &mut self.load,
+            HeldAs::Pinned => &mut self.pinned,
+            HeldAs::Prefix | HeldAs::Context => &mut self.pages,
+            HeldAs::Keepalive | HeldAs::Idle | HeldAs::Unmeasured => &mut self.idle,
+        };
+        *part = part.saturating_add(kib_ms);
+        self.load_cpu = self.load_cpu.saturating_add(load_cpu);
+    }
 }
 
 /// A tenant's use of a model over a window.
@@ -49,14 +70,32 @@ pub struct TenantUse {
     pub span_ms: u64,
     /// Its requests' shares of the weights.
     pub active: KibMillis,
-    /// Its requests' shares of loading.
+    /// Its requests' shares of loading, and loads that it asked for and no request waited for.
     pub load: KibMillis,
-    /// What was kept for it.
+    /// What was kept for it: weights, or before the ledger told more of it whatever was.
     pub keepalive: KibMillis,
-    /// Processor time of its requests' loads.
+    /// What it pinned.
+    pub pinned: KibMillis,
+    /// Keys and values that were kept for it: in no arm.
+    pub pages: KibMillis,
+    /// Processor time of all those loads.
     pub load_cpu: Nanos,
     /// Time that its requests waited for loads.
     pub load_wait: Nanos,
+}
+
+impl TenantUse {
+    /// Adds what accounts carried of the model for it.
+    pub fn carry(&mut self, held_as: HeldAs, kib_ms: KibMillis, load_cpu: Nanos) {
+        let part = match held_as {
+            HeldAs::Load => &mut self.load,
+            HeldAs::Pinned => &mut self.pinned,
+            HeldAs::Prefix | HeldAs::Context => &mut self.pages,
+            HeldAs::Keepalive | HeldAs::Idle | HeldAs::Unmeasured => &mut self.keepalive,
+        };
+        *part = part.saturating_add(kib_ms);
+        self.load_cpu = self.load_cpu.saturating_add(load_cpu);
+    }
 }
 
 /// How long requests waited for loads: what ephemeral serving adds to their time to first token.

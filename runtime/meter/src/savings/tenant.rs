@@ -7,10 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::arms::{Arm, Comparison, Holding};
-use super::{ColdStarts, SavingsInputs, report};
+use super::{ColdStarts, ModelUse, SavingsInputs, report};
 use crate::energy::EnergyModel;
 use crate::rate::RateCard;
-use crate::units::KibMillis;
 
 const NOTES: [&str; 4] = [
     "your own requests, and what was kept for you; the window is from the first of them to the last",
@@ -56,7 +55,8 @@ pub fn report_of_tenant(inputs: SavingsInputs, tenant: &str, energy: &EnergyMode
     own.tenants.retain(|one| one.tenant == tenant);
     own.models.retain(|model| own.tenants.iter().any(|one| one.model == model.model));
     for model in &mut own.models {
-        (model.load, model.idle) = (KibMillis::ZERO, KibMillis::ZERO);
+        let (name, weights_bytes) = (std::mem::take(&mut model.model), model.weights_bytes);
+        *model = ModelUse { model: name, weights_bytes, ..ModelUse::default() };
     }
     let whole = report(&own, energy, rates);
     let dedicated = whole.total.dedicated;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use meter::savings::TenantReport;
 
-use super::text::{arms, sources};
+use super::text::{arms, held, sources};
 use crate::cli::output::seconds_text;
 use crate::cli::receipt::money;
 
@@ -29,6 +29,7 @@ pub(super) fn text(report: &TenantReport) -> String {
     if let Some(remedy) = &report.dedicated.judged.remedy {
         let _ = write!(text, "\nA loss against copies of its own: {remedy}.");
     }
+    text.push_str(&held(&report.held));
     let energy = (&*report.energy_source, report.energy_relative_uncertainty);
     text.push_str(&sources(energy, (&report.rate_card, currency)));
     for note in &report.notes {

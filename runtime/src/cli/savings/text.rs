@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use meter::savings::{Arm, Comparison, Savings, SavingsReport, Verdict};
+use meter::KibMillis;
+use meter::savings::{Arm, Comparison, Holding, Savings, SavingsReport, Verdict};
 
 use crate::cli::output::{Column, figure, seconds_text, table};
 use crate::cli::receipt::money;
@@ -28,9 +29,9 @@ pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -
     text
 }
 
-/// What of the memory is not the models' that are loaded.
+/// Where ephemeral memory went, and what of the memory is not the models' that are loaded.
 fn beside(report: &SavingsReport) -> String {
-    let mut text = String::new();
+    let mut text = held(&report.total.held);
     if report.process_bytes > 0 {
         let process = bytes_text(report.process_bytes);
         let _ = write!(text, "\nEach serving process holds {process} beside models (measured), counted in every arm.");
@@ -47,6 +48,20 @@ fn beside(report: &SavingsReport) -> String {
         );
     }
     text
+}
+
+/// Where ephemeral memory went.
+pub(super) fn held(held: &Holding) -> String {
+    let parts = [
+        ("with requests", held.active_kib_ms),
+        ("kept", held.keepalive_kib_ms),
+        ("pinned", held.pinned_kib_ms),
+        ("loading", held.load_kib_ms),
+        ("idle", held.idle_kib_ms),
+    ];
+    let shown = |kib_ms: KibMillis| format!("{} GB·s", figure(kib_ms.gb_seconds()));
+    let parts = parts.map(|(name, kib_ms)| format!("{} {name}", shown(kib_ms))).join(", ");
+    format!("\nWeights: {parts} (measured). Kept keys and values, in no arm: {}.", shown(held.pages_kib_ms))
 }
 
 /// The comparisons that are shown, by name.
@@ -178,7 +193,7 @@ fn verdict(verdict: Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use meter::savings::{ModelUse, SavingsInputs, TenantUse, report};
-    use meter::{CpuDescription, EnergyModel, KibMillis, Nanos, RateCard};
+    use meter::{CpuDescription, EnergyModel, Nanos, RateCard};
 
     use super::*;
 
@@ -194,6 +209,8 @@ mod tests {
                 cold_requests: 2,
                 span_ms: window_ms,
                 active: KibMillis::new(active),
+                pinned: KibMillis::new(1 << 10),
+                pages: KibMillis::new(5_000_000_000_000 / 1024),
                 load_cpu: Nanos::new(100_000_000),
                 load_wait: Nanos::new(500_000_000),
                 ..TenantUse::default()
@@ -210,6 +227,7 @@ mod tests {
         assert!(text.contains("saving") && !text.contains("LOSS"), "{text}");
         assert!(text.contains("2 cold starts; requests waited 500 ms"), "{text}");
         assert!(text.contains("measured") && text.contains("modelled"), "{text}");
+        assert!(text.contains("pinned") && text.contains("in no arm: 5"), "{text}");
     }
 
     #[test]

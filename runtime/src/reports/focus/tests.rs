@@ -2,9 +2,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ledger::{Ledger, LedgerOptions, Reservation, Settlement, wait};
+use meter::RequestCharge;
 use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTokens};
 use meter::residency::AccountInterval;
-use meter::{Account, Measured, Moment, Nanos, PicoUnits, Quality, RequestCharge};
+use meter::{CarbonFactors, CpuDescription, EnergyModel, HeldAs, Measured, Moment, Nanos, PicoUnits, Quality};
 
 use crate::metering::tests::{measured, receipt};
 
@@ -46,14 +47,21 @@ fn rows_sum_to_the_receipts_and_what_retention_removed_stays() {
     CLOCK.store(480_001 * HOUR_MS, Ordering::Relaxed);
     money += serve(&ledger, "r4", "a", &RateCard::default());
     let gb_hour = KibMillis::new(3_515_625_000_000);
-    let (model, account, at) = ("m".to_owned(), Account::Keepalive("a".into()), Moment::new(2));
-    let kept = AccountInterval { sequence: 0, model, account, kib_ms: gb_hour, from: at, to: at };
-    wait(|done| ledger.interval(kept, done)).unwrap();
+    let dear = RateCard { memory_gb_hour: Some(PicoUnits::new(5_000_000_000)), ..RateCard::default() };
+    for (sequence, held_as, rates) in [(0, HeldAs::Keepalive, RateCard::default()), (1, HeldAs::Context, dear)] {
+        let (model, tenant) = ("m".to_owned(), Some("a".to_owned()));
+        let kept = AccountInterval { sequence, model, tenant, held_as, kib_ms: gb_hour, ..AccountInterval::default() };
+        let energy = EnergyModel::new(&CpuDescription::default(), 1, 1 << 30);
+        let kept = kept.priced(&energy, &CarbonFactors::default(), &rates);
+        wait(|done| ledger.interval(kept, done)).unwrap();
+    }
+    let accounts = 4_237_000_000 + 5_000_000_000;
 
-    let rates = RateCard::default();
+    // As it was priced then.
+    let rates = RateCard { memory_gb_hour: None, ..RateCard::default() };
     let read = || Focus::read(ledger.reader(), i64::MIN, &rates).unwrap();
     let focus = read();
-    assert_eq!((focus.total(), focus.unpriced), (money + 4_237_000_000, 1));
+    assert_eq!((focus.total(), focus.unpriced), (money + accounts, 1));
     let column = |row: &[String; FOCUS_COLUMNS.len()], name: &str| {
         row[FOCUS_COLUMNS.iter().position(|column| *column == name).unwrap()].clone()
     };
@@ -61,24 +69,25 @@ fn rows_sum_to_the_receipts_and_what_retention_removed_stays() {
     let shown: Vec<_> = rows.iter().map(|row| (column(row, "SubAccountId"), column(row, "x_Meter"))).collect();
     let of = |tenant: &str, meter: &str| (tenant.to_owned(), meter.to_owned());
     let first = [of("a", "cpu"), of("a", "memory"), of("b", "completion_tokens"), of("b", "cpu"), of("b", "memory")];
-    let second = [of("a", "cpu"), of("a", "memory"), of("a", "keepalive")];
+    let second = [of("a", "cpu"), of("a", "memory"), of("a", "keepalive"), of("a", "context")];
     assert_eq!(shown, [&first[..], &second[..]].concat());
     let tokens = &rows[2];
     assert_eq!(column(tokens, "BilledCost"), "0.007000000000");
     assert_eq!((column(tokens, "ConsumedQuantity"), column(tokens, "ConsumedUnit")), ("7".into(), "Tokens".into()));
-    let kept = rows.last().unwrap();
-    assert_eq!((column(kept, "BilledCost"), column(kept, "x_PricedAt")), ("0.004237000000".into(), "export".into()));
+    assert_eq!(column(rows.last().unwrap(), "BilledCost"), "0.005000000000");
+    let kept = &rows[rows.len() - 2];
+    assert_eq!((column(kept, "BilledCost"), column(kept, "x_PricedAt")), ("0.004237000000".into(), "interval".into()));
     assert_eq!(column(kept, "ConsumedQuantity"), "1.000000000000");
     assert_eq!(column(kept, "ChargePeriodStart"), "2024-10-04T01:00:00Z");
     assert_eq!(column(kept, "BillingPeriodEnd"), "2024-11-01T00:00:00Z");
 
     let since = Focus::read(ledger.reader(), 480_001 * 3600 + 59, &rates).unwrap();
-    assert_eq!(since.rows(&rates).count(), 3);
+    assert_eq!(since.rows(&rates).count(), 4);
     wait(|done| ledger.remove_before(480_001 * HOUR_MS, done)).unwrap();
     let focus = read();
-    assert_eq!(focus.total(), money + 4_237_000_000, "sums stay");
+    assert_eq!(focus.total(), money + accounts, "sums stay");
     let meters: Vec<_> = focus.rows(&rates).map(|row| column(&row, "x_Meter")).collect();
-    assert_eq!(meters, ["requests", "requests", "cpu", "memory", "keepalive"]);
+    assert_eq!(meters, ["requests", "requests", "cpu", "memory", "keepalive", "context"]);
 }
 
 #[test]

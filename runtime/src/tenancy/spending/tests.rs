@@ -192,15 +192,15 @@ fn what_is_kept_for_a_tenant_counts_in_its_budget_of_memory_over_a_restart_too()
     set_clocks(NOW, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.sqlite");
-    let keeps = |sequence: u64, account: Account| AccountInterval {
+    let keeps = |sequence: u64, tenant: Option<&str>| AccountInterval {
         sequence,
         model: "m".to_owned(),
-        account,
+        tenant: tenant.map(str::to_owned),
+        held_as: meter::HeldAs::Keepalive,
         kib_ms: KibMillis::new(KIB_MS),
-        from: meter::Moment::ZERO,
-        to: meter::Moment::ZERO,
+        ..AccountInterval::default()
     };
-    let intervals = [keeps(0, Account::Keepalive("acme".into())), keeps(1, Account::Idle), keeps(2, Account::Load)];
+    let intervals = [keeps(0, Some("acme")), keeps(1, None), keeps(2, None)];
     let spent = |spending: &Spending| {
         let mut book = spending.book();
         let acme = book.spent.get_mut(&Holder::Tenant("acme".into())).unwrap();
