@@ -5,18 +5,26 @@ use ledger::{Ledger, LedgerOptions, Reservation, Settlement, wait};
 use meter::RequestCharge;
 use meter::receipt::{MeasuredCpu, MeasuredMemory, MeasuredTokens};
 use meter::residency::AccountInterval;
-use meter::{CarbonFactors, CpuDescription, EnergyModel, HeldAs, Measured, Moment, Nanos, PicoUnits, Quality};
+use meter::{
+    CarbonFactors, CpuDescription, EnergyModel, HeldAs, KibMillis, Measured, Moment, Nanos, PicoUnits, Quality,
+};
 
 use crate::metering::tests::{measured, receipt};
 
 use super::*;
 
 fn serve(ledger: &Ledger, id: &str, tenant: &str, rates: &RateCard) -> u64 {
-    let (idempotency_key, key_id, at) = (None, None, Moment::new(1));
+    serve_by(ledger, id, (tenant, None), rates)
+}
+
+fn serve_by(ledger: &Ledger, id: &str, (tenant, key_id): (&str, Option<&str>), rates: &RateCard) -> u64 {
+    let (idempotency_key, key_id, at) = (None, key_id.map(str::to_owned), Moment::new(1));
     let (tenant_name, model) = (tenant.into(), "m".into());
-    let reservation = Reservation { id: id.into(), tenant: tenant_name, model, at, idempotency_key, key_id };
+    let of_key = key_id.clone();
+    let reservation = Reservation { id: id.into(), tenant: tenant_name, model, at, idempotency_key, key_id: of_key };
     wait(|done| ledger.reserve(reservation, done)).unwrap();
     let measured = Measured {
+        key_id,
         tokens: MeasuredTokens { prompt: 12, cached: 4, completion: 7, ..MeasuredTokens::default() },
         cpu: MeasuredCpu { prefill: Nanos::from(Duration::from_millis(1237)), ..MeasuredCpu::default() },
         memory: MeasuredMemory {
@@ -88,6 +96,41 @@ fn rows_sum_to_the_receipts_and_what_retention_removed_stays() {
     assert_eq!(focus.total(), money + accounts, "sums stay");
     let meters: Vec<_> = focus.rows(&rates).map(|row| column(&row, "x_Meter")).collect();
     assert_eq!(meters, ["requests", "requests", "cpu", "memory", "keepalive", "context"]);
+}
+
+/// By keys, and what came by none; hours whose receipts are gone as well.
+#[test]
+fn rows_tell_which_key_spent_it() {
+    static CLOCK: AtomicI64 = AtomicI64::new(480_000 * 3_600_000);
+    let folder = tempfile::tempdir().unwrap();
+    let options = LedgerOptions { wall_clock: || CLOCK.load(Ordering::Relaxed), ..LedgerOptions::default() };
+    let ledger = Ledger::open(&folder.path().join("ledger.sqlite"), options).unwrap();
+    let rates = RateCard::default();
+    let each = serve_by(&ledger, "r1", ("a", Some("key_1")), &rates);
+    serve_by(&ledger, "r2", ("a", Some("key_2")), &rates);
+    serve_by(&ledger, "r3", ("a", Some("key_2")), &rates);
+    serve(&ledger, "r4", "a", &rates);
+    let by_key = || {
+        let focus = Focus::read(ledger.reader(), i64::MIN, &rates).unwrap();
+        let place = FOCUS_COLUMNS.iter().position(|column| *column == "x_KeyId").unwrap();
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for (cells, (_, sum)) in focus.rows(&rates).zip(&focus.rows) {
+            *sums.entry(cells[place].clone()).or_default() += sum.pico_units;
+        }
+        (sums.into_iter().collect::<Vec<_>>(), focus.rows.len())
+    };
+    let sums = [(String::new(), each), ("key_1".to_owned(), each), ("key_2".to_owned(), 2 * each)];
+    assert_eq!(by_key(), (sums.to_vec(), 3 * 2), "processor time and memory of each");
+    CLOCK.fetch_add(3_600_000, Ordering::Relaxed);
+    wait(|done| ledger.reserve(reserved_later(), done)).unwrap();
+    wait(|done| ledger.remove_before(480_001 * 3_600_000, done)).unwrap();
+    assert_eq!(by_key(), (sums.to_vec(), 3), "one row of each for what is removed");
+}
+
+/// Something that stays, so that everything else may go.
+fn reserved_later() -> Reservation {
+    let (tenant, model, at) = ("z".into(), "m".into(), Moment::new(1));
+    Reservation { id: "later".into(), tenant, model, at, idempotency_key: None, key_id: None }
 }
 
 #[test]
