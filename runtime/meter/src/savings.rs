@@ -4,7 +4,8 @@
 //! window (the headline), split equally over the tenants that used it; *dedicated* keeps a copy for each tenant from
 //! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, pins, idle, loads and
 //! their processor time charged against us. The first two are computed from measured sizes and spans, the third is
-//! measured. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
+//! measured. A copy is as large as the model was at most on any receipt of the window, for all of its time: one that is never
+//! unloaded keeps every page that ever came in, and until then it held less, which is not known and counts as if it did. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
 //! long as the longest of its copies, in the dedicated one.
 //!
 //! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
@@ -36,7 +37,9 @@ use crate::rate::{BilledUse, RateCard};
 use crate::units::{KibMillis, Nanos, kib_of_bytes, split_equally};
 
 const NOTES: [&str; 6] = [
-    "ephemeral memory is measured; the other arms are derived from measured sizes and spans",
+    "ephemeral memory is measured; the other arms are derived: copies of the largest size that a receipt of the window tells \
+     (pages come in as they are used, and a copy that is never unloaded keeps them) times their spans, the time before \
+     all of that had come in included",
     "energy is modelled; attributional energy follows memory, marginal energy is what this host's meter would change: \
      memory that stays powered saves nothing, and every load costs processor time",
     "money in three tiers: nominal, by the rate card, for memory as it is held and processor time as it is used (derived); \

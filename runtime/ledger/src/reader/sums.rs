@@ -283,10 +283,9 @@ fn tenant_uses(
     Ok(uses)
 }
 
-/// Every model requested, with the resident bytes on its latest receipt that has any.
+/// Every model requested, with the most resident bytes of its weights on any receipt.
 fn weights_bytes(transaction: &Transaction<'_>, filter: Filter<'_>) -> Result<Vec<(String, u64)>, LedgerError> {
-    // With max() as the only aggregate, SQLite takes the bare columns from the row that has the maximum.
-    let select = "SELECT model, weights_bytes, max(weights_link) FROM sums GROUP BY model";
+    let select = "SELECT model, max(weights_bytes) FROM sums GROUP BY model";
     let mut sizes = Vec::new();
     query(transaction, filter, (Of::Requests, select), |row| {
         sizes.push((row.get(0)?, natural(row, 1)?));

@@ -23,8 +23,6 @@ pub(super) enum Rule {
     Add,
     Least,
     Most,
-    /// That of the row whose next column is greater.
-    OfLatest,
 }
 
 pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
@@ -46,7 +44,8 @@ pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
     ("unpriced", Rule::Add),
     ("first_ms", Rule::Least),
     ("last_ms", Rule::Most),
-    ("weights_bytes", Rule::OfLatest),
+    ("weights_bytes", Rule::Most),
+    // The link of the last row that tells a size. Nothing reads it; anchors of every schema bind it.
     ("weights_link", Rule::Most),
 ];
 

@@ -2,9 +2,9 @@
 //!
 //! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
 //! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
-//! which links were made so: until then nothing vouched for those rows. Later schemas add columns and tables, and change no
-//! row that there is: a column that they added is null in it, and is not in its digest; and what it is summed as is what it
-//! was.
+//! which links were made so: until then nothing vouched for those rows. Later schemas add columns and tables, sum anew what is
+//! to be summed otherwise, and change no
+//! row that there is: a column that they added is null in it, and is not in its digest.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Transaction, params};

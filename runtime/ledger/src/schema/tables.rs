@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use crate::chain::Kind;
-use crate::rollup::Of;
+use crate::rollup::{Of, Span};
 
 const TABLES_1: &str = "
 CREATE TABLE runs (
@@ -206,14 +206,36 @@ pub(super) fn raise_to_4(connection: &Connection) -> Result<(), rusqlite::Error>
     Ok(())
 }
 
-/// Adds what schema 5 has to the tables of schema 4.
+/// Adds what schema 5 has to the tables of schema 4, whose sums told the last size of a model and not the largest.
 pub(super) fn raise_to_5(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(TABLES_5)?;
     create_sums(connection, &SUMS, &[Of::Held])?;
+    for span in Span::ALL {
+        largest_sizes(connection, span)?;
+    }
     for change in ["UPDATE", "DELETE"] {
         refuse(connection, "removed_held", change, "")?;
     }
     Ok(())
+}
+
+/// The largest size that the rows of each sum tell, and the sums of those that retention has removed, which told their last.
+fn largest_sizes(connection: &Connection, span: Span) -> Result<(), rusqlite::Error> {
+    let (sums, millis, hour_millis) = (span.name(), span.millis(), Span::Hour.millis());
+    connection.execute_batch(&format!(
+        "WITH sizes AS (
+             SELECT settlements.unix_ms, run, tenant, model, outcome, weights_bytes
+             FROM settlements JOIN reservations ON reservations.sequence = settlements.reservation
+             UNION ALL SELECT hour * {hour_millis}, run, tenant, model, outcome, weights_bytes FROM removed_requests
+         ), largest AS (
+             SELECT (unix_ms - (unix_ms % {millis} + {millis}) % {millis}) / {millis} AS bucket,
+                    run, tenant, model, outcome, max(weights_bytes) AS bytes
+             FROM sizes GROUP BY 1, run, tenant, model, outcome
+         )
+         UPDATE {sums}_requests AS sums SET weights_bytes = largest.bytes FROM largest
+         WHERE largest.bucket = sums.{sums} AND largest.run = sums.run AND largest.tenant = sums.tenant
+             AND largest.model = sums.model AND largest.outcome = sums.outcome"
+    ))
 }
 
 /// Sums by hour and by day.

@@ -172,6 +172,9 @@ fn a_ledger_of_schema_4_goes_on_with_accounts_that_tell_more() {
     let acme = || Account::Keepalive("acme".into());
     let before = [(acme(), None, 120, 0), (Account::Load, None, 3, 0), (Account::Idle, None, 7, 0)];
     assert_eq!(accounts(), before, "removed ones too");
+    // 8,000 bytes, then 5,000 and 4,000; of the removed hour's 9,000 and 6,000 the last is known.
+    let size = || ledger.reader().savings_inputs(SavingsQuery::default()).unwrap().models[0].weights_bytes;
+    assert_eq!(size(), 8000, "the largest that is known");
 
     let kept = AccountInterval {
         model: "m".into(),
@@ -190,5 +193,6 @@ fn a_ledger_of_schema_4_goes_on_with_accounts_that_tell_more() {
     wait(|done| ledger.remove_before(i64::MAX, done)).unwrap();
     let found = ledger.reader().verify().unwrap();
     assert!(found.is_sound() && found.removed_links > 15, "{found:?}");
+    assert_eq!(size(), 8000);
     assert_eq!(accounts().iter().map(|(_, _, kib_ms, _)| kib_ms).sum::<u64>(), 180);
 }

@@ -194,17 +194,18 @@ fn spans_and_windows_do_not_reach_over_restarts() {
     assert_eq!(Reader::open(&path).unwrap().savings_inputs(SavingsQuery::default()).unwrap(), all);
 }
 
+/// A later load has brought in less of it.
 #[test]
-fn the_latest_receipt_with_weights_tells_the_models_size() {
+fn the_receipt_with_most_weights_tells_the_models_size() {
     let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
-    for (id, weights_bytes) in [("r1", 500), ("r2", 300), ("r3", 0)] {
+    for (id, weights_bytes) in [("r1", 200), ("r2", 500), ("r3", 300), ("r4", 0)] {
         wait(|done| ledger.reserve(reservation(id, "a", 0), done)).unwrap();
         let mut measured = measured(id, "a");
         measured.memory.weights_bytes = weights_bytes;
         wait(|done| ledger.settle(settlement_of(measured, 1), done)).unwrap();
     }
     let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
-    assert_eq!(inputs.models[0].weights_bytes, 300);
+    assert_eq!(inputs.models[0].weights_bytes, 500);
 }
 
 #[test]

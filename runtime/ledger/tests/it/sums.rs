@@ -74,7 +74,7 @@ impl Life<'_> {
         measured.cold = self.arbitrary.below(2) == 0;
         measured.tokens.completion = self.arbitrary.below(1000);
         measured.memory.kv = KibMillis::new(self.arbitrary.below(1 << 40));
-        measured.memory.weights_bytes = self.arbitrary.below(3) << 20;
+        measured.memory.weights_bytes = self.arbitrary.below(30) << 20;
         let mut settlement = settlement_of(measured, self.next + 1);
         if self.arbitrary.below(3) == 0 {
             settlement.receipt.cost.pico_units = None;

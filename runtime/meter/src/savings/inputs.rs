@@ -26,8 +26,8 @@ pub struct SavingsInputs {
 pub struct ModelUse {
     /// The model.
     pub model: String,
-    /// What a copy of its weights holds: the resident bytes on its latest receipt; zero if nobody
-    /// asked for it.
+    /// What a copy of its weights holds: the most resident bytes on any receipt; zero if nobody asked for it. Pages come
+    /// in as they are used, and a copy that is never unloaded keeps what one that is loaded anew lacks at first.
     pub weights_bytes: u64,
     /// Loads that no request waited for.
     pub load: KibMillis,
