@@ -111,6 +111,9 @@ pub struct LoadWaits {
     pub p99_ns: Nanos,
     /// None of them waited longer.
     pub max_ns: Nanos,
+    /// Whether these are of the latest waits, older ones than which were not looked at.
+    #[serde(default)]
+    pub older_left_out: bool,
 }
 
 impl LoadWaits {
@@ -123,7 +126,8 @@ impl LoadWaits {
             Nanos::new(waits.get(place).copied().unwrap_or(0))
         };
         let requests = u64::try_from(waits.len()).unwrap_or(u64::MAX);
-        Self { requests, p50_ns: rank(50), p95_ns: rank(95), p99_ns: rank(99), max_ns: rank(100) }
+        let [p50_ns, p95_ns, p99_ns, max_ns] = [50, 95, 99, 100].map(rank);
+        Self { requests, p50_ns, p95_ns, p99_ns, max_ns, older_left_out: false }
     }
 }
 
@@ -134,7 +138,7 @@ mod tests {
     #[test]
     fn quantiles_are_waits_that_were() {
         let of = |waits: Vec<u64>| {
-            let LoadWaits { requests, p50_ns, p95_ns, p99_ns, max_ns } = LoadWaits::of(waits);
+            let LoadWaits { requests, p50_ns, p95_ns, p99_ns, max_ns, .. } = LoadWaits::of(waits);
             (requests, [p50_ns, p95_ns, p99_ns, max_ns].map(Nanos::get))
         };
         assert_eq!(of(vec![]), (0, [0; 4]));

@@ -159,8 +159,9 @@ fn losses(report: &SavingsReport, baseline: Option<Baseline>, text: &mut String)
             [waits.waits.p50_ns, waits.waits.p95_ns, waits.waits.p99_ns].map(|wait| seconds_text(wait.seconds()));
         let _ = write!(
             text,
-            " That is {p50} in the median of those that waited, {p95} and {p99} in the 95th and 99th percentile."
+            " That is {p50} in the median of those that waited, {p95} and {p99} in the 95th and 99th percentile"
         );
+        text.push_str(if waits.waits.older_left_out { ", of the latest that were looked at." } else { "." });
     }
     match waits.break_even_per_second {
         Some(price) if price > 0.0 => {
