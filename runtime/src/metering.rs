@@ -214,22 +214,13 @@ impl Metering {
     /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
     pub(crate) async fn store_accounts(&self) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let (intervals, held) = {
-            let mut book = self.book();
-            let Book { residency, pages, waiting, .. } = &mut *book;
-            // One of them gives the numbers of all: the ledger tells intervals apart by them.
-            let (first, others) = residency.split_first_mut().expect("there is at least one device");
-            waiting.extend(first.take_intervals(now));
-            for other in others {
-                waiting.extend(other.take_numbered_intervals(now, first.numbers()));
-            }
-            waiting.extend(pages.take_intervals(now, first.numbers()));
-            let held: Vec<_> = residency.iter_mut().flat_map(Residency::take_held).chain(pages.take_held()).collect();
-            (std::mem::take(waiting), held)
-        };
-        self.metrics.held(&held);
-        let answers: Vec<_> = intervals
+        let taken = self.book().take_intervals(now);
+        let new = self.priced(taken);
+        self.metrics.held(&new);
+        let waiting = std::mem::take(&mut self.book().waiting);
+        let answers: Vec<_> = waiting
             .into_iter()
+            .chain(new)
             .map(|interval| {
                 let (done, answer) = bridge();
                 self.ledger.interval(interval.clone(), done);
@@ -259,6 +250,21 @@ impl Metering {
             self.book().accounted_until = now;
         }
         failure
+    }
+}
+
+impl Book {
+    /// What the accounts carried since the last time, each with the number of its device.
+    fn take_intervals(&mut self, now: Moment) -> Vec<(usize, AccountInterval)> {
+        // One of them gives the numbers of all: the ledger tells intervals apart by them.
+        let (first, others) = self.residency.split_first_mut().expect("there is at least one device");
+        let mut taken: Vec<_> = first.take_intervals(now).into_iter().map(|one| (0, one)).collect();
+        for (device, other) in (1..).zip(others) {
+            taken.extend(other.take_numbered_intervals(now, first.numbers()).into_iter().map(|one| (device, one)));
+        }
+        // Only the first has pages that more than one request can find.
+        taken.extend(self.pages.take_intervals(now, first.numbers()).into_iter().map(|one| (0, one)));
+        taken
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use meter::receipt::{Receipt, StepSharing};
-use meter::{EnergyAccounts, Held, IntervalEnergy, Nanos};
+use meter::{AccountInterval, EnergyAccounts, IntervalEnergy, KibMillis, Nanos};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -226,8 +226,8 @@ impl Metrics {
     }
 
     /// Accounts carried this memory.
-    pub(crate) fn held(&self, held: &[Held]) {
-        for one in held {
+    pub(crate) fn held(&self, held: &[AccountInterval]) {
+        for one in held.iter().filter(|one| one.kib_ms > KibMillis::ZERO) {
             self.accounts.held(one.tenant.as_deref().map(|tenant| self.tenant(tenant)), one);
         }
     }

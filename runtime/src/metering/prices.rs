@@ -1,10 +1,10 @@
-//! What receipts are priced by: energy and money of each device, carbon of the place.
+//! What receipts and accounts are priced by: energy and money of each device, carbon of the place.
 
 use std::sync::{Arc, PoisonError};
 
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
-use meter::{CarbonFactors, EnergyModel};
+use meter::{AccountInterval, CarbonFactors, EnergyModel};
 
 use super::energy::EnergyNow;
 use super::{DeviceWork, Metering};
@@ -47,6 +47,15 @@ impl Metering {
     /// Where the device of this number notes what it computes.
     pub(crate) fn work_of(&self, device: usize) -> Arc<DeviceWork> {
         Arc::clone(&self.energy.of(device).work)
+    }
+
+    /// What accounts carried of devices, by their numbers, with what that comes to as things are now.
+    pub(super) fn priced(&self, taken: Vec<(usize, AccountInterval)>) -> Vec<AccountInterval> {
+        let prices = self.prices();
+        let price = |(device, interval): (usize, AccountInterval)| {
+            interval.priced(self.energy.of(device), &prices.carbon, &prices.devices[device].rates)
+        };
+        taken.into_iter().map(price).collect()
     }
 
     /// The receipt of what the device of this number did, priced as things are now.
