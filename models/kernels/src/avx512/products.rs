@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
 use super::fives::{Q5_0, Q5_1};
 use super::floats::{self, BF16, F16, F32};
@@ -11,7 +12,6 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
-use crate::ahead::Ahead;
 use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK};
 use crate::products::{RowsOf, Store};
 use crate::weights::WeightType;
@@ -163,20 +163,25 @@ unsafe fn multiply<B: Blocks, A: AsMut<[__m512]>>(
     blocks: usize,
     mut accs: A,
 ) -> A {
-    let mut ahead = Ahead::of_group(rows.end(), rows.bytes());
-    for _ in 0..blocks / (B::PARTS * B::RUNS) {
+    let mut ahead = Ahead::of_group(rows);
+    let runs = B::PARTS * B::RUNS;
+    for _ in 0..blocks / runs {
+        ahead.begin_block(rows);
         // SAFETY: a whole block is left of every row and column.
         unsafe {
             let scales = B::scales(rows);
             for number in 0..B::PARTS {
-                ahead.advance(B::BYTES * ROWS / B::PARTS);
+                ahead.run(runs, B::BYTES);
                 let part = B::part(rows, number);
                 columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
                 if B::RUNS >= 2 {
+                    ahead.run(runs, B::BYTES);
                     columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
                 }
                 if B::RUNS == 4 {
+                    ahead.run(runs, B::BYTES);
                     columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
+                    ahead.run(runs, B::BYTES);
                     columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
                 }
             }
