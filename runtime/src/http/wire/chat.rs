@@ -146,6 +146,8 @@ fn part(item: Node, path: &str) -> Result<String, ApiError> {
         return Err(ApiError::unsupported_content(path));
     }
     let text = fields.required_text("text")?;
+    // What begins alike is found again without being marked.
+    fields.object("cache_control")?;
     fields.finish()?;
     Ok(text)
 }
@@ -275,7 +277,8 @@ mod tests {
         let request = ChatRequest::parse(
             br#"{"model":"m","messages":[
                 {"role":"developer","content":"be brief"},
-                {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"Ann"},
+                {"role":"user","name":"Ann",
+                    "content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"}]},
                 {"role":"assistant","content":"","tool_calls":null,"refusal":null},
                 {"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function",
                     "index":0,"function":{"name":"add","arguments":"{}"}}]},
