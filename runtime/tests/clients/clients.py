@@ -6,36 +6,18 @@ Needs the models smollm2 and minilm. Prints a line for what each client did, and
 """
 
 import sys
-import traceback
 
 import anthropic
 import ollama
 import openai
+from checks import CHAT, EMBEDDER, QUESTION, base_url, check, fails, main
 
-BASE = sys.argv[1].rstrip("/")
-CHAT, EMBEDDER = "smollm2", "minilm"
-QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
-
+BASE = base_url()
 openai_client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="unused", max_retries=0)
 ollama_client = ollama.Client(host=BASE)
 anthropic_client = anthropic.Anthropic(base_url=BASE, api_key="unused", max_retries=0)
 # The client no longer has a parameter for it.
 GREEDY = {"temperature": 0}
-checks = []
-
-
-def check(function):
-    checks.append(function)
-    return function
-
-
-def fails(exception, call):
-    """What a refusal raises."""
-    try:
-        call()
-    except exception as error:
-        return error
-    raise AssertionError(f"no {exception.__name__}")
 
 
 @check
@@ -186,21 +168,6 @@ def anthropic_models_and_errors():
     def ask():
         return anthropic_client.messages.create(model="none", max_tokens=1, messages=QUESTION)
     assert "none" in str(fails(anthropic.NotFoundError, ask))
-
-
-def main():
-    failed = 0
-    for function in checks:
-        client, _, what = function.__name__.partition("_")
-        try:
-            function()
-            print(f"ok      {client:9} {what}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {client:9} {what}")
-            traceback.print_exc()
-    print(f"{len(checks) - failed} of {len(checks)} passed (python)")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":
