@@ -44,6 +44,7 @@ mod reports;
 mod residency;
 mod response_cache;
 mod responses;
+mod restated;
 mod schemas;
 mod scoring;
 mod server;

@@ -31,6 +31,7 @@ impl ChatRequest {
         let tokens_max = chat_tokens_max(&mut fields)?;
         let logprobs = logprobs(&mut fields)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
+        drop_choice_of_nothing(&mut fields);
         let options = ChatOptions::take(&mut fields)?;
         take_unsupported(&mut fields)?;
         fields.finish()?;
@@ -67,6 +68,14 @@ fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
         |node| matches!(node, Node::List(items) if items.len() == 1 && is_text(&items[0], "text")),
     )?;
     Ok(())
+}
+
+/// Drops a choice among no functions, which clients send that may offer some: the model answers as it would.
+fn drop_choice_of_nothing(fields: &mut Fields) {
+    fields.take_if("tools", |node| matches!(node, Node::List(items) if items.is_empty()));
+    if !fields.has("tools") {
+        fields.take_if("tool_choice", |node| is_text(node, "auto"));
+    }
 }
 
 fn is_text(node: &Node, expected: &str) -> bool {
@@ -106,6 +115,8 @@ fn message(item: Node, path: &str) -> Result<Message, ApiError> {
     // Who calls need not say anything.
     let content = if tool_calls.is_empty() || fields.has("content") { content(&mut fields)? } else { String::new() };
     let name = fields.text("name")?;
+    // As answers of services have it that look things up, sent back.
+    fields.only("annotations", |node| matches!(node, Node::List(items) if items.is_empty()))?;
     fields.finish()?;
     Ok(Message { role: role.to_owned(), content, name, tool_calls, tool_call_id, reasoning_content })
 }
@@ -279,7 +290,7 @@ mod tests {
                 {"role":"developer","content":"be brief"},
                 {"role":"user","name":"Ann",
                     "content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"}]},
-                {"role":"assistant","content":"","tool_calls":null,"refusal":null},
+                {"role":"assistant","content":"","tool_calls":null,"refusal":null,"annotations":[]},
                 {"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function",
                     "index":0,"function":{"name":"add","arguments":"{}"}}]},
                 {"role":"tool","content":"4","tool_call_id":"call_1"}],
@@ -303,6 +314,15 @@ mod tests {
         assert_eq!(request.messages[4].tool_call_id.as_deref(), Some("call_1"));
         assert_eq!(request.messages[1].name.as_deref(), Some("Ann"));
         assert_eq!((request.common.tokens_max, request.common.logprobs), (Some(7), Some(20)));
+    }
+
+    #[test]
+    fn a_choice_among_no_functions_is_none() {
+        for fields in [r#""tool_choice":"auto""#, r#""tool_choice":"auto","tools":[]"#] {
+            let request = ChatRequest::parse(format!("{{{fields},{MINIMUM}}}").as_bytes()).expect(fields);
+            assert_eq!(request.options, super::ChatOptions::default(), "{fields}");
+        }
+        each_refused(ChatRequest::parse, MINIMUM, &[(r#""tool_choice":"required""#, "invalid_value", "tool_choice")]);
     }
 
     #[test]
