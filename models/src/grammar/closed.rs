@@ -32,28 +32,23 @@ const ALONE: [&str; 2] = ["items", "additionalProperties"];
 
 /// `schema`, its objects closed if that is safe.
 pub(super) fn closed(schema: &Value) -> Value {
-    let mut schema = schema.clone();
-    if !is_entangled(&mut schema) {
-        close(&mut schema);
+    let mut closed = schema.clone();
+    match close(&mut closed) {
+        Ok(()) => closed,
+        Err(Entangled) => schema.clone(),
     }
-    schema
 }
 
-fn is_entangled(schema: &mut Value) -> bool {
-    let Value::Object(keywords) = schema else { return false };
-    let has = |name: &&str| keywords.contains_key(*name);
-    let several = keywords.get("allOf").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
-    let refers = ["anyOf", "allOf", "$ref"].iter().any(has);
-    if ENTANGLING.iter().any(has) || several || (refers && OF_OBJECTS.iter().any(has)) {
-        return true;
-    }
-    parts(keywords).any(is_entangled)
-}
+/// That some part of a schema looks at another's object.
+struct Entangled;
 
-fn close(schema: &mut Value) {
-    let Value::Object(keywords) = schema else { return };
-    parts(keywords).for_each(close);
-    let Some(Value::Object(properties)) = keywords.get("properties") else { return };
+fn close(schema: &mut Value) -> Result<(), Entangled> {
+    let Value::Object(keywords) = schema else { return Ok(()) };
+    if is_entangled(keywords) {
+        return Err(Entangled);
+    }
+    parts(keywords).try_for_each(close)?;
+    let Some(Value::Object(properties)) = keywords.get("properties") else { return Ok(()) };
     let is_named = |name: &Value| name.as_str().is_some_and(|name| properties.contains_key(name));
     let all_named = keywords.get("required").and_then(Value::as_array).is_none_or(|names| names.iter().all(is_named));
     let least = keywords.get("minProperties").and_then(Value::as_u64).unwrap_or(0);
@@ -61,6 +56,14 @@ fn close(schema: &mut Value) {
     if all_named && least <= properties.len() as u64 && !says {
         keywords.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
+    Ok(())
+}
+
+fn is_entangled(keywords: &Map<String, Value>) -> bool {
+    let has = |name: &&str| keywords.contains_key(*name);
+    let several = keywords.get("allOf").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
+    let refers = ["anyOf", "allOf", "$ref"].iter().any(has);
+    ENTANGLING.iter().any(has) || several || (refers && OF_OBJECTS.iter().any(has))
 }
 
 /// The schemas directly within one: no constants, defaults or examples, which may look alike.
