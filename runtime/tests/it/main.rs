@@ -56,6 +56,7 @@ mod residency;
 mod response_cache;
 mod responses;
 mod responses_tools;
+mod restated;
 mod schemas;
 mod scoring;
 mod server;

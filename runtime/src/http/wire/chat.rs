@@ -31,6 +31,7 @@ impl ChatRequest {
         let tokens_max = chat_tokens_max(&mut fields)?;
         let logprobs = logprobs(&mut fields)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
+        drop_choice_of_nothing(&mut fields);
         let options = ChatOptions::take(&mut fields)?;
         take_unsupported(&mut fields)?;
         fields.finish()?;
@@ -64,6 +65,14 @@ fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     fields.only_listing("modalities", "text")
 }
 
+/// Drops a choice among no functions, which clients send that may offer some: the model answers as it would.
+fn drop_choice_of_nothing(fields: &mut Fields) {
+    fields.take_if("tools", |node| matches!(node, Node::List(items) if items.is_empty()));
+    if !fields.has("tools") {
+        fields.take_if("tool_choice", |node| matches!(node, Node::Text(text) if text == "auto"));
+    }
+}
+
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
     messages_if_any(fields)?.ok_or_else(|| ApiError::missing_field(fields.path("messages")))
 }
@@ -90,6 +99,8 @@ fn message(item: Node, path: &str) -> Result<Message, ApiError> {
     // Who calls need not say anything.
     let content = if tool_calls.is_empty() || fields.has("content") { content(&mut fields)? } else { String::new() };
     let name = fields.text("name")?;
+    // As answers of services have it that look things up, sent back.
+    fields.only("annotations", |node| matches!(node, Node::List(items) if items.is_empty()))?;
     fields.finish()?;
     Ok(Message { role: role.to_owned(), content, name, tool_calls, tool_call_id, reasoning_content })
 }
@@ -130,6 +141,8 @@ fn part(item: Node, path: &str) -> Result<String, ApiError> {
         return Err(ApiError::unsupported_content(path));
     }
     let text = fields.required_text("text")?;
+    // What begins alike is found again without being marked.
+    fields.object("cache_control")?;
     fields.finish()?;
     Ok(text)
 }
@@ -259,8 +272,9 @@ mod tests {
         let request = ChatRequest::parse(
             br#"{"model":"m","messages":[
                 {"role":"developer","content":"be brief"},
-                {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"Ann"},
-                {"role":"assistant","content":"","tool_calls":null,"refusal":null},
+                {"role":"user","name":"Ann",
+                    "content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"}]},
+                {"role":"assistant","content":"","tool_calls":null,"refusal":null,"annotations":[]},
                 {"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function",
                     "index":0,"function":{"name":"add","arguments":"{}"}}]},
                 {"role":"tool","content":"4","tool_call_id":"call_1"}],
@@ -284,6 +298,15 @@ mod tests {
         assert_eq!(request.messages[4].tool_call_id.as_deref(), Some("call_1"));
         assert_eq!(request.messages[1].name.as_deref(), Some("Ann"));
         assert_eq!((request.common.tokens_max, request.common.logprobs), (Some(7), Some(20)));
+    }
+
+    #[test]
+    fn a_choice_among_no_functions_is_none() {
+        for fields in [r#""tool_choice":"auto""#, r#""tool_choice":"auto","tools":[]"#] {
+            let request = ChatRequest::parse(format!("{{{fields},{MINIMUM}}}").as_bytes()).expect(fields);
+            assert_eq!(request.options, super::ChatOptions::default(), "{fields}");
+        }
+        each_refused(ChatRequest::parse, MINIMUM, &[(r#""tool_choice":"required""#, "invalid_value", "tool_choice")]);
     }
 
     #[test]
