@@ -13,6 +13,7 @@
 //!   that does not wait for its answer.
 //! - `… --bin conservation` holds the ledger against what clients saw and what another process sees of the server's memory
 //!   and processor time, over a long mixed run with crashes.
+//! - `… --bin metering_share` looks at what metering takes of the processors, beside the steps that it meters.
 //! - `… --bin server_cycles` looks for what is left in a server after thousands of loads.
 //! - `cargo run --release -p benches --bin load_policies` times each way of bringing a model in and letting it go, and
 //!   `--bin load_cycles` loads and drops models many times and looks at what the process still holds.

@@ -1,33 +1,39 @@
 //! One server: its parts, put together once.
 
+mod idle;
 mod pulls;
+mod reload;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ledger::{Ledger, LedgerOptions};
 use loader::catalog::Entry;
 use loader::pull::Known;
-use meter::residency::Pin;
+use meter::Host;
 use models::Descriptor;
 use scheduler::{DrainOutcome, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::reload::{Reload, ReloadOutcome};
+use self::upkeep::{pin_configured, remove_old_rows, store_accounts, store_energy, store_key_uses};
+use crate::activity::Activity;
 use crate::config::{Config, PullPolicy};
 use crate::contexts::Contexts;
 use crate::devices::{Devices, Parts};
 use crate::facts::FactsKept;
-use crate::generate::{lease_error, load_failed};
+use crate::generate::load_failed;
 use crate::grammars::Grammars;
+use crate::http::Exit;
 use crate::http::error::ApiError;
-use crate::limits::{
-    ACCOUNTS_EVERY, DRAIN_MAX, ENERGY_STORED_EVERY, PIN_AGAIN_AFTER, REQUEST_MAX, RETENTION_EVERY, STALL_MAX,
-};
+use crate::limits::{DRAIN_MAX, STALL_MAX};
 use crate::live::{self, Live};
 use crate::loading::{LoadError, LoadedModel, Models};
 use crate::memory_budget::MemoryBudget;
@@ -38,9 +44,6 @@ use crate::prefixes::Prefixes;
 use crate::response_cache::ResponseCache;
 use crate::tenancy::{Access, Admissions, Keyring, SignIns, Spending};
 
-/// Whose the wishes of the configuration are.
-const OPERATOR: &str = "operator";
-
 /// No file of a model is called so: names that begin with a dot are not looked at.
 pub(crate) const NO_MODEL: &str = ".none";
 
@@ -49,7 +52,10 @@ pub(crate) type Lease = scheduler::Lease<LoadedModel>;
 
 /// What requests share.
 pub(crate) struct App {
-    pub(crate) config: Config,
+    /// What was chosen, as it is now: read by [`config`](Self::config).
+    config: RwLock<Arc<Config>>,
+    /// Who uses it, and when somebody last did.
+    pub(crate) activity: Arc<Activity>,
     /// Who comes in.
     pub(crate) keyring: Arc<Keyring>,
     /// Who came in by one of its pages.
@@ -84,6 +90,12 @@ pub(crate) struct App {
 }
 
 impl App {
+    /// What was chosen, as it is now. A part of it may change while the server runs (`reload`): what belongs together is
+    /// taken from one of these.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The name under which the pool knows what a request calls `name`: the one place where that is found out for a model
     /// that is to do something. One that `access` may not use is not there. Pulls a known model on first use.
     pub(crate) async fn true_name(
@@ -92,7 +104,7 @@ impl App {
         name: &str,
         deadline: Instant,
     ) -> Result<Arc<str>, ApiError> {
-        let can_pull = |known: &&Known| self.config.pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
+        let can_pull = |known: &&Known| self.config().pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
         let known = Known::find(name).filter(can_pull);
         match (self.entry(name).await, known) {
             (Ok(entry), _) if !access.may_use(&entry.name) => Err(self.forbidden(name).await),
@@ -147,7 +159,7 @@ impl App {
 
     /// Positions that a sequence may have of a model that was trained for so many.
     pub(crate) fn context_within(&self, trained: usize) -> usize {
-        self.config.context_max.map_or(trained, |max| max.min(trained))
+        self.config().context_max.map_or(trained, |max| max.min(trained))
     }
 }
 
@@ -170,6 +182,17 @@ pub(crate) struct Server {
     following: JoinHandle<((), ())>,
     /// Each device's.
     pools: Vec<JoinHandle<()>>,
+    /// Told when the server has accepted its last connection because nobody used it.
+    idle: oneshot::Receiver<()>,
+}
+
+/// How a server comes to be, beside what is configured.
+#[derive(Default)]
+pub(crate) struct Manner {
+    /// A socket that is listened on already, instead of the configured address.
+    pub(crate) passed: Option<std::net::TcpListener>,
+    /// After how long without use it stops accepting by itself; `None` is never.
+    pub(crate) exit_when_idle: Option<Duration>,
 }
 
 /// Starts a server, and returns when it listens.
@@ -177,18 +200,19 @@ pub(crate) struct Server {
 /// # Errors
 /// When the ledger cannot be opened, the address is taken, or a thread cannot be started.
 pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
+    start_as(config, Manner::default()).await
+}
+
+/// The same in this manner.
+///
+/// # Errors
+/// Those of [`start`].
+pub(crate) async fn start_as(mut config: Config, manner: Manner) -> anyhow::Result<Server> {
+    config.listen = manner.passed.as_ref().map_or(Ok(config.listen), std::net::TcpListener::local_addr)?;
     let keyring = Arc::new(Keyring::open(&config)?);
     config.check_strangers(keyring.stored_keys())?;
-    let ledger = Ledger::open(&config.ledger, LedgerOptions::default())
-        .with_context(|| format!("the ledger {} cannot be opened", config.ledger.display()))?;
-    if ledger.crashed_on_open() > 0 {
-        tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
-    }
     let host = crate::host::host(Path::new("/"), config.design_power);
-    let prices = Prices { devices: crate::devices::prices(&config, &host), carbon: config.carbon.clone() };
-    let spending = Arc::new(Spending::of_ledger(ledger.reader()).context("the ledger cannot be read")?);
-    let recent = RecentReceipts::of_ledger(ledger.reader()).context("the ledger cannot be read")?;
-    let metering = Arc::new(Metering::new(ledger, prices, Arc::clone(&spending), recent));
+    let (metering, spending) = open_metering(&config, &host)?;
     let prefixes = Prefixes::new(config.scheduler.prefix_cache_bytes_max);
     let contexts = Contexts::open(&config.contexts, config.isa, Arc::clone(&prefixes));
     let models = Arc::new(Models::new(&config, Arc::clone(&prefixes), Arc::clone(&metering)));
@@ -198,15 +222,15 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let (devices, pools) = Devices::start(&parts)?;
     let (asked_bytes, beside_bytes) = (config.memory_budget_asked, config.memory_beside_bytes);
     let memory_budget = Arc::new(MemoryBudget::new(asked_bytes, beside_bytes, devices.first().pool.clone()));
-    let listener =
-        TcpListener::bind(config.listen).await.with_context(|| format!("{} cannot be listened on", config.listen))?;
+    let listener = listener(config.listen, manner.passed).await?;
     let address = listener.local_addr()?;
-    let (stopping, stop) = watch::channel(false);
+    let ((stopping, stop), (told, idle)) = (watch::channel(false), oneshot::channel());
     let app = Arc::new(App {
         responses: ResponseCache::new(config.response_cache.bytes_max),
         grammars: Grammars::new(),
         process_bytes: proportional_set_bytes().unwrap_or(0),
-        config,
+        config: RwLock::new(Arc::new(config)),
+        activity: Activity::new(),
         keyring,
         sign_ins: SignIns::default(),
         admissions: Arc::new(Admissions::new(Arc::clone(&spending))),
@@ -225,7 +249,8 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
         pulling: Arc::default(),
         bringing: Arc::default(),
     });
-    let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, stop));
+    let exit = Exit { stop, when_idle: manner.exit_when_idle, told };
+    let accepting = tokio::spawn(crate::http::serve(Arc::clone(&app), listener, exit));
     let stored = Arc::clone(&app);
     let accounts = tokio::spawn(async move {
         let metering = Arc::clone(&stored.metering);
@@ -237,7 +262,42 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Server> {
     let residency = tokio::spawn(follow_residency(Arc::clone(&app.metering)));
     let live = tokio::spawn(live::look(Arc::clone(&app)));
     let following = tokio::spawn(async move { tokio::join!(memory_budget.follow(), pinning) });
-    Ok(Server { app, address, stopping, accepting, accounts, retention, energy, residency, live, following, pools })
+    Ok(Server {
+        app,
+        address,
+        stopping,
+        accepting,
+        accounts,
+        retention,
+        energy,
+        residency,
+        live,
+        following,
+        pools,
+        idle,
+    })
+}
+
+/// The meter over the ledger of `config`, and what of its budgets is spent.
+fn open_metering(config: &Config, host: &Host) -> anyhow::Result<(Arc<Metering>, Arc<Spending>)> {
+    let ledger = Ledger::open(&config.ledger, LedgerOptions::default())
+        .with_context(|| format!("the ledger {} cannot be opened", config.ledger.display()))?;
+    if ledger.crashed_on_open() > 0 {
+        tracing::warn!(requests = ledger.crashed_on_open(), "requests of an earlier process were settled as crashed");
+    }
+    let prices = Prices { devices: crate::devices::prices(config, host), carbon: config.carbon.clone() };
+    let spending = Arc::new(Spending::of_ledger(ledger.reader()).context("the ledger cannot be read")?);
+    let recent = RecentReceipts::of_ledger(ledger.reader()).context("the ledger cannot be read")?;
+    Ok((Arc::new(Metering::new(ledger, prices, Arc::clone(&spending), recent)), spending))
+}
+
+/// What is listened on: what was passed, or else this address.
+async fn listener(address: SocketAddr, passed: Option<std::net::TcpListener>) -> anyhow::Result<TcpListener> {
+    let listener = match passed {
+        Some(passed) => TcpListener::from_std(passed),
+        None => TcpListener::bind(address).await,
+    };
+    listener.with_context(|| format!("{address} cannot be listened on"))
 }
 
 /// What this process holds of the machine's memory: pages that it shares count by their share.
@@ -248,32 +308,18 @@ fn proportional_set_bytes() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Pins what the configuration says, one after another. Nobody's: the operator carries it. What fails for the moment is
-/// tried again until it is done.
-async fn pin_configured(app: Arc<App>) {
-    for name in &app.config.models.pinned {
-        while let Err(error) = pin_one(&app, name).await {
-            tracing::error!(model = name, error = &error as &dyn std::error::Error, "it is not pinned");
-            if !error.is_retryable() {
-                break;
-            }
-            tokio::time::sleep(PIN_AGAIN_AFTER).await;
-        }
-    }
-}
-
-async fn pin_one(app: &Arc<App>, name: &str) -> Result<(), ApiError> {
-    let deadline = Instant::now() + REQUEST_MAX;
-    let model = app.true_name(&Access::unbounded(OPERATOR), name, deadline).await?;
-    let _wish = app.metering.pins(&model, Pin::Operator);
-    let pinned = app.devices.first().pool.pin(&model, deadline).await;
-    pinned.map(|_| ()).map_err(|error| lease_error(&model, error))
-}
-
 impl Server {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Completes when nobody has used it for as long as it was told, and it accepts nobody any more; never, where it was not
+    /// told.
+    pub(crate) async fn idle(&mut self) {
+        if (&mut self.idle).await.is_err() {
+            std::future::pending().await
+        }
     }
 
     /// Ends it: no new connections, running requests to their end within [`DRAIN_MAX`], then everything is let go and
@@ -307,50 +353,5 @@ impl Server {
             tracing::error!(error = &error as &dyn std::error::Error, "the last energy is not written");
         }
         store_key_uses(&self.app).await;
-    }
-}
-
-async fn remove_old_rows(app: Arc<App>) {
-    let Some(retention) = app.config.ledger_retention else { return };
-    let mut ticks = tokio::time::interval(RETENTION_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = app.metering.remove_older_than(retention).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "old rows of the ledger stay");
-        }
-    }
-}
-
-async fn store_energy(metering: Arc<Metering>) {
-    let mut ticks = tokio::time::interval(ENERGY_STORED_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = metering.store_energy().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "energy waits for the ledger");
-        }
-    }
-}
-
-/// Notes which keys were used.
-async fn store_key_uses(app: &App) {
-    let keyring = Arc::clone(&app.keyring);
-    match tokio::task::spawn_blocking(move || keyring.store_uses()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "uses of keys are not noted"),
-        Err(error) => tracing::warn!("uses of keys are not noted: {error}"),
-    }
-}
-
-async fn store_accounts(app: Arc<App>) {
-    let mut ticks = tokio::time::interval(ACCOUNTS_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Err(error) = app.metering.store_accounts().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "accounts wait for the ledger");
-        }
-        store_key_uses(&app).await;
     }
 }

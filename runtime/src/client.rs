@@ -133,6 +133,15 @@ impl Client {
         whole(self.send(Method::DELETE, path, None).await?).await
     }
 
+    /// Has what `body` names deleted; there is nothing to tell of it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub(crate) async fn delete_named(&self, path: &str, body: &Value) -> Result<(), ClientError> {
+        let response = self.send(Method::DELETE, path, Some(body)).await?;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
+    }
+
     /// Sends `body` to `path` and hands every event of the answer to `each`.
     ///
     /// # Errors
@@ -214,10 +223,11 @@ async fn refusal(response: Response<Incoming>) -> ClientError {
     }
 }
 
-/// What OpenAI's envelope says, if it is one.
+/// What OpenAI's envelope says, or Ollama's, if it is one of them.
 fn refused(status: StatusCode, envelope: &Value) -> ClientError {
     let text = |name: &str| envelope.pointer(&format!("/error/{name}")).and_then(Value::as_str).map(str::to_owned);
-    let message = text("message").unwrap_or_else(|| format!("the server answered {status}"));
+    let of_ollama = || envelope["error"].as_str().map(str::to_owned);
+    let message = text("message").or_else(of_ollama).unwrap_or_else(|| format!("the server answered {status}"));
     ClientError::Refused { status, code: text("code"), message }
 }
 
@@ -258,6 +268,8 @@ mod tests {
         let error = refused(StatusCode::NOT_FOUND, &envelope);
         assert!(error.is_model_not_found());
         assert_eq!(error.to_string(), "no");
+        let error = refused(StatusCode::CONFLICT, &serde_json::json!({ "error": "not so" }));
+        assert_eq!(error.to_string(), "not so");
         let error = refused(StatusCode::BAD_GATEWAY, &Value::Null);
         assert!(error.to_string().contains("502") && !error.is_model_not_found());
     }

@@ -8,11 +8,15 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod changes;
 mod chat_templates;
+mod check;
 mod contexts;
 mod devices;
 mod energy;
 mod environment;
+mod error;
+mod file;
 mod http;
 mod layer;
 mod machine;
@@ -21,13 +25,14 @@ mod quantity;
 mod response_cache;
 mod savings;
 mod scheduler;
+mod source;
 mod tables;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -43,9 +48,14 @@ use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+pub(crate) use self::changes::{Change, Effect, changes, with_live};
+pub(crate) use self::check::Checked;
 pub(crate) use self::contexts::ContextChoices;
 pub(crate) use self::devices::{DeviceChoice, DeviceWay, HOST};
 pub(crate) use self::environment::{Environment, VARIABLES};
+pub(crate) use self::error::ConfigError;
+use self::file::ConfigFile;
+pub(crate) use self::file::{Fault, Faults};
 pub(crate) use self::http::UnknownFields;
 pub(crate) use self::layer::Layer;
 pub(crate) use self::machine::Bounds;
@@ -56,22 +66,27 @@ pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_tex
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};
+pub(crate) use self::source::Source;
 pub(crate) use self::tenants::{AnonymousPolicy, TenantBounds, TenantChoices, check_tenant};
-use crate::limits::{MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
-use crate::tenancy::{BudgetError, ModelNames, Scopes};
+pub(crate) use self::told::{Origin, Setting};
+use crate::limits::{EXIT_WHEN_IDLE_MIN, MEMORY_BUDGET_BYTES_MIN, RETENTION_MIN};
+use crate::logging::LogDirectives;
+use crate::tenancy::{ModelNames, Scopes};
 
 /// Where a server listens, unless told otherwise.
 pub(crate) const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
 /// How long a model stays after its last answer, unless told otherwise.
 const KEEP_ALIVE_DEFAULT: KeepAlive = KeepAlive::For(Duration::from_secs(300));
-/// Bytes of a configuration file.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Everything that was chosen.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// Address and port of the server.
     pub(crate) listen: SocketAddr,
+    /// After how long without use a server that was told to serve ends by itself; `None` is never.
+    pub(crate) exit_when_idle: Option<Duration>,
+    /// What is logged, where the environment does not say.
+    pub(crate) log: Option<LogDirectives>,
     /// Models directories, the most important first; never empty. Pulls go to the first.
     pub(crate) models_dirs: Vec<PathBuf>,
     /// The ledger's file.
@@ -80,6 +95,8 @@ pub(crate) struct Config {
     pub(crate) ledger_retention: Option<Duration>,
     /// Where tokenizers are kept between runs: a cache, which may be lost.
     pub(crate) descriptors_dir: PathBuf,
+    /// What was typed in conversations at a terminal.
+    pub(crate) chat_history: PathBuf,
     /// What was asked for, whatever there is; `None` is a share of what there is.
     pub(crate) memory_budget_asked: Option<u64>,
     /// Of the machine's memory, what other devices have.
@@ -168,67 +185,6 @@ pub(crate) enum PullPolicy {
     Never,
 }
 
-/// Why there is no usable configuration. Always the operator's to mend.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ConfigError {
-    /// The file is not there or cannot be read.
-    #[error("{path}: the configuration file cannot be read")]
-    Unreadable { path: PathBuf, source: io::Error },
-    /// The file is larger than any real one.
-    #[error("{path}: a configuration file has at most {FILE_BYTES_MAX} bytes")]
-    TooLarge { path: PathBuf },
-    /// The file is no TOML, or has a key or value that is not known.
-    #[error("{path}: the configuration file is not valid")]
-    Invalid { path: PathBuf, source: Box<toml::de::Error> },
-    /// A variable has a value that it cannot have.
-    #[error("the environment variable {name} is not valid")]
-    Variable { name: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
-    /// Nobody is at home: there are no folders for data and state.
-    #[error("no home folder is known; say --models-dir and --ledger")]
-    NoHome(#[source] etcetera::HomeDirError),
-    /// Strangers could come in.
-    #[error(
-        "listening on {listen} needs keys, because others than this machine can reach it: make one by `dayfly key create`"
-    )]
-    KeysNeeded { listen: SocketAddr },
-    /// A tenant's key cannot be used.
-    #[error("the key of tenant {tenant:?} cannot be used: {reason}")]
-    Key { tenant: String, reason: &'static str },
-    /// What a tenant may spend cannot be told.
-    #[error("[tenants.{tenant:?}] is not valid")]
-    Budget { tenant: String, source: BudgetError },
-    /// A price is negative, not a number, or beyond what an account can hold.
-    #[error("the price {name} = {value} is not between 0 and 18 million")]
-    Price { name: &'static str, value: f64 },
-    /// A model's chat template cannot be had.
-    #[error("the chat template of {model:?} cannot be used: {reason}")]
-    ChatTemplate { model: String, reason: String },
-    /// The pool's table has a value that it cannot have.
-    #[error("[pool] is not valid: {reason}")]
-    Pool { reason: &'static str },
-    /// The scheduler's table has a value that it cannot have.
-    #[error("[scheduler] is not valid: {reason}")]
-    Scheduler { reason: &'static str },
-    /// A device's table cannot be used.
-    #[error("[devices.{name}] is not valid: {reason}")]
-    Device { name: String, reason: String },
-    /// Two tables are about one model.
-    #[error("[models.{model:?}]: the model has a table already, under another of its names")]
-    ModelTwice { model: String },
-    /// Rows of the ledger would go before their requests have ended.
-    #[error("ledger_retention is less than a day")]
-    Retention,
-    /// No machine has that design power.
-    #[error("[energy] is not valid: design_watts = {watts} is not between 1 and {max}")]
-    Energy { watts: f64, max: f64 },
-    /// The savings' table has something that cannot be told.
-    #[error("[savings] is not valid: {reason}")]
-    Savings { reason: String },
-    /// The carbon table does not say what a kWh emits.
-    #[error("[carbon] is not valid: {reason}")]
-    Carbon { reason: String },
-}
-
 /// Where things are by default.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
@@ -250,6 +206,11 @@ impl Folders {
             config: base.config_dir().join("dayfly"),
         })
     }
+
+    /// The file that is read where none is named.
+    fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
 }
 
 impl Config {
@@ -259,22 +220,20 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
-        for name in environment.unknown() {
-            tracing::warn!("the environment variable {name} means nothing to dayfly");
+        let source = Source::find(flags, file, environment)?;
+        source.config(&source.read()?)
+    }
+
+    /// The file that was named, or the environment's, or the one in the user's configuration folder if it is there.
+    fn file(
+        named: Option<&Path>,
+        environment: &Environment,
+        folders: &Folders,
+    ) -> Result<Option<ConfigFile>, ConfigError> {
+        match named.or(environment.config_file()) {
+            Some(path) => ConfigFile::read(path).map(Some),
+            None => ConfigFile::read_if_there(&folders.config_file()),
         }
-        let folders = Folders::of_user()?;
-        let from_file = match file.or(environment.config_file()) {
-            Some(path) => read(path)?,
-            None => match read(&folders.config.join("config.toml")) {
-                Err(ConfigError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                    Layer::default()
-                }
-                read => read?,
-            },
-        };
-        let mut config = Self::of([flags, environment.layer()?, from_file], &folders, &Machine::detect())?;
-        config.hub.token = environment.hf_token()?;
-        Ok(config)
     }
 
     /// The first layer that has a value decides; then come the defaults.
@@ -309,9 +268,12 @@ impl Config {
         let models_dirs = chosen.models_dirs.filter(|dirs| !dirs.is_empty());
         Ok(Self {
             listen: chosen.listen.unwrap_or(LISTEN_DEFAULT),
+            exit_when_idle: chosen.exit_when_idle.map(idle_span).transpose()?,
+            log: chosen.log.map(|Parsed(directives)| directives),
             models_dirs: models_dirs.unwrap_or_else(|| vec![folders.data.join("models")]),
             ledger: chosen.ledger.unwrap_or_else(|| folders.state.join("ledger.sqlite")),
             ledger_retention: chosen.ledger_retention.map(retention).transpose()?,
+            chat_history: folders.state.join("chat_history"),
             memory_budget_asked: asked_bytes,
             memory_beside_bytes,
             devices,
@@ -382,13 +344,6 @@ fn retention(Span(retention): Span) -> Result<Duration, ConfigError> {
     if retention < RETENTION_MIN { Err(ConfigError::Retention) } else { Ok(retention) }
 }
 
-fn read(path: &Path) -> Result<Layer, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.into(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-        return Err(ConfigError::TooLarge { path: path.into() });
-    }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    let layer: Layer =
-        toml::from_str(&text).map_err(|source| ConfigError::Invalid { path: path.into(), source: Box::new(source) })?;
-    Ok(layer.relative_to(path.parent().unwrap_or(Path::new(""))))
+fn idle_span(Span(span): Span) -> Result<Duration, ConfigError> {
+    if span < EXIT_WHEN_IDLE_MIN { Err(ConfigError::ExitWhenIdle) } else { Ok(span) }
 }

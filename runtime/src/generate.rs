@@ -10,6 +10,7 @@
 mod admit;
 mod checkpoints;
 mod drive;
+mod ending;
 mod grammar;
 mod leasing;
 mod prompt;
@@ -202,7 +203,7 @@ pub(crate) async fn start(
     let (tenant, key_id) = (Arc::clone(&asker.access.tenant), asker.access.key_id());
     let cache = recorder.is_some().then_some(CacheUse::Miss);
     let deadline = Instant::from_std(arrived) + urgency.timeout.unwrap_or(REQUEST_MAX);
-    let priority = urgency.priority(app.config.scheduler.priority_max(&tenant))?;
+    let priority = urgency.priority(app.config().scheduler.priority_max(&tenant))?;
     let entered = app.devices.enter(&tenant).map_err(|full| ApiError::overloaded(full.retry_after))?;
     let model = app.true_name(&asker.access, &model, deadline).await?;
     let mut unprepared = Preparing::Wanted(prepare);
@@ -235,7 +236,7 @@ pub(crate) async fn start(
     let recorder = recorder.filter(|recorder| recorder.is_of(lease.model().artifact().identity()));
     let (sequence, publication) = sequence(app, (work, contexts), (device, &lease), (&id, &tenant));
     let checkpoints = Checkpoints::new(sequence.progress(), &lease);
-    let weight = app.config.scheduler.weight(&tenant);
+    let weight = app.config().scheduler.weight(&tenant);
     let owner = Owner { tenant: Arc::clone(&tenant), weight, priority };
     let submission = Submission { lease, sequence, owner, place, deadline: Some(deadline) };
     let ticket = app.devices.get(device).executor.submit(submission).map_err(|error| match error {
@@ -244,13 +245,13 @@ pub(crate) async fn start(
     // Admitted: from here to the spawn nothing waits, so that a client that leaves cannot leave the row open.
     let named = (&*id, asker.idempotency_key.as_deref());
     let reserved = app.metering.reserve(named, (&tenant, key_id.as_deref()), &model);
-    let (sender, pieces) = mpsc::channel(ANSWER_PIECES_MAX);
-    let standing = ticket.watch();
+    let (standing, (sender, pieces)) = (ticket.watch(), mpsc::channel(ANSWER_PIECES_MAX));
     let drive = Drive {
         app: Arc::clone(app),
         id,
         tenant,
         key_id,
+        record: asker.record,
         device,
         model,
         follow,
@@ -291,7 +292,7 @@ where
         Preparing::Done(work) => return Ok(work),
     };
     let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
-    let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.config.kv_precision(&name));
+    let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.config().kv_precision(&name));
     let prepared = tokio::task::spawn_blocking(move || {
         prepare(&Preparation { descriptor: &descriptor, name, positions_max, contexts: &contexts, kv_precision })
     });
@@ -308,7 +309,7 @@ async fn at_hand(
     if matches!(work, Work::Encode(_)) || lease.model().context_key().is_none() || app.contexts.is_empty() {
         return Ok((work, Vec::new()));
     }
-    let (contexts, scope) = (Arc::clone(&app.contexts), app.config.scheduler.scope(tenant));
+    let (contexts, scope) = (Arc::clone(&app.contexts), app.config().scheduler.scope(tenant));
     let lease = lease.clone();
     let found = tokio::task::spawn_blocking(move || {
         let model = lease.model();
@@ -339,7 +340,7 @@ fn sequence(
     };
     let beginnings = Beginnings {
         prefixes: Arc::clone(lease.model().prefixes()),
-        scope: app.config.scheduler.scope(tenant),
+        scope: app.config().scheduler.scope(tenant),
         extent: match &publication {
             Some(_) => Extent::Nothing,
             None if request.choices > 1 => Extent::Prompt,
@@ -351,7 +352,7 @@ fn sequence(
     let generation = Generation::new(request, Arc::clone(lease.model().descriptor()));
     // candle's sums depend on how many tokens a step has: what it computes ahead would not be what it computes.
     let is_exact = lease.model().weights().is_none();
-    let generation = match app.config.scheduler.speculation {
+    let generation = match app.config().scheduler.speculation {
         Speculation::Auto if is_exact => generation.with_drafts(),
         Speculation::Auto | Speculation::Off => generation,
     };

@@ -4,6 +4,14 @@ use std::time::Duration;
 
 /// Connections served at once; more wait in the socket's backlog.
 pub(crate) const CONNECTIONS_MAX: usize = 1024;
+/// Bytes of a configuration file.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Faults of it that are told at once.
+pub(crate) const CONFIG_FAULTS_MAX: usize = 100;
+/// Bytes of a prompt that a command reads, or of a message of a conversation.
+pub(crate) const PROMPT_BYTES_MAX: usize = 8 << 20;
+/// Lines of conversations that are kept for whoever typed them.
+pub(crate) const CHAT_HISTORY_LINES_MAX: usize = 1000;
 /// Bytes of a request's body.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of all bodies being read and parsed at once.
@@ -29,6 +37,12 @@ pub(crate) const REQUEST_MAX: Duration = Duration::from_secs(3600);
 /// How long running requests may take to end after the first signal; their rows, connections and models have as long
 /// again.
 pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether the configuration file is another one.
+pub(crate) const CONFIG_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+/// The least time without use after which a server may end by itself.
+pub(crate) const EXIT_WHEN_IDLE_MIN: Duration = Duration::from_secs(1);
+/// How often it is looked again whether what keeps an unused server (a pinned model, a load, a pull) is over.
+pub(crate) const KEPT_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// How long the process waits in the end for work that blocks.
 pub(crate) const BLOCKED_MAX: Duration = Duration::from_secs(2);
 /// Tokens of all answers of one request, echoed prompts included.

@@ -10,8 +10,8 @@
 mod loaded;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use kernels::{Isa, KvPrecision};
@@ -38,8 +38,8 @@ pub(crate) struct Models {
     descriptors: moka::sync::Cache<(ArtifactIdentity, Option<Arc<str>>), Arc<Descriptor>>,
     /// How their pages come and go.
     pages: PagePolicy,
-    /// How long models stay that have a keep-alive of their own.
-    keep_alives: BTreeMap<String, KeepAlive>,
+    /// How long they stay where no request says, which an operator may change.
+    keep_alives: RwLock<KeepAlives>,
     /// What is kept of their sequences' keys and values: by default, and of those that have it otherwise.
     kv_precision: KvPrecision,
     kv_precisions: BTreeMap<String, KvPrecision>,
@@ -52,6 +52,19 @@ pub(crate) struct Models {
     metering: Arc<Metering>,
     /// Instructions that its models compute by.
     isa: Isa,
+}
+
+/// How long models stay.
+struct KeepAlives {
+    default: KeepAlive,
+    /// Of those that have one of their own.
+    own: BTreeMap<String, KeepAlive>,
+}
+
+impl KeepAlives {
+    fn of(config: &Config) -> Self {
+        Self { default: config.pool.keep_alive_default, own: config.models.keep_alives.clone() }
+    }
 }
 
 /// Why a model cannot be had.
@@ -117,7 +130,7 @@ impl Models {
         let (to_keep, waiting) = sync_channel(DESCRIPTORS_WAITING_MAX);
         spawn_keeper(store.clone(), waiting);
         let costs = moka::sync::Cache::new(MODEL_COSTS_MAX);
-        let keep_alives = config.models.keep_alives.clone();
+        let keep_alives = RwLock::new(KeepAlives::of(config));
         Self {
             catalog,
             chat_templates,
@@ -207,9 +220,15 @@ impl Models {
         Ok((artifact, descriptor, origin))
     }
 
-    /// How long `name` stays where no request says, if it has a keep-alive of its own.
-    pub(crate) fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
-        self.keep_alives.get(name).copied()
+    /// How long `name` stays where no request says.
+    pub(crate) fn keep_alive(&self, name: &str) -> KeepAlive {
+        let keep_alives = self.keep_alives.read().unwrap_or_else(PoisonError::into_inner);
+        keep_alives.own.get(name).copied().unwrap_or(keep_alives.default)
+    }
+
+    /// Models that are brought in from now on stay for as long as `config` says.
+    pub(crate) fn keep_as(&self, config: &Config) {
+        *self.keep_alives.write().unwrap_or_else(PoisonError::into_inner) = KeepAlives::of(config);
     }
 
     /// Gives back memory of pages that no sequence uses.

@@ -6,6 +6,7 @@
 //! `loading` (catalog to mapped model) and `engine` (steps) → `metering` (receipt, ledger) → `http::stream` (what is
 //! answered).
 
+mod activity;
 mod app;
 mod cli;
 mod client;
@@ -22,12 +23,15 @@ mod http;
 mod limits;
 mod live;
 mod loading;
+mod logging;
 mod memory_budget;
 mod metering;
+mod nearest;
 mod pool_events;
 mod prefixes;
 mod reports;
 mod response_cache;
+mod service;
 mod shutdown;
 mod tenancy;
 

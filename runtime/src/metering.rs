@@ -19,7 +19,7 @@ mod upkeep;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
 use ledger::{Completion, Ledger, LedgerError, Reservation, Settlement};
@@ -62,7 +62,8 @@ pub(crate) struct Metering {
     began_unix_ms: i64,
     book: Mutex<Book>,
     ledger: Ledger,
-    prices: Prices,
+    /// Which an operator may change.
+    prices: RwLock<Arc<Prices>>,
     energy: EnergyNow,
     metrics: Metrics,
     spending: Arc<Spending>,
@@ -117,7 +118,7 @@ impl Metering {
         let began_unix_ms = ledger.opened_unix_ms();
         let clock = Clock(Instant::now());
         let residents = Residents::default();
-        let book = Mutex::new(book);
+        let (book, prices) = (Mutex::new(book), RwLock::new(Arc::new(prices)));
         Self { clock, began_unix_ms, book, ledger, prices, energy, metrics, spending, residents, recent }
     }
 
@@ -127,11 +128,6 @@ impl Metering {
 
     pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
-    }
-
-    /// How what the device of this number does is priced.
-    pub(crate) fn prices_of(&self, device: usize) -> &DevicePrices {
-        &self.prices.devices[device]
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -192,6 +188,9 @@ impl Metering {
             self.spending.charge(&settlement.receipt);
             self.recent.settled(&settlement.receipt, self.now_unix_ms());
         }
+        if taken.is_err() {
+            self.metrics.ledger_failed();
+        }
         if taken.as_ref().is_err_and(LedgerError::is_retryable) {
             let mut book = self.book();
             if book.unsettled.len() < SETTLEMENTS_WAITING_MAX {
@@ -199,6 +198,12 @@ impl Metering {
             }
         }
         taken
+    }
+
+    /// Rows that wait to be offered to the ledger again.
+    pub(crate) fn rows_waiting(&self) -> usize {
+        let book = self.book();
+        book.waiting.len() + book.unsettled.len() + book.energy_waiting.len()
     }
 
     /// Up to when the accounts are in the ledger: what is told of memory can be told until then.
@@ -209,22 +214,13 @@ impl Metering {
     /// Offers the ledger what the accounts carried since the last time. What it does not take is kept for the next.
     pub(crate) async fn store_accounts(&self) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        let (intervals, held) = {
-            let mut book = self.book();
-            let Book { residency, pages, waiting, .. } = &mut *book;
-            // One of them gives the numbers of all: the ledger tells intervals apart by them.
-            let (first, others) = residency.split_first_mut().expect("there is at least one device");
-            waiting.extend(first.take_intervals(now));
-            for other in others {
-                waiting.extend(other.take_numbered_intervals(now, first.numbers()));
-            }
-            waiting.extend(pages.take_intervals(now, first.numbers()));
-            let held: Vec<_> = residency.iter_mut().flat_map(Residency::take_held).chain(pages.take_held()).collect();
-            (std::mem::take(waiting), held)
-        };
-        self.metrics.held(&held);
-        let answers: Vec<_> = intervals
+        let taken = self.book().take_intervals(now);
+        let new = self.priced(taken);
+        self.metrics.held(&new);
+        let waiting = std::mem::take(&mut self.book().waiting);
+        let answers: Vec<_> = waiting
             .into_iter()
+            .chain(new)
             .map(|interval| {
                 let (done, answer) = bridge();
                 self.ledger.interval(interval.clone(), done);
@@ -244,6 +240,7 @@ impl Metering {
                 continue;
             };
             failure = Err(error);
+            self.metrics.ledger_failed();
             let mut book = self.book();
             if book.waiting.len() < INTERVALS_WAITING_MAX {
                 book.waiting.push(interval);
@@ -253,6 +250,21 @@ impl Metering {
             self.book().accounted_until = now;
         }
         failure
+    }
+}
+
+impl Book {
+    /// What the accounts carried since the last time, each with the number of its device.
+    fn take_intervals(&mut self, now: Moment) -> Vec<(usize, AccountInterval)> {
+        // One of them gives the numbers of all: the ledger tells intervals apart by them.
+        let (first, others) = self.residency.split_first_mut().expect("there is at least one device");
+        let mut taken: Vec<_> = first.take_intervals(now).into_iter().map(|one| (0, one)).collect();
+        for (device, other) in (1..).zip(others) {
+            taken.extend(other.take_numbered_intervals(now, first.numbers()).into_iter().map(|one| (device, one)));
+        }
+        // Only the first has pages that more than one request can find.
+        taken.extend(self.pages.take_intervals(now, first.numbers()).into_iter().map(|one| (0, one)));
+        taken
     }
 }
 

@@ -33,6 +33,17 @@ pub const CHUNK_TOKENS_MIN: u32 = 16;
 /// Of the time that fair slices of others would take, how much a step that they share may: the rest makes up for waiting to
 /// join.
 pub const SHARED_PERCENT: u128 = 40;
+/// For so long after a tenant's last step another's steps are short: it may come again, and waits for the one that runs.
+pub const VISITS_LATELY: Duration = Duration::from_secs(60);
+/// Such steps may take as long as so many that decode one token: what all share (reading the weights) is at most one of them,
+/// so that short steps take no more than a sixth from throughput.
+pub const SHORT_STEP_DECODES: u32 = 6;
+/// Or as long as this.
+pub const SHORT_STEP_WALL_MIN: Duration = Duration::from_millis(10);
+/// The same of the steps of a tenant that is [`OWED_MIN`] behind all others.
+pub const OWED_SHARED_PERCENT: u128 = 10;
+/// Device time, at a weight of 1, by which a tenant is behind that was away: a third of what being away can earn.
+pub const OWED_MIN: Duration = Duration::from_millis(100);
 /// Device time that a tenant which was away may use before those who stayed, at a weight of 1: a request now and then is
 /// served at once, whatever others have queued.
 pub const ABSENT_CREDIT_MAX: Duration = Duration::from_millis(300);

@@ -23,8 +23,6 @@
 #![cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports, reason = "what only the SIMD kernels read"))]
 
 mod activations;
-#[cfg(target_arch = "x86_64")]
-mod ahead;
 mod aligned;
 mod attention;
 #[cfg(target_arch = "x86_64")]

@@ -11,6 +11,13 @@ pub(crate) const ROW_GROUP: usize = 8;
 /// Rows that any product kernel holds in registers at a time: what chunks of rows are whole numbers of.
 pub(crate) const ROW_GROUP_MAX: usize = 16;
 
+/// Rows that any product kernel computes at a time.
+pub(crate) const ROW_PAIR_MAX: usize = 2 * ROW_GROUP_MAX;
+
+/// Columns from which on AVX-512 multiplies two groups of rows at a time, so that each value of a column is read once for
+/// both: for fewer, unpacking both at once, for which there are not enough registers, costs more than it saves.
+pub(crate) const PAIRED_COLUMNS_MIN: usize = 16;
+
 /// Bytes of a group of rows up to which the next group is asked into the nearest cache; larger ones into the second.
 pub(crate) const NEAR_GROUP_BYTES_MAX: usize = 24 * 1024;
 

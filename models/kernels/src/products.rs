@@ -7,7 +7,8 @@ use crate::aligned::Shared;
 use crate::entry::Kernels;
 use crate::isa::Isa;
 use crate::limits::{
-    CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, ROW_GROUP, ROW_GROUP_MAX,
+    CHUNK_ROWS_MAX, CHUNK_ROWS_MIN, CHUNKS_PER_THREAD, DISPATCH_PRODUCTS_MAX, PAIRED_COLUMNS_MIN, ROW_GROUP,
+    ROW_GROUP_MAX, ROW_PAIR_MAX,
 };
 use crate::scalar;
 use crate::weights::Matrix;
@@ -109,7 +110,7 @@ impl Kernels {
     /// Computes at most [`DISPATCH_PRODUCTS_MAX`] products in one call of the pool.
     fn dispatch(&self, activations: &Activations, products: &mut [Product<'_, '_>]) {
         let rows_total: usize = products.iter().map(|product| product.weights.rows()).sum();
-        let chunk_rows = chunk_rows(rows_total, self.threads());
+        let chunk_rows = chunk_rows(rows_total, self.threads(), activations.columns());
         let mut parts = [const { None }; DISPATCH_PRODUCTS_MAX];
         let mut chunks = 0;
         for (part, product) in parts.iter_mut().zip(products) {
@@ -146,8 +147,13 @@ fn compute(isa: Isa, part: &RowsOf<'_>) {
     }
 }
 
-/// Rows per claim: a few claims per thread, within bounds, in whole groups.
-fn chunk_rows(rows: usize, threads: usize) -> usize {
+/// Rows per claim: a few claims per thread, within bounds, in whole groups; in pairs of them where several `columns` are
+/// multiplied by pairs, unless there are so few rows that one group is a claim.
+fn chunk_rows(rows: usize, threads: usize, columns: usize) -> usize {
     let wanted = rows.div_ceil(threads * CHUNKS_PER_THREAD).clamp(CHUNK_ROWS_MIN, CHUNK_ROWS_MAX);
-    wanted.next_multiple_of(ROW_GROUP_MAX)
+    if columns < PAIRED_COLUMNS_MIN || wanted <= ROW_GROUP_MAX {
+        wanted.next_multiple_of(ROW_GROUP_MAX)
+    } else {
+        (wanted / ROW_PAIR_MAX).max(1) * ROW_PAIR_MAX
+    }
 }

@@ -13,6 +13,7 @@
 //! Deliberately absent: forced tokens (the model is asked for each), GBNF, and schemas behind addresses.
 
 mod calls;
+mod closed;
 mod expression;
 mod finite;
 mod matching;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::calls::Calls;
+use super::closed::closed;
 use super::{expression, finite};
 use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX, GRAMMAR_SPACES_MAX, SCHEMA_VALUES_MAX};
 
@@ -14,8 +15,8 @@ const OPTIONS: &str = "x-guidance";
 /// What an answer has to keep to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GrammarSource {
-    /// JSON that is valid by this schema, its properties in the schema's order. Between its parts there may be spaces and
-    /// line breaks, a few at a time.
+    /// JSON that is valid by this schema, its properties in the schema's order, and no others where it does not say that
+    /// there may be. Between its parts there may be spaces and line breaks, a few at a time.
     JsonSchema(Value),
     /// A text that the whole of this regular expression matches, in the syntax of Rust's `regex`.
     Regex(String),
@@ -163,7 +164,7 @@ fn nesting(text: &str) -> usize {
 /// A schema with the settings that all schemas are compiled with: a model that puts out spaces again and again would
 /// otherwise do so until its answer is cut.
 pub(super) fn with_options(schema: &Value) -> Value {
-    let mut schema = schema.clone();
+    let mut schema = closed(schema);
     if let Value::Object(entries) = &mut schema {
         let spaces = format!(r"[\x20\x0A\x0D\x09]{{1,{GRAMMAR_SPACES_MAX}}}");
         entries.insert(OPTIONS.to_owned(), json!({ "whitespace_pattern": spaces }));

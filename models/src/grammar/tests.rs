@@ -74,6 +74,15 @@ fn json_is_kept_to_its_schema_in_its_order() {
 }
 
 #[test]
+fn an_object_has_the_properties_that_its_schema_names() {
+    let unsaid = json!({ "type": "object", "properties": { "a": { "type": "integer" } } });
+    let mut open = unsaid.clone();
+    open["additionalProperties"] = json!(true);
+    check(&schema(unsaid), &["{}", r#"{"a":1}"#], &[], &[r#"{"b"#, r#"{"a":1,"b"#]);
+    check(&schema(open), &["{}", r#"{"a":1,"b":2}"#], &[], &[r#"{"a":""#]);
+}
+
+#[test]
 fn a_schema_that_refers_to_itself_may_end() {
     let list = schema(json!({
         "$ref": "#/$defs/node",

@@ -15,7 +15,7 @@ use meter::receipt::{
     AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing,
 };
 use meter::{
-    Account, AccountInterval, CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Quality,
+    AccountInterval, CarbonFactors, CpuDescription, EnergyModel, HeldAs, KibMillis, Measured, Moment, Nanos, Quality,
     RateCard, RequestCharge,
 };
 
@@ -126,10 +126,12 @@ fn write_and_die(path: &Path, rows: u64) -> Result<(), LedgerError> {
             let interval = AccountInterval {
                 sequence: number,
                 model: model(number),
-                account: Account::Keepalive(tenant(number)),
+                tenant: Some(tenant(number)),
+                held_as: HeldAs::Keepalive,
                 kib_ms: KibMillis::new(1000),
                 from: Moment::new(number),
                 to: Moment::new(number + 1),
+                ..AccountInterval::default()
             };
             ledger.interval(interval, writing.promise());
             writing.settle_one()?;

@@ -13,159 +13,20 @@
 //! ```
 //!
 //! `n`, `sequence`, lengths and values are 8 bytes, version, kind, tags and the count one; integers are little-endian and
-//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order; a column that
-//! a later schema added to a table is left out where it is null, so that a row from before has the digest that it had. The head's
-//! digest stands for every row before it: whoever keeps a copy of it elsewhere can tell later whether one was changed,
+//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order; columns that
+//! a later schema added to a table are left out where all of them are null, so that a row from before has the digest that
+//! it had. The head's digest stands for every row before it: whoever keeps a copy of it elsewhere can tell later whether one was changed,
 //! added in between or taken away. Without such a copy the chain shows damage and careless changes, and not the work of
 //! somebody who computes it anew: there is no secret in it.
 //!
 //! Deliberately absent: a key. What an auditor cannot check without the operator's secret proves nothing to the auditor.
 
+mod kind;
+
 use rusqlite::types::ValueRef;
 use sha2::{Digest as _, Sha256};
 
-/// What a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Run = 1,
-    Reservation = 2,
-    Checkpoint = 3,
-    Settlement = 4,
-    Interval = 5,
-    Anchor = 6,
-    Migration = 7,
-    Energy = 8,
-}
-
-impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Run,
-        Self::Reservation,
-        Self::Checkpoint,
-        Self::Settlement,
-        Self::Interval,
-        Self::Anchor,
-        Self::Migration,
-        Self::Energy,
-    ];
-
-    /// The kind of that number in a link.
-    pub(crate) fn from_number(number: i64) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.number() == number)
-    }
-
-    pub(crate) const fn number(self) -> i64 {
-        self as i64
-    }
-
-    /// Where its rows are.
-    pub(crate) const fn table(self) -> &'static str {
-        match self {
-            Self::Run => "runs",
-            Self::Reservation => "reservations",
-            Self::Checkpoint => "checkpoints",
-            Self::Settlement => "settlements",
-            Self::Interval => "intervals",
-            Self::Anchor => "anchors",
-            Self::Migration => "migrations",
-            Self::Energy => "energy_intervals",
-        }
-    }
-
-    /// What stands at a row's sequence number.
-    pub(crate) const fn key(self) -> &'static str {
-        if matches!(self, Self::Run) { "run" } else { "sequence" }
-    }
-
-    /// Everything else that its rows have.
-    pub(crate) const fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Run => &["opened_unix_ms", "first_reservation"],
-            Self::Reservation => &["run", "id", "tenant", "model", "at_ms", "unix_ms", "idempotency_key", "key_id"],
-            Self::Checkpoint => &["reservation", "number", "at_ms", "unix_ms", "receipt"],
-            Self::Settlement => &SETTLEMENT_COLUMNS,
-            Self::Interval => {
-                &["run", "source_sequence", "model", "account", "tenant", "kib_ms", "from_ms", "to_ms", "unix_ms"]
-            }
-            Self::Anchor => &ANCHOR_COLUMNS,
-            Self::Migration => &["from_schema", "to_schema", "first_link", "last_link", "unix_ms"],
-            Self::Energy => &ENERGY_COLUMNS,
-        }
-    }
-
-    /// Whether the last of a row's fields is one that a later schema added.
-    const fn ends_with_an_added_column(self) -> bool {
-        matches!(self, Self::Reservation | Self::Settlement | Self::Anchor)
-    }
-
-    /// What a settlement's link binds of its reservation, which may be older than what is kept of the chain.
-    pub(crate) const fn bound(self) -> &'static [&'static str] {
-        if matches!(self, Self::Settlement) { &BOUND_COLUMNS } else { &[] }
-    }
-}
-
-const BOUND_COLUMNS: [&str; 6] = ["run", "id", "tenant", "model", "at_ms", "key_id"];
-
-pub(crate) const SETTLEMENT_COLUMNS: [&str; 20] = [
-    "reservation",
-    "outcome",
-    "at_ms",
-    "unix_ms",
-    "cold",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "load_wait_ns",
-    "wall_ns",
-    "cpu_ns",
-    "load_cpu_ns",
-    "weights_kib_ms",
-    "load_kib_ms",
-    "kv_kib_ms",
-    "weights_bytes",
-    "energy_nj",
-    "micrograms_co2e",
-    "pico_units",
-    "receipt",
-];
-
-const ENERGY_COLUMNS: [&str; 16] = [
-    "run",
-    "source_sequence",
-    "device",
-    "source",
-    "quality",
-    "energy_nj",
-    "requests_nj",
-    "keepalive_nj",
-    "runtime_nj",
-    "host_other_nj",
-    "idle_nj",
-    "unmeasured_nj",
-    "unknown_ms",
-    "from_ms",
-    "to_ms",
-    "unix_ms",
-];
-
-const ANCHOR_COLUMNS: [&str; 16] = [
-    "first_link",
-    "last_link",
-    "digest",
-    "previous",
-    "sums",
-    "runs_to",
-    "reservations_to",
-    "checkpoints_to",
-    "settlements_to",
-    "intervals_to",
-    "migrations_to",
-    "run",
-    "run_opened_unix_ms",
-    "run_first_reservation",
-    "unix_ms",
-    "energy_intervals_to",
-];
+pub(crate) use self::kind::Kind;
 
 /// SHA-256.
 pub(crate) type Digest = [u8; 32];
@@ -224,11 +85,10 @@ impl Row<'_> {
 
     /// Without what a later schema added and this row does not have.
     fn encoded(&self) -> &[ValueRef<'_>] {
-        let is_whole = self.fields.len() == self.kind.columns().len() + self.kind.bound().len();
-        match self.fields {
-            [before @ .., ValueRef::Null] if is_whole && self.kind.ends_with_an_added_column() => before,
-            fields => fields,
-        }
+        let count = self.kind.columns().len() + self.kind.bound().len();
+        let before = count - self.kind.added();
+        let lacks_them = || self.fields[before..].iter().all(|field| matches!(field, ValueRef::Null));
+        if self.fields.len() == count && lacks_them() { &self.fields[..before] } else { self.fields }
     }
 }
 
@@ -302,29 +162,29 @@ mod tests {
         assert_ne!(Row { kind: Kind::Anchor, sequence: 1, fields: &[] }.digest(), run(&[]).digest());
     }
 
-    /// Anchors of schema 2, and reservations and settlements of schema 3, have one field less, and the digests that they had.
+    /// Anchors of schema 2, reservations and settlements of schema 3, and intervals of schema 4 have fewer fields, and the
+    /// digests that they had.
     #[test]
-    fn a_column_that_was_added_later_is_not_there_where_it_is_null() {
-        for (kind, count) in [(Kind::Anchor, 16), (Kind::Reservation, 8), (Kind::Settlement, 26)] {
+    fn columns_that_were_added_later_are_not_there_where_they_are_null() {
+        let all =
+            [(Kind::Anchor, 16, 1), (Kind::Reservation, 8, 1), (Kind::Settlement, 26, 1), (Kind::Interval, 14, 5)];
+        for (kind, count, added) in all {
             let fields = vec![ValueRef::Integer(7); count];
             let digest = |fields: &[ValueRef<'_>]| Row { kind, sequence: 1, fields }.digest();
-            let (_, before) = fields.split_last().unwrap();
+            let before = &fields[..count - added];
             let mut without = fields.clone();
-            without[count - 1] = ValueRef::Null;
+            without[count - added..].fill(ValueRef::Null);
             assert_eq!(digest(&without), digest(before));
             assert_ne!(digest(&fields), digest(before));
             let mut other_null = before.to_vec();
-            other_null[count - 2] = ValueRef::Null;
-            assert_ne!(digest(&other_null), digest(&fields[..count - 2]), "only what was added later");
+            other_null[count - added - 1] = ValueRef::Null;
+            assert_ne!(digest(&other_null), digest(&fields[..count - added - 1]), "only what was added later");
         }
-    }
-
-    #[test]
-    fn kinds_have_the_numbers_that_links_are_stored_with() {
-        assert_eq!(Kind::ALL.map(Kind::number), [1, 2, 3, 4, 5, 6, 7, 8]);
-        for kind in Kind::ALL {
-            assert_eq!(Kind::from_number(kind.number()), Some(kind));
-        }
-        assert_eq!((Kind::from_number(0), Kind::from_number(9)), (None, None));
+        let mut unpriced = vec![ValueRef::Integer(7); 14];
+        unpriced[13] = ValueRef::Null;
+        let digest = |fields: &[ValueRef<'_>]| Row { kind: Kind::Interval, sequence: 1, fields }.digest();
+        assert_ne!(digest(&unpriced), digest(&unpriced[..13]), "a price that is missing is told");
+        unpriced[9] = ValueRef::Null;
+        assert_ne!(digest(&unpriced), digest(&unpriced[..9]), "one that is there says something");
     }
 }

@@ -1,6 +1,6 @@
 //! What operations append, and what they find appended already.
 
-use meter::{Account, AccountInterval, EnergyInterval, Receipt};
+use meter::{AccountInterval, EnergyInterval, Receipt};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -230,35 +230,37 @@ pub(crate) fn record_interval(
     present: Present,
     interval: &AccountInterval,
 ) -> Result<(), LedgerError> {
-    let (account, tenant) = match &interval.account {
-        Account::Keepalive(tenant) => ("keepalive", Some(tenant)),
-        Account::Load => ("load", None),
-        Account::Idle => ("idle", None),
-        Account::Unmeasured => ("unmeasured", None),
-    };
-    let sequence = stored("source_sequence", interval.sequence)?;
-    let kib_ms = stored("kib_ms", interval.kib_ms.get())?;
+    let AccountInterval { sequence, model, tenant, held_as, kib_ms, cpu, cost, from, to } = interval;
+    let (account, held_as) = (interval.account(), held_as.name());
+    let sequence = stored("source_sequence", *sequence)?;
+    let (kib_ms, cpu_ns) = (stored("kib_ms", kib_ms.get())?, stored("cpu_ns", cpu.get())?);
     let same = journal
         .connection()
         .prepare_cached(
-            "SELECT model = ?3 AND account = ?4 AND tenant IS ?5 AND kib_ms = ?6 FROM intervals \
+            "SELECT model = ?3 AND tenant IS ?4 AND held_as IS ?5 AND kib_ms = ?6 AND cpu_ns IS ?7 FROM intervals \
              WHERE run = ?1 AND source_sequence = ?2",
         )?
-        .query_row(params![present.run, sequence, interval.model, account, tenant, kib_ms], |row| row.get(0))
+        .query_row(params![present.run, sequence, model, tenant, held_as, kib_ms, cpu_ns], |row| row.get(0))
         .optional()?;
     if let Some(same) = same {
         return absorbed(same, &format!("interval {sequence}"));
     }
+    let price = cost.pico_units.map(|pico| stored("pico_units", pico.get())).transpose()?;
     let fields = [
         int(present.run),
         int(sequence),
-        text(&interval.model),
-        text(account),
-        optional(tenant.map(String::as_str)),
+        text(model),
+        text(account.name()),
+        optional(tenant.as_deref()),
         int(kib_ms),
-        int(stored("from_ms", interval.from.get())?),
-        int(stored("to_ms", interval.to.get())?),
+        int(stored("from_ms", from.get())?),
+        int(stored("to_ms", to.get())?),
         int(present.unix_ms),
+        text(held_as),
+        int(cpu_ns),
+        int(stored("energy_nj", cost.energy.get())?),
+        int(stored("micrograms_co2e", cost.carbon.get())?),
+        price.map_or(NULL, int),
     ];
     journal.append(Kind::Interval, &fields)?;
     Ok(())

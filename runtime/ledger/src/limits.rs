@@ -38,3 +38,6 @@ pub(crate) const STORE_FAULTS_MAX: usize = 16;
 
 /// Waits for loads that quantiles are of: the latest ones, 8 bytes each.
 pub(crate) const WAITS_READ_MAX: usize = 1_000_000;
+
+/// Everyone's latest waits for loads, among which one tenant's are looked for: a look-up of a reservation each.
+pub(crate) const WAITS_LOOKED_THROUGH_MAX: usize = 100_000;

@@ -1,5 +1,5 @@
 //! Sums of settlements and of intervals of both kinds by hour and by day, kept beside the rows; of settlements by tenants and
-//! by keys.
+//! by keys, of intervals of accounts by whose they are and as what memory was held.
 //!
 //! A row counts in the hour and the day (of UTC) of the wall-clock time that is stored in it, whatever the clock said
 //! before or after: a clock that jumps moves figures to another hour and neither loses nor doubles any.
@@ -111,8 +111,6 @@ impl Sums {
                 Rule::Add => one.checked_add(two).ok_or(*column)?,
                 Rule::Least => one.min(two),
                 Rule::Most => one.max(two),
-                Rule::OfLatest if theirs[index + 1] > ours[index + 1] => two,
-                Rule::OfLatest => one,
             };
         }
         Ok(Self(merged))
@@ -273,7 +271,7 @@ mod tests {
     fn columns_are_merged_by_their_rules() {
         let of = Of::Requests;
         let row = |value, last: [i64; 4]| Sums::new(of, [value; 16].into_iter().chain(last)).unwrap();
-        let (early, late) = (row(1, [50, 60, 1000, 7]), row(2, [40, 55, 0, 0]));
+        let (early, late) = (row(1, [50, 60, 1000, 3]), row(2, [40, 55, 900, 7]));
         let merged = early.plus(&late, of).unwrap();
         assert_eq!(merged, late.plus(&early, of).unwrap());
         assert_eq!(merged, row(3, [40, 60, 1000, 7]));

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use meter::receipt::{
     ReceiptCarbon, ReceiptCost, ReceiptCpu, ReceiptEnergy, ReceiptMemory, ReceiptMethod, ReceiptTimes, ReceiptTokens,
 };
-use meter::{Account, EnergyAccounts, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt};
+use meter::{
+    Account, EnergyAccounts, HeldAs, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits, Receipt,
+};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -214,7 +216,7 @@ pub struct KeyTotal {
     pub total: TenantTotal,
 }
 
-/// What an account carried of a model.
+/// What an account carried of a model as one thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AccountTotal {
     /// The model.
@@ -222,8 +224,66 @@ pub struct AccountTotal {
     /// Who carries it.
     #[serde(flatten)]
     pub account: Account,
-    /// How much.
+    /// As what; not known of what was written before schema 5, of which only the memory is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_as: Option<HeldAs>,
+    /// How much memory.
     pub kib_ms: KibMillis,
+    /// Processor time that is on no receipt: of loads.
+    #[serde(default)]
+    pub cpu_ns: Nanos,
+    /// Energy of both.
+    #[serde(default)]
+    pub energy_nj: Nanojoules,
+    /// Carbon of that.
+    #[serde(default)]
+    pub micrograms_co2e: Micrograms,
+    /// Money of what had a price when it was written down.
+    #[serde(default)]
+    pub pico_units: PicoUnits,
+    /// Intervals without one.
+    #[serde(default)]
+    pub unpriced: u64,
+}
+
+impl AccountTotal {
+    /// Of which nothing is known yet.
+    #[must_use]
+    pub const fn of(model: String, account: Account) -> Self {
+        Self {
+            model,
+            account,
+            held_as: None,
+            kib_ms: KibMillis::ZERO,
+            cpu_ns: Nanos::ZERO,
+            energy_nj: Nanojoules::ZERO,
+            micrograms_co2e: Micrograms::ZERO,
+            pico_units: PicoUnits::ZERO,
+            unpriced: 0,
+        }
+    }
+
+    /// Adds another's figures; whose they are, and as what, stays.
+    pub fn add(&mut self, other: &Self) {
+        let Self { model: _, account: _, held_as: _, kib_ms, cpu_ns, .. } = other;
+        self.kib_ms = self.kib_ms.saturating_add(*kib_ms);
+        self.cpu_ns = self.cpu_ns.saturating_add(*cpu_ns);
+        self.energy_nj = self.energy_nj.saturating_add(other.energy_nj);
+        self.micrograms_co2e = self.micrograms_co2e.saturating_add(other.micrograms_co2e);
+        self.pico_units = self.pico_units.saturating_add(other.pico_units);
+        self.unpriced = self.unpriced.saturating_add(other.unpriced);
+    }
+
+    /// As what it is told: of what is not known, as what most of the account is.
+    #[must_use]
+    pub fn told_as(&self) -> HeldAs {
+        self.held_as.unwrap_or(match self.account {
+            Account::Keepalive(_) => HeldAs::Keepalive,
+            Account::Load => HeldAs::Load,
+            Account::Idle => HeldAs::Idle,
+            Account::Unmeasured => HeldAs::Unmeasured,
+        })
+    }
 }
 
 /// What happened within an hour or a day, by the wall clock.
@@ -233,7 +293,7 @@ pub struct UsageBucket {
     pub begins_unix_s: i64,
     /// Settled requests by tenant and model, in that order.
     pub requests: Vec<TenantTotal>,
-    /// What no request carried, by model.
+    /// What no request carried, by model, account and as what.
     pub accounts: Vec<AccountTotal>,
     /// Those of `requests` that came by a key with an id, by key, tenant and model in that order. What came otherwise, or
     /// before schema 4, is the rest of `requests`.

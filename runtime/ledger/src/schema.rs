@@ -17,7 +17,7 @@ use crate::error::StoreFailure;
 /// `DAYF`, so that another program's database is recognized as such.
 const APPLICATION_ID: i64 = 0x4441_5946;
 /// The schema that this program writes.
-pub(crate) const SCHEMA: i64 = 4;
+pub(crate) const SCHEMA: i64 = 5;
 
 /// Makes sure that `connection` is to a ledger of the schema that this program writes, creating the tables in an empty
 /// file and bringing those of an older schema up. `unix_ms` is now.
@@ -68,6 +68,7 @@ fn create(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
     tables::raise_to_2(transaction)?;
     tables::raise_to_3(transaction)?;
     tables::raise_to_4(transaction)?;
+    tables::raise_to_5(transaction)?;
     transaction.execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA};"))?;
     Ok(())
 }

@@ -45,7 +45,7 @@ pub use processor::CpuDescription;
 pub use rate::{Cost, RateCard};
 pub use receipt::{Measured, Outcome, Receipt};
 pub use residency::{
-    Account, AccountInterval, ArtifactId, Held, HeldAs, Holdings, Load, Request, RequestCharge, Residency,
+    Account, AccountCost, AccountInterval, ArtifactId, HeldAs, Holdings, Load, Request, RequestCharge, Residency,
 };
 pub use savings::SavingsInputs;
 pub use step_costs::{SplitMethod, StepCosts, StepWork};

@@ -23,6 +23,7 @@
 //!
 //! Deliberately absent: key-value blocks ([`crate::kv`]), clocks and sampling.
 
+mod accounts;
 pub(crate) mod charges;
 mod copies;
 mod line;
@@ -32,14 +33,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
+pub use self::accounts::{Account, AccountCost, AccountInterval, HeldAs};
 use self::charges::{Charges, Span};
 pub use self::charges::{Holdings, IntervalNumbers};
 use self::resident::Resident;
 use crate::energy::Quality;
-use crate::units::{KibMillis, Moment, kib_of_bytes, split_equally};
+use crate::units::{KibMillis, Moment, Nanos, kib_of_bytes, split_equally};
 
 /// A request and who made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,68 +74,6 @@ pub struct Load<'a> {
     pub asked_by: Option<&'a str>,
 }
 
-/// Who carries memory that no active request does.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "account", content = "tenant", rename_all = "snake_case")]
-pub enum Account {
-    /// Kept loaded for this tenant's next request, or because this tenant pinned it.
-    Keepalive(String),
-    /// Loading while no request waits.
-    Load,
-    /// Loaded for nobody in particular.
-    Idle,
-    /// What no rule covers; zero in a healthy run.
-    Unmeasured,
-}
-
-/// As what an account carries memory: the ledger knows the accounts, and whoever looks at states this.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HeldAs {
-    /// Weights that are kept for who used them last.
-    Keepalive,
-    /// Weights that someone pinned.
-    Pinned,
-    /// Weights while they were loaded.
-    Load,
-    /// Pages of keys and values that are kept to be found again, and what requests without a receipt held of them.
-    Prefix,
-    /// Pages of a published context.
-    Context,
-    /// Weights that are kept for nobody, or on their way out.
-    Idle,
-    /// What no rule covers.
-    Unmeasured,
-}
-
-impl HeldAs {
-    /// The name as it stands in labels.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Keepalive => "keepalive",
-            Self::Pinned => "pinned",
-            Self::Load => "load",
-            Self::Prefix => "prefix",
-            Self::Context => "context",
-            Self::Idle => "idle",
-            Self::Unmeasured => "unmeasured",
-        }
-    }
-}
-
-/// What accounts carried of a model for one tenant, or for nobody, as one thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
-    /// The model.
-    pub model: String,
-    /// Whose it is; `None` for nobody's.
-    pub tenant: Option<String>,
-    /// As what.
-    pub held_as: HeldAs,
-    /// How much.
-    pub kib_ms: KibMillis,
-}
-
 /// Whose wish it is that a model stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Pin {
@@ -147,23 +84,6 @@ pub enum Pin {
     Operator,
     /// This tenant's, who carries it.
     Tenant(Arc<str>),
-}
-
-/// What an account carries of a model over a span, for the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct AccountInterval {
-    /// Unique within this process; a repeat of it is the same interval.
-    pub sequence: u64,
-    /// The model.
-    pub model: String,
-    /// Who carries it.
-    pub account: Account,
-    /// How much.
-    pub kib_ms: KibMillis,
-    /// The first moment charged.
-    pub from: Moment,
-    /// The last moment charged.
-    pub to: Moment,
 }
 
 /// What a request is charged of its model's weights.
@@ -213,11 +133,17 @@ impl Residency {
         let span = resident.load(&load, at);
         charges.measure(span.kib_ms);
         if load.waiters.is_empty() {
-            return charges.charge_account(resident.name(), load_account(load.asked_by), HeldAs::Load, span);
+            return charges.charge_account(resident.name(), (load.asked_by, HeldAs::Load), span);
         }
         for (waiter, part) in load.waiters.iter().zip(split_equally(span.kib_ms, load.waiters.len())) {
             charges.charge_load(resident.name(), waiter.id, Span { kib_ms: part, ..span });
         }
+    }
+
+    /// A load of `model`, or a part of one, took `cpu` of the processors and is on no receipt: `asked_by` carries that, or
+    /// [`Account::Load`].
+    pub fn load_computed(&mut self, model: &str, asked_by: Option<&str>, cpu: Nanos, at: Moment) {
+        self.charges.charge_cpu(&model.into(), (asked_by, HeldAs::Load), cpu, at);
     }
 
     /// The kernel says that `bytes` of the copies of `model` from `artifact` are resident at `at`; all of them have the same
@@ -297,7 +223,7 @@ impl Residency {
             resident.advance(at, charges);
             resident.end(&id);
         }
-        self.charges.abandon(request, (&model.into(), load_account(asked_by)), HeldAs::Idle, at);
+        self.charges.abandon(request, (&model.into(), asked_by), HeldAs::Idle, at);
     }
 
     /// A copy of `model` from `artifact` is gone since `at`: one that was on its way out, if there is any.
@@ -329,12 +255,6 @@ impl Residency {
         self.charges.take_intervals(numbers)
     }
 
-    /// What the accounts carried since this was last asked, until the latest event, by what it was held as: the same memory
-    /// as that of the intervals.
-    pub fn take_held(&mut self) -> Vec<Held> {
-        self.charges.take_held()
-    }
-
     /// The numbers of intervals: whatever else gives out intervals in this process takes theirs from here.
     pub fn numbers(&mut self) -> &mut IntervalNumbers {
         &mut self.numbers
@@ -352,7 +272,8 @@ impl Residency {
         self.charges.holdings()
     }
 
-    /// How far all charges are from [`Residency::measured`], in KiB · ms: zero, or there is a bug.
+    /// How far all charges are from [`Residency::measured`], in KiB · ms, and what intervals tell of processor time from what
+    /// there was, in nanoseconds: zero, or there is a bug.
     #[must_use]
     pub fn imbalance(&self) -> u128 {
         self.charges.imbalance()
@@ -366,11 +287,6 @@ impl Residency {
         let resident = self.models.get_mut(model).expect("inserted above");
         (resident, &mut self.charges)
     }
-}
-
-/// Who carries a load that is on no receipt.
-fn load_account(asked_by: Option<&str>) -> Account {
-    asked_by.map_or(Account::Load, |tenant| Account::Keepalive(tenant.to_owned()))
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 //!
 //! Three arms over the same trace: *shared persistent* keeps one copy of each model that was used for the whole
 //! window (the headline), split equally over the tenants that used it; *dedicated* keeps a copy for each tenant from
-//! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, idle, loads and
+//! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, pins, idle, loads and
 //! their processor time charged against us. The first two are computed from measured sizes and spans, the third is
-//! measured. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
+//! measured. A copy is as large as the model was at most on any receipt of the window, for all of its time: one that is never
+//! unloaded keeps every page that ever came in, and until then it held less, which is not known and counts as if it did. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
 //! long as the longest of its copies, in the dedicated one.
 //!
 //! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
-//! each arm exactly. Deliberately absent: key-value blocks and the compute of prefill and decode, which are the same
-//! in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads, which are
+//! each arm exactly. Deliberately absent: key-value blocks, those that are kept for later among them, and the compute of
+//! prefill and decode, which are the same in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads, which are
 //! counted as nothing in their favour.
 
 mod arms;
@@ -37,13 +38,15 @@ use crate::rate::{BilledUse, RateCard};
 use crate::units::{KibMillis, Nanos, kib_of_bytes, split_equally};
 
 const NOTES: [&str; 6] = [
-    "ephemeral memory is measured; the other arms are derived from measured sizes and spans",
+    "ephemeral memory is measured; the other arms are derived: copies of the largest size that a receipt of the window tells \
+     (pages come in as they are used, and a copy that is never unloaded keeps them) times their spans, the time before \
+     all of that had come in included",
     "energy is modelled; attributional energy follows memory, marginal energy is what this host's meter would change: \
      memory that stays powered saves nothing, and every load costs processor time",
     "money in three tiers: nominal, by the rate card, for memory as it is held and processor time as it is used (derived); \
      capacity, by the smallest machine of the operator's catalogue that fits each arm (derived); realised, by what the \
      operator declares to pay less (assumed)",
-    "key-value blocks, prefill and decode are the same in every arm and left out",
+    "key-value blocks, those that are kept for later among them, prefill and decode are the same in every arm and left out",
     "an answer from the response cache is a request like any other in every arm: it held no memory here, and what it did \
      not compute is saved in no arm, since the same cache could stand before each",
     "loads of the persistent arms are counted as nothing",
@@ -145,6 +148,36 @@ struct Share {
     dedicated: KibMillis,
 }
 
+impl Share {
+    fn add(&mut self, part: &Self) {
+        self.held = self.held.plus(&part.held);
+        self.load_cpu = self.load_cpu.saturating_add(part.load_cpu);
+        self.shared = self.shared.saturating_add(part.shared);
+    }
+}
+
+impl ModelUse {
+    /// Equal parts of one copy for the whole window, and of what was held of the model for nobody in particular.
+    fn parts(&self, window_ms: u64, count: usize) -> Vec<Share> {
+        let copy = held_for(self.weights_bytes, window_ms);
+        let mut parts = vec![Share::default(); count];
+        let mut give = |whole: u64, place: fn(&mut Share) -> &mut KibMillis| {
+            for (share, part) in parts.iter_mut().zip(split_equally(whole, count)) {
+                *place(share) = KibMillis::new(part);
+            }
+        };
+        give(copy.get(), |share| &mut share.shared);
+        give(self.load.get(), |share| &mut share.held.load_kib_ms);
+        give(self.pinned.get(), |share| &mut share.held.pinned_kib_ms);
+        give(self.idle.get(), |share| &mut share.held.idle_kib_ms);
+        give(self.pages.get(), |share| &mut share.held.pages_kib_ms);
+        for (share, part) in parts.iter_mut().zip(split_equally(self.load_cpu.get(), count)) {
+            share.load_cpu = Nanos::new(part);
+        }
+        parts
+    }
+}
+
 /// Splits every arm over the tenants, exactly; `None` stands for nobody.
 fn shares(inputs: &SavingsInputs) -> BTreeMap<Option<&str>, Share> {
     let mut shares: BTreeMap<Option<&str>, Share> = BTreeMap::new();
@@ -153,6 +186,8 @@ fn shares(inputs: &SavingsInputs) -> BTreeMap<Option<&str>, Share> {
         let held = &mut share.held;
         held.active_kib_ms = held.active_kib_ms.saturating_add(one.active);
         held.keepalive_kib_ms = held.keepalive_kib_ms.saturating_add(one.keepalive);
+        held.pinned_kib_ms = held.pinned_kib_ms.saturating_add(one.pinned);
+        held.pages_kib_ms = held.pages_kib_ms.saturating_add(one.pages);
         held.load_kib_ms = held.load_kib_ms.saturating_add(one.load);
         share.load_cpu = share.load_cpu.saturating_add(one.load_cpu);
     }
@@ -164,14 +199,8 @@ fn shares(inputs: &SavingsInputs) -> BTreeMap<Option<&str>, Share> {
         if payers.is_empty() {
             payers.push(None);
         }
-        let copy = held_for(model.weights_bytes, inputs.window_ms);
-        let split = |total: KibMillis| split_equally(total.get(), payers.len()).into_iter().map(KibMillis::new);
-        let parts = split(copy).zip(split(model.load)).zip(split(model.idle));
-        for (payer, ((shared, load), idle)) in payers.iter().zip(parts) {
-            let share = shares.entry(*payer).or_default();
-            share.shared = share.shared.saturating_add(shared);
-            share.held.load_kib_ms = share.held.load_kib_ms.saturating_add(load);
-            share.held.idle_kib_ms = share.held.idle_kib_ms.saturating_add(idle);
+        for (payer, part) in payers.iter().zip(model.parts(inputs.window_ms, payers.len())) {
+            shares.entry(*payer).or_default().add(&part);
         }
     }
     let mut spans: BTreeMap<&str, u64> = BTreeMap::new();

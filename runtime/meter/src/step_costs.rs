@@ -91,7 +91,7 @@ impl StepCosts {
             parts.push(cost);
             return SplitMethod::WholeStep;
         }
-        match self.usable_fit(work, FIT_ERROR_RATIO_MAX) {
+        match self.window.fit().and_then(|fit| self.usable(fit, work, FIT_ERROR_RATIO_MAX)) {
             Ok(fit) => {
                 let fixed_ns = fit.fixed_ns / count(work);
                 let share_of = |work: &StepWork| fixed_ns + fit.marginal_ns(work);
@@ -118,13 +118,15 @@ impl StepCosts {
 
     /// How long a step with this work will take; `None` where nothing can be said. Who plans by it is served by a fit that is
     /// too poor to split by: neighbours on the processors keep it so for as long as they are there, and without any
-    /// prediction a step would have everyone in it.
+    /// prediction a step would have everyone in it. So is he by one of steps before the window's, where these are too much
+    /// alike (as those are that were planned to take equally long), for as long as it predicts them.
     #[must_use]
     pub fn predict(&self, work: &[StepWork]) -> Option<Duration> {
         if work.is_empty() {
             return None;
         }
-        let fit = self.usable_fit(work, PREDICTION_ERROR_RATIO_MAX).ok()?;
+        let fit = self.window.latest_fit().ok()?;
+        let fit = self.usable(fit, work, PREDICTION_ERROR_RATIO_MAX).ok()?;
         Duration::try_from_secs_f64(fit.predicted_ns(&Features::of(work)) / 1e9).ok()
     }
 
@@ -134,9 +136,8 @@ impl StepCosts {
         self.window.fit().ok()
     }
 
-    /// The fit, if it is no further off than `error_ratio_max` and knows all of what `work` did.
-    fn usable_fit(&self, work: &[StepWork], error_ratio_max: f64) -> Result<Fit, EqualReason> {
-        let fit = self.window.fit()?;
+    /// The `fit`, if it is no further off than `error_ratio_max` and steps were measured with all that `work` did.
+    fn usable(&self, fit: Fit, work: &[StepWork], error_ratio_max: f64) -> Result<Fit, EqualReason> {
         if fit.error_ratio > error_ratio_max {
             return Err(EqualReason::PoorFit);
         }

@@ -17,7 +17,7 @@ impl App {
         if let Ok(entry) = self.entry(known.alias).await {
             return Ok(entry.name.into());
         }
-        let Some(models_dir) = self.config.models_dirs.first().cloned() else {
+        let Some(models_dir) = self.config().models_dirs.first().cloned() else {
             return Err(ApiError::model_not_found(known.alias));
         };
         tracing::info!(model = known.alias, "pulling on first use");
@@ -39,7 +39,7 @@ impl App {
         progress: impl Progress + Send + 'static,
     ) -> Result<PathBuf, ApiError> {
         let one_at_a_time = Arc::clone(&self.bringing).lock_owned().await;
-        let puller = Puller { hub: self.config.hub.clone(), ..Puller::default() };
+        let puller = Puller { hub: self.config().hub.clone(), ..Puller::default() };
         let pulled = tokio::task::spawn_blocking(move || {
             let pulled = puller.pull(&request, &progress);
             drop(one_at_a_time);

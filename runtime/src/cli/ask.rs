@@ -12,9 +12,9 @@ use crate::client::{Client, ClientError};
 
 /// For people at a terminal, who did not ask for a whole context of anything that a model might say: the interface's own
 /// defaults are the unmodified distribution, to the end of the context.
-const MAX_TOKENS_DEFAULT: u32 = 1024;
-const TEMPERATURE_DEFAULT: f64 = 0.7;
-const TOP_P_DEFAULT: f64 = 0.95;
+pub(super) const MAX_TOKENS_DEFAULT: u32 = 1024;
+pub(super) const TEMPERATURE_DEFAULT: f64 = 0.7;
+pub(super) const TOP_P_DEFAULT: f64 = 0.95;
 
 /// How an answer shall be.
 #[derive(Args, Clone, Debug, Default)]

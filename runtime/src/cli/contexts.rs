@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::complete;
 use super::failure::Failure;
 use super::flags::{Context, block_on};
 use super::load::{post, show};
@@ -26,6 +27,7 @@ pub(super) enum ContextCommand {
 #[derive(Args, Debug)]
 pub(super) struct Add {
     /// A name or alias
+    #[arg(add = complete::models_here())]
     model: String,
     /// The text, in UTF-8; `-` is stdin
     file: PathBuf,

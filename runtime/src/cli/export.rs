@@ -16,7 +16,7 @@ use crate::reports::{FOCUS_COLUMNS, Focus};
 
 /// Write the ledger to stdout for other programs
 ///
-/// `focus`: FOCUS 1.2 columns as CSV, a row for each tenant, model, meter and hour, what nobody carries included. `csv`: a row
+/// `focus`: FOCUS 1.2 columns as CSV, a row for each tenant, key, model, meter and hour, what nobody carries included. `csv`: a row
 /// for each settled request. `json`: the same with its whole receipt, one on a line; `dayfly replay` reads that.
 #[derive(Args, Debug)]
 pub(super) struct Export {

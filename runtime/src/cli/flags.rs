@@ -8,26 +8,30 @@ use loader::catalog::LinkPolicy;
 
 use super::failure::Failure;
 use super::output::Format;
-use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy};
+use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy, Source};
 use crate::limits::BLOCKED_MAX;
+use crate::logging::Log;
+
+/// What help puts them under, behind a command's own.
+const OF_ALL: &str = "Options of every command";
 
 /// Flags of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct Global {
     /// Read this configuration file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = OF_ALL, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OF_ALL)]
     pub(super) json: bool,
-    /// Use the server at this address; ps, stop, load, pin, context, run and chat otherwise try the one at the configured address
-    #[arg(long, global = true, value_name = "URL")]
+    /// Ask the server at this address; a command that needs one otherwise tries the one at the configured address
+    #[arg(long, global = true, help_heading = OF_ALL, value_name = "URL")]
     pub(super) server: Option<String>,
     /// Look for models here; repeat it for several directories
-    #[arg(long = "models-dir", global = true, value_name = "DIR")]
+    #[arg(long = "models-dir", global = true, help_heading = OF_ALL, value_name = "DIR")]
     pub(super) models_dirs: Vec<PathBuf>,
     /// Do not fetch known models on first use
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = OF_ALL)]
     pub(super) no_pull: bool,
 }
 
@@ -84,18 +88,33 @@ impl ServerFlags {
 pub(super) struct Context {
     pub(super) global: Global,
     pub(super) environment: Environment,
+    pub(super) log: Log,
 }
 
 impl Context {
+    /// The layer of the flags that every command has.
+    pub(super) fn layer(&self) -> Layer {
+        let Global { models_dirs, no_pull, .. } = &self.global;
+        Layer {
+            models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
+            pull: no_pull.then_some(Choice(PullPolicy::Never)),
+            ..Layer::default()
+        }
+    }
+
     /// The configuration with the flags of a command on top.
     pub(super) fn config(&self, flags: Layer) -> Result<Config, Failure> {
-        let Global { config, models_dirs, no_pull, .. } = &self.global;
-        let flags = Layer {
-            models_dirs: (!models_dirs.is_empty()).then(|| models_dirs.clone()),
-            pull: no_pull.then_some(Choice(PullPolicy::Never)).or(flags.pull),
-            ..flags
-        };
-        Ok(Config::load(flags, config.as_deref(), &self.environment)?)
+        Ok(Config::load(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    /// Where the configuration is from, with the flags of a command on top.
+    pub(super) fn source(&self, flags: Layer) -> Result<Source, Failure> {
+        Ok(Source::find(self.with_global(flags), self.global.config.as_deref(), &self.environment)?)
+    }
+
+    fn with_global(&self, flags: Layer) -> Layer {
+        let of_all = self.layer();
+        Layer { models_dirs: of_all.models_dirs, pull: of_all.pull.or(flags.pull), ..flags }
     }
 
     /// What stdout carries.

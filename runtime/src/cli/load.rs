@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::flags::{Context, block_on};
 use super::output::{self, Format, seconds_text};
-use super::{names, reach};
+use super::{complete, names, reach};
 use crate::client::{Client, ClientError};
 use crate::config::Layer;
 
@@ -14,6 +14,7 @@ use crate::config::Layer;
 #[derive(Args, Debug)]
 pub(super) struct Load {
     /// A name or alias
+    #[arg(add = complete::models_here())]
     model: String,
     /// How long it stays when nobody uses it, such as 5m; -1 until memory is needed, auto by what reloading costs
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -24,6 +25,7 @@ pub(super) struct Load {
 #[derive(Args, Debug)]
 pub(super) struct Pin {
     /// A name or alias
+    #[arg(add = complete::models_here())]
     model: String,
 }
 
@@ -31,6 +33,7 @@ pub(super) struct Pin {
 #[derive(Args, Debug)]
 pub(super) struct Unpin {
     /// A name or alias
+    #[arg(add = complete::models_here())]
     model: String,
 }
 

@@ -8,16 +8,20 @@ mod ask;
 mod bench;
 mod chat;
 mod claims;
+mod complete;
+mod config;
 mod contexts;
 mod demo;
 mod doctor;
 mod export;
 mod failure;
 mod flags;
+mod health;
 mod keys;
 mod ledger;
 mod list;
 mod load;
+mod man;
 mod names;
 mod output;
 mod ps;
@@ -25,6 +29,7 @@ mod pull;
 mod reach;
 mod receipt;
 mod replay;
+mod rm;
 mod run;
 mod savings;
 mod serve;
@@ -34,15 +39,14 @@ mod stop;
 mod tests;
 mod usage;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use self::failure::Failure;
 use self::flags::{Context, Global};
-use crate::config::Environment;
+use crate::config::{Choice, Environment};
+use crate::logging::{Log, LogFormat, tell_panics};
 
 /// An ephemeral model-serving runtime: models are in memory while they are used, and every request gets its receipt.
 #[derive(Debug, Parser)]
@@ -69,6 +73,7 @@ enum Command {
     List(list::List),
     /// Show what a model's file says about itself
     Show(show::Show),
+    Rm(rm::Rm),
     Usage(usage::Usage),
     Savings(savings::Savings),
     Export(export::Export),
@@ -79,6 +84,7 @@ enum Command {
     /// Show which models a running server has in memory
     Ps(ps::Ps),
     /// Let a running server unload a model
+    #[command(visible_alias = "unload")]
     Stop(stop::Stop),
     Load(load::Load),
     Pin(load::Pin),
@@ -86,14 +92,19 @@ enum Command {
     #[command(subcommand)]
     Context(contexts::ContextCommand),
     Doctor(doctor::Doctor),
+    Health(health::Health),
     #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     Claims(Box<claims::Claims>),
-    /// Measure a model on this machine
+    /// Measure a model on this machine, or a server
     #[command(subcommand)]
     Bench(bench::Bench),
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    Completions(complete::Completions),
+    Man(man::Man),
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such model, \
@@ -119,6 +130,8 @@ dayfly/config.toml in the user's configuration folder; keys that are not known a
   threads = 2
   isa = \"avx2\"                     # or avx512, avxvnni, scalar; by default the best that the processor has
   keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
+  exit_when_idle = \"10m\"           # the server ends by itself when nobody has used it for so long; never without it
+  log = \"info\"                     # or dayfly=debug and the like
   links = \"confined\"               # or followed: links may lead out of the models directories
   pull = \"on-first-use\"            # or never
   hosts = [\"models.example\"]       # names that requests may address, beside this machine's
@@ -158,6 +171,7 @@ Exit status:
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
+    complete::answer_shell();
     let environment = Environment::of_process();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -167,8 +181,14 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
         }
     };
-    log_to_stderr(&cli.command, &environment);
-    let context = Context { global: cli.global, environment };
+    let log = match log_to_stderr(&cli.command, &environment) {
+        Ok(log) => log,
+        Err(failure) => {
+            failure.tell();
+            return ExitCode::from(failure.exit_code());
+        }
+    };
+    let context = Context { global: cli.global, environment, log };
     match dispatch(&cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -186,6 +206,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Pull(pull) => pull.run(context),
         Command::List(list) => list.run(context),
         Command::Show(show) => show.run(context),
+        Command::Rm(rm) => rm.run(context),
         Command::Usage(usage) => usage.run(context),
         Command::Savings(savings) => savings.run(context),
         Command::Export(export) => export.run(context),
@@ -198,24 +219,22 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
         Command::Unpin(unpin) => unpin.run(context),
         Command::Context(command) => command.run(context),
         Command::Doctor(doctor) => doctor.run(context),
+        Command::Health(health) => health.run(context),
         Command::Key(command) => command.run(context),
         Command::Demo(demo) => demo.run(context),
         Command::Claims(claims) => claims.run(context),
         Command::Bench(bench) => bench.run(context),
+        Command::Config(command) => command.run(context),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 
 /// A server tells what it does; other commands only what is wrong.
-fn log_to_stderr(command: &Command, environment: &Environment) {
-    let usual = if matches!(command, Command::Serve(_)) { "info" } else { "warn" };
-    let wanted = environment.log().unwrap_or(usual);
-    let (filter, is_wrong) = match EnvFilter::try_new(wanted) {
-        Ok(filter) => (filter, false),
-        Err(_) => (EnvFilter::new(usual), true),
-    };
-    let is_coloured = std::io::stderr().is_terminal() && !environment.no_color();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_coloured).with_writer(std::io::stderr).init();
-    if is_wrong {
-        tracing::warn!("DAYFLY_LOG is no log filter and is ignored");
-    }
+fn log_to_stderr(command: &Command, environment: &Environment) -> Result<Log, Failure> {
+    let Command::Serve(serve) = command else { return Ok(Log::begin("warn", LogFormat::Text, environment)) };
+    let format = serve.log_format().or(environment.log_format()?).map_or(LogFormat::Text, |Choice(format)| format);
+    let log = Log::begin("info", format, environment);
+    tell_panics();
+    Ok(log)
 }

@@ -1,12 +1,13 @@
 //! Data to stdout, everything else to stderr.
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::failure::Failure;
+use crate::config::Environment;
 
 /// What stdout carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,12 @@ pub(super) fn print_piece(piece: &str) -> io::Result<()> {
 /// A line that is no data. It does not matter whether anybody reads it.
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The text less bright than others, where stderr is a terminal that may have colours.
+pub(super) fn dimmed(text: &str, environment: &Environment) -> String {
+    let is_coloured = io::stderr().is_terminal() && !environment.no_color();
+    if is_coloured { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 /// How a column stands.

@@ -10,6 +10,7 @@ use loader::catalog::{CatalogError, Entry};
 use loader::pull::{Known, Progress, PullError, PullRequest, Puller, Source, Stage};
 use serde_json::json;
 
+use super::complete;
 use super::failure::Failure;
 use super::flags::Context;
 use super::names;
@@ -19,7 +20,7 @@ use crate::config::{Config, Layer, PullPolicy, bytes_text};
 /// Bring a model into the (first) models directory. What was broken off goes on where it stopped.
 #[derive(Args, Debug)]
 pub(super) struct Pull {
-    #[arg(value_name = "NAME|URI", help = SOURCES)]
+    #[arg(value_name = "NAME|URI", help = SOURCES, add = complete::known())]
     source: String,
 }
 

@@ -34,7 +34,7 @@ pub(super) fn receipts(lines: &[Line]) -> String {
         columns.insert(0, Column::Left("REQUEST"));
     }
     let rows = lines.iter().map(|line| {
-        let mut row = cells(line);
+        let mut row = cells(line).to_vec();
         if has_titles {
             row.insert(0, line.title.clone());
         }
@@ -43,7 +43,15 @@ pub(super) fn receipts(lines: &[Line]) -> String {
     table(&columns, rows)
 }
 
-fn cells(line: &Line) -> Vec<String> {
+/// The same in a line without headings.
+pub(super) fn one_line(line: &Line) -> String {
+    let [start, first_token, tokens, speed, cpu, _, energy, cost] = cells(line);
+    format!(
+        "{start}, first token after {first_token}, {tokens} tokens, {speed} tokens/s, {cpu} of processor, {energy}, {cost}"
+    )
+}
+
+fn cells(line: &Line) -> [String; 8] {
     let Receipt { cold, tokens, times, cpu, memory, energy, cost, .. } = &line.receipt;
     let speed = if times.decode_ns.get() > 0 && tokens.completion > 1 {
         #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
@@ -54,7 +62,7 @@ fn cells(line: &Line) -> Vec<String> {
     };
     let energy =
         format!("{} J {} ±{:.0}%", figure(energy.joules), energy.quality.name(), energy.relative_uncertainty * 100.0);
-    vec![
+    [
         if *cold { "cold" } else { "warm" }.into(),
         line.first_token.map_or("-".into(), |time| seconds_text(time.as_secs_f64())),
         format!("{}+{}", tokens.prompt, tokens.completion),

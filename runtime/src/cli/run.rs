@@ -10,16 +10,15 @@ use super::flags::{Context, ServerFlags, block_on};
 use super::output::{self, Format};
 use super::reach::{self, Reached};
 use super::receipt::{Line, receipts};
-use super::{names, ps};
+use super::{complete, names, ps};
 use crate::client::ClientError;
-
-/// Bytes of a prompt from stdin.
-const PROMPT_BYTES_MAX: u64 = 8 << 20;
+use crate::limits::PROMPT_BYTES_MAX;
 
 /// Ask a model one question. A running server is used where there is one, else one is started for the question.
 #[derive(Args, Debug)]
 pub(super) struct Run {
     /// A name or alias of `dayfly list`, or a known model
+    #[arg(add = complete::models())]
     model: String,
     /// The question; - reads it from stdin
     prompt: String,
@@ -52,9 +51,9 @@ impl Run {
             return Ok(self.prompt.clone());
         }
         let mut text = String::new();
-        let read = io::stdin().lock().take(PROMPT_BYTES_MAX + 1).read_to_string(&mut text);
+        let read = io::stdin().lock().take(PROMPT_BYTES_MAX as u64 + 1).read_to_string(&mut text);
         read.map_err(|error| anyhow::Error::new(error).context("stdin cannot be read"))?;
-        if text.len() as u64 > PROMPT_BYTES_MAX {
+        if text.len() > PROMPT_BYTES_MAX {
             return Err(Failure::Usage(anyhow::anyhow!("a prompt has at most {PROMPT_BYTES_MAX} bytes")));
         }
         Ok(text)

@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::flags::Context;
-use super::names;
 use super::output::{self, Column, Format, table};
+use super::{complete, names};
 use crate::config::{Config, Layer, bytes_text};
 use crate::facts::parameters;
 
@@ -23,7 +23,7 @@ use crate::facts::parameters;
 #[derive(Args, Debug)]
 pub(super) struct Show {
     /// A name or alias of `dayfly list`, or a file that ends in .gguf
-    #[arg(value_name = "MODEL|FILE")]
+    #[arg(value_name = "MODEL|FILE", add = complete::models_here())]
     model: String,
 }
 

@@ -6,13 +6,14 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::flags::{Context, block_on};
 use super::output::{self, Format};
-use super::{names, ps, reach};
+use super::{complete, names, ps, reach};
 use crate::config::Layer;
 
 /// Let a running server unload a model: at once, or when the requests that use it have ended.
 #[derive(Args, Debug)]
 pub(super) struct Stop {
     /// A name or alias
+    #[arg(add = complete::models_here())]
     model: String,
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat};
 use clap::{Args, ValueEnum};
 use ledger::{Reader, SeriesQuery, Span, TenantTotal, UsageBucket};
-use meter::Account;
+use meter::{Account, Nanos};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -65,8 +65,9 @@ struct Of {
 #[derive(Clone, Debug, Default)]
 struct Line {
     total: TenantTotal,
-    /// Memory that no request carries, in GB-hours, and its present price; none where it has none.
+    /// What no request carries: memory in GB-hours, processor time, and money; none where it has no price.
     beside_gb_hours: f64,
+    beside_cpu: Nanos,
     beside_cost: Option<f64>,
 }
 
@@ -115,6 +116,7 @@ impl Usage {
             Column::Right("OUT"),
             Column::Right("CPU"),
             Column::Right("GB·H"),
+            Column::Right("KEPT CPU"),
             Column::Right("KEPT GB·H"),
             Column::Right("ENERGY"),
             Column::Right("COST"),
@@ -146,7 +148,8 @@ impl Usage {
             text.push_str(&format!("\n{unpriced} requests have no price: the rate card lacked one when they ran"));
         }
         text.push_str(
-            "\nRequests as they were metered and priced; what was kept beside them at the present price of memory.",
+            "\nRequests, and what was kept and loaded beside them, as they were metered and priced; what was kept before there \
+             was a price of that, at the present one of memory.",
         );
         text
     }
@@ -166,6 +169,14 @@ impl Usage {
                 let key_id = key_id.filter(|_| self.is_by(By::Key)).map(str::to_owned);
                 let of = Of { key_id, ..of(Some(&total.tenant), &total.model) };
                 lines.entry(of).or_default().total.add(&total);
+            }
+            for total in &bucket.accounts {
+                let tenant = match &total.account {
+                    Account::Keepalive(tenant) => Some(tenant.as_str()),
+                    _ => None,
+                };
+                let line = lines.entry(of(tenant, &total.model)).or_default();
+                line.beside_cpu = line.beside_cpu.saturating_add(total.cpu_ns);
             }
             for one in costs_of(bucket, &config.rates).iter().filter(|one| one.item != LineItem::Requests) {
                 let line = lines.entry(of(one.tenant, one.model)).or_default();
@@ -194,6 +205,7 @@ impl Line {
             completion_tokens.to_string(),
             seconds_text(self.total.cpu_ns.seconds()),
             figure(held.into_iter().sum::<meter::KibMillis>().gb_hours()),
+            seconds_text(self.beside_cpu.seconds()),
             figure(self.beside_gb_hours),
             format!("{} J", figure(self.total.energy_nj.joules())),
             if priced { money(self.total.pico_units.units(), currency) } else { "unknown".into() },

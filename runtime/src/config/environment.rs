@@ -1,14 +1,17 @@
 //! The environment, looked at once.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use loader::pull::Token;
 
-use super::quantity::path;
+use super::quantity::{Choice, path};
 use super::{ConfigError, Layer};
+use crate::logging::LogFormat;
+use crate::nearest::hint;
 
 /// Every variable that is read, and what it says.
 pub(crate) const VARIABLES: &[(&str, &str)] = &[
@@ -31,7 +34,9 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("DAYFLY_API_KEY", "the key to present to a server"),
     ("HF_ENDPOINT", "as hf_endpoint: where the Hugging Face Hub is"),
     ("HF_TOKEN", "the access token to present to the Hugging Face Hub"),
+    ("DAYFLY_EXIT_WHEN_IDLE", "as exit_when_idle"),
     ("DAYFLY_LOG", "what to log, such as info or dayfly=debug"),
+    ("DAYFLY_LOG_FORMAT", "how a server logs: text or json"),
 ];
 
 /// The variables of this process that are dayfly's, `NO_COLOR`, and those of the Hugging Face Hub's own tools.
@@ -40,6 +45,8 @@ pub(crate) struct Environment {
     values: BTreeMap<String, OsString>,
     no_color: bool,
     config_file: Option<PathBuf>,
+    /// What a service manager tells, which is no choice of an operator's.
+    manager: BTreeMap<String, OsString>,
 }
 
 impl Environment {
@@ -48,7 +55,7 @@ impl Environment {
         Self::of(std::env::vars_os())
     }
 
-    pub(super) fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    pub(crate) fn of(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
         let mut environment = Self::default();
         for (name, value) in variables {
             let Ok(name) = name.into_string() else { continue };
@@ -60,6 +67,8 @@ impl Environment {
                 environment.no_color = true;
             } else if name == "DAYFLY_CONFIG" {
                 environment.config_file = Some(value.into());
+            } else if matches!(name.as_str(), "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID") {
+                environment.manager.insert(name, value);
             } else if name.starts_with("DAYFLY_") || matches!(name.as_str(), "HF_ENDPOINT" | "HF_TOKEN") {
                 environment.values.insert(name, value);
             }
@@ -67,10 +76,33 @@ impl Environment {
         environment
     }
 
+    /// Warns of variables that nothing reads, with those that were meant, as it seems.
+    pub(super) fn warn_of_unknown(&self) {
+        let known: Vec<&str> = VARIABLES.iter().map(|(name, _)| *name).collect();
+        for name in self.unknown() {
+            tracing::warn!("the environment variable {name} means nothing to dayfly{}", hint(name, &known));
+        }
+    }
+
     /// Variables that nothing reads: misspelt, or of another version.
     pub(super) fn unknown(&self) -> impl Iterator<Item = &str> {
         let known = |name: &&str| VARIABLES.iter().any(|(known, _)| known == name);
         self.values.keys().map(String::as_str).filter(move |name| !known(name))
+    }
+
+    /// The same without this variable.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.values.remove(name);
+        self
+    }
+
+    /// The variable that chooses the configuration's `key`, if it is set.
+    pub(super) fn variable_of(&self, key: &str) -> Option<&'static str> {
+        let is_it = |meaning: &str| {
+            meaning.strip_prefix("as ").and_then(|meaning| meaning.split([',', ':']).next()) == Some(key)
+        };
+        let (name, _) = VARIABLES.iter().find(|(_, meaning)| is_it(meaning))?;
+        self.values.contains_key(*name).then_some(name)
     }
 
     /// `DAYFLY_CONFIG`.
@@ -86,6 +118,24 @@ impl Environment {
     /// `DAYFLY_LOG`.
     pub(crate) fn log(&self) -> Option<&str> {
         self.values.get("DAYFLY_LOG")?.to_str()
+    }
+
+    /// `DAYFLY_LOG_FORMAT`.
+    pub(crate) fn log_format(&self) -> Result<Option<Choice<LogFormat>>, ConfigError> {
+        self.parsed("DAYFLY_LOG_FORMAT")
+    }
+
+    /// `NOTIFY_SOCKET`: where a service manager listens.
+    pub(crate) fn notify_socket(&self) -> Option<&OsStr> {
+        self.manager.get("NOTIFY_SOCKET").map(OsString::as_os_str)
+    }
+
+    /// `WATCHDOG_USEC`: how often the service manager wants to hear of this process.
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
+        let number = |name: &str| self.manager.get(name)?.to_str()?.parse::<u64>().ok();
+        let is_meant =
+            !self.manager.contains_key("WATCHDOG_PID") || number("WATCHDOG_PID") == Some(std::process::id().into());
+        number("WATCHDOG_USEC").filter(|&micros| is_meant && micros > 1).map(Duration::from_micros)
     }
 
     /// `DAYFLY_SERVER`.
@@ -120,6 +170,7 @@ impl Environment {
             threads: self.parsed("DAYFLY_THREADS")?,
             isa: self.parsed("DAYFLY_ISA")?,
             keep_alive: self.parsed("DAYFLY_KEEP_ALIVE")?,
+            exit_when_idle: self.parsed("DAYFLY_EXIT_WHEN_IDLE")?,
             links: self.parsed("DAYFLY_LINKS")?,
             pull: self.parsed("DAYFLY_PULL")?,
             hf_endpoint: self.parsed("HF_ENDPOINT")?,

@@ -21,6 +21,7 @@ use super::scheduler::SchedulerTable;
 use super::tables::{CarbonTable, RateTable};
 use super::tenants::{AnonymousPolicy, KeyTable, TenantTable};
 use super::{PullPolicy, chat_templates};
+use crate::logging::LogDirectives;
 
 /// One source's choices.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -36,6 +37,8 @@ pub(crate) struct Layer {
     pub(crate) threads: Option<NonZeroUsize>,
     pub(crate) isa: Option<IsaName>,
     pub(crate) keep_alive: Option<Stay>,
+    pub(crate) exit_when_idle: Option<Span>,
+    pub(crate) log: Option<Parsed<LogDirectives>>,
     pub(crate) links: Option<Choice<LinkPolicy>>,
     pub(crate) pull: Option<Choice<PullPolicy>>,
     pub(crate) hf_endpoint: Option<Parsed<Url>>,
@@ -73,6 +76,8 @@ impl Layer {
             threads: self.threads.or(next.threads),
             isa: self.isa.or(next.isa),
             keep_alive: self.keep_alive.or(next.keep_alive),
+            exit_when_idle: self.exit_when_idle.or(next.exit_when_idle),
+            log: self.log.or(next.log),
             links: self.links.or(next.links),
             pull: self.pull.or(next.pull),
             hf_endpoint: self.hf_endpoint.or(next.hf_endpoint),

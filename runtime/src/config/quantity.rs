@@ -17,6 +17,7 @@ use super::devices::DeviceWord;
 use super::http::UnknownFields;
 use super::scheduler::{PrefixScope, Speculation};
 use super::tenants::AnonymousPolicy;
+use crate::logging::LogFormat;
 
 /// A number of bytes: `1500000`, `700MiB`, `1.5GB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -123,6 +124,10 @@ impl Named for LetGo {
 
 impl Named for UnknownFields {
     const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("accept", Self::Accept)];
+}
+
+impl Named for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
 }
 
 impl Named for PullPolicy {

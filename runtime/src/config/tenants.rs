@@ -120,8 +120,9 @@ pub(super) fn choices(
 /// The keys of all tenants. A tenant may have several keys; a key is of one tenant.
 pub(super) fn keys(tables: Vec<KeyTable>) -> Result<Vec<StaticKey>, ConfigError> {
     let mut keys: Vec<StaticKey> = Vec::with_capacity(tables.len());
-    for KeyTable { id, tenant, sha256, scopes, models } in tables {
-        let refuse = |reason| Err(ConfigError::Key { tenant: tenant.chars().take(TENANT_CHARS_MAX).collect(), reason });
+    for (index, KeyTable { id, tenant, sha256, scopes, models }) in tables.into_iter().enumerate() {
+        let shown = || tenant.chars().take(TENANT_CHARS_MAX).collect();
+        let refuse = |reason| Err(ConfigError::Key { index, tenant: shown(), reason });
         if let Err(reason) = check_tenant(&tenant) {
             return refuse(reason);
         }

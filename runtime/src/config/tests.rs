@@ -262,16 +262,17 @@ fn a_file_is_read_with_paths_relative_to_it() {
         [chat_templates]\na = 'gemma'\nb = 'b.jinja'",
     )
     .unwrap();
-    let layer = read(&path).unwrap();
+    let source = |path: &Path| Source::find(Layer::default(), Some(path), &Environment::default()).unwrap();
+    let layer = source(&path).layer(&source(&path).read().unwrap()).unwrap();
     assert_eq!(layer.models_dirs.unwrap(), [folder.path().join("models"), "/abs".into()]);
     assert_eq!(layer.ledger.unwrap(), folder.path().join("l.sqlite"));
     assert_eq!(layer.descriptors_dir.unwrap(), folder.path().join("d"));
     assert_eq!(layer.aliases.unwrap()["small"], "Some.Q4_0");
     let templates = layer.chat_templates.unwrap();
     assert_eq!((&templates["a"], &templates["b"]), (&"gemma".into(), &folder.path().join("b.jinja")));
-    assert!(matches!(read(&folder.path().join("none.toml")), Err(ConfigError::Unreadable { .. })));
+    assert!(matches!(source(&folder.path().join("none.toml")).read(), Err(ConfigError::Unreadable { .. })));
     std::fs::write(&path, "thread = 1").unwrap();
-    assert!(matches!(read(&path), Err(ConfigError::Invalid { .. })));
+    assert!(matches!(source(&path).read(), Err(ConfigError::Invalid(_))));
 }
 
 #[test]
@@ -283,6 +284,17 @@ fn rows_of_the_ledger_are_kept_for_ever_or_for_a_day_at_least() {
     assert_eq!(of("", &variables, "ledger_retention = '90d'").unwrap().ledger_retention, Some(day));
     assert!(matches!(of("", &[], "ledger_retention = '23h'"), Err(ConfigError::Retention)));
     assert!(toml::from_str::<Layer>("ledger_retention = '-1'").is_err());
+}
+
+#[test]
+fn a_server_ends_when_idle_after_a_second_at_least_or_never() {
+    assert_eq!(of("", &[], "").unwrap().exit_when_idle, None);
+    let chosen = of("exit_when_idle = '1s'", &[("DAYFLY_EXIT_WHEN_IDLE", "5m")], "exit_when_idle = '10m'");
+    assert_eq!(chosen.unwrap().exit_when_idle, Some(Duration::from_secs(1)));
+    for file in ["exit_when_idle = '999ms'", "exit_when_idle = '0'"] {
+        assert!(matches!(of("", &[], file), Err(ConfigError::ExitWhenIdle)), "{file}");
+    }
+    assert!(toml::from_str::<Layer>("log = 'dayfly=loud'").is_err());
 }
 
 #[test]

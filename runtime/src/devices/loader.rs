@@ -68,7 +68,7 @@ impl ModelLoader for DeviceModels {
     }
 
     fn keep_alive(&self, name: &str) -> Option<KeepAlive> {
-        self.models.keep_alive(name)
+        Some(self.models.keep_alive(name))
     }
 
     fn reclaim(&self, bytes: u64) -> u64 {

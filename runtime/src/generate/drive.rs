@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 
 use kernels::KvBlock;
 use ledger::LedgerError;
+use meter::Measured;
 use meter::receipt::{AnsweredFrom, MeasuredCpu, MeasuredTimes, MeasuredTokens};
-use meter::{Measured, Outcome as Ended};
 use models::generation::TokenCounts;
-use scheduler::{Event, NoRoom, Outcome, RequestTiming, Ticket};
+use scheduler::{Event, Outcome, RequestTiming, Ticket};
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoints::Checkpoints;
+use super::ending::{ended, ledger_error};
 use super::{Finished, Piece};
 use crate::app::{App, Lease};
 use crate::contexts::{Publication, Written};
 use crate::devices::Follow;
 use crate::engine::{DeviceEngine, Released, Sequence, StepFault};
 use crate::http::error::ApiError;
+use crate::http::record::RequestRecord;
 use crate::limits::STALL_MAX;
 use crate::loading::{LoadError, Trust};
 use crate::metering::{Stay, StayCharge};
@@ -33,6 +35,8 @@ pub(super) struct Drive {
     pub(super) tenant: Arc<str>,
     /// Of the key that it came by.
     pub(super) key_id: Option<Arc<str>>,
+    /// Where what becomes of it is noted for the log.
+    pub(super) record: Option<Arc<RequestRecord>>,
     pub(super) device: usize,
     pub(super) model: Arc<str>,
     /// Where there was a choice of devices.
@@ -85,7 +89,7 @@ impl Drive {
         if !matches!(client, Client::Listening) {
             self.ticket.cancel();
         }
-        let (mut brings_in, mut is_asked_for) = (self.is_cold, false);
+        let (mut brings_in, mut is_asked_for, mut has_token) = (self.is_cold, false, false);
         let completion = loop {
             let event = tokio::select! {
                 event = self.ticket.recv() => event,
@@ -111,8 +115,11 @@ impl Drive {
                 }
                 _ => {}
             }
-            if let (Some(Event::Output(_)), Some(follow)) = (&event, &self.follow) {
-                follow.token();
+            if matches!(event, Some(Event::Output(_))) {
+                if !std::mem::replace(&mut has_token, true) {
+                    self.has_first_token();
+                }
+                self.follow.iter().for_each(Follow::token);
             }
             match event {
                 Some(Event::Output(output)) if matches!(client, Client::Listening) => {
@@ -138,6 +145,13 @@ impl Drive {
             (None, Some(over), client) => self.settle(over, client).await,
             (None, None, _) => tracing::error!(id = self.id, "the executor dropped a request"),
         }
+    }
+
+    /// Its first token is there.
+    fn has_first_token(&self) {
+        let after = self.arrived.elapsed();
+        self.app.metering.metrics().first_token(&self.model, self.is_cold, after);
+        self.record.iter().for_each(|record| record.has_first_token(after));
     }
 
     /// Waits until the reservation is durable, or the client has left.
@@ -177,6 +191,7 @@ impl Drive {
         self.judge(&completion.outcome, &completion.lease).await;
         let cpu = completion.timing.prefill.cpu + completion.timing.decode.cpu;
         self.app.metering.metrics().computed_in_vain(&self.model, cpu.into());
+        self.app.metering.metrics().ledger_failed();
         drop(completion);
         let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
     }
@@ -254,7 +269,11 @@ impl Drive {
             sharing,
             routing: self.follow.as_ref().map(Follow::routing),
         };
-        let end = match (self.app.metering.settle(self.device, measured).await, failure) {
+        let settled = self.app.metering.settle(self.device, measured).await;
+        if let (Some(record), Ok(receipt)) = (&self.record, &settled) {
+            record.is_settled(receipt);
+        }
+        let end = match (settled, failure) {
             (Err(error), _) => Err(ledger_error(error)),
             (Ok(_), Some(failure)) => Err(failure),
             (Ok(receipt), None) => {
@@ -270,6 +289,9 @@ impl Drive {
             (Ok(finished), Some(written)) => written.publish().await.map(|()| finished),
             (end, _) => end,
         };
+        if let (Some(record), Err(error)) = (&self.record, &end) {
+            record.has_failed(error);
+        }
         if matches!(client, Client::Listening) {
             let _ = tokio::time::timeout(STALL_MAX, self.pieces.send(Piece::End(end))).await;
         }
@@ -318,52 +340,5 @@ impl Drive {
             // Refused only while the pool ends, which unloads everything.
             let _ = pool.unload(&model).await;
         });
-    }
-}
-
-/// How the ledger names the end, and what the client is told if it is not an answer.
-fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
-    match outcome {
-        Outcome::Completed => (Ended::Completed, None),
-        Outcome::Cancelled => (Ended::Cancelled, Some(ApiError::internal("the request was cancelled"))),
-        Outcome::StallLimit => (Ended::Cancelled, Some(ApiError::internal("the client took nothing for too long"))),
-        Outcome::Failed(fault @ StepFault::ModelFileChanged) => {
-            (Ended::Failed, Some(ApiError::model_file_changed().because(fault)))
-        }
-        Outcome::Failed(fault @ StepFault::ContextFileChanged { .. }) => {
-            (Ended::Failed, Some(ApiError::context_file_changed().because(fault)))
-        }
-        Outcome::Failed(fault @ StepFault::NonFiniteLogits(_)) => {
-            (Ended::Failed, Some(ApiError::non_finite_logits().because(fault)))
-        }
-        Outcome::Failed(StepFault::Grammar(fault)) => (Ended::Failed, Some(ApiError::grammar_failed(fault))),
-        Outcome::Failed(fault @ StepFault::NonFiniteVector(_)) => {
-            (Ended::Failed, Some(ApiError::non_finite_vector().because(fault)))
-        }
-        Outcome::Failed(StepFault::Device(fault)) => (Ended::Failed, Some(ApiError::device_failed(fault))),
-        Outcome::DeadlinePassed => (Ended::Failed, Some(ApiError::deadline_passed())),
-        Outcome::NoRoom(no_room) => (Ended::Failed, Some(no_room_error(no_room))),
-        Outcome::EnginePanicked { message } => (Ended::Failed, Some(ApiError::engine_panicked(message))),
-        Outcome::EngineTimeout => (Ended::Failed, Some(ApiError::engine_timeout())),
-        Outcome::ShuttingDown => (Ended::Failed, Some(ApiError::shutting_down())),
-    }
-}
-
-/// A ledger that is behind is an overload; one that cannot be written is a fault.
-pub(super) fn ledger_error(error: LedgerError) -> ApiError {
-    match error {
-        // Two came at once, and the other one was first.
-        LedgerError::KeyUsed { id } => ApiError::idempotency_key_in_use(&id),
-        LedgerError::Overloaded { .. } => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN).because(error),
-        _ => ApiError::ledger_unavailable(error),
-    }
-}
-
-fn no_room_error(no_room: NoRoom) -> ApiError {
-    match no_room {
-        NoRoom::TooLarge { .. } => ApiError::model_too_large(no_room),
-        NoRoom::Overloaded { retry_after } => ApiError::overloaded(retry_after),
-        NoRoom::DeadlinePassed => ApiError::overloaded(scheduler::limits::RETRY_AFTER_MIN),
-        NoRoom::ShuttingDown => ApiError::shutting_down(),
     }
 }

@@ -13,7 +13,7 @@ use super::{Asked, Prompt, check_is_decoder};
 use crate::app::App;
 use crate::grammars::{Compiled, Uncompiled};
 use crate::http::error::ApiError;
-use crate::http::wire::{ChatOptions, Constraint, ThinkingLevel, ToolChoice};
+use crate::http::wire::{ChatOptions, Constraint, ToolChoice};
 use crate::limits::REQUEST_MAX;
 
 /// The grammar of a request that has one.
@@ -52,7 +52,7 @@ pub(super) async fn compiled(
 /// Refuses to think where an answer keeps to something from its first token on.
 fn check_room_for_thoughts(asked: &Asked, options: &ChatOptions) -> Result<(), ApiError> {
     let is_held = asked.common.constraint.is_some() || options.calls_are_forced();
-    match options.thinking.iter().find(|wish| wish.level == ThinkingLevel::On) {
+    match options.thinking.iter().find(|wish| wish.asks_to_think()) {
         Some(wish) if is_held => {
             let why = "an answer that keeps to a format or has to call a function has no room for thoughts";
             Err(ApiError::invalid_value(wish.param, why))

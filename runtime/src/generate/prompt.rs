@@ -249,8 +249,16 @@ pub(crate) fn template_error(error: TemplateError) -> ApiError {
     match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
         TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
-        TemplateError::Budget(_) => ApiError::template_budget(error),
-        TemplateError::Failed(_) | TemplateError::Tokenize(_) => ApiError::internal(error),
+        // Where it failed is told, and not what it failed at, which may be quoted from the messages.
+        TemplateError::Budget(failed) => {
+            let place = failed.and_then(|failed| failed.line()).unwrap_or(0);
+            ApiError::template_budget(format!("in line {place} of the template"))
+        }
+        TemplateError::Failed(failed) => {
+            let (kind, place) = (failed.kind(), failed.line().unwrap_or(0));
+            ApiError::internal(format!("the model's chat template failed in line {place}: {kind}"))
+        }
+        TemplateError::Tokenize(error) => ApiError::internal(error.to_string()),
     }
 }
 

@@ -13,11 +13,12 @@ use meter::{KibMillis, Nanos, Outcome, Quality, Receipt, RequestCharge};
 use models::Descriptor;
 use tokio::sync::mpsc;
 
-use super::drive::ledger_error;
+use super::ending::ledger_error;
 use super::{Answer, Asked, CacheUse, Finished, Piece, Prompt};
 use crate::app::App;
 use crate::contexts::Contexts;
 use crate::http::error::ApiError;
+use crate::http::record::RequestRecord;
 use crate::http::wire::{CacheWish, Repeats};
 use crate::limits::{ANSWER_PIECES_MAX, STALL_MAX};
 use crate::loading::Models;
@@ -46,7 +47,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     let is_wanted = match asked.common.cache {
         CacheWish::Use => true,
         CacheWish::Avoid => false,
-        CacheWish::Unsaid => app.config.response_cache.is_default_for(&asked.asker.access.tenant),
+        CacheWish::Unsaid => app.config().response_cache.is_default_for(&asked.asker.access.tenant),
     };
     if asked.common.cache == CacheWish::Use && !app.responses.is_on() {
         return Err(ApiError::invalid_value("cache", "this server keeps no answers"));
@@ -55,7 +56,7 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.
-    asked.urgency.priority(app.config.scheduler.priority_max(&asked.asker.access.tenant))?;
+    asked.urgency.priority(app.config().scheduler.priority_max(&asked.asker.access.tenant))?;
     let (models, contexts) = (Arc::clone(&app.models), Arc::clone(&app.contexts));
     let looked = tokio::task::spawn_blocking(move || {
         let place = Place::of(&asked, &models, &contexts);
@@ -113,6 +114,7 @@ pub(super) fn answer(app: &Arc<App>, (asked, admission): (Asked, Admission), hit
     let replay = Replay {
         admission,
         idempotency_key: asked.asker.idempotency_key,
+        record: asked.asker.record,
         app: Arc::clone(app),
         id: asked.id,
         tenant: Arc::clone(&asked.asker.access.tenant),
@@ -137,6 +139,7 @@ struct Replay {
     answer: Arc<StoredAnswer>,
     admission: Admission,
     idempotency_key: Option<Arc<str>>,
+    record: Option<Arc<RequestRecord>>,
     pieces: mpsc::Sender<Piece>,
 }
 
@@ -144,6 +147,7 @@ impl Replay {
     async fn run(mut self) {
         let end = match self.settled().await {
             Ok(receipt) => {
+                self.record.iter().for_each(|record| record.is_settled(&receipt));
                 self.admission.used(receipt.tokens.total);
                 for output in self.answer.outputs() {
                     if !self.show(Piece::Output(output)).await {

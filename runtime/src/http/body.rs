@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use ledger::IDEMPOTENCY_KEY_BYTES_MAX;
 
 use super::error::ApiError;
+use super::record::RequestRecord;
 use super::wire::header_timeout;
 use crate::app::App;
 use crate::limits::{BODIES_BYTES_MAX, BODY_BYTES_MAX, BODY_READ_MAX};
@@ -28,6 +29,8 @@ pub(super) struct JsonBody {
     /// What the client calls the request, by `Idempotency-Key`.
     pub(super) idempotency_key: Option<Arc<str>>,
     pub(super) bytes: Bytes,
+    /// What is known of the request.
+    record: Option<Arc<RequestRecord>>,
     _place: Option<SemaphorePermit<'static>>,
 }
 
@@ -42,15 +45,16 @@ impl FromRequest<Arc<App>> for JsonBody {
         }
         let timeout = header_timeout(&parts.headers)?;
         let idempotency_key = idempotency_key(&parts.headers)?;
+        let record = parts.extensions.get::<Arc<RequestRecord>>().cloned();
         let read = tokio::time::timeout(BODY_READ_MAX, read(body)).await.map_err(|_| ApiError::request_timeout())?;
-        read.map(|body| Self { timeout, idempotency_key, ..body })
+        read.map(|body| Self { timeout, idempotency_key, record, ..body })
     }
 }
 
 impl JsonBody {
     /// Whose request it is and what that one calls it; of its bytes nothing is needed any more.
     pub(super) fn asker(self, access: Arc<Access>) -> Asker {
-        Asker { access, idempotency_key: self.idempotency_key }
+        Asker { access, idempotency_key: self.idempotency_key, record: self.record }
     }
 }
 
@@ -75,7 +79,7 @@ async fn read(body: Body) -> Result<JsonBody, ApiError> {
             None => place = Some(more),
         }
     }
-    Ok(JsonBody { timeout: None, idempotency_key: None, bytes: bytes.freeze(), _place: place })
+    Ok(JsonBody { timeout: None, idempotency_key: None, bytes: bytes.freeze(), record: None, _place: place })
 }
 
 /// What the client calls the request, if it does: visible characters.

@@ -80,7 +80,7 @@ pub(super) async fn delete(
 
 /// Whose contexts the asker may change.
 fn authority(app: &App, access: &Access) -> Result<ContextAuthority, ApiError> {
-    let authority = access.context_authority(&app.config.contexts);
+    let authority = access.context_authority(&app.config().contexts);
     authority.ok_or_else(|| ApiError::permission_denied("this tenant may not publish contexts"))
 }
 

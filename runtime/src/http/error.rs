@@ -71,8 +71,7 @@ impl ApiError {
         self.status
     }
 
-    /// The cause's name, for clients and metrics.
-    #[cfg(test)]
+    /// The cause's name, for clients, metrics and the log.
     pub(crate) fn code(&self) -> &'static str {
         self.code
     }

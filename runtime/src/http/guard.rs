@@ -18,6 +18,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::record::RequestRecord;
 use super::{dashboard, openapi, sign_in};
 use crate::app::App;
 use crate::config::Config;
@@ -57,7 +58,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     if OPEN_TO_PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let origin = match check_origin(&app.config, request.uri(), request.headers()) {
+    let origin = match check_origin(&app.config(), request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(error) => return error.into_response(),
     };
@@ -74,6 +75,9 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         Ok(access) => {
             let response = match take_request(&app, &access) {
                 Ok(()) => {
+                    if let Some(record) = request.extensions().get::<Arc<RequestRecord>>() {
+                        record.is_let_in(&access);
+                    }
                     request.extensions_mut().insert(Arc::clone(&access));
                     next.run(request).await
                 }

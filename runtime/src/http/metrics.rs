@@ -4,17 +4,20 @@
 //! Labels are bounded: tenants beyond a cap share `_other`, and a request's id is never one.
 
 mod accounts;
+mod answers;
 mod energy;
 mod labels;
+mod operations;
 mod register;
 mod scrape;
 
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use meter::receipt::{Receipt, StepSharing};
-use meter::{EnergyAccounts, Held, IntervalEnergy, Nanos};
+use meter::{AccountInterval, EnergyAccounts, IntervalEnergy, KibMillis, Nanos};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -23,10 +26,14 @@ use prometheus_client::registry::Registry;
 use scheduler::{EvictionCause, PoolEvent, PoolEventKind};
 
 use self::accounts::AccountMetrics;
+use self::answers::AnswerMetrics;
 use self::energy::EnergyMetrics;
 use self::labels::{
     CauseLabels, DeviceLabels, DeviceModelLabels, ModelLabels, RefusalLabels, RequestLabels, TokenLabels,
 };
+pub(super) use self::operations::FOR_ADMINISTRATORS;
+use self::operations::OperationMetrics;
+use crate::app::ReloadOutcome;
 use crate::generate::CacheUse;
 use crate::limits::METRIC_TENANTS_MAX;
 
@@ -41,6 +48,7 @@ pub(crate) struct Metrics {
     refusals: Family<RefusalLabels, Counter>,
     preemptions: Family<ModelLabels, Counter>,
     accounts: AccountMetrics,
+    answers: AnswerMetrics,
     energy: EnergyMetrics,
     loads: Family<CauseLabels, Counter>,
     evictions: Family<CauseLabels, Counter>,
@@ -74,6 +82,7 @@ pub(crate) struct Metrics {
     descriptors: Gauge,
     descriptors_bytes: Gauge,
     imbalance: Counter,
+    operations: OperationMetrics,
     fit_error: Family<ModelLabels, Gauge<f64, AtomicU64>>,
 }
 
@@ -89,6 +98,7 @@ impl Metrics {
             refusals: Family::default(),
             preemptions: Family::default(),
             accounts: AccountMetrics::default(),
+            answers: AnswerMetrics::default(),
             energy: EnergyMetrics::default(),
             loads: Family::default(),
             evictions: Family::default(),
@@ -122,6 +132,7 @@ impl Metrics {
             descriptors: Gauge::default(),
             descriptors_bytes: Gauge::default(),
             imbalance: Counter::default(),
+            operations: OperationMetrics::default(),
             fit_error: Family::default(),
         };
         metrics.register_requests();
@@ -129,6 +140,8 @@ impl Metrics {
         metrics.register_devices();
         metrics.register_contexts();
         metrics.register_caches();
+        metrics.answers.register(&mut metrics.registry);
+        metrics.operations.register(&mut metrics.registry);
         metrics
     }
 
@@ -162,6 +175,7 @@ impl Metrics {
             self.tokens.get_or_create(&labels).inc_by(count);
         }
         self.accounts.settled(&tenant, receipt);
+        self.answers.settled(&tenant, receipt);
         self.energy.settled(&tenant, receipt);
         if let Some(StepSharing::Affine { fit_error_ratio }) = receipt.method.steps {
             self.fit_error.get_or_create(&ModelLabels { model: model.clone() }).set(fit_error_ratio);
@@ -191,9 +205,29 @@ impl Metrics {
         };
     }
 
+    /// A request of `model` has its first token.
+    pub(crate) fn first_token(&self, model: &str, is_cold: bool, after: Duration) {
+        self.answers.first_token(model, is_cold, after);
+    }
+
+    /// A request came to this error.
+    pub(crate) fn failed(&self, error: &'static str) {
+        self.operations.failed(error);
+    }
+
+    /// The ledger did not take a row.
+    pub(crate) fn ledger_failed(&self) {
+        self.operations.ledger_failed();
+    }
+
+    /// The configuration file was read again.
+    pub(crate) fn reloaded(&self, outcome: ReloadOutcome) {
+        self.operations.reloaded(outcome);
+    }
+
     /// Accounts carried this memory.
-    pub(crate) fn held(&self, held: &[Held]) {
-        for one in held {
+    pub(crate) fn held(&self, held: &[AccountInterval]) {
+        for one in held.iter().filter(|one| one.kib_ms > KibMillis::ZERO) {
             self.accounts.held(one.tenant.as_deref().map(|tenant| self.tenant(tenant)), one);
         }
     }

@@ -1,6 +1,6 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
-//! A request passes [`accept`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
+//! A request passes [`accept`] → [`record`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
 //! [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's interface, in one
 //! place. Interfaces other than OpenAI's older ones have folders: [`ollama`], [`anthropic`], [`llama_cpp`], [`responses`].
 //! Each reads its requests into what ours are, so that whatever is true of a request (its way, its receipt, its refusals) is
@@ -31,6 +31,7 @@ mod probes;
 mod progress;
 pub(crate) mod query;
 mod reading;
+pub(crate) mod record;
 mod rerank;
 mod responses;
 mod savings;
@@ -50,7 +51,8 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub(crate) use accept::serve;
+pub(crate) use accept::{Exit, serve};
+pub(crate) use probes::computes;
 
 use crate::app::App;
 use error::ApiError;
@@ -112,6 +114,7 @@ fn router(app: Arc<App>) -> Router {
             response
         }))
         .layer(CatchPanicLayer::custom(|_| ApiError::internal("a request's handler panicked").into_response()))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), record::follow))
         .layer(middleware::from_fn(error::envelope::tell_errors))
         .with_state(app)
 }

@@ -134,7 +134,7 @@ fn state((app, access): (&App, &Access), entry: &Entry, snapshots: &[PoolSnapsho
     let known: Vec<(&Device, ModelSnapshot)> = app.devices.iter().zip(snapshots).filter_map(of_device).collect();
     // Of equals the first, in the order of the configuration.
     let first = known.iter().rev().max_by_key(|(_, model)| nearness(model));
-    let kv_precision = word_of(app.config.kv_precision(&entry.name));
+    let kv_precision = word_of(app.config().kv_precision(&entry.name));
     let mut told = told(entry, access, kv_precision, first.map(|(_, model)| model));
     if let Some((device, _)) = first {
         told["device"] = json!(&*device.name);

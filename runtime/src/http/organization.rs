@@ -92,7 +92,7 @@ pub(super) async fn costs(
     let width = query.word("bucket_width", &[("1d", Span::Day)])?.unwrap_or(Span::Day);
     let by = groups(&mut query, &[("project_id", By::Project), ("line_item", By::LineItem)])?;
     let asked = Asked::parse(query, width, by, (7, 180))?;
-    let rates = app.metering.prices_of(0).rates.clone();
+    let rates = app.metering.prices_of(0).rates;
     page(&app, &access, asked, move |asked, bucket, access| {
         let mut results: BTreeMap<Of<'_>, (PicoUnits, bool)> = BTreeMap::new();
         for line in costs_of(bucket, &rates).iter().filter(|line| asked.wants_line(line, access)) {

@@ -9,6 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::metrics::FOR_ADMINISTRATORS;
 use crate::app::App;
 use crate::tenancy::{Access, Scope};
 
@@ -30,12 +31,7 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// What is not ready.
 pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
-    let (mut is_pool_ready, mut has_executor) = (true, true);
-    for device in app.devices.iter() {
-        let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
-        is_pool_ready &= pool.is_ok_and(|snapshot| !snapshot.shutting_down);
-        has_executor &= !device.executor.has_ended();
-    }
+    let (is_pool_ready, has_executor) = devices_ready(app).await;
     let metering = Arc::clone(&app.metering);
     let ledger = tokio::task::spawn_blocking(move || metering.ledger().reader().recent(1).is_ok());
     let has_ledger = matches!(tokio::time::timeout(ANSWER_MAX, ledger).await, Ok(Ok(true)));
@@ -43,6 +39,22 @@ pub(super) async fn failing_parts(app: &App) -> Vec<&'static str> {
         .into_iter()
         .filter_map(|(part, is_ready)| (!is_ready).then_some(part))
         .collect()
+}
+
+/// Whether every device computes.
+pub(crate) async fn computes(app: &App) -> bool {
+    matches!(devices_ready(app).await, (true, true))
+}
+
+/// Whether every pool answers, and every executor lives.
+async fn devices_ready(app: &App) -> (bool, bool) {
+    let (mut is_pool_ready, mut has_executor) = (true, true);
+    for device in app.devices.iter() {
+        let pool = tokio::time::timeout(ANSWER_MAX, device.pool.snapshot()).await;
+        is_pool_ready &= pool.is_ok_and(|snapshot| !snapshot.shutting_down);
+        has_executor &= !device.executor.has_ended();
+    }
+    (is_pool_ready, has_executor)
 }
 
 /// `GET /metrics`. Whoever does not administer sees what is its own, and what has no tenant at all, of the models that there are
@@ -62,7 +74,8 @@ pub(super) async fn metrics(
 fn seen_by(access: &Access, text: &str) -> String {
     let is_seen = |line: &&str| {
         line.starts_with('#')
-            || label(line, "tenant").is_none_or(|tenant| access.sees(&tenant))
+            || !line.starts_with(FOR_ADMINISTRATORS)
+                && label(line, "tenant").is_none_or(|tenant| access.sees(&tenant))
                 && label(line, "model").is_none_or(|model| access.may_use(&model))
     };
     text.lines().filter(is_seen).flat_map(|line| [line, "\n"]).collect()
@@ -102,10 +115,11 @@ mod tests {
             "requests_total{model=\"m\",tenant=\"_other\"} 2",
             "loads_total{model=\"m\"} 3",
             "used_bytes 4",
+            "dayfly_saved_gb_hours{baseline=\"shared\"} -5",
             "# EOF",
         ];
         let seen = seen_by(&Access::reading("a\"b"), &(text.join("\n") + "\n"));
-        assert_eq!(seen.lines().collect::<Vec<_>>(), [text[0], own, text[4], text[5], text[6]]);
+        assert_eq!(seen.lines().collect::<Vec<_>>(), [text[0], own, text[4], text[5], text[7]]);
         assert_eq!(label("x{model=\"a", "model"), None, "it has no end");
     }
 }

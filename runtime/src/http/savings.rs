@@ -45,7 +45,7 @@ pub(super) async fn report(
 /// A tenant's own. Its window ends with what was last recorded of it.
 async fn of_tenant(app: &Arc<App>, tenant: &Arc<str>, since: Option<i64>) -> Result<TenantReport, ApiError> {
     let query = SavingsQuery { since: since.map_or(Since::Beginning, Since::UnixMillis), until: None };
-    let (prices, tenant) = (app.metering.prices_of(0).clone(), Arc::clone(tenant));
+    let (prices, tenant) = (app.metering.prices_of(0), Arc::clone(tenant));
     read_ledger(app, move |reader| {
         let inputs = reader.savings_inputs_of(&tenant, query)?;
         Ok(report_of_tenant(inputs, &tenant, &prices.energy, &prices.rates))
@@ -57,8 +57,8 @@ async fn of_tenant(app: &Arc<App>, tenant: &Arc<str>, since: Option<i64>) -> Res
 async fn of_server(app: &Arc<App>, since: Option<i64>) -> Result<SavingsReport, ApiError> {
     let since = since.map_or(Since::Beginning, Since::UnixMillis);
     let query = SavingsQuery { since, until: Some(app.metering.accounted_until()) };
-    let (prices, process_bytes) = (app.metering.prices_of(0).clone(), app.process_bytes);
-    let choices = app.config.savings.clone();
+    let (prices, process_bytes) = (app.metering.prices_of(0), app.process_bytes);
+    let choices = app.config().savings.clone();
     let (report, models) = read_ledger(app, move |reader| {
         let inputs = reports::savings_inputs(reader, query, process_bytes)?;
         let models: Vec<String> = inputs.models.iter().map(|model| model.model.clone()).collect();

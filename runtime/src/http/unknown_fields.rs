@@ -16,7 +16,7 @@ pub(super) const HEADER: &str = "x-dayfly-ignored-fields";
 
 /// The middleware around every route.
 pub(super) async fn let_pass(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.config.unknown_fields {
+    match app.config().unknown_fields {
         UnknownFields::Refuse => next.run(request).await,
         UnknownFields::Accept => noting(named(request, next)).await,
     }

@@ -99,6 +99,12 @@ impl Live {
         Arc::new(Self { pool, ledger, followers: Mutex::default(), wanted: Notify::new() })
     }
 
+    /// What had been saved since the server began, at the latest point of the curve.
+    pub(crate) fn saved(&self) -> Option<Saved> {
+        let recorded = self.ledger.borrow().clone()?;
+        recorded.figures.as_ref()?.history.of(None).last().map(|(_, saved)| saved)
+    }
+
     /// Someone who follows from now on; none where there is no place.
     pub(crate) fn follow(self: &Arc<Self>, tenant: &Arc<str>) -> Option<Follower> {
         let mut followers = self.followers();
@@ -259,13 +265,13 @@ fn figures(app: &App, mut history: Arc<History>) -> Result<Figures, LedgerError>
     let reader: &Reader = app.metering.ledger().reader();
     let query = SavingsQuery { since: Since::LatestRun, until: Some(until) };
     let inputs = reports::savings_inputs(reader, query, app.process_bytes)?;
-    let savings = reports::savings_of(&inputs, app.metering.prices_of(0));
+    let savings = reports::savings_of(&inputs, &app.metering.prices_of(0));
     let now_unix_ms = app.metering.now_unix_ms();
     if history.is_due(until) {
         // Of each tenant what no other has a part in, as its own report has it.
         let mut of_own = SavingsInputs { process_bytes: 0, ..inputs };
         of_own.models.iter_mut().for_each(|model| (model.load, model.idle) = (KibMillis::ZERO, KibMillis::ZERO));
-        let of_own = reports::savings_of(&of_own, app.metering.prices_of(0));
+        let of_own = reports::savings_of(&of_own, &app.metering.prices_of(0));
         Arc::make_mut(&mut history).push(until, now_unix_ms, (&savings, &of_own));
     }
     let today_unix_s = now_unix_ms.div_euclid(DAY_MS) * (DAY_MS / 1000);

@@ -132,6 +132,10 @@ impl Book {
         let (artifact, asked) = (ArtifactId(artifact), asked_by.as_deref());
         let load = Load { artifact, bytes, bytes_before, quality, wall, waiters: &requests, asked_by: asked };
         self.residency[device].model_loaded(model, at, load);
-        requests.is_empty().then_some((asked_by, cpu))
+        if !requests.is_empty() {
+            return None;
+        }
+        self.residency[device].load_computed(model, asked, cpu, at);
+        Some((asked_by, cpu))
     }
 }

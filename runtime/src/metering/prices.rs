@@ -1,10 +1,10 @@
-//! What receipts are priced by: energy and money of each device, carbon of the place.
+//! What receipts and accounts are priced by: energy and money of each device, carbon of the place.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use meter::rate::RateCard;
 use meter::receipt::{Measured, Receipt};
-use meter::{CarbonFactors, EnergyModel};
+use meter::{AccountInterval, CarbonFactors, EnergyModel};
 
 use super::energy::EnergyNow;
 use super::{DeviceWork, Metering};
@@ -25,6 +25,20 @@ pub(crate) struct DevicePrices {
 }
 
 impl Metering {
+    /// How what the device of this number does is priced now.
+    pub(crate) fn prices_of(&self, device: usize) -> DevicePrices {
+        self.prices().devices[device].clone()
+    }
+
+    /// Prices receipts so from now on. What tells energy stays as it was at the start.
+    pub(crate) fn reprice(&self, prices: Prices) {
+        *self.prices.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(prices);
+    }
+
+    fn prices(&self) -> Arc<Prices> {
+        Arc::clone(&self.prices.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What tells requests' energy at the moment.
     pub(crate) fn energy(&self) -> &EnergyNow {
         &self.energy
@@ -35,9 +49,18 @@ impl Metering {
         Arc::clone(&self.energy.of(device).work)
     }
 
+    /// What accounts carried of devices, by their numbers, with what that comes to as things are now.
+    pub(super) fn priced(&self, taken: Vec<(usize, AccountInterval)>) -> Vec<AccountInterval> {
+        let prices = self.prices();
+        let price = |(device, interval): (usize, AccountInterval)| {
+            interval.priced(self.energy.of(device), &prices.carbon, &prices.devices[device].rates)
+        };
+        taken.into_iter().map(price).collect()
+    }
+
     /// The receipt of what the device of this number did, priced as things are now.
     pub(super) fn receipt(&self, device: usize, measured: Measured) -> Receipt {
-        let rates = &self.prices_of(device).rates;
-        Receipt::assemble(measured, self.energy.of(device), &self.prices.carbon, rates)
+        let prices = self.prices();
+        Receipt::assemble(measured, self.energy.of(device), &prices.carbon, &prices.devices[device].rates)
     }
 }

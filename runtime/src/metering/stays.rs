@@ -107,6 +107,7 @@ impl Stay {
             let Some(state) = book.stays.remove(&self.id) else { return };
             let asked_by = asker.of(&state);
             book.residency[state.device].request_abandoned(&self.id, (&state.model, asked_by), now);
+            book.residency[state.device].load_computed(&state.model, asked_by, state.load_cpu, now);
             state
         };
         self.metering.metrics.carried_load(asker.of(&state), &state.model, state.load_cpu);

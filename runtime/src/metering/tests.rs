@@ -126,15 +126,13 @@ fn copies_on_two_devices_are_charged_apart() {
     assert_eq!(metering.imbalance(), 0);
 }
 
-/// What accounts carry of memory, as the ledger has it.
-async fn accounts(metering: &Metering) -> Vec<(meter::Account, u64)> {
+/// What accounts carry of loads, in memory and processor time, as the ledger has it.
+async fn loads(metering: &Metering) -> Vec<(meter::Account, [u64; 2])> {
     metering.store_accounts().await.unwrap();
     let totals = metering.ledger().reader().account_totals().unwrap();
-    totals
-        .into_iter()
-        .filter(|total| total.kib_ms != KibMillis::ZERO)
-        .map(|one| (one.account, one.kib_ms.get()))
-        .collect()
+    let loads = totals.into_iter().filter(|total| total.held_as == Some(meter::HeldAs::Load));
+    let loads = loads.inspect(|one| assert!(one.unpriced == 0 && one.pico_units.get() > 0, "it is priced"));
+    loads.map(|one| (one.account, [one.kib_ms.get(), one.cpu_ns.get()])).collect()
 }
 
 #[tokio::test]
@@ -143,21 +141,23 @@ async fn a_load_that_no_request_waits_for_is_its_askers() {
     let metering = metering();
     // Somebody pins it.
     let wish = metering.pins("m", Pin::Tenant("p".into()));
+    metering.load_computed((0, "m"), Duration::from_nanos(11));
     tell(&metering, loaded(OLD));
     drop(wish);
     tell(&metering, evicted());
     tell(&metering, PoolEventKind::Freed { identity: OLD, bytes: 100 * KIB });
     // Somebody wants it there, and somebody else a request, who leaves.
     let (asks, leaves) = (metering.arrives("l", "q", (0, "m")), metering.arrives("r", "a", (0, "m")));
+    metering.load_computed((0, "m"), Duration::from_nanos(26));
     tell(&metering, loaded(NEW));
     drop(leaves);
     asks.asked_for_load();
     tell(&metering, PoolEventKind::Freed { identity: NEW, bytes: 100 * KIB });
-    let carried = accounts(&metering).await;
-    let of = |account: meter::Account| carried.iter().find(|(one, _)| *one == account).map(|(_, kib_ms)| *kib_ms);
-    assert_eq!(of(meter::Account::Keepalive("p".into())), Some(100 * wall_millis), "{carried:?}");
-    assert_eq!(of(meter::Account::Keepalive("q".into())), Some(50 * wall_millis), "{carried:?}");
-    assert_eq!(of(meter::Account::Load), Some(50 * wall_millis), "{carried:?}");
+    let carried = loads(&metering).await;
+    let of = |account: meter::Account| carried.iter().find(|(one, _)| *one == account).map(|(_, figures)| *figures);
+    assert_eq!(of(meter::Account::Keepalive("p".into())), Some([100 * wall_millis, 11]), "{carried:?}");
+    assert_eq!(of(meter::Account::Keepalive("q".into())), Some([50 * wall_millis, 13]), "{carried:?}");
+    assert_eq!(of(meter::Account::Load), Some([50 * wall_millis, 13]), "{carried:?}");
     assert_eq!(metering.imbalance(), 0);
 }
 

@@ -1,8 +1,11 @@
 //! Bills in FOCUS's columns (FinOps Open Cost and Usage Specification 1.2, with 1.3's `Allocated…`): a row for each tenant,
-//! model, meter and hour.
+//! key, model, meter and hour. The key's id is a column of ours (`x_KeyId`, as that specification has such columns named), and
+//! no tag: tags are of resources, and a key is none. It is empty where a request came by no key with an id, and for what
+//! accounts hold, which no key does.
 //!
-//! Requests are told by the parts of their receipts; what a tenant's keep-alive and nobody's memory held is a row of its
-//! own, priced now and marked so (`x_PricedAt`). Where retention has removed receipts, their hours' sums stand in one row.
+//! Requests are told by the parts of their receipts; what accounts held beside them is a row of its own for each thing that
+//! it was held as, priced when it was written down, or where an older schema did not write that, now (`x_PricedAt`). Where
+//! retention has removed receipts, their hours' sums stand in one row.
 //! Counterfactuals are never rows here.
 //!
 //! Invariant: the rows of requests sum to what their receipts say, to the last pico-unit. Requests without a price are
@@ -10,17 +13,19 @@
 //!
 //! Source: <https://focus.finops.org/focus-specification/v1-2/>
 
+mod meters;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, Utc};
-use ledger::{LedgerError, Reader, SeriesQuery, SettledRequest, Span};
-use meter::rate::{RateCard, Resource};
-use meter::{KibMillis, Receipt};
+use ledger::{LedgerError, Reader, SeriesQuery, SettledRequest, Span, TenantTotal};
+use meter::rate::RateCard;
 
+use self::meters::{Meter, amount_of};
 use super::costs::{CostLine, LineItem, costs_of};
 
 /// The columns, in the order of the rows' cells.
-pub(crate) const FOCUS_COLUMNS: [&str; 36] = [
+pub(crate) const FOCUS_COLUMNS: [&str; 37] = [
     "AllocatedMethodDetails",
     "AllocatedMethodId",
     "AllocatedResourceId",
@@ -55,33 +60,27 @@ pub(crate) const FOCUS_COLUMNS: [&str; 36] = [
     "SkuId",
     "SubAccountId",
     "SubAccountName",
+    "x_KeyId",
     "x_Meter",
     "x_PricedAt",
 ];
 
 const HOUR_S: i64 = Span::Hour.seconds();
 
-/// What is told in one row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Meter {
-    /// A part of receipts.
-    Resource(ResourceName),
-    /// Requests whose receipts retention has removed.
-    Removed,
-    /// Memory that no request carries.
-    Account(LineItem),
+/// Whose row it is, in the order of rows.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    hour: i64,
+    /// Nobody's without one.
+    tenant: Option<String>,
+    /// Of no key with an id without one.
+    key_id: Option<String>,
+    model: String,
+    meter: Meter,
 }
 
-/// A resource's place among the rows, and its names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ResourceName {
-    name: &'static str,
-    unit: &'static str,
-    description: &'static str,
-}
-
-/// Whose row it is: the hour's number, the tenant (none for nobody), the model, the meter.
-type Place = (i64, Option<String>, String, Meter);
+/// Money by place of requests, of whatever meter, that no row has told of yet.
+type Untold = BTreeMap<Place, u64>;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Sum {
@@ -105,16 +104,16 @@ impl Focus {
         let query = SeriesQuery { width: Span::Hour, from_unix_s: since_unix_s, to_unix_s: i64::MAX };
         let snapshot = reader.snapshot()?;
         let buckets = snapshot.series(query)?;
-        // Money of each hour that no row has told of yet.
-        let mut untold: BTreeMap<(i64, String, String), u64> = BTreeMap::new();
+        let mut untold = Untold::new();
         for bucket in &buckets {
-            for total in &bucket.requests {
-                let place = (bucket.begins_unix_s / HOUR_S, total.tenant.clone(), total.model.clone());
-                untold.insert(place, total.pico_units.get());
-                focus.unpriced += total.unpriced;
+            let hour = bucket.begins_unix_s / HOUR_S;
+            for (key_id, TenantTotal { tenant, model, pico_units, unpriced, .. }) in bucket.by_key() {
+                let (tenant, key_id) = (Some(tenant), key_id.map(str::to_owned));
+                untold.insert(Place { hour, tenant, key_id, model, meter: Meter::Removed }, pico_units.get());
+                focus.unpriced += unpriced;
             }
             for line in costs_of(bucket, rates).iter().filter(|line| line.item != LineItem::Requests) {
-                focus.add_account(bucket.begins_unix_s / HOUR_S, line);
+                focus.add_account(hour, line);
             }
         }
         let mut after = 0;
@@ -126,30 +125,39 @@ impl Focus {
                 focus.add_request(settled, &mut untold);
             }
         }
-        for ((hour, tenant, model), pico_units) in untold.into_iter().filter(|(_, pico_units)| *pico_units > 0) {
-            focus.add((hour, Some(tenant), model, Meter::Removed), Sum { pico_units, amount: 0 });
+        for (place, pico_units) in untold.into_iter().filter(|(_, pico_units)| *pico_units > 0) {
+            focus.add(place, Sum { pico_units, amount: 0 });
         }
         Ok(focus)
     }
 
     /// Adds a request of an hour that is told, and takes it out of that hour's sum.
-    fn add_request(&mut self, settled: &SettledRequest, untold: &mut BTreeMap<(i64, String, String), u64>) {
+    fn add_request(&mut self, settled: &SettledRequest, untold: &mut Untold) {
         let Some(receipt) = &settled.usage.receipt else { return };
         let Some(pico_units) = receipt.cost.pico_units else { return };
-        let hour = settled.settled_unix_ms.div_euclid(Span::Hour.seconds() * 1000);
-        let place = (hour, settled.usage.tenant.clone(), settled.usage.model.clone());
+        let place = Place {
+            hour: settled.settled_unix_ms.div_euclid(Span::Hour.seconds() * 1000),
+            tenant: Some(settled.usage.tenant.clone()),
+            key_id: settled.usage.key_id.clone(),
+            model: settled.usage.model.clone(),
+            meter: Meter::Removed,
+        };
         let Some(left) = untold.get_mut(&place) else { return };
         *left = left.saturating_sub(pico_units.get());
-        let (hour, tenant, model) = place;
         for part in &receipt.cost.parts {
             let sum = Sum { pico_units: part.pico_units.get(), amount: amount_of(receipt, part.resource) };
-            let meter = Meter::Resource(resource_name(part.resource));
-            self.add((hour, Some(tenant.clone()), model.clone(), meter), sum);
+            self.add(Place { meter: Meter::of(part.resource), ..place.clone() }, sum);
         }
     }
 
     fn add_account(&mut self, hour: i64, line: &CostLine<'_>) {
-        let place = (hour, line.tenant.map(str::to_owned), line.model.to_owned(), Meter::Account(line.item));
+        let place = Place {
+            hour,
+            tenant: line.tenant.map(str::to_owned),
+            key_id: None,
+            model: line.model.to_owned(),
+            meter: Meter::Account(line.item, line.priced_at),
+        };
         if !line.is_incomplete {
             self.add(place, Sum { pico_units: line.pico_units.get(), amount: line.memory.get().into() });
         }
@@ -161,7 +169,7 @@ impl Focus {
         row.amount = row.amount.saturating_add(sum.amount);
     }
 
-    /// The cells of every row, ordered by hour, tenant, model and meter.
+    /// The cells of every row, ordered by hour, tenant, key, model and meter.
     pub(crate) fn rows<'a>(&'a self, rates: &'a RateCard) -> impl Iterator<Item = [String; FOCUS_COLUMNS.len()]> + 'a {
         self.rows.iter().map(|(place, sum)| cells(place, *sum, rates))
     }
@@ -173,27 +181,18 @@ impl Focus {
     }
 }
 
-fn cells((hour, tenant, model, meter): &Place, sum: Sum, rates: &RateCard) -> [String; FOCUS_COLUMNS.len()] {
+fn cells(
+    Place { hour, tenant, key_id, model, meter }: &Place,
+    sum: Sum,
+    rates: &RateCard,
+) -> [String; FOCUS_COLUMNS.len()] {
     let cost = decimal(sum.pico_units);
-    let (name, unit, description) = match meter {
-        Meter::Resource(resource) => (resource.name, resource.unit, resource.description),
-        Meter::Removed => ("requests", "", "requests whose receipts retention has removed"),
-        Meter::Account(item) => (item.name(), "GB-Hours", account_description(*item)),
-    };
-    let quantity = if unit.is_empty() { String::new() } else { quantity(*meter, sum.amount) };
+    let [name, unit, description] = meter.names();
+    let quantity = if unit.is_empty() { String::new() } else { meter.quantity(sum.amount) };
     let tenant_name = tenant.clone().unwrap_or_default();
     let period = moment(*hour * HOUR_S);
     let [month, next_month] = month_of(*hour * HOUR_S);
-    let (is_request, priced_at) = match meter {
-        Meter::Account(_) => (false, "export"),
-        _ => (true, "request"),
-    };
-    let method = if is_request { "measured-steps" } else { "equal-over-last-active-tenants" };
-    let details = if is_request {
-        "steps by affine Shapley shares, weights equally over active tenants and then their requests"
-    } else {
-        "weights after the last request, over the tenants that were active last; what nobody carries has no account"
-    };
+    let (priced_at, [method, details]) = meter.method();
     [
         details.into(),
         method.into(),
@@ -229,67 +228,10 @@ fn cells((hour, tenant, model, meter): &Place, sum: Sum, rates: &RateCard) -> [S
         format!("{model}/{name}"),
         tenant_name.clone(),
         tenant_name,
+        key_id.clone().unwrap_or_default(),
         name.into(),
-        priced_at.into(),
+        priced_at.name().into(),
     ]
-}
-
-const fn resource_name(resource: Resource) -> ResourceName {
-    let (name, unit, description) = match resource {
-        Resource::Cpu => ("cpu", "Hours", "processor time"),
-        Resource::Device => ("device", "", "time for which a device of its own price computed"),
-        Resource::Memory => ("memory", "GB-Hours", "weights, loads, keys and values while requests were active"),
-        Resource::Energy => ("energy", "kWh", "energy, as the receipts' own quality says"),
-        Resource::PromptTokens => ("prompt_tokens", "Tokens", "prompt tokens that were computed"),
-        Resource::CachedTokens => ("cached_tokens", "Tokens", "tokens that were found in a cache"),
-        Resource::CompletionTokens => ("completion_tokens", "Tokens", "tokens that were generated"),
-    };
-    ResourceName { name, unit, description }
-}
-
-const fn account_description(item: LineItem) -> &'static str {
-    match item {
-        LineItem::Requests => "requests",
-        LineItem::Keepalive => "weights kept after the tenant's last request",
-        LineItem::Load => "loads that nobody waited for",
-        LineItem::Idle => "weights held for nobody in particular",
-        LineItem::Unmeasured => "memory that no rule covers",
-    }
-}
-
-/// What of a resource a request used, in the unit that [`quantity`] begins with.
-fn amount_of(receipt: &Receipt, resource: Resource) -> u128 {
-    let tokens = &receipt.tokens;
-    let is_found = receipt.method.answered_from == meter::receipt::AnsweredFrom::ResponseCache;
-    match resource {
-        Resource::Cpu => receipt.cpu.total_ns.get().into(),
-        // Receipts do not tell it.
-        Resource::Device => 0,
-        Resource::Memory => receipt.memory.total().get().into(),
-        Resource::Energy => receipt.energy.total_nj.get().into(),
-        Resource::PromptTokens if is_found => 0,
-        Resource::PromptTokens => (tokens.prompt - tokens.cached).into(),
-        Resource::CachedTokens if is_found => tokens.total.into(),
-        Resource::CachedTokens => tokens.cached.into(),
-        Resource::CompletionTokens if is_found => 0,
-        Resource::CompletionTokens => tokens.completion.into(),
-    }
-}
-
-/// An amount in the unit of its column.
-fn quantity(meter: Meter, amount: u128) -> String {
-    const NANOS_PER_HOUR: f64 = 3.6e12;
-    const NANOJOULES_PER_KWH: f64 = 3.6e15;
-    #[expect(clippy::cast_precision_loss, reason = "fifteen digits are enough for a quantity; money is exact")]
-    let value = amount as f64;
-    let gb_hours = || KibMillis::saturating_from(amount).gb_hours();
-    match meter {
-        Meter::Account(_) => format!("{:.12}", gb_hours()),
-        Meter::Resource(ResourceName { unit: "GB-Hours", .. }) => format!("{:.12}", gb_hours()),
-        Meter::Resource(ResourceName { unit: "Hours", .. }) => format!("{:.12}", value / NANOS_PER_HOUR),
-        Meter::Resource(ResourceName { unit: "kWh", .. }) => format!("{:.15}", value / NANOJOULES_PER_KWH),
-        Meter::Resource(_) | Meter::Removed => amount.to_string(),
-    }
 }
 
 /// Pico-units as an exact decimal number of the currency's units.

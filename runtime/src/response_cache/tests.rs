@@ -12,7 +12,7 @@ use crate::http::wire::{ChatRequest, CompletionRequest};
 use crate::tenancy::{Access, Asker};
 
 fn asker(tenant: &str) -> Asker {
-    Asker { access: Access::unbounded(tenant), idempotency_key: None }
+    Asker { access: Access::unbounded(tenant), idempotency_key: None, record: None }
 }
 
 /// A completion, greedy unless it says something else.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::permissions::{Allowance, ModelNames, Scope, Scopes};
 use crate::config::ContextChoices;
+use crate::http::record::RequestRecord;
 
 /// What a request may, by the key that it came with.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Asker {
     pub(crate) access: Arc<Access>,
     /// The client's own name for it, by which a repeat is known as one.
     pub(crate) idempotency_key: Option<Arc<str>>,
+    /// Where what becomes of it is noted for the log.
+    pub(crate) record: Option<Arc<RequestRecord>>,
 }
 
 /// Further names of models, by their true names.

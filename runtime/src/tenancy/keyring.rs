@@ -14,23 +14,22 @@
 //! themselves, in memory or in a log.
 
 mod budgets;
+mod chosen;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ledger::LedgerError;
-use ledger::keys::{KeyHash, KeyRecord, KeySecret, KeyStore};
-use meter::rate::RateCard;
+use ledger::keys::{KeyHash, KeySecret, KeyStore};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 pub(crate) use self::budgets::BoundedBy;
-use super::access::{Access, Aliases, KeyAccess};
-use super::permissions::{ModelNames, Permissions, Scopes};
-use crate::config::{AnonymousPolicy, Config, StoredKeys, TenantBounds, is_of_this_machine};
+use self::chosen::Chosen;
+pub(crate) use self::chosen::Reconfigured;
+use super::access::Access;
+use crate::config::{Config, StoredKeys};
 use crate::limits::KEYS_SEEN_WITHIN;
 
 const ANONYMOUS: &str = "anonymous";
@@ -39,30 +38,11 @@ const MILLIS_PER_HOUR: i64 = 3_600_000;
 /// All keys of one server.
 pub(crate) struct Keyring {
     path: PathBuf,
-    bounds: Bounds,
-    configured: Vec<([u8; 32], Arc<Access>)>,
-    anonymous: Anonymous,
     stored: Mutex<Stored>,
     /// One look at the store at a time answers all who came before it.
     looking: tokio::sync::Mutex<()>,
     /// Keys that were used since that was last noted, and when.
     used: Mutex<HashMap<Arc<str>, i64>>,
-}
-
-/// What else bounds whoever comes with a key.
-struct Bounds {
-    of_tenants: std::collections::BTreeMap<String, TenantBounds>,
-    aliases: Arc<Aliases>,
-    rates: RateCard,
-}
-
-/// Whoever comes without a key.
-struct Anonymous {
-    policy: AnonymousPolicy,
-    /// While there are no keys, and nobody but this machine comes.
-    alone: Option<Arc<Access>>,
-    /// Otherwise.
-    among_others: Arc<Access>,
 }
 
 /// What a request shows of who sends it.
@@ -92,8 +72,9 @@ struct Stored {
     seen: Instant,
 }
 
-/// What is known of the stored keys.
+/// What is known of keys: of the stored ones, as they are bound by what is configured.
 struct StoredAccess {
+    chosen: Arc<Chosen>,
     secret: Option<KeySecret>,
     by_hash: HashMap<KeyHash, Arc<Access>>,
     has_any: StoredKeys,
@@ -105,37 +86,12 @@ impl Keyring {
     /// # Errors
     /// [`LedgerError::KeyStore`] when it cannot be read.
     pub(crate) fn open(config: &Config) -> Result<Self, LedgerError> {
-        let bounds = Bounds {
-            of_tenants: config.tenants.bounds.clone(),
-            aliases: Arc::new(Aliases::of(&config.aliases)),
-            rates: config.rates.clone(),
-        };
-        let of_key = |key: &crate::config::StaticKey| {
-            let permissions = Permissions { scopes: key.scopes, models: key.models.clone(), ..Permissions::default() };
-            let named = key.id.as_deref().map(|id| KeyAccess {
-                id: id.into(),
-                allowance: permissions.allowance.clone(),
-                noted_hour: AtomicI64::new(0),
-            });
-            (key.sha256, Arc::new(bounds.access(&key.tenant, permissions, named)))
-        };
-        let configured: Vec<_> = config.keys.iter().map(of_key).collect();
-        let anonymous = |scopes| {
-            let permissions = Permissions { scopes, ..Permissions::default() };
-            Arc::new(bounds.access(ANONYMOUS, permissions, None))
-        };
-        let is_local = is_of_this_machine(config.listen.ip());
-        let anonymous = Anonymous {
-            policy: config.tenants.anonymous,
-            alone: is_local.then(|| anonymous(Scopes::ALL)),
-            among_others: anonymous(Scopes::default()),
-        };
         let path = KeyStore::beside(&config.ledger);
         let seen = Instant::now();
-        let (store, generation, keys) = bounds.look(&path, None)?;
+        let (store, generation, keys) = Arc::new(Chosen::of(config)).look(&path, None)?;
         let stored = Mutex::new(Stored { store, generation, keys: Arc::new(keys), seen });
         let (looking, used) = (tokio::sync::Mutex::default(), Mutex::default());
-        Ok(Self { path, bounds, configured, anonymous, stored, looking, used })
+        Ok(Self { path, stored, looking, used })
     }
 
     /// Whether the store has keys.
@@ -166,11 +122,12 @@ impl Keyring {
             None => self.look_again(arrived).await,
         };
         let found = known.as_ref().ok().and_then(|keys| self.find_stored(keys, shown));
-        if let Some(found) = found.or_else(|| self.find_configured(&sha256)) {
+        let chosen = Arc::clone(&self.stored().keys.chosen);
+        if let Some(found) = found.or_else(|| chosen.find(&sha256)) {
             return Ok(Some(found));
         }
         let keys = self.look_again(arrived).await?;
-        Ok(self.find_stored(&keys, shown).or_else(|| self.find_anonymous(keys.has_any, shown)))
+        Ok(self.find_stored(&keys, shown).or_else(|| keys.chosen.find_anonymous(keys.has_any, shown)))
     }
 
     /// Whose it is among the stored keys.
@@ -184,34 +141,6 @@ impl Keyring {
         let found = keys.by_hash.get(&hash)?;
         self.note_use(found);
         Some(Arc::clone(found))
-    }
-
-    /// Who comes without any of the keys that there are.
-    fn find_anonymous(&self, stored: StoredKeys, shown: Shown<'_>) -> Option<Arc<Access>> {
-        let has_keys = !self.configured.is_empty() || stored == StoredKeys::Some;
-        match self.anonymous.policy {
-            AnonymousPolicy::Refused => None,
-            AnonymousPolicy::Auto if has_keys => None,
-            AnonymousPolicy::Auto => self.anonymous.alone.clone(),
-            // Who shows a key wants to come in by that one.
-            AnonymousPolicy::Served if has_keys && !matches!(shown, Shown::Nothing) => None,
-            AnonymousPolicy::Served if has_keys => Some(Arc::clone(&self.anonymous.among_others)),
-            AnonymousPolicy::Served => {
-                Some(self.anonymous.alone.as_ref().unwrap_or(&self.anonymous.among_others)).cloned()
-            }
-        }
-    }
-
-    /// All hashes are compared, so that the time tells nothing.
-    fn find_configured(&self, sha256: &[u8; 32]) -> Option<Arc<Access>> {
-        let (mut found, mut place) = (Choice::from(0), 0_u64);
-        for (index, (known, _)) in (0_u64..).zip(&self.configured) {
-            let is_equal = known.ct_eq(sha256);
-            place.conditional_assign(&index, is_equal);
-            found |= is_equal;
-        }
-        let place = usize::try_from(place).ok().filter(|_| bool::from(found))?;
-        self.configured.get(place).map(|(_, access)| Arc::clone(access))
     }
 
     fn keys_if(&self, is_wanted: impl Fn(&Stored) -> bool) -> Option<Arc<StoredAccess>> {
@@ -231,21 +160,30 @@ impl Keyring {
     }
 
     fn look_now(&self) -> Result<Arc<StoredAccess>, LedgerError> {
-        let seen = Instant::now();
-        let store = self.stored().store.clone();
-        if let Some(store) = &store
-            && let Some(generation) = store.generation()?
-        {
+        loop {
+            let seen = Instant::now();
+            let (store, chosen) = {
+                let stored = self.stored();
+                (stored.store.clone(), Arc::clone(&stored.keys.chosen))
+            };
+            if let Some(store) = &store
+                && let Some(generation) = store.generation()?
+            {
+                let mut stored = self.stored();
+                if stored.generation == Some(generation) {
+                    stored.seen = seen;
+                    return Ok(Arc::clone(&stored.keys));
+                }
+            }
+            let (store, generation, keys) = chosen.look(&self.path, store)?;
+            let keys = Arc::new(keys);
             let mut stored = self.stored();
-            if stored.generation == Some(generation) {
-                stored.seen = seen;
-                return Ok(Arc::clone(&stored.keys));
+            // What is configured may have changed meanwhile: its bounds are not these.
+            if Arc::ptr_eq(&stored.keys.chosen, &chosen) {
+                *stored = Stored { store, generation, keys: Arc::clone(&keys), seen };
+                return Ok(keys);
             }
         }
-        let (store, generation, keys) = self.bounds.look(&self.path, store)?;
-        let keys = Arc::new(keys);
-        *self.stored() = Stored { store, generation, keys: Arc::clone(&keys), seen };
-        Ok(keys)
     }
 
     fn note_use(&self, access: &Access) {
@@ -278,65 +216,6 @@ impl Keyring {
 
     fn used(&self) -> MutexGuard<'_, HashMap<Arc<str>, i64>> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-type Looked = (Option<Arc<KeyStore>>, Option<i64>, StoredAccess);
-
-impl Bounds {
-    /// What is in the store: in `store`, if that is still the one at `path`.
-    fn look(&self, path: &std::path::Path, store: Option<Arc<KeyStore>>) -> Result<Looked, LedgerError> {
-        let generation = store.as_ref().map(|store| store.generation()).transpose()?.flatten();
-        let store = match store.filter(|_| generation.is_some()) {
-            Some(store) => Some(store),
-            None => KeyStore::open(path)?.map(Arc::new),
-        };
-        let Some(store) = store else {
-            let keys = StoredAccess { secret: None, by_hash: HashMap::new(), has_any: StoredKeys::None };
-            return Ok((None, None, keys));
-        };
-        // Before the keys are read: a change in between is seen the next time.
-        let generation = store.generation()?;
-        let records = store.list()?;
-        let has_any = if records.is_empty() { StoredKeys::None } else { StoredKeys::Some };
-        let by_hash = records.into_iter().filter_map(|record| self.of_record(record)).collect();
-        let keys = StoredAccess { secret: Some(store.secret().clone()), by_hash, has_any };
-        Ok((Some(store), generation, keys))
-    }
-
-    /// None where nobody comes in by it.
-    fn of_record(&self, record: KeyRecord) -> Option<(KeyHash, Arc<Access>)> {
-        let KeyRecord { id, tenant, hash, permissions, revoked_unix_ms: None, last_used_unix_ms, .. } = record else {
-            return None;
-        };
-        let read = serde_json::from_str::<Permissions>(&permissions);
-        let permissions = match read {
-            Ok(permissions) => permissions,
-            Err(error) => {
-                tracing::warn!(id, "what the key may cannot be read, and it is not used: {error}");
-                return None;
-            }
-        };
-        if let Some(error) = permissions.allowance.budgets.iter().find_map(|budget| budget.check(&self.rates).err()) {
-            tracing::warn!(id, "the key is not used: {error}");
-            return None;
-        }
-        let noted_hour = AtomicI64::new(last_used_unix_ms.unwrap_or(i64::MIN).div_euclid(MILLIS_PER_HOUR));
-        let key = KeyAccess { id: id.into(), allowance: permissions.allowance.clone(), noted_hour };
-        Some((hash, Arc::new(self.access(&tenant, permissions, Some(key)))))
-    }
-
-    fn access(&self, tenant: &str, permissions: Permissions, key: Option<KeyAccess>) -> Access {
-        let of_tenant = self.of_tenants.get(tenant).cloned().unwrap_or_default();
-        let models = [permissions.models, of_tenant.models];
-        Access {
-            tenant: tenant.into(),
-            key,
-            scopes: permissions.scopes,
-            models: models.into_iter().filter(|names: &ModelNames| !names.are_all()).collect(),
-            of_tenant: of_tenant.allowance,
-            aliases: Arc::clone(&self.aliases),
-        }
     }
 }
 

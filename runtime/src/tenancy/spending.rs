@@ -11,16 +11,17 @@
 //! admitted is answered to the end.
 //!
 //! Invariants: by [`WindowClock`], no window opens twice; a receipt counts in the window in which it is settled. After a
-//! restart with a clock that was set, what was spent in the window by either clock counts. Budgets of memory count what is
-//! kept for a tenant after its answers as well, when the ledger has taken it. Deliberately absent: what that costs in money,
-//! energy and carbon, which is on no receipt.
+//! restart with a clock that was set, what was spent in the window by either clock counts. Budgets of memory, money, energy
+//! and carbon count what is kept for a tenant (after its answers, by its pins, of its contexts) and loaded because it asked as
+//! well, when the ledger has taken it and as it was priced then. Deliberately absent: money, energy and carbon of what was kept
+//! before schema 5 of the ledger, which did not write them down.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ledger::{LedgerError, Reader, SeriesQuery, TenantTotal};
-use meter::{Account, AccountInterval, KibMillis, Receipt};
+use ledger::{AccountTotal, LedgerError, Reader, SeriesQuery, TenantTotal};
+use meter::{AccountCost, AccountInterval, Receipt};
 
 use super::access::{Access, Holder};
 use super::budget::{BudgetUnit, Window};
@@ -59,9 +60,26 @@ impl Use {
         }
     }
 
-    /// Memory that is kept.
-    fn kept(kib_ms: KibMillis) -> Self {
-        Self { kib_ms: kib_ms.get(), ..Self::default() }
+    /// What is kept, or was loaded, beside receipts. What has no price costs nothing that is known.
+    fn of_interval(interval: &AccountInterval) -> Self {
+        let AccountCost { energy, carbon, pico_units } = interval.cost;
+        Self {
+            tokens: 0,
+            pico_units: pico_units.unwrap_or_default().get(),
+            kib_ms: interval.kib_ms.get(),
+            nanojoules: energy.get(),
+            micrograms: carbon.get(),
+        }
+    }
+
+    fn of_account(total: &AccountTotal) -> Self {
+        Self {
+            tokens: 0,
+            pico_units: total.pico_units.get(),
+            kib_ms: total.kib_ms.get(),
+            nanojoules: total.energy_nj.get(),
+            micrograms: total.micrograms_co2e.get(),
+        }
     }
 
     /// What as many tokens would have used of what `self` used.
@@ -204,10 +222,11 @@ impl Spending {
                         *sum = sum.plus(used);
                     }
                     for total in bucket.accounts {
-                        let Account::Keepalive(tenant) = total.account else { continue };
+                        let kept = Use::of_account(&total);
+                        let Some(tenant) = total.account.into_tenant() else { continue };
                         let spent = book.spent.entry(Holder::Tenant(tenant.into())).or_default();
                         let (_, sum) = spent.in_window(window, now_unix_ms);
-                        *sum = sum.plus(Use::kept(total.kib_ms));
+                        *sum = sum.plus(kept);
                     }
                 }
             }
@@ -277,9 +296,9 @@ impl Spending {
 
     /// What an account carried is in the ledger. Estimates of requests do not go by it.
     pub(crate) fn keeps(&self, interval: &AccountInterval) {
-        if let Account::Keepalive(tenant) = &interval.account {
+        if let Some(tenant) = &interval.tenant {
             let reading = (self.read_clocks)();
-            self.book().add(reading, Holder::Tenant(tenant.as_str().into()), Use::kept(interval.kib_ms));
+            self.book().add(reading, Holder::Tenant(tenant.as_str().into()), Use::of_interval(interval));
         }
     }
 

@@ -3,21 +3,19 @@
 usage: clients.py BASE_URL
 
 Needs the models smollm2 and minilm. The first is too small to choose a tool with sense, and knows no thinking: calls are forced
-where the interface lets them be, and otherwise it is only looked at that what is offered, called and answered goes its way. Prints a line for what each client did, and exits with 1 if anything failed.
+where the interface lets them be, and otherwise it is only looked at that what is offered, called and answered goes its way.
+Prints a line for what each client did, and exits with 1 if anything failed.
 """
 
 import json
 import sys
-import traceback
 
 import anthropic
 import ollama
 import openai
+from checks import CHAT, EMBEDDER, QUESTION, base_url, check, fails, main
 
-BASE = sys.argv[1].rstrip("/")
-CHAT, EMBEDDER = "smollm2", "minilm"
-QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
-
+BASE = base_url()
 openai_client = openai.OpenAI(base_url=f"{BASE}/v1", api_key="unused", max_retries=0)
 ollama_client = ollama.Client(host=BASE)
 anthropic_client = anthropic.Anthropic(base_url=BASE, api_key="unused", max_retries=0)
@@ -31,26 +29,11 @@ SCHEMA = {
 }
 WEATHER = {"name": "weather", "description": "Tells the weather of a city."}
 ASKED = [{"role": "user", "content": "How is the weather in Rome?"}]
-checks = []
 
 
 def is_kept(arguments):
     """Whether they are valid by the schema."""
     return set(arguments) == {"city"} and arguments["city"] in ("Rome", "Oslo")
-
-
-def check(function):
-    checks.append(function)
-    return function
-
-
-def fails(exception, call):
-    """What a refusal raises."""
-    try:
-        call()
-    except exception as error:
-        return error
-    raise AssertionError(f"no {exception.__name__}")
 
 
 @check
@@ -299,21 +282,6 @@ def anthropic_models_and_errors():
     def ask():
         return anthropic_client.messages.create(model="none", max_tokens=1, messages=QUESTION)
     assert "none" in str(fails(anthropic.NotFoundError, ask))
-
-
-def main():
-    failed = 0
-    for function in checks:
-        client, _, what = function.__name__.partition("_")
-        try:
-            function()
-            print(f"ok      {client:9} {what}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {client:9} {what}")
-            traceback.print_exc()
-    print(f"{len(checks) - failed} of {len(checks)} passed (python)")
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
 use loader::fixture::TinyModel;
+use meter::{HeldAs, Nanos};
 use rustix::fs::{Advice, fadvise};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::client::until;
@@ -87,7 +89,7 @@ const ACCOUNT_CPU: &str = "dayfly_account_cpu_seconds_total";
 #[test]
 fn processor_time_of_loads_that_no_request_waited_for_is_carried_by_who_asked() {
     let config = "keep_alive = \"1h\"\n[models.configured]\npinned = true\n";
-    let server = Options::with_models(|folder| {
+    let mut server = Options::with_models(|folder| {
         good(folder);
         for name in ["asked", "pinned", "configured"] {
             write(folder, name, &TinyModel { seed: 7, ..quick() });
@@ -123,6 +125,16 @@ fn processor_time_of_loads_that_no_request_waited_for_is_carried_by_who_asked() 
     let text = response.text();
     let all = told(&text, "dayfly_request_cpu_seconds_total") + told(&text, ACCOUNT_CPU);
     assert!((all - process).abs() < 1e-6, "{all} of {process}");
+
+    // And it is there when the process is gone.
+    server.signal(Signal::TERM);
+    assert!(server.exit(SOON).success());
+    let totals = ledger::Reader::open(&server.ledger()).unwrap().account_totals().unwrap();
+    let of_loads = totals.iter().filter(|total| total.held_as == Some(HeldAs::Load));
+    let stored: Nanos = of_loads.clone().map(|total| total.cpu_ns).sum();
+    assert!((stored.seconds() - loads).abs() < 1e-6, "{stored:?} of {loads}");
+    let askers: Vec<_> = of_loads.map(|total| (&*total.model, total.account.name(), total.unpriced)).collect();
+    assert_eq!(askers, [("asked", "keepalive", 0), ("configured", "load", 0), ("pinned", "keepalive", 0)]);
 }
 
 #[test]

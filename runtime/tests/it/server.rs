@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -29,6 +30,8 @@ pub(crate) struct Options {
     config: String,
     /// What starts the binary: a program and its arguments before the binary's path.
     launcher: Vec<String>,
+    /// What is its standard input.
+    listener: Option<TcpListener>,
 }
 
 /// A server that runs. Killed when dropped.
@@ -47,7 +50,14 @@ impl Options {
         let models_dir = folder.path().join("models");
         fs::create_dir(&models_dir).unwrap();
         write(&models_dir);
-        Self { folder, models_dir, flags: Vec::new(), config: "threads = 1\n".to_owned(), launcher: Vec::new() }
+        Self {
+            folder,
+            models_dir,
+            flags: Vec::new(),
+            config: "threads = 1\n".to_owned(),
+            launcher: Vec::new(),
+            listener: None,
+        }
     }
 
     /// Serves the models of a folder that is not the test's.
@@ -60,6 +70,11 @@ impl Options {
         self
     }
 
+    /// The folder of the models that are served.
+    pub(crate) fn models_path(&self) -> &Path {
+        &self.models_dir
+    }
+
     /// Adds lines to the configuration file.
     pub(crate) fn config(mut self, toml: &str) -> Self {
         writeln!(self.config, "{toml}").unwrap();
@@ -69,6 +84,13 @@ impl Options {
     /// Has the server started by a program that is given its path and arguments.
     pub(crate) fn launched_by(self, launcher: &[&str]) -> Self {
         Self { launcher: launcher.iter().map(|&part| part.to_owned()).collect(), ..self }
+    }
+
+    /// Gives the server a socket to listen on, as a service manager does.
+    pub(crate) fn passing(self, listener: TcpListener) -> Self {
+        // Its standard input becomes the first descriptor that is passed.
+        let pass = r#"exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec "$@""#;
+        Self { listener: Some(listener), ..self.launched_by(&["sh", "-c", pass, "sh"]) }
     }
 
     pub(crate) fn start(self) -> Server {
@@ -92,7 +114,11 @@ impl Options {
             .env("XDG_STATE_HOME", folder.join("state"))
             .env("XDG_CACHE_HOME", folder.join("cache"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
-            .stdin(Stdio::null())
+            .stdin(
+                self.listener
+                    .as_ref()
+                    .map_or_else(Stdio::null, |listener| OwnedFd::from(listener.try_clone().unwrap()).into()),
+            )
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -161,6 +187,14 @@ impl Server {
     /// The folder that is its user's home.
     pub(crate) fn home(&self) -> &Path {
         self.options().folder.path()
+    }
+
+    /// Writes the configuration file anew, as it began and with these lines, as editors do: another file in its place.
+    pub(crate) fn configure(&self, toml: &str) {
+        let path = self.home().join("dayfly.toml");
+        let beside = path.with_extension("new");
+        fs::write(&beside, format!("{}{toml}\n", self.options().config)).unwrap();
+        fs::rename(beside, path).unwrap();
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -121,6 +121,21 @@ fn forced_calls_are_made_whole_and_streamed_alike() {
 }
 
 #[test]
+fn a_call_has_no_arguments_that_its_function_does_not_name() {
+    // As clients write it that derive parameters from a function's signature.
+    let nothing = json!({ "type": "object", "properties": {} });
+    let server = Server::serving(roomy);
+    for seed in 0..4 {
+        let more = json!({
+            "seed": seed, "tool_choice": "required", "parallel_tool_calls": false,
+            "tools": [{ "type": "function", "function": { "name": "now", "parameters": nothing } }],
+        });
+        let said = whole(&server.chat(&chat("good", &more)).ok()["choices"][0]);
+        assert_eq!(said["calls"], json!([{ "name": "now", "arguments": "{}" }]), "{said}");
+    }
+}
+
+#[test]
 fn what_cannot_be_called_is_refused() {
     let server = Server::serving(roomy);
     for (more, code, param) in [

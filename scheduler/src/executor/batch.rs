@@ -7,7 +7,9 @@
 //! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or than [`DECODES_SLOWED_MAX`]
 //! times what its decodes alone would, or to a plain
 //! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
-//! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. In the end those are left out that would make
+//! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. Where several tenants were here lately, so that
+//! one may come while it runs, all of a step is short ([`SHORT_STEP_DECODES`]): no more decode than fit, which rotate, in half
+//! of it if prompts wait. In the end those are left out that would make
 //! the step longer than fair to another tenant (`harm`). What is left of the tokens may go to drafts (`speculation`).
 //!
 //! A sequence that cannot share a step has one to itself when it comes first in that order.
@@ -28,6 +30,7 @@ use super::speculation;
 use crate::engine::{Batching, Demand, Phase, StepWork};
 use crate::limits::{
     CHUNK_ALONE_WALL_MAX, CHUNK_TOKENS_ALONE_MIN, CHUNK_TOKENS_MIN, CHUNK_TOKENS_UNPREDICTED, DECODES_SLOWED_MAX,
+    SHORT_STEP_DECODES, SHORT_STEP_WALL_MIN,
 };
 
 /// A sequence that could be in the step.
@@ -58,11 +61,14 @@ pub(super) struct Standing {
     pub(super) stepped: u64,
 }
 
-/// Whether a sequence of another request would wait for the step.
+/// Who would wait for the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Company {
     Nobody,
+    /// A sequence of another request.
     Others,
+    /// Whoever comes: several tenants were here lately.
+    Visitors,
 }
 
 /// The bounds of a step.
@@ -106,10 +112,14 @@ pub(super) fn compose(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<Chosen> {
     let mut members = scene.decodes();
     let mut prompts: Vec<_> = scene.together().filter(|&index| !scene.decodes_next(index)).collect();
     prompts.sort_by_key(|&index| scene.urgency(index));
+    let short = scene.short_wall(first, predict);
+    if let Some(wall_max) = short {
+        scene.shorten(&mut members, if prompts.is_empty() { wall_max } else { wall_max / 2 }, predict);
+    }
     if let Some(&first) = prompts.first() {
-        let tokens = scene.chunk_tokens(&members, &prompts, predict);
+        let tokens = scene.chunk_tokens((&members, &prompts), short, predict);
         members.extend(scene.chunks(&prompts, tokens));
-        if scene.company == Company::Others {
+        if scene.company != Company::Nobody {
             harm::hasten(scene, first, &mut members, predict);
         }
     }
@@ -166,14 +176,41 @@ impl Scene<'_> {
         ordered.into_iter().map(|(_, _, index)| Chosen { index, tokens: 1 }).collect()
     }
 
-    /// Prompt tokens that go into the step beside `decodes`.
-    fn chunk_tokens(&self, decodes: &[Chosen], prompts: &[usize], predict: Predict<'_>) -> u32 {
+    /// How long a step may take where tenants come and go; none where they do not, or nothing can be predicted. `one` is any
+    /// candidate.
+    fn short_wall(&self, one: usize, predict: Predict<'_>) -> Option<Duration> {
+        if self.company != Company::Visitors {
+            return None;
+        }
+        let kv_positions = u64::from(self.candidates[one].demand.kv_positions);
+        let decode = predict(StepWork { prefill_tokens: 0, decode_tokens: 1, kv_positions })?;
+        Some((SHORT_STEP_DECODES * decode).max(SHORT_STEP_WALL_MIN))
+    }
+
+    /// Keeps as many of the first of `decodes` as fit into `wall_max`, one at least.
+    fn shorten(&self, decodes: &mut Vec<Chosen>, wall_max: Duration, predict: Predict<'_>) {
+        let all = u32::try_from(decodes.len()).unwrap_or(u32::MAX);
+        let fits = |count: u32| {
+            let work = decodes.iter().take(count as usize).map(|&member| self.work(member)).sum();
+            predict(work).is_some_and(|wall| wall <= wall_max)
+        };
+        let count = largest(all.min(1), all, fits);
+        decodes.truncate(count as usize);
+    }
+
+    /// Prompt tokens that go into the step beside `decodes`, which is to be as `short` as that, if anything.
+    fn chunk_tokens(
+        &self,
+        (decodes, prompts): (&[Chosen], &[usize]),
+        short: Option<Duration>,
+        predict: Predict<'_>,
+    ) -> u32 {
         let decoded = u32::try_from(decodes.len()).unwrap_or(u32::MAX);
         let most = self.bounds.tokens_max.saturating_sub(decoded).max(CHUNK_TOKENS_MIN);
         // Nobody waits; but a client that leaves is noticed between steps.
         let (least, wall_max) = match self.company {
             Company::Nobody => (most.min(CHUNK_TOKENS_ALONE_MIN), CHUNK_ALONE_WALL_MAX),
-            Company::Others => (CHUNK_TOKENS_MIN, self.bounds.wall_max),
+            Company::Others | Company::Visitors => (CHUNK_TOKENS_MIN, self.bounds.wall_max),
         };
         // The first prompt is not cut for the sake of those who have used more than its tenant: they are.
         let first = self.standing(prompts[0]);
@@ -182,8 +219,11 @@ impl Scene<'_> {
         // Where many decode, their own step takes most of that: prompts that wait behind them would hardly go on.
         let wall_max = match self.company {
             Company::Nobody => wall_max,
-            Company::Others => predict(beside).map_or(wall_max, |decodes| wall_max.max(DECODES_SLOWED_MAX * decodes)),
+            Company::Others | Company::Visitors => {
+                predict(beside).map_or(wall_max, |decodes| wall_max.max(DECODES_SLOWED_MAX * decodes))
+            }
         };
+        let wall_max = short.map_or(wall_max, |short| wall_max.min(short));
         let wall = |tokens| {
             let mut work = beside;
             work += self.chunks(prompts, tokens).into_iter().map(|member| self.work(member)).sum();
@@ -192,7 +232,7 @@ impl Scene<'_> {
         if wall(least).is_none() {
             return match self.company {
                 Company::Nobody => least,
-                Company::Others => most.min(CHUNK_TOKENS_UNPREDICTED),
+                Company::Others | Company::Visitors => most.min(CHUNK_TOKENS_UNPREDICTED),
             };
         }
         largest(least, most, |tokens| wall(tokens).is_some_and(|wall| wall <= wall_max))

@@ -21,6 +21,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct VirtualTime(u128);
 
+impl VirtualTime {
+    /// Whether it is so much device time, at a weight of 1, before `other`.
+    pub(super) fn is_behind(self, other: Self, by: Duration) -> bool {
+        self.0.saturating_add(by.as_nanos() * FINE) <= other.0
+    }
+}
+
 /// Parts of a nanosecond, so that large weights do not round to nothing.
 const FINE: u128 = 1 << 32;
 

@@ -3,9 +3,10 @@
 //!
 //! Of k tenants that can step, each with its weight w, tenant t's fair slice takes (Σ w ∕ w_t) times what t's own sequences
 //! alone would: once for itself, the rest for the others. A step in which t takes part may be predicted to take as long as t
-//! alone and [`SHARED_PERCENT`] of that rest; what is left makes up for the step that was running when t came. Where it
-//! would take longer, sequences are left out, or their chunks cut, those of the tenant with the most virtual time first and
-//! of these the ones that stepped last. Who is left out pays nothing, so its turn comes: none starves.
+//! alone and [`SHARED_PERCENT`] of that rest; what is left makes up for the step that was running when t came. A tenant that
+//! has used so much less than the others that it is owed [`OWED_MIN`] has its steps nearly to itself: [`OWED_SHARED_PERCENT`].
+//! Where a step would take longer, sequences are left out, or their chunks cut, those of the tenant with the most virtual time
+//! first and of these the ones that stepped last. Who is left out pays nothing, so its turn comes: none starves.
 //!
 //! Where nothing can be predicted nothing is left out.
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use super::batch::{Chosen, Predict, Scene};
 use crate::engine::StepWork;
-use crate::limits::{CHUNK_TOKENS_MIN, SHARED_PERCENT};
+use crate::limits::{CHUNK_TOKENS_MIN, OWED_MIN, OWED_SHARED_PERCENT, SHARED_PERCENT};
 
 /// What is left of `members`; at least one, if there was one.
 pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Predict<'_>) -> Vec<Chosen> {
@@ -25,7 +26,7 @@ pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Pr
         let Some(whole) = predict(work(scene, members.iter())) else { return members };
         let is_harmed = |tenant: usize, alone: &Option<Duration>| {
             let own = u64::from(scene.tenants[tenant].weight.get());
-            let percent = 100 * u128::from(own) + SHARED_PERCENT * u128::from(weights - own);
+            let percent = 100 * u128::from(own) + shared_percent(scene, tenant) * u128::from(weights - own);
             alone.is_some_and(|alone| whole.as_nanos() * u128::from(own) * 100 > alone.as_nanos() * percent)
         };
         let present = alone.iter().filter(|alone| alone.is_some()).count();
@@ -35,6 +36,14 @@ pub(super) fn leave_out(scene: &Scene<'_>, mut members: Vec<Chosen>, predict: Pr
         let Some(tenant) = cut(scene, &mut members) else { return members };
         alone[tenant] = predict_alone(scene, &members, tenant, predict);
     }
+}
+
+/// Of the time that others' fair slices would take, how much a step of `tenant` may.
+fn shared_percent(scene: &Scene<'_>, tenant: usize) -> u128 {
+    let times = scene.tenants.iter().map(|share| share.standing.time).enumerate();
+    let least_other = times.filter(|&(other, _)| other != tenant).map(|(_, time)| time).min();
+    let own = scene.tenants[tenant].standing.time;
+    if least_other.is_some_and(|other| own.is_behind(other, OWED_MIN)) { OWED_SHARED_PERCENT } else { SHARED_PERCENT }
 }
 
 /// Leaves out of a step that is predicted to take longer than `wall_max` who stands above the tenant of the candidate

@@ -11,7 +11,8 @@
 //! What is next is decided in this order, each by a pure policy in a file of its own:
 //! 1. `turns`: the model whose steps took least time for its weight;
 //! 2. `admission`: which of its queued sequences may begin: by the tenant that has used least, its priorities, then age;
-//! 3. `batch`: who steps: all that decode, and chunks of prompts beside them, under a budget of tokens and of time;
+//! 3. `batch`: who steps: all that decode, and chunks of prompts beside them, under a budget of tokens and of time, which is
+//!    short where tenants come and go (`visits`);
 //! 4. `harm`: who is left out so that no tenant is slower than with a fair slice of time to itself;
 //! 5. `speculation`: which drafts are computed beside the tokens of those who decode;
 //! 6. `preemption`: when memory runs out, whose is taken.
@@ -55,6 +56,7 @@ mod step;
 mod thread;
 mod timing;
 mod turns;
+mod visits;
 
 #[cfg(test)]
 mod simulation;

@@ -20,7 +20,8 @@ use super::fair::{VirtualTime, VirtualTimes};
 use super::handle::{Owner, Priority};
 use super::inbox::SequenceId;
 use super::preemption::{Rank, Reader};
-use crate::limits::ABSENT_CREDIT_MAX;
+use super::visits::Visits;
+use crate::limits::{ABSENT_CREDIT_MAX, VISITS_LATELY};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -97,6 +98,7 @@ pub(super) struct Roster {
     claims: BTreeSet<SequenceId>,
     /// Of all sequences so far.
     steps: u64,
+    visits: Visits,
 }
 
 impl Roster {
@@ -108,6 +110,7 @@ impl Roster {
             timers: BTreeSet::new(),
             claims: BTreeSet::new(),
             steps: 0,
+            visits: Visits::default(),
         }
     }
 
@@ -175,7 +178,13 @@ impl Roster {
         let present: BTreeSet<_> = steppable.iter().map(|one| &one.owner.tenant).collect();
         let line = self.lines.get_mut(model).expect("it was looked at");
         line.tenants.meet(present.iter().copied());
+        present.into_iter().for_each(|tenant| self.visits.note(tenant, now));
         steppable
+    }
+
+    /// Whether several tenants had something to step lately, of whatever model.
+    pub(super) fn is_visited(&self, now: Instant) -> bool {
+        self.visits.were_of_several(VISITS_LATELY, now)
     }
 
     fn steppable_one(&self, id: SequenceId, now: Instant) -> Steppable {

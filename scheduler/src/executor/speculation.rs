@@ -90,7 +90,7 @@ fn paying(
 /// The members with a few drafts, where it is time to see what they cost.
 fn probe(scene: &Scene<'_>, mut members: Vec<Chosen>, plain: Option<Duration>) -> Vec<Chosen> {
     if let [member] = &mut members[..]
-        && scene.company == Company::Nobody
+        && (scene.company == Company::Nobody || scene.company == Company::Visitors && scene.candidates.len() == 1)
     {
         let candidate = &scene.candidates[member.index];
         let drafts = candidate.demand.drafts;

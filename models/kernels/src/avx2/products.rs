@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
 use super::dots::{Fours, Multiply, Pairs, Vnni};
 use super::fives::{Q5_0, Q5_1};
@@ -15,7 +16,6 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, PanelWeights, Weights};
 use crate::activations::{Activations, Tile};
-use crate::ahead::Ahead;
 use crate::limits::{COLUMN_TILE_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
 use crate::products::RowsOf;
 use crate::weights::WeightType;

@@ -42,6 +42,46 @@ pub(super) trait Blocks {
     unsafe fn run<const R: usize>(scales: &Self::Scales, number: usize, part: &Self::Part) -> Self::Run;
 }
 
+/// A type whose blocks are 32 weights: one run.
+pub(super) trait OneRun {
+    /// Bytes of one block.
+    const BYTES: usize;
+    /// A block of sixteen rows, ready to be multiplied.
+    type Run: Weights + Copy;
+
+    /// Reads and unpacks one block of each row.
+    ///
+    /// # Safety
+    /// `rows` are whole blocks. The processor has AVX-512 F, BW, VL and VNNI.
+    unsafe fn unpack(rows: SixteenRows) -> Self::Run;
+}
+
+impl<T: OneRun> Blocks for T {
+    const BYTES: usize = T::BYTES;
+    const PARTS: usize = 1;
+    const RUNS: usize = 1;
+    type Scales = ();
+    type Part = T::Run;
+    type Run = T::Run;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn scales(_: SixteenRows) {}
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn part(rows: SixteenRows, _: usize) -> T::Run {
+        // SAFETY: by contract.
+        unsafe { T::unpack(rows) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    #[inline]
+    unsafe fn run<const R: usize>((): &(), _: usize, run: &T::Run) -> T::Run {
+        *run
+    }
+}
+
 pub(super) enum Q4_0 {}
 pub(super) enum Q4_1 {}
 pub(super) enum Q8_0 {}
@@ -62,91 +102,45 @@ pub(super) fn nibbles(&[a, b, c, d]: &[__m512i; 4]) -> [__m512i; 8] {
     ]
 }
 
-impl Blocks for Q4_0 {
+impl OneRun for Q4_0 {
     const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    /// Scales, and all quants.
-    type Scales = (__m512, [__m512i; 8]);
-    type Part = ();
     type Run = Centred<8>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+    unsafe fn unpack(rows: SixteenRows) -> Centred<8> {
         // SAFETY: a block of 18 bytes is a half and 16 bytes of nibbles: from two bytes before it on, a dword that ends with
         // the half, and four others.
         let [first, a, b, c, d, ..] = unsafe { transposed_block::<18, 2>(rows) };
-        (high_halves(first), nibbles(&[a, b, c, d]))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(_: SixteenRows, _: usize) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&(scale, quants): &Self::Scales, _: usize, (): &()) -> Centred<8> {
-        Centred { quants, scale }
+        Centred { quants: nibbles(&[a, b, c, d]), scale: high_halves(first) }
     }
 }
 
-impl Blocks for Q4_1 {
+impl OneRun for Q4_1 {
     const BYTES: usize = 20;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    /// Scales, offsets, and all quants.
-    type Scales = (__m512, __m512, [__m512i; 8]);
-    type Part = ();
     type Run = Offset;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+    unsafe fn unpack(rows: SixteenRows) -> Offset {
         // SAFETY: a block of 20 bytes is two halves and 16 bytes of nibbles.
         let [pairs, a, b, c, d, ..] = unsafe { transposed_block::<20, 0>(rows) };
-        (low_halves(pairs), high_halves(pairs), nibbles(&[a, b, c, d]))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(_: SixteenRows, _: usize) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&(scale, offset, quants): &Self::Scales, _: usize, (): &()) -> Offset {
-        Offset { quants, scale, offset }
+        Offset { quants: nibbles(&[a, b, c, d]), scale: low_halves(pairs), offset: high_halves(pairs) }
     }
 }
 
-impl Blocks for Q8_0 {
+impl OneRun for Q8_0 {
     const BYTES: usize = 34;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    type Scales = __m512;
-    type Part = [__m512i; 8];
     type Run = Centred<128>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> __m512 {
-        // SAFETY: a block of 34 bytes begins with a half.
-        low_halves(unsafe { first_dwords(rows, 0) })
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(rows: SixteenRows, _: usize) -> [__m512i; 8] {
-        // SAFETY: after the half come 32 bytes.
-        unsafe { transposed_32(rows, 2) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&scale: &__m512, _: usize, part: &[__m512i; 8]) -> Centred<128> {
+    unsafe fn unpack(rows: SixteenRows) -> Centred<128> {
+        // SAFETY: a block of 34 bytes is a half and 32 bytes.
+        let (first, quants) = unsafe { (first_dwords(rows, 0), transposed_32(rows, 2)) };
         // A signed byte plus 128 is the byte with its sign turned.
-        let raised = |i: usize| _mm512_xor_si512(part[i], _mm512_set1_epi8(i8::MIN));
+        let raised = |i: usize| _mm512_xor_si512(quants[i], _mm512_set1_epi8(i8::MIN));
         let quants = [raised(0), raised(1), raised(2), raised(3), raised(4), raised(5), raised(6), raised(7)];
-        Centred { quants, scale }
+        Centred { quants, scale: low_halves(first) }
     }
 }

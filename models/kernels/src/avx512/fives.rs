@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, nibbles};
+use super::blocks::{OneRun, nibbles};
 use super::lanes::{SixteenRows, high_halves, low_halves, transposed_block};
 use super::weights::{Centred, Offset};
 
@@ -31,59 +31,29 @@ fn fives(part: &[__m512i; 4], bits: __m512i) -> [__m512i; 8] {
     [five(a, 0), five(b, 1), five(c, 2), five(d, 3), five(e, 4), five(f, 5), five(g, 6), five(h, 7)]
 }
 
-impl Blocks for Q5_0 {
+impl OneRun for Q5_0 {
     const BYTES: usize = 22;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    /// Scales, and all quants.
-    type Scales = (__m512, [__m512i; 8]);
-    type Part = ();
     type Run = Centred<16>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+    unsafe fn unpack(rows: SixteenRows) -> Centred<16> {
         // SAFETY: a block of 22 bytes is a half, four bytes of fifth bits and 16 of nibbles: from two bytes before it on, a
         // dword that ends with the half, and five others.
         let [first, bits, a, b, c, d, ..] = unsafe { transposed_block::<22, 2>(rows) };
-        (high_halves(first), fives(&[a, b, c, d], bits))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(_: SixteenRows, _: usize) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&(scale, quants): &Self::Scales, _: usize, (): &()) -> Centred<16> {
-        Centred { quants, scale }
+        Centred { quants: fives(&[a, b, c, d], bits), scale: high_halves(first) }
     }
 }
 
-impl Blocks for Q5_1 {
+impl OneRun for Q5_1 {
     const BYTES: usize = 24;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    /// Scales, offsets, and all quants.
-    type Scales = (__m512, __m512, [__m512i; 8]);
-    type Part = ();
     type Run = Offset;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
+    unsafe fn unpack(rows: SixteenRows) -> Offset {
         // SAFETY: a block of 24 bytes is two halves, four bytes of fifth bits and 16 of nibbles.
         let [pairs, bits, a, b, c, d, ..] = unsafe { transposed_block::<24, 0>(rows) };
-        (low_halves(pairs), high_halves(pairs), fives(&[a, b, c, d], bits))
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(_: SixteenRows, _: usize) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&(scale, offset, quants): &Self::Scales, _: usize, (): &()) -> Offset {
-        Offset { quants, scale, offset }
+        Offset { quants: fives(&[a, b, c, d], bits), scale: low_halves(pairs), offset: high_halves(pairs) }
     }
 }

@@ -27,6 +27,12 @@ impl SixteenRows {
         self.quarters[row / 4].wrapping_add(row % 4 * self.stride).wrapping_add(offset)
     }
 
+    /// The address in the first row.
+    #[inline(always)]
+    pub(super) fn first(self) -> *const u8 {
+        self.quarters[0]
+    }
+
     /// What follows the rows, where they follow each other.
     #[inline(always)]
     pub(super) fn end(self) -> *const u8 {

@@ -10,6 +10,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "tiles of registers are indexed by row and column")]
 
+mod ahead;
 mod blocks;
 pub(crate) mod elementwise;
 mod fives;

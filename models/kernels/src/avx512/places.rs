@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::blocks::{Blocks, Q4_0, nibbles};
+use super::blocks::{Blocks, OneRun, Q4_0, nibbles};
 use super::lanes::{SixteenRows, low_halves, or_masked, transposed};
 use super::weights::Centred;
 use crate::scalar::dequantize::PLACES;
@@ -21,30 +21,16 @@ fn raised_values(nibbles: [__m512i; 8]) -> [__m512i; 8] {
     nibbles.map(|nibbles| _mm512_shuffle_epi8(table, nibbles))
 }
 
-impl Blocks for Iq4Nl {
+impl OneRun for Iq4Nl {
     const BYTES: usize = 18;
-    const PARTS: usize = 1;
-    const RUNS: usize = 1;
-    /// Scales, and the nibbles of all quants: blocks of Q4_0 but for their meaning.
-    type Scales = <Q4_0 as Blocks>::Scales;
-    type Part = ();
     type Run = Centred<128>;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn scales(rows: SixteenRows) -> Self::Scales {
-        // SAFETY: by contract.
-        unsafe { Q4_0::scales(rows) }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn part(_: SixteenRows, _: usize) {}
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    #[inline]
-    unsafe fn run<const R: usize>(&(scale, nibbles): &Self::Scales, _: usize, (): &()) -> Centred<128> {
-        Centred { quants: raised_values(nibbles), scale }
+    unsafe fn unpack(rows: SixteenRows) -> Centred<128> {
+        // SAFETY: by contract: blocks of Q4_0 but for what their nibbles mean.
+        let Centred { quants, scale } = unsafe { Q4_0::unpack(rows) };
+        Centred { quants: raised_values(quants), scale }
     }
 }
 

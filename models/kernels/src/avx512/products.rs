@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::Ahead;
 use super::blocks::{Blocks, Q4_0, Q4_1, Q8_0};
 use super::fives::{Q5_0, Q5_1};
 use super::floats::{self, BF16, F16, F32};
@@ -11,8 +12,7 @@ use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
 use super::weights::{ColumnBlock, Weights};
 use crate::activations::{Activations, Tile};
-use crate::ahead::Ahead;
-use crate::limits::{COLUMN_TILE_MAX, QUANT_BLOCK};
+use crate::limits::{COLUMN_TILE_MAX, PAIRED_COLUMNS_MIN, QUANT_BLOCK};
 use crate::products::{RowsOf, Store};
 use crate::weights::WeightType;
 
@@ -96,32 +96,56 @@ impl RowGroup {
 /// The matrix has at least sixteen rows, in blocks of `B`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
-    let mut accs = [_mm512_setzero_ps(); COLUMN_TILE_MAX];
+    let mut accs = [_mm512_setzero_ps(); 2 * COLUMN_TILE_MAX];
     for tile in part.activations.tiles() {
-        let columns = ColumnBlock::first_of(part.activations, tile);
-        for group in RowGroup::all(part) {
-            let store = |accs: &[__m512]| {
-                for (column, acc) in accs.iter().enumerate() {
-                    group.store(part, tile.first + column, *acc);
-                }
-            };
-            let (rows, blocks, zero) = (group.rows, tile.blocks, _mm512_setzero_ps());
-            // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
+        let mut groups = RowGroup::all(part);
+        while let Some(group) = groups.next() {
+            let other = if tile.columns >= PAIRED_COLUMNS_MIN { groups.next() } else { None };
+            // SAFETY: by contract.
             unsafe {
-                match tile.columns {
-                    // Sums that are known to be few stay in registers.
-                    1 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 1])),
-                    2 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 2])),
-                    3 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 3])),
-                    4 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 4])),
-                    8 => store(&multiply::<B, _>(rows, columns, blocks, [zero; 8])),
-
-                    count => {
-                        let accs = &mut accs[..count];
-                        accs.fill(zero);
-                        store(multiply::<B, &mut [__m512]>(rows, columns, blocks, accs));
-                    }
+                match other {
+                    Some(other) => tile_of::<B, 2>(part, tile, [group, other], &mut accs),
+                    None => tile_of::<B, 1>(part, tile, [group], &mut accs),
                 }
+            }
+        }
+    }
+}
+
+/// Computes the products of `N` groups of rows with the columns of a tile. There is room for as many sums in `accs`.
+///
+/// # Safety
+/// The groups are of the part's matrix, in blocks of `B`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn tile_of<B: Blocks, const N: usize>(
+    part: &RowsOf<'_>,
+    tile: Tile,
+    groups: [RowGroup; N],
+    accs: &mut [__m512; 2 * COLUMN_TILE_MAX],
+) {
+    let store = |accs: &[[__m512; N]]| {
+        for (column, accs) in accs.iter().enumerate() {
+            for (group, acc) in groups.iter().zip(accs) {
+                group.store(part, tile.first + column, *acc);
+            }
+        }
+    };
+    let (rows, blocks, zero) = (groups.map(|group| group.rows), tile.blocks, [_mm512_setzero_ps(); N]);
+    let columns = ColumnBlock::first_of(part.activations, tile);
+    // SAFETY: the rows are whole, and as wide as the columns (`products` asserts).
+    unsafe {
+        match tile.columns {
+            // Sums that are known to be few stay in registers.
+            1 => store(&multiply::<B, _, N>(rows, columns, blocks, [zero; 1])),
+            2 => store(&multiply::<B, _, N>(rows, columns, blocks, [zero; 2])),
+            3 => store(&multiply::<B, _, N>(rows, columns, blocks, [zero; 3])),
+            4 => store(&multiply::<B, _, N>(rows, columns, blocks, [zero; 4])),
+            8 => store(&multiply::<B, _, N>(rows, columns, blocks, [zero; 8])),
+            count => {
+                let accs = &mut accs.as_chunks_mut().0[..count];
+                accs.fill(zero);
+                store(multiply::<B, &mut [[__m512; N]], N>(rows, columns, blocks, accs));
             }
         }
     }
@@ -151,37 +175,42 @@ impl ColumnBlock {
     }
 }
 
-/// Adds to `accs` the products of sixteen rows with as many columns: an array of few stays in registers.
+/// Adds to `accs` the products of `N` times sixteen rows with as many columns: an array of few stays in registers.
 ///
 /// # Safety
 /// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
-unsafe fn multiply<B: Blocks, A: AsMut<[__m512]>>(
-    mut rows: SixteenRows,
+unsafe fn multiply<B: Blocks, A: AsMut<[[__m512; N]]>, const N: usize>(
+    mut rows: [SixteenRows; N],
     mut columns: ColumnBlock,
     blocks: usize,
     mut accs: A,
 ) -> A {
-    let mut ahead = Ahead::of_group(rows.end(), rows.bytes());
-    for _ in 0..blocks / (B::PARTS * B::RUNS) {
+    let runs = B::PARTS * B::RUNS;
+    let mut ahead = Ahead::of_groups(&rows, accs.as_mut().len(), runs);
+    for _ in 0..blocks / runs {
+        ahead.begin_block(rows[0]);
         // SAFETY: a whole block is left of every row and column.
         unsafe {
-            let scales = B::scales(rows);
+            let scales = rows.map(|rows| B::scales(rows));
             for number in 0..B::PARTS {
-                ahead.advance(B::BYTES * ROWS / B::PARTS);
-                let part = B::part(rows, number);
-                columns = each_column(&B::run::<0>(&scales, number, &part), columns, accs.as_mut());
+                let parts = rows.map(|rows| B::part(rows, number));
+                columns = run::<B, 0, N>((&scales, &parts), number, columns, accs.as_mut());
+                ahead.run(runs, B::BYTES);
                 if B::RUNS >= 2 {
-                    columns = each_column(&B::run::<1>(&scales, number, &part), columns, accs.as_mut());
+                    columns = run::<B, 1, N>((&scales, &parts), number, columns, accs.as_mut());
+                    ahead.run(runs, B::BYTES);
                 }
                 if B::RUNS == 4 {
-                    columns = each_column(&B::run::<2>(&scales, number, &part), columns, accs.as_mut());
-                    columns = each_column(&B::run::<3>(&scales, number, &part), columns, accs.as_mut());
+                    columns = run::<B, 2, N>((&scales, &parts), number, columns, accs.as_mut());
+                    ahead.run(runs, B::BYTES);
+                    columns = run::<B, 3, N>((&scales, &parts), number, columns, accs.as_mut());
+                    ahead.run(runs, B::BYTES);
                 }
             }
         }
-        rows = rows.right(B::BYTES);
+        rows = rows.map(|rows| rows.right(B::BYTES));
     }
     accs
 }
@@ -192,11 +221,19 @@ unsafe fn multiply<B: Blocks, A: AsMut<[__m512]>>(
 /// A block of each column lies from `columns` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn each_column(weights: &impl Weights, mut columns: ColumnBlock, accs: &mut [__m512]) -> ColumnBlock {
-    for acc in accs {
-        // SAFETY: by contract.
-        *acc = unsafe { weights.accumulate(columns, *acc) };
-        columns = columns.next();
+unsafe fn run<B: Blocks, const R: usize, const N: usize>(
+    (scales, parts): (&[B::Scales; N], &[B::Part; N]),
+    number: usize,
+    mut columns: ColumnBlock,
+    accs: &mut [[__m512; N]],
+) -> ColumnBlock {
+    // SAFETY: by contract.
+    unsafe {
+        let weights = std::array::from_fn(|n| B::run::<R>(&scales[n], number, &parts[n]));
+        for accs in accs {
+            Weights::accumulate(&weights, columns, accs);
+            columns = columns.next();
+        }
     }
     columns
 }

@@ -18,14 +18,17 @@ pub(super) struct ColumnBlock {
 
 /// Weights ready to be multiplied.
 pub(super) trait Weights {
-    /// Adds the products of the rows with `column` to `acc`.
+    /// Adds the products of each of `N` groups of rows with `column` to its sum.
     ///
     /// # Safety
     /// The pointers of `column` are those of a whole block. The processor has AVX-512 F, BW, VL and VNNI.
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512;
+    unsafe fn accumulate<const N: usize>(groups: &[Self; N], column: ColumnBlock, accs: &mut [__m512; N])
+    where
+        Self: Sized;
 }
 
 /// Quants with a scale and an offset per row.
+#[derive(Clone, Copy)]
 pub(super) struct Offset {
     pub(super) quants: [__m512i; 8],
     pub(super) scale: __m512,
@@ -33,6 +36,7 @@ pub(super) struct Offset {
 }
 
 /// Quants above their value by `ZERO`, with a scale per row.
+#[derive(Clone, Copy)]
 pub(super) struct Centred<const ZERO: i16> {
     pub(super) quants: [__m512i; 8],
     pub(super) scale: __m512,
@@ -54,35 +58,54 @@ pub(super) struct OffsetHalves {
     pub(super) offset: __m512,
 }
 
-/// Adds the products of quants 4 `FROM` … 4 `TO` − 1 to `sum`.
+/// Adds the products of quants 4 `FROM` … 4 `TO` − 1 of each group to its sum; what is read of the column serves all.
 ///
 /// # Safety
 /// The pointers of `column` are those of a whole block.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn dot<const FROM: usize, const TO: usize>(
-    quants: &[__m512i; 8],
+unsafe fn dot<const FROM: usize, const TO: usize, const N: usize>(
+    quants: [&[__m512i; 8]; N],
     column: ColumnBlock,
-    mut sum: __m512i,
-) -> __m512i {
+    mut sums: [__m512i; N],
+) -> [__m512i; N] {
     for i in FROM..TO {
         // SAFETY: a block has 32 quants.
         let four = unsafe { _mm512_set1_epi32(column.quants.cast::<i32>().add(i).read_unaligned()) };
-        sum = _mm512_dpbusd_epi32(sum, quants[i], four);
+        for n in 0..N {
+            sums[n] = _mm512_dpbusd_epi32(sums[n], quants[n][i], four);
+        }
     }
-    sum
+    sums
 }
 
-/// Adds the products of all quants to `sum`, in two chains: one would make each column wait for its own latencies longer
-/// than the processor's window reaches into the next.
+/// Adds the products of all quants of each group to its sum, in two chains: one would make each column wait for its own
+/// latencies longer than the processor's window reaches into the next.
 ///
 /// # Safety
 /// The pointers of `column` are those of a whole block.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
-unsafe fn dot_32(quants: &[__m512i; 8], column: ColumnBlock, sum: __m512i) -> __m512i {
+unsafe fn dot_32<const N: usize>(quants: [&[__m512i; 8]; N], column: ColumnBlock, sum: __m512i) -> [__m512i; N] {
     // SAFETY: by contract.
-    unsafe { _mm512_add_epi32(dot::<0, 4>(quants, column, sum), dot::<4, 8>(quants, column, _mm512_setzero_si512())) }
+    let (mut first, second) = unsafe {
+        (dot::<0, 4, N>(quants, column, [sum; N]), dot::<4, 8, N>(quants, column, [_mm512_setzero_si512(); N]))
+    };
+    for n in 0..N {
+        first[n] = _mm512_add_epi32(first[n], second[n]);
+    }
+    first
+}
+
+/// The column's sums of its first and its second 16 quants, side by side in every lane.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+unsafe fn half_sums(column: ColumnBlock) -> __m512i {
+    // SAFETY: by contract.
+    _mm512_set1_epi32(unsafe { column.half_sums.cast::<i32>().read_unaligned() })
 }
 
 /// `first` × the sum of the column's first 16 quants + `second` × that of the others, in every lane.
@@ -92,22 +115,30 @@ unsafe fn dot_32(quants: &[__m512i; 8], column: ColumnBlock, sum: __m512i) -> __
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn times_sums(column: ColumnBlock, first: i16, second: i16) -> __m512i {
-    // SAFETY: by contract.
-    let halves = unsafe { _mm512_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) };
     let factors = i32::from(first.cast_unsigned()) | i32::from(second) << 16;
-    _mm512_madd_epi16(halves, _mm512_set1_epi32(factors))
+    // SAFETY: by contract.
+    _mm512_madd_epi16(unsafe { half_sums(column) }, _mm512_set1_epi32(factors))
+}
+
+/// What `part` takes from each of `groups`.
+#[inline(always)]
+fn each<W, T, const N: usize>(groups: &[W; N], part: impl Fn(&W) -> &T) -> [&T; N] {
+    std::array::from_fn(|n| part(&groups[n]))
 }
 
 impl Weights for Offset {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512 {
+    unsafe fn accumulate<const N: usize>(groups: &[Self; N], column: ColumnBlock, accs: &mut [__m512; N]) {
         // SAFETY: by contract.
         unsafe {
-            let sum = dot_32(&self.quants, column, _mm512_setzero_si512());
-            let scale = _mm512_mul_ps(self.scale, _mm512_set1_ps(*column.scale));
-            let acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc);
-            _mm512_fmadd_ps(self.offset, _mm512_set1_ps(*column.sum), acc)
+            let sums = dot_32(each(groups, |group| &group.quants), column, _mm512_setzero_si512());
+            let (scale, offset) = (_mm512_set1_ps(*column.scale), _mm512_set1_ps(*column.sum));
+            for n in 0..N {
+                let scale = _mm512_mul_ps(groups[n].scale, scale);
+                let acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[n]), scale, accs[n]);
+                accs[n] = _mm512_fmadd_ps(groups[n].offset, offset, acc);
+            }
         }
     }
 }
@@ -115,12 +146,15 @@ impl Weights for Offset {
 impl<const ZERO: i16> Weights for Centred<ZERO> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512 {
+    unsafe fn accumulate<const N: usize>(groups: &[Self; N], column: ColumnBlock, accs: &mut [__m512; N]) {
         // SAFETY: by contract.
         unsafe {
-            let sum = dot_32(&self.quants, column, times_sums(column, -ZERO, -ZERO));
-            let scale = _mm512_mul_ps(self.scale, _mm512_set1_ps(*column.scale));
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc)
+            let sums = dot_32(each(groups, |group| &group.quants), column, times_sums(column, -ZERO, -ZERO));
+            let scale = _mm512_set1_ps(*column.scale);
+            for n in 0..N {
+                let scale = _mm512_mul_ps(groups[n].scale, scale);
+                accs[n] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[n]), scale, accs[n]);
+            }
         }
     }
 }
@@ -128,14 +162,18 @@ impl<const ZERO: i16> Weights for Centred<ZERO> {
 impl<const ZERO: i16> Weights for CentredHalves<ZERO> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512 {
+    unsafe fn accumulate<const N: usize>(groups: &[Self; N], column: ColumnBlock, accs: &mut [__m512; N]) {
         // SAFETY: by contract.
         unsafe {
-            let first = dot::<0, 4>(&self.quants, column, times_sums(column, -ZERO, 0));
-            let second = dot::<4, 8>(&self.quants, column, times_sums(column, 0, -ZERO));
-            let both = _mm512_mul_ps(_mm512_cvtepi32_ps(first), self.scales[0]);
-            let both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), self.scales[1], both);
-            _mm512_fmadd_ps(both, _mm512_set1_ps(*column.scale), acc)
+            let quants = each(groups, |group| &group.quants);
+            let first = dot::<0, 4, N>(quants, column, [times_sums(column, -ZERO, 0); N]);
+            let second = dot::<4, 8, N>(quants, column, [times_sums(column, 0, -ZERO); N]);
+            let scale = _mm512_set1_ps(*column.scale);
+            for n in 0..N {
+                let both = _mm512_mul_ps(_mm512_cvtepi32_ps(first[n]), groups[n].scales[0]);
+                let both = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second[n]), groups[n].scales[1], both);
+                accs[n] = _mm512_fmadd_ps(both, scale, accs[n]);
+            }
         }
     }
 }
@@ -143,17 +181,20 @@ impl<const ZERO: i16> Weights for CentredHalves<ZERO> {
 impl Weights for OffsetHalves {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m512) -> __m512 {
+    unsafe fn accumulate<const N: usize>(groups: &[Self; N], column: ColumnBlock, accs: &mut [__m512; N]) {
         // SAFETY: by contract.
         unsafe {
-            let first = dot::<0, 4>(&self.quants, column, _mm512_setzero_si512());
-            let second = dot::<4, 8>(&self.quants, column, _mm512_setzero_si512());
-            let halves = _mm512_set1_epi32(column.half_sums.cast::<i32>().read_unaligned());
-            let minima = _mm512_madd_epi16(self.minima, halves);
-            let all = _mm512_mul_ps(_mm512_cvtepi32_ps(first), self.scales[0]);
-            let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second), self.scales[1], all);
-            let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(minima), self.offset, all);
-            _mm512_fmadd_ps(all, _mm512_set1_ps(*column.scale), acc)
+            let quants = each(groups, |group| &group.quants);
+            let first = dot::<0, 4, N>(quants, column, [_mm512_setzero_si512(); N]);
+            let second = dot::<4, 8, N>(quants, column, [_mm512_setzero_si512(); N]);
+            let (halves, scale) = (half_sums(column), _mm512_set1_ps(*column.scale));
+            for n in 0..N {
+                let minima = _mm512_madd_epi16(groups[n].minima, halves);
+                let all = _mm512_mul_ps(_mm512_cvtepi32_ps(first[n]), groups[n].scales[0]);
+                let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(second[n]), groups[n].scales[1], all);
+                let all = _mm512_fmadd_ps(_mm512_cvtepi32_ps(minima), groups[n].offset, all);
+                accs[n] = _mm512_fmadd_ps(all, scale, accs[n]);
+            }
         }
     }
 }

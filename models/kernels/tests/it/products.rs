@@ -121,17 +121,19 @@ fn extreme_quants_do_not_saturate() {
 #[test]
 fn a_column_alone_is_the_same_as_in_any_batch() {
     let mut seeded = Seeded(2);
-    for ty in WeightType::ALL {
-        // Not a whole number of groups, nor of what is unpacked at a time.
-        let (rows, width) = (35, 1024);
-        let bytes = seeded.weights(ty, rows, width);
-        let weights = matrix(ty, rows, width, &bytes);
-        let x = inputs(&mut seeded, 70, width);
-        for kernels in every_isa(2) {
-            let alone: Vec<f32> = x.chunks(width).flat_map(|x| product(&kernels, weights, x)).collect();
-            for columns in [2, 3, 4, 5, 9, 33, 64, 65, 70] {
-                let batch = product(&kernels, weights, &x[..columns * width]);
-                assert!(same(&batch, &alone[..columns * rows]), "{:?} {ty:?} × {columns}", kernels.isa());
+    // Not a whole number of groups, nor of what is unpacked at a time; and so many rows that a claim has pairs of groups,
+    // the last of which overlap.
+    for (rows, width, batches) in [(35, 1024, &[2, 3, 4, 5, 9, 33, 64, 65, 70][..]), (308, 256, &[15, 16, 70])] {
+        for ty in WeightType::ALL {
+            let bytes = seeded.weights(ty, rows, width);
+            let weights = matrix(ty, rows, width, &bytes);
+            let x = inputs(&mut seeded, 70, width);
+            for kernels in every_isa(2) {
+                let alone: Vec<f32> = x.chunks(width).flat_map(|x| product(&kernels, weights, x)).collect();
+                for &columns in batches {
+                    let batch = product(&kernels, weights, &x[..columns * width]);
+                    assert!(same(&batch, &alone[..columns * rows]), "{:?} {weights:?} × {columns}", kernels.isa());
+                }
             }
         }
     }

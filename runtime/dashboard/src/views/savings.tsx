@@ -210,6 +210,7 @@ function Price({ report }: { report: SavingsReport }) {
 const HELD: readonly [keyof Arms['held'], string][] = [
   ['active_kib_ms', 'weights while a request ran'],
   ['keepalive_kib_ms', 'weights kept after the last request'],
+  ['pinned_kib_ms', 'weights that were pinned'],
   ['load_kib_ms', 'weights while they were loaded'],
   ['idle_kib_ms', 'weights held for nobody'],
   ['process_kib_ms', 'the process beside models'],
@@ -231,17 +232,17 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
       <ul>
         {shared && (
           <li>
-            <b>one shared copy</b> = Σ over models (weights × window) + process × window = <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
+            <b>one shared copy</b> = Σ over models (largest weights × window) + process × window = <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
           </li>
         )}
         {shared ? (
           <li>
-            <b>a copy per tenant</b> = Σ over tenants and models (weights × first request to last) + process × its longest ={' '}
+            <b>a copy per tenant</b> = Σ over tenants and models (largest weights × first request to last) + process × its longest ={' '}
             <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
           </li>
         ) : (
           <li>
-            <b>copies of your own</b> = Σ over models (weights × first request to last) = <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
+            <b>copies of your own</b> = Σ over models (largest weights × first request to last) = <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
           </li>
         )}
         <li>

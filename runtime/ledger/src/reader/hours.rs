@@ -24,7 +24,9 @@ pub(super) fn held_hours(transaction: &Transaction<'_>, since: Since) -> Result<
     };
     let of_requests = "SELECT hour, model, sum(weights_kib_ms + load_kib_ms), sum(kv_kib_ms) FROM hour_requests";
     let of_accounts = "SELECT hour, model, sum(kib_ms), 0 FROM hour_accounts";
-    for select in [of_requests, of_accounts] {
+    let of_held = "SELECT hour, model, sum(iif(held_as IN ('prefix', 'context'), 0, kib_ms)), \
+                   sum(iif(held_as IN ('prefix', 'context'), kib_ms, 0)) FROM hour_held";
+    for select in [of_requests, of_accounts, of_held] {
         each(transaction, filter, (select, "hour, model"), |row| {
             of(row.get(0)?, Some(row.get(1)?), natural(row, 2)?, natural(row, 3)?);
             Ok(())

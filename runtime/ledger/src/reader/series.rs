@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 
-use super::sums::{ACCOUNT_TOTAL, KEY_TOTAL, TENANT_TOTAL, account_total, tenant_total};
+use super::sums::{KEY_TOTAL, TENANT_TOTAL, account_columns, account_total, sort_accounts, tenant_total};
 use crate::LedgerError;
 use crate::rollup::{Of, Span};
 use crate::rows::{KeyTotal, UsageBucket};
@@ -40,16 +40,20 @@ pub(super) fn series(connection: &Connection, query: &SeriesQuery) -> Result<Vec
         of(number, &mut |bucket| bucket.requests.push(total.clone()));
         Ok(())
     })?;
-    each(connection, query, (Of::Accounts, ACCOUNT_TOTAL, "model, account, tenant"), |number, row| {
-        let total = account_total(row)?;
-        of(number, &mut |bucket| bucket.accounts.push(total.clone()));
-        Ok(())
-    })?;
+    for accounts in [Of::Accounts, Of::Held] {
+        let (columns, group) = account_columns(accounts);
+        each(connection, query, (accounts, columns, group), |number, row| {
+            let total = account_total(row, accounts)?;
+            of(number, &mut |bucket| bucket.accounts.push(total.clone()));
+            Ok(())
+        })?;
+    }
     each(connection, query, (Of::Keys, KEY_TOTAL, "key_id, tenant, model"), |number, row| {
         let total = KeyTotal { key_id: row.get("key_id")?, total: tenant_total(row)? };
         of(number, &mut |bucket| bucket.keys.push(total.clone()));
         Ok(())
     })?;
+    buckets.values_mut().for_each(|bucket| sort_accounts(&mut bucket.accounts));
     Ok(buckets.into_values().collect())
 }
 

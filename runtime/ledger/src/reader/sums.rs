@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meter::savings::{ModelUse, SavingsInputs, TenantUse};
-use meter::{Account, EnergyAccounts, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
+use meter::{EnergyAccounts, HeldAs, KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
 use rusqlite::{Connection, Row, Transaction, params};
 
 use super::waits::load_waits;
@@ -92,20 +92,20 @@ pub(super) fn savings_inputs(
     for (model, weights_bytes) in weights_bytes(transaction, filter)? {
         models.insert(model.clone(), ModelUse { model, weights_bytes, ..ModelUse::default() });
     }
-    for AccountTotal { model, account, kib_ms } in accounts(transaction, filter)? {
+    for total in accounts(transaction, filter)? {
+        let (held_as, AccountTotal { model, account, kib_ms, cpu_ns, .. }) = (total.told_as(), total);
         let of_model =
             models.entry(model.clone()).or_insert_with(|| ModelUse { model: model.clone(), ..ModelUse::default() });
-        match account {
-            Account::Load => of_model.load = of_model.load.saturating_add(kib_ms),
-            Account::Idle | Account::Unmeasured => of_model.idle = of_model.idle.saturating_add(kib_ms),
-            Account::Keepalive(tenant) => {
+        match account.into_tenant() {
+            None => of_model.carry(held_as, kib_ms, cpu_ns),
+            Some(tenant) => {
                 let key = (tenant, model);
                 let of_tenant = tenants.entry(key.clone()).or_insert_with(|| TenantUse {
                     tenant: key.0,
                     model: key.1,
                     ..TenantUse::default()
                 });
-                of_tenant.keepalive = of_tenant.keepalive.saturating_add(kib_ms);
+                of_tenant.carry(held_as, kib_ms, cpu_ns);
             }
         }
     }
@@ -176,30 +176,56 @@ pub(super) fn account_totals(connection: &Connection) -> Result<Vec<AccountTotal
     accounts(connection, Filter::ALL)
 }
 
+/// In the order of models, accounts, and as what they held it.
 fn accounts(connection: &Connection, filter: Filter<'_>) -> Result<Vec<AccountTotal>, LedgerError> {
-    let select =
-        format!("SELECT {ACCOUNT_TOTAL} FROM sums GROUP BY model, account, tenant ORDER BY model, account, tenant");
     let mut totals = Vec::new();
-    query(connection, filter, (Of::Accounts, &select), |row| {
-        totals.push(account_total(row)?);
-        Ok(())
-    })?;
+    for of in [Of::Accounts, Of::Held] {
+        let (columns, group) = account_columns(of);
+        query(connection, filter, (of, &format!("SELECT {columns} FROM sums GROUP BY {group}")), |row| {
+            totals.push(account_total(row, of)?);
+            Ok(())
+        })?;
+    }
+    sort_accounts(&mut totals);
     Ok(totals)
 }
 
-/// What [`account_total`] reads of rows that are grouped by model, account and tenant.
-pub(super) const ACCOUNT_TOTAL: &str = "model, account, tenant, sum(kib_ms)";
+/// Those of before schema 5 stand among the others.
+pub(super) fn sort_accounts(totals: &mut [AccountTotal]) {
+    totals.sort_by(|one, two| (&one.model, &one.account, one.held_as).cmp(&(&two.model, &two.account, two.held_as)));
+}
 
-pub(super) fn account_total(row: &Row<'_>) -> Result<AccountTotal, LedgerError> {
-    let tenant: String = row.get(2)?;
-    let account = match row.get_ref(1)?.as_str().unwrap_or_default() {
-        "keepalive" => Account::Keepalive(tenant),
-        "load" => Account::Load,
-        "idle" => Account::Idle,
-        "unmeasured" => Account::Unmeasured,
-        _ => return Err(LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"))),
-    };
-    Ok(AccountTotal { model: row.get(0)?, account, kib_ms: KibMillis::new(natural(row, 3)?) })
+/// What [`account_total`] reads of rows of one of the two sums of accounts, and what they are grouped by.
+pub(super) const fn account_columns(of: Of) -> (&'static str, &'static str) {
+    match of {
+        Of::Held => (
+            "model, held_as, tenant, sum(kib_ms), sum(cpu_ns), sum(energy_nj), sum(micrograms_co2e), sum(pico_units), \
+             sum(unpriced)",
+            "model, tenant, held_as",
+        ),
+        _ => ("model, account, tenant, sum(kib_ms)", "model, account, tenant"),
+    }
+}
+
+pub(super) fn account_total(row: &Row<'_>, of: Of) -> Result<AccountTotal, LedgerError> {
+    let unknown = || LedgerError::corrupt(StoreFailure::Unexpected("a stored account is unknown"));
+    let (name, tenant) = (row.get_ref(1)?.as_str().unwrap_or_default(), row.get::<_, String>(2)?);
+    let tenant = Some(tenant).filter(|tenant| !tenant.is_empty());
+    let held_as = HeldAs::from_name(name).ok_or_else(unknown)?;
+    let (model, kib_ms) = (row.get(0)?, KibMillis::new(natural(row, 3)?));
+    let of_memory = AccountTotal { kib_ms, ..AccountTotal::of(model, held_as.account(tenant)) };
+    if !matches!(of, Of::Held) {
+        return Ok(of_memory);
+    }
+    Ok(AccountTotal {
+        held_as: Some(held_as),
+        cpu_ns: Nanos::new(natural(row, 4)?),
+        energy_nj: Nanojoules::new(natural(row, 5)?),
+        micrograms_co2e: Micrograms::new(natural(row, 6)?),
+        pico_units: PicoUnits::new(natural(row, 7)?),
+        unpriced: natural(row, 8)?,
+        ..of_memory
+    })
 }
 
 /// What every device took in energy, by source.
@@ -257,10 +283,9 @@ fn tenant_uses(
     Ok(uses)
 }
 
-/// Every model requested, with the resident bytes on its latest receipt that has any.
+/// Every model requested, with the most resident bytes of its weights on any receipt.
 fn weights_bytes(transaction: &Transaction<'_>, filter: Filter<'_>) -> Result<Vec<(String, u64)>, LedgerError> {
-    // With max() as the only aggregate, SQLite takes the bare columns from the row that has the maximum.
-    let select = "SELECT model, weights_bytes, max(weights_link) FROM sums GROUP BY model";
+    let select = "SELECT model, max(weights_bytes) FROM sums GROUP BY model";
     let mut sizes = Vec::new();
     query(transaction, filter, (Of::Requests, select), |row| {
         sizes.push((row.get(0)?, natural(row, 1)?));
@@ -274,7 +299,7 @@ fn weights_bytes(transaction: &Transaction<'_>, filter: Filter<'_>) -> Result<Ve
 fn window_ms(transaction: &Transaction<'_>, filter: Filter<'_>, until: Option<Moment>) -> Result<u64, LedgerError> {
     let latest = latest_run(transaction)?;
     let mut runs: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
-    for of in [Of::Requests, Of::Accounts, Of::Energy] {
+    for of in [Of::Requests, Of::Accounts, Of::Held, Of::Energy] {
         query(transaction, filter, (of, "SELECT run, min(first_ms), max(last_ms) FROM sums GROUP BY run"), |row| {
             let (begins, ends) = (natural(row, 1)?, natural(row, 2)?);
             let run = runs.entry(row.get(0)?).or_insert((begins, ends));

@@ -7,12 +7,14 @@
 pub(crate) enum Of {
     /// Settled requests.
     Requests,
-    /// Intervals of accounts.
+    /// Intervals of accounts, of before schema 5: as what memory was held is not known of them.
     Accounts,
     /// Intervals of energy.
     Energy,
     /// Settled requests by the keys that they came by, of those that came by one with an id.
     Keys,
+    /// Intervals of accounts, by whose they are and as what memory was held.
+    Held,
 }
 
 /// How two values of a column become one.
@@ -21,8 +23,6 @@ pub(super) enum Rule {
     Add,
     Least,
     Most,
-    /// That of the row whose next column is greater.
-    OfLatest,
 }
 
 pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
@@ -44,7 +44,8 @@ pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
     ("unpriced", Rule::Add),
     ("first_ms", Rule::Least),
     ("last_ms", Rule::Most),
-    ("weights_bytes", Rule::OfLatest),
+    ("weights_bytes", Rule::Most),
+    // The link of the last row that tells a size. Nothing reads it; anchors of every schema bind it.
     ("weights_link", Rule::Most),
 ];
 
@@ -85,8 +86,20 @@ const KEY_COLUMNS: [(&str, Rule); 17] = [
     ("unpriced", Rule::Add),
 ];
 
+const HELD_COLUMNS: [(&str, Rule); 9] = [
+    ("intervals", Rule::Add),
+    ("kib_ms", Rule::Add),
+    ("cpu_ns", Rule::Add),
+    ("energy_nj", Rule::Add),
+    ("micrograms_co2e", Rule::Add),
+    ("pico_units", Rule::Add),
+    ("unpriced", Rule::Add),
+    ("first_ms", Rule::Least),
+    ("last_ms", Rule::Most),
+];
+
 impl Of {
-    pub(crate) const ALL: [Self; 4] = [Self::Requests, Self::Accounts, Self::Energy, Self::Keys];
+    pub(crate) const ALL: [Self; 5] = [Self::Requests, Self::Accounts, Self::Energy, Self::Keys, Self::Held];
 
     /// The end of its tables' names.
     pub(crate) const fn name(self) -> &'static str {
@@ -95,6 +108,7 @@ impl Of {
             Self::Accounts => "accounts",
             Self::Energy => "energy",
             Self::Keys => "keys",
+            Self::Held => "held",
         }
     }
 
@@ -105,6 +119,7 @@ impl Of {
             Self::Accounts => ["model", "account", "tenant"],
             Self::Energy => ["device", "source", "quality"],
             Self::Keys => ["key_id", "tenant", "model"],
+            Self::Held => ["model", "tenant", "held_as"],
         }
     }
 
@@ -119,6 +134,7 @@ impl Of {
             Self::Accounts => &ACCOUNT_COLUMNS,
             Self::Energy => &ENERGY_COLUMNS,
             Self::Keys => &KEY_COLUMNS,
+            Self::Held => &HELD_COLUMNS,
         }
     }
 }

@@ -78,10 +78,24 @@ fn of_settlement(link: i64, fields: &[ValueRef<'_>]) -> Result<Contributions, Ma
 }
 
 fn of_interval(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {
-    let [run, _, model, account, tenant, kib_ms, from_ms, to_ms, unix_ms] = fields else { return Err(Malformed) };
+    let [run, _, model, account, tenant, kib_ms, from_ms, to_ms, unix_ms, held_as, figures @ .., pico_units] = fields
+    else {
+        return Err(Malformed);
+    };
     let tenant = if matches!(tenant, ValueRef::Null) { String::new() } else { text(tenant)? };
-    let sums = [1, integer(kib_ms)?, integer(from_ms)?, integer(to_ms)?];
-    Contribution::checked(Of::Accounts, (unix_ms, run), [text(model)?, text(account)?, tenant], &sums)
+    let (kib_ms, span) = (integer(kib_ms)?, [integer(from_ms)?, integer(to_ms)?]);
+    if matches!(held_as, ValueRef::Null) {
+        let names = [text(model)?, text(account)?, tenant];
+        return Contribution::checked(Of::Accounts, (unix_ms, run), names, &[1, kib_ms, span[0], span[1]]);
+    }
+    let pico_units = optional(pico_units)?;
+    let mut sums = vec![1, kib_ms];
+    for figure in figures {
+        sums.push(integer(figure)?);
+    }
+    sums.extend([pico_units.unwrap_or(0), i64::from(pico_units.is_none())]);
+    sums.extend(span);
+    Contribution::checked(Of::Held, (unix_ms, run), [text(model)?, tenant, text(held_as)?], &sums)
 }
 
 fn of_energy(fields: &[ValueRef<'_>]) -> Result<Contribution, Malformed> {

@@ -2,7 +2,8 @@
 //!
 //! Rows of schema 1 have no links. They are linked run by run: the run, its reservations, their settlements, its
 //! intervals, each in the order in which they were appended. A row in `migrations`, which is linked like any other, says
-//! which links were made so: until then nothing vouched for those rows. Later schemas add columns and tables, and change no
+//! which links were made so: until then nothing vouched for those rows. Later schemas add columns and tables, sum anew what is
+//! to be summed otherwise, and change no
 //! row that there is: a column that they added is null in it, and is not in its digest.
 
 use rusqlite::types::ValueRef;
@@ -15,7 +16,12 @@ use crate::journal::Journal;
 
 /// From schema `found` to the present one.
 pub(super) fn raise(transaction: &Transaction<'_>, found: i64, unix_ms: i64) -> Result<(), LedgerError> {
-    let steps = [(2, tables::raise_to_2 as fn(&Connection) -> _), (3, tables::raise_to_3), (4, tables::raise_to_4)];
+    let steps = [
+        (2, tables::raise_to_2 as fn(&Connection) -> _),
+        (3, tables::raise_to_3),
+        (4, tables::raise_to_4),
+        (5, tables::raise_to_5),
+    ];
     for (_, raise) in steps.into_iter().filter(|(schema, _)| *schema > found) {
         raise(transaction)?;
     }

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use crate::chain::Kind;
+use crate::rollup::{Of, Span};
 
 const TABLES_1: &str = "
 CREATE TABLE runs (
@@ -136,88 +137,13 @@ const WAITED: &str = "
 CREATE INDEX settlements_waited ON settlements (unix_ms, reservation, load_wait_ns) WHERE load_wait_ns > 0;
 ";
 
-/// Sums of requests: what stands in [`crate::rollup::Of::columns`].
-const REQUEST_SUMS: &str = "
-    run INTEGER NOT NULL,
-    tenant TEXT NOT NULL,
-    model TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    cold INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    load_wait_ns INTEGER NOT NULL,
-    wall_ns INTEGER NOT NULL,
-    cpu_ns INTEGER NOT NULL,
-    load_cpu_ns INTEGER NOT NULL,
-    weights_kib_ms INTEGER NOT NULL,
-    load_kib_ms INTEGER NOT NULL,
-    kv_kib_ms INTEGER NOT NULL,
-    energy_nj INTEGER NOT NULL,
-    micrograms_co2e INTEGER NOT NULL,
-    pico_units INTEGER NOT NULL,
-    unpriced INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-    weights_bytes INTEGER NOT NULL,
-    weights_link INTEGER NOT NULL,
-";
-
-/// Sums of requests by the keys that they came by.
-const KEY_SUMS: &str = "
-    run INTEGER NOT NULL,
-    key_id TEXT NOT NULL,
-    tenant TEXT NOT NULL,
-    model TEXT NOT NULL,
-    requests INTEGER NOT NULL,
-    completed INTEGER NOT NULL,
-    cold INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL,
-    cached_tokens INTEGER NOT NULL,
-    completion_tokens INTEGER NOT NULL,
-    load_wait_ns INTEGER NOT NULL,
-    wall_ns INTEGER NOT NULL,
-    cpu_ns INTEGER NOT NULL,
-    load_cpu_ns INTEGER NOT NULL,
-    weights_kib_ms INTEGER NOT NULL,
-    load_kib_ms INTEGER NOT NULL,
-    kv_kib_ms INTEGER NOT NULL,
-    energy_nj INTEGER NOT NULL,
-    micrograms_co2e INTEGER NOT NULL,
-    pico_units INTEGER NOT NULL,
-    unpriced INTEGER NOT NULL,
-";
-
-/// Sums of account intervals.
-const ACCOUNT_SUMS: &str = "
-    run INTEGER NOT NULL,
-    model TEXT NOT NULL,
-    account TEXT NOT NULL,
-    tenant TEXT NOT NULL,
-    intervals INTEGER NOT NULL,
-    kib_ms INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-";
-
-/// Sums of intervals of energy.
-const ENERGY_SUMS: &str = "
-    run INTEGER NOT NULL,
-    device TEXT NOT NULL,
-    source TEXT NOT NULL,
-    quality TEXT NOT NULL,
-    intervals INTEGER NOT NULL,
-    energy_nj INTEGER NOT NULL,
-    requests_nj INTEGER NOT NULL,
-    keepalive_nj INTEGER NOT NULL,
-    runtime_nj INTEGER NOT NULL,
-    host_other_nj INTEGER NOT NULL,
-    idle_nj INTEGER NOT NULL,
-    unmeasured_nj INTEGER NOT NULL,
-    unknown_ms INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
+/// What schema 5 adds: as what accounts hold memory, their processor time, and what both came to.
+const TABLES_5: &str = "
+ALTER TABLE intervals ADD COLUMN held_as TEXT;
+ALTER TABLE intervals ADD COLUMN cpu_ns INTEGER;
+ALTER TABLE intervals ADD COLUMN energy_nj INTEGER;
+ALTER TABLE intervals ADD COLUMN micrograms_co2e INTEGER;
+ALTER TABLE intervals ADD COLUMN pico_units INTEGER;
 ";
 
 /// The tables of schema 1, whose rows nobody may change.
@@ -240,9 +166,7 @@ pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error>
             .execute_batch(&format!("DROP TRIGGER {table}_refuse_UPDATE; DROP TRIGGER {table}_refuse_DELETE;"))?;
     }
     connection.execute_batch(TABLES_2)?;
-    for (prefix, columns, key) in SUMS {
-        sums(connection, prefix, columns, key)?;
-    }
+    create_sums(connection, &SUMS, &[Of::Requests, Of::Accounts])?;
     for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::Energy) {
         let table = kind.table();
         refuse(connection, table, "UPDATE", "")?;
@@ -262,9 +186,7 @@ pub(super) fn raise_to_2(connection: &Connection) -> Result<(), rusqlite::Error>
 pub(super) fn raise_to_3(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch(TABLES_3)?;
     connection.execute_batch(WAITED)?;
-    for (prefix, columns, key) in SUMS {
-        energy_sums(connection, prefix, columns, key)?;
-    }
+    create_sums(connection, &SUMS, &[Of::Energy])?;
     let table = Kind::Energy.table();
     refuse(connection, table, "UPDATE", "")?;
     refuse_beyond(connection, (table, Kind::Energy.key()), &format!("{table}_to"))?;
@@ -277,54 +199,79 @@ pub(super) fn raise_to_3(connection: &Connection) -> Result<(), rusqlite::Error>
 /// Adds what schema 4 has to the tables of schema 3: by which keys requests came, and what was used by each.
 pub(super) fn raise_to_4(connection: &Connection) -> Result<(), rusqlite::Error> {
     connection.execute_batch("ALTER TABLE reservations ADD COLUMN key_id TEXT;")?;
-    for (prefix, columns, key) in SUMS {
-        key_sums(connection, prefix, columns, key)?;
-    }
+    create_sums(connection, &SUMS, &[Of::Keys])?;
     for change in ["UPDATE", "DELETE"] {
         refuse(connection, "removed_keys", change, "")?;
     }
     Ok(())
 }
 
-/// Sums by hour and by day.
-pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
-    for (prefix, columns, key) in SUMS.into_iter().filter(|(prefix, ..)| *prefix != "removed") {
-        sums(connection, prefix, columns, key)?;
-        energy_sums(connection, prefix, columns, key)?;
-        key_sums(connection, prefix, columns, key)?;
+/// Adds what schema 5 has to the tables of schema 4, whose sums told the last size of a model and not the largest.
+pub(super) fn raise_to_5(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(TABLES_5)?;
+    create_sums(connection, &SUMS, &[Of::Held])?;
+    for span in Span::ALL {
+        largest_sizes(connection, span)?;
+    }
+    for change in ["UPDATE", "DELETE"] {
+        refuse(connection, "removed_held", change, "")?;
     }
     Ok(())
 }
 
-/// Which sums there are: the beginnings of their tables' names, and what says which rows are summed.
+/// The largest size that the rows of each sum tell, and the sums of those that retention has removed, which told their last.
+fn largest_sizes(connection: &Connection, span: Span) -> Result<(), rusqlite::Error> {
+    let (sums, millis, hour_millis) = (span.name(), span.millis(), Span::Hour.millis());
+    connection.execute_batch(&format!(
+        "WITH sizes AS (
+             SELECT settlements.unix_ms, run, tenant, model, outcome, weights_bytes
+             FROM settlements JOIN reservations ON reservations.sequence = settlements.reservation
+             UNION ALL SELECT hour * {hour_millis}, run, tenant, model, outcome, weights_bytes FROM removed_requests
+         ), largest AS (
+             SELECT (unix_ms - (unix_ms % {millis} + {millis}) % {millis}) / {millis} AS bucket,
+                    run, tenant, model, outcome, max(weights_bytes) AS bytes
+             FROM sizes GROUP BY 1, run, tenant, model, outcome
+         )
+         UPDATE {sums}_requests AS sums SET weights_bytes = largest.bytes FROM largest
+         WHERE largest.bucket = sums.{sums} AND largest.run = sums.run AND largest.tenant = sums.tenant
+             AND largest.model = sums.model AND largest.outcome = sums.outcome"
+    ))
+}
+
+/// Sums by hour and by day.
+pub(super) fn create_rollups(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let [by_hour, by_day, _] = SUMS;
+    create_sums(connection, &[by_hour, by_day], &Of::ALL)
+}
+
+/// Which sums there are: the beginnings of their tables' names, what says which rows are summed, and the same as a key.
 const SUMS: [(&str, &str, &str); 3] = [
     ("hour", "hour INTEGER NOT NULL", "hour"),
     ("day", "day INTEGER NOT NULL", "day"),
     ("removed", "anchor INTEGER NOT NULL REFERENCES anchors (sequence), hour INTEGER NOT NULL", "anchor, hour"),
 ];
 
-fn energy_sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
-    connection.execute_batch(&format!(
-        "CREATE TABLE {prefix}_energy (\n    {columns},{ENERGY_SUMS}    \
-         PRIMARY KEY ({key}, run, device, source, quality)\n) STRICT, WITHOUT ROWID;"
-    ))
+/// Tables of these sums, each of all of these. Files are held to their text, to the letter ([`crate::Reader::verify`]).
+fn create_sums(connection: &Connection, sums: &[(&str, &str, &str)], all: &[Of]) -> Result<(), rusqlite::Error> {
+    for (prefix, times, key) in sums {
+        for of in all {
+            let names = of.names();
+            let texts = names.iter().map(|name| format!("{name} TEXT NOT NULL"));
+            let columns =
+                [(*times).to_owned(), integer("run")].into_iter().chain(texts).chain(of.columns().map(integer));
+            connection.execute_batch(&format!(
+                "CREATE TABLE {prefix}_{} (\n    {},\n    PRIMARY KEY ({key}, run, {})\n) STRICT, WITHOUT ROWID;",
+                of.name(),
+                columns.collect::<Vec<_>>().join(",\n    "),
+                names.join(", ")
+            ))?;
+        }
+    }
+    Ok(())
 }
 
-fn key_sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
-    connection.execute_batch(&format!(
-        "CREATE TABLE {prefix}_keys (\n    {columns},{KEY_SUMS}    \
-         PRIMARY KEY ({key}, run, key_id, tenant, model)\n) STRICT, WITHOUT ROWID;"
-    ))
-}
-
-/// Tables of sums, whose names begin with `prefix`; `key` says which rows are summed, beside whose they are.
-fn sums(connection: &Connection, prefix: &str, columns: &str, key: &str) -> Result<(), rusqlite::Error> {
-    connection.execute_batch(&format!(
-        "CREATE TABLE {prefix}_requests (\n    {columns},{REQUEST_SUMS}    \
-         PRIMARY KEY ({key}, run, tenant, model, outcome)\n) STRICT, WITHOUT ROWID;\n\
-         CREATE TABLE {prefix}_accounts (\n    {columns},{ACCOUNT_SUMS}    \
-         PRIMARY KEY ({key}, run, model, account, tenant)\n) STRICT, WITHOUT ROWID;"
-    ))
+fn integer(column: &str) -> String {
+    format!("{column} INTEGER NOT NULL")
 }
 
 /// Refuses to delete what the latest anchor does not cover, which tells in `until` how far it does; an empty one is for

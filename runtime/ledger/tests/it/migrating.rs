@@ -4,10 +4,15 @@ use std::fs;
 use std::path::Path;
 
 use ledger::{LedgerError, Reader, SavingsQuery, SeriesQuery, Span, UsageState, wait};
-use meter::{EnergyAccounts, EnergyInterval, Moment, Nanojoules, Outcome, Quality};
+use meter::{
+    Account, AccountInterval, EnergyAccounts, EnergyInterval, HeldAs, KibMillis, Moment, Nanojoules, Nanos, Outcome,
+    Quality,
+};
 use rusqlite::Connection;
 
-use crate::support::{FROM_SCHEMA_3, FROM_SCHEMA_4, folder, measured, open, receipt, reserve, serve_by, settle};
+use crate::support::{
+    FROM_SCHEMA_3, FROM_SCHEMA_4, FROM_SCHEMA_5, folder, measured, open, receipt, reserve, serve_by, settle,
+};
 
 /// The tables of schema 1 and three runs, the last of which died with a request open.
 const SCHEMA_1: &str = include_str!("schema_1.sql");
@@ -41,7 +46,7 @@ fn a_ledger_of_schema_1_is_linked_and_says_so() {
     let path = folder.path().join("ledger.sqlite");
     recorded(&path);
     let refusal = Reader::open(&path).map(drop);
-    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 4 })), "{refusal:?}");
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 1, supported: 5 })), "{refusal:?}");
 
     let ledger = open(&path).unwrap();
     assert_eq!(ledger.crashed_on_open(), 1, "what was open before is settled now");
@@ -96,7 +101,8 @@ fn a_migration_that_fails_changes_nothing() {
 /// What there is has the digests that it had, and what comes has keys, energy and sums of both.
 #[test]
 fn a_ledger_of_schema_2_or_3_gets_what_it_lacks() {
-    for (found, lowering) in [(2, [FROM_SCHEMA_4, FROM_SCHEMA_3].concat()), (3, FROM_SCHEMA_4.to_owned())] {
+    let to_3 = [FROM_SCHEMA_5, FROM_SCHEMA_4].concat();
+    for (found, lowering) in [(2, to_3.clone() + FROM_SCHEMA_3), (3, to_3)] {
         let folder = folder();
         let path = folder.path().join("ledger.sqlite");
         let ledger = open(&path).unwrap();
@@ -106,7 +112,7 @@ fn a_ledger_of_schema_2_or_3_gets_what_it_lacks() {
         let head = Reader::open(&path).unwrap().verify().unwrap().head_digest;
         Connection::open(&path).unwrap().execute_batch(&lowering).unwrap();
         let refusal = Reader::open(&path).map(drop);
-        let is_told = matches!(refusal, Err(LedgerError::SchemaOld { found: told, supported: 4 }) if told == found);
+        let is_told = matches!(refusal, Err(LedgerError::SchemaOld { found: told, supported: 5 }) if told == found);
         assert!(is_told, "{refusal:?}");
         let ledger = open(&path).unwrap();
         serve_by(&ledger, "new", "key_1");
@@ -136,4 +142,57 @@ fn a_ledger_of_schema_2_or_3_gets_what_it_lacks() {
         let keys: Vec<_> = ledger.reader().series(days).unwrap().into_iter().flat_map(|day| day.keys).collect();
         assert_eq!((keys.len(), keys[0].key_id.as_str(), keys[0].total.requests), (1, "key_1", 1));
     }
+}
+
+/// A ledger of schema 4, as the program wrote it that knew no later one.
+const SCHEMA_4: &str = include_str!("schema_4.sql");
+
+/// What was written is as it was, to the letter and to the link; what comes tells more, and both are summed once.
+#[test]
+fn a_ledger_of_schema_4_goes_on_with_accounts_that_tell_more() {
+    let folder = folder();
+    let path = folder.path().join("ledger.sqlite");
+    let connection = Connection::open(&path).unwrap();
+    // Its tables stand in the order of their names.
+    connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = OFF;").unwrap();
+    connection.execute_batch(SCHEMA_4).unwrap();
+    drop(connection);
+    let refusal = Reader::open(&path).map(drop);
+    assert!(matches!(refusal, Err(LedgerError::SchemaOld { found: 4, supported: 5 })), "{refusal:?}");
+
+    let ledger = open(&path).unwrap();
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound(), "{:?}", found.faults);
+    // The open request was settled, and a run began.
+    assert_eq!((found.removed_links, found.adopted_links, found.head_link), (7, 0, 21));
+    let accounts = || {
+        let totals = ledger.reader().account_totals().unwrap();
+        totals.into_iter().map(|one| (one.account, one.held_as, one.kib_ms.get(), one.cpu_ns.get())).collect::<Vec<_>>()
+    };
+    let acme = || Account::Keepalive("acme".into());
+    let before = [(acme(), None, 120, 0), (Account::Load, None, 3, 0), (Account::Idle, None, 7, 0)];
+    assert_eq!(accounts(), before, "removed ones too");
+    // 8,000 bytes, then 5,000 and 4,000; of the removed hour's 9,000 and 6,000 the last is known.
+    let size = || ledger.reader().savings_inputs(SavingsQuery::default()).unwrap().models[0].weights_bytes;
+    assert_eq!(size(), 8000, "the largest that is known");
+
+    let kept = AccountInterval {
+        model: "m".into(),
+        tenant: Some("acme".into()),
+        held_as: HeldAs::Prefix,
+        kib_ms: KibMillis::new(50),
+        cpu: Nanos::new(9),
+        ..AccountInterval::default()
+    };
+    wait(|done| ledger.interval(kept, done)).unwrap();
+    let [of_acme, load, idle] = before;
+    assert_eq!(accounts(), [of_acme, (acme(), Some(HeldAs::Prefix), 50, 9), load, idle]);
+    let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
+    let of_acme = inputs.tenants.iter().find(|one| one.tenant == "acme").unwrap();
+    assert_eq!((of_acme.keepalive.get(), of_acme.pages.get(), of_acme.load_cpu.get()), (120, 50, 44 + 9));
+    wait(|done| ledger.remove_before(i64::MAX, done)).unwrap();
+    let found = ledger.reader().verify().unwrap();
+    assert!(found.is_sound() && found.removed_links > 15, "{found:?}");
+    assert_eq!(size(), 8000);
+    assert_eq!(accounts().iter().map(|(_, _, kib_ms, _)| kib_ms).sum::<u64>(), 180);
 }

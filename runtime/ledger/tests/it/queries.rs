@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use ledger::{Ledger, LedgerOptions, RECENT_MAX, Reader, Reservation, SavingsQuery, SeriesQuery, Since, Span, wait};
 use meter::savings::{LoadWaits, ModelUse, TenantUse};
-use meter::{Account, AccountInterval, KibMillis, Moment, Nanos, Outcome};
+use meter::{AccountInterval, HeldAs, KibMillis, Moment, Nanos, Outcome};
 
 use crate::support::{folder, measured, open, open_at, promised, reservation, reserve, settle, settlement_of};
 
@@ -13,14 +13,22 @@ fn serve(ledger: &Ledger, id: &str, tenant: &str, [from, to]: [u64; 2]) {
     wait(|done| ledger.settle(settlement_of(measured(id, tenant), to), done)).unwrap();
 }
 
-fn charge(ledger: &Ledger, sequence: u64, account: Account, [from, to]: [u64; 2]) {
+/// What an account carried for a tenant, or for nobody, as something.
+type Carried<'a> = (Option<&'a str>, HeldAs);
+
+const IDLE: Carried<'static> = (None, HeldAs::Idle);
+
+fn charge(ledger: &Ledger, sequence: u64, (tenant, held_as): Carried<'_>, [from, to]: [u64; 2]) {
     let interval = AccountInterval {
         sequence,
         model: "m".into(),
-        account,
+        tenant: tenant.map(str::to_owned),
+        held_as,
         kib_ms: KibMillis::new((to - from) * 1024),
+        cpu: Nanos::new(to - from),
         from: Moment::new(from),
         to: Moment::new(to),
+        ..AccountInterval::default()
     };
     wait(|done| ledger.interval(interval, done)).unwrap();
 }
@@ -70,18 +78,26 @@ fn savings_inputs_are_the_sums_of_their_rows() {
     serve(&ledger, "a1", "a", [100, 150]);
     serve(&ledger, "b1", "b", [120, 200]);
     serve(&ledger, "a2", "a", [300, 420]);
-    charge(&ledger, 0, Account::Keepalive("a".into()), [420, 500]);
-    charge(&ledger, 1, Account::Keepalive("gone".into()), [500, 510]);
-    charge(&ledger, 2, Account::Idle, [510, 520]);
-    charge(&ledger, 3, Account::Unmeasured, [520, 521]);
-    charge(&ledger, 4, Account::Load, [90, 100]);
+    charge(&ledger, 0, (Some("a"), HeldAs::Keepalive), [420, 500]);
+    charge(&ledger, 1, (Some("gone"), HeldAs::Keepalive), [500, 510]);
+    charge(&ledger, 2, IDLE, [510, 520]);
+    charge(&ledger, 3, (None, HeldAs::Unmeasured), [520, 521]);
+    charge(&ledger, 4, (None, HeldAs::Load), [90, 100]);
+    charge(&ledger, 5, (Some("b"), HeldAs::Pinned), [500, 503]);
+    charge(&ledger, 6, (Some("b"), HeldAs::Context), [500, 505]);
+    charge(&ledger, 7, (Some("b"), HeldAs::Load), [500, 507]);
+    charge(&ledger, 8, (None, HeldAs::Pinned), [500, 502]);
+    charge(&ledger, 9, (None, HeldAs::Prefix), [500, 506]);
     let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
     assert_eq!(inputs.window_ms, 521 - 90);
     let model = ModelUse {
         model: "m".into(),
         weights_bytes: 1 << 20,
         load: KibMillis::new(10 * 1024),
+        load_cpu: Nanos::new(10 + 10 + 1 + 2 + 6),
+        pinned: KibMillis::new(2 * 1024),
         idle: KibMillis::new(11 * 1024),
+        pages: KibMillis::new(6 * 1024),
     };
     assert_eq!(inputs.models, [model]);
     let of = |tenant: &str, requests: u64, span_ms, keepalive_ms: u64| TenantUse {
@@ -93,10 +109,18 @@ fn savings_inputs_are_the_sums_of_their_rows() {
         active: KibMillis::new(1000 * requests),
         load: KibMillis::new(30 * requests),
         keepalive: KibMillis::new(keepalive_ms * 1024),
-        load_cpu: Nanos::new(11 * requests),
+        load_cpu: Nanos::new(11 * requests + keepalive_ms),
         load_wait: Nanos::new(3 * requests),
+        ..TenantUse::default()
     };
-    assert_eq!(inputs.tenants, [of("a", 2, 320, 80), of("b", 1, 80, 0), of("gone", 0, 0, 10)]);
+    let b = TenantUse {
+        pinned: KibMillis::new(3 * 1024),
+        pages: KibMillis::new(5 * 1024),
+        load: KibMillis::new(30 + 7 * 1024),
+        load_cpu: Nanos::new(11 + 3 + 5 + 7),
+        ..of("b", 1, 80, 0)
+    };
+    assert_eq!(inputs.tenants, [of("a", 2, 320, 80), b, of("gone", 0, 0, 10)]);
 
     let query = SavingsQuery { until: Some(Moment::new(1000)), ..SavingsQuery::default() };
     assert_eq!(ledger.reader().savings_inputs(query).unwrap().window_ms, 1000 - 90);
@@ -108,12 +132,12 @@ fn a_tenants_inputs_are_of_its_own_rows_alone() {
         let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
         if others {
             serve(&ledger, "b1", "b", [0, 2000]);
-            charge(&ledger, 7, Account::Idle, [0, 3000]);
-            charge(&ledger, 8, Account::Keepalive("b".into()), [2000, 2500]);
+            charge(&ledger, 7, IDLE, [0, 3000]);
+            charge(&ledger, 8, (Some("b"), HeldAs::Keepalive), [2000, 2500]);
         }
         serve(&ledger, "a1", "a", [100, 150]);
         serve(&ledger, "a2", "a", [300, 420]);
-        charge(&ledger, 0, Account::Keepalive("a".into()), [420, 500]);
+        charge(&ledger, 0, (Some("a"), HeldAs::Keepalive), [420, 500]);
         let query = SavingsQuery { until: None, ..SavingsQuery::default() };
         ledger.reader().savings_inputs_of("a", query).unwrap()
     };
@@ -132,14 +156,15 @@ fn what_was_held_is_told_hour_by_hour() {
     let at = |hour: i64| CLOCK.store(hour * HOUR_MS, Ordering::Relaxed);
     at(5);
     serve(&ledger, "a1", "a", [0, 1]);
-    charge(&ledger, 0, Account::Idle, [1, 2]);
+    charge(&ledger, 0, IDLE, [1, 2]);
+    charge(&ledger, 1, (Some("a"), HeldAs::Prefix), [1, 4]);
     at(7);
     serve(&ledger, "a2", "a", [2, 3]);
     serve(&ledger, "b1", "b", [2, 3]);
     let held = |since| ledger.reader().held_hours(since).unwrap();
     let all = held(Since::Beginning);
     let hours: Vec<_> = all.hours.iter().map(|hour| (hour.hour, hour.kv.get(), hour.models["m"].get())).collect();
-    assert_eq!(hours, [(5, 5, 1030 + 1024), (7, 10, 2060)]);
+    assert_eq!(hours, [(5, 5 + 3 * 1024, 1030 + 1024), (7, 10, 2060)], "kept pages are keys and values");
     let copies: Vec<_> =
         all.copies.iter().map(|copy| (copy.tenant.as_str(), copy.first_hour, copy.last_hour)).collect();
     assert_eq!(copies, [("a", 5, 7), ("b", 7, 7)]);
@@ -157,7 +182,7 @@ fn spans_and_windows_do_not_reach_over_restarts() {
     // Another process, another clock: it begins at zero.
     let ledger = open(&path).unwrap();
     serve(&ledger, "r2", "a", [10, 110]);
-    charge(&ledger, 0, Account::Idle, [110, 120]);
+    charge(&ledger, 0, IDLE, [110, 120]);
     let read = |since| ledger.reader().savings_inputs(SavingsQuery { since, until: None }).unwrap();
     let all = read(Since::Beginning);
     assert_eq!((all.window_ms, all.tenants[0].span_ms, all.tenants[0].requests), (500 + 110, 600, 2));
@@ -169,17 +194,18 @@ fn spans_and_windows_do_not_reach_over_restarts() {
     assert_eq!(Reader::open(&path).unwrap().savings_inputs(SavingsQuery::default()).unwrap(), all);
 }
 
+/// A later load has brought in less of it.
 #[test]
-fn the_latest_receipt_with_weights_tells_the_models_size() {
+fn the_receipt_with_most_weights_tells_the_models_size() {
     let ledger = Ledger::in_memory(LedgerOptions::default()).unwrap();
-    for (id, weights_bytes) in [("r1", 500), ("r2", 300), ("r3", 0)] {
+    for (id, weights_bytes) in [("r1", 200), ("r2", 500), ("r3", 300), ("r4", 0)] {
         wait(|done| ledger.reserve(reservation(id, "a", 0), done)).unwrap();
         let mut measured = measured(id, "a");
         measured.memory.weights_bytes = weights_bytes;
         wait(|done| ledger.settle(settlement_of(measured, 1), done)).unwrap();
     }
     let inputs = ledger.reader().savings_inputs(SavingsQuery::default()).unwrap();
-    assert_eq!(inputs.models[0].weights_bytes, 300);
+    assert_eq!(inputs.models[0].weights_bytes, 500);
 }
 
 #[test]
@@ -196,11 +222,11 @@ fn a_series_has_the_sums_of_each_hour_and_day() {
     serve(&ledger, "a1", "a", [0, 1]);
     at(begins + HOUR - 1);
     serve(&ledger, "b1", "b", [1, 2]);
-    charge(&ledger, 0, Account::Idle, [2, 4]);
+    charge(&ledger, 0, IDLE, [2, 4]);
     at(begins + HOUR);
     serve(&ledger, "a2", "a", [4, 5]);
     at(begins + DAY);
-    charge(&ledger, 1, Account::Keepalive("a".into()), [5, 8]);
+    charge(&ledger, 1, (Some("a"), HeldAs::Keepalive), [5, 8]);
     let series = |width, from_unix_s, to_unix_s| {
         let buckets = ledger.reader().series(SeriesQuery { width, from_unix_s, to_unix_s }).unwrap();
         let shown = buckets.into_iter().map(|bucket| {

@@ -45,7 +45,7 @@ fn a_newer_schema_is_refused_untouched() {
     connection.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(connection);
     for result in [open(&path).map(drop), Reader::open(&path).map(drop)] {
-        assert!(matches!(result, Err(LedgerError::SchemaTooNew { found: 99, supported: 4 })), "{result:?}");
+        assert!(matches!(result, Err(LedgerError::SchemaTooNew { found: 99, supported: 5 })), "{result:?}");
     }
     let runs: i64 = rusqlite::Connection::open(&path)
         .unwrap()

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use ledger::{Ledger, LedgerOptions, SavingsQuery, Since, wait};
 use meter::savings::LoadWaits;
-use meter::{Account, AccountInterval, KibMillis, Moment, Outcome};
+use meter::{
+    AccountCost, AccountInterval, HeldAs, KibMillis, Micrograms, Moment, Nanojoules, Nanos, Outcome, PicoUnits,
+};
 
 use crate::arbitrary::Arbitrary;
 use crate::support::{checkpoint, folder, measured, open_at, promised, reservation, settlement_of};
@@ -72,7 +74,7 @@ impl Life<'_> {
         measured.cold = self.arbitrary.below(2) == 0;
         measured.tokens.completion = self.arbitrary.below(1000);
         measured.memory.kv = KibMillis::new(self.arbitrary.below(1 << 40));
-        measured.memory.weights_bytes = self.arbitrary.below(3) << 20;
+        measured.memory.weights_bytes = self.arbitrary.below(30) << 20;
         let mut settlement = settlement_of(measured, self.next + 1);
         if self.arbitrary.below(3) == 0 {
             settlement.receipt.cost.pico_units = None;
@@ -81,17 +83,21 @@ impl Life<'_> {
     }
 
     fn charge(&mut self) {
-        let account = match self.arbitrary.below(4) {
-            0 => Account::Keepalive("a".into()),
-            1 => Account::Load,
-            2 => Account::Idle,
-            _ => Account::Unmeasured,
-        };
+        const HELD_AS: [HeldAs; 5] =
+            [HeldAs::Keepalive, HeldAs::Pinned, HeldAs::Load, HeldAs::Context, HeldAs::Unmeasured];
+        let pico_units = self.arbitrary.below(1 << 40);
         let interval = AccountInterval {
             sequence: self.intervals,
             model: "m".into(),
-            account,
+            tenant: [None, Some("a"), Some("ü")][self.arbitrary.index(3)].map(str::to_owned),
+            held_as: HELD_AS[self.arbitrary.index(HELD_AS.len())],
             kib_ms: KibMillis::new(self.arbitrary.below(1 << 40)),
+            cpu: Nanos::new(self.arbitrary.below(1 << 30)),
+            cost: AccountCost {
+                energy: Nanojoules::new(self.arbitrary.below(1 << 40)),
+                carbon: Micrograms::new(self.arbitrary.below(1 << 30)),
+                pico_units: (!pico_units.is_multiple_of(3)).then_some(PicoUnits::new(pico_units)),
+            },
             from: Moment::new(self.next),
             to: Moment::new(self.next + 9),
         };
@@ -157,9 +163,11 @@ fn the_sums_of_hours_and_days_are_those_of_the_rows_at_any_time() {
                 let sql = format!("SELECT sum(requests), sum(unpriced), {FIGURES} FROM {span}_requests");
                 assert_eq!(summed(&path, &sql), of_rows, "seed {seed}, step {step}, {span}");
             }
-            let of_intervals = summed(&path, "SELECT count(*), sum(kib_ms) FROM intervals");
+            let held = "sum(kib_ms), sum(cpu_ns), sum(energy_nj), sum(micrograms_co2e), coalesce(sum(pico_units), 0)";
+            let of_intervals =
+                summed(&path, &format!("SELECT count(*), sum(pico_units IS NULL), {held} FROM intervals"));
             for span in ["hour", "day"] {
-                let sql = format!("SELECT sum(intervals), sum(kib_ms) FROM {span}_accounts");
+                let sql = format!("SELECT sum(intervals), sum(unpriced), {held} FROM {span}_held");
                 assert_eq!(summed(&path, &sql), of_intervals, "seed {seed}, step {step}, {span}");
             }
             let found = life.ledger().reader().verify().unwrap();
@@ -237,10 +245,9 @@ fn a_sum_that_does_not_fit_refuses_its_operation_alone() {
     let huge = |sequence, kib_ms| AccountInterval {
         sequence,
         model: "m".into(),
-        account: Account::Idle,
+        held_as: HeldAs::Idle,
         kib_ms: KibMillis::new(kib_ms),
-        from: Moment::ZERO,
-        to: Moment::ZERO,
+        ..AccountInterval::default()
     };
     wait(|done| ledger.interval(huge(0, i64::MAX.cast_unsigned() - 5), done)).unwrap();
     let (refused_done, refused) = promised();

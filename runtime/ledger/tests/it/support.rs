@@ -13,7 +13,13 @@ use meter::{
 };
 use tempfile::TempDir;
 
-/// Takes from a ledger what schema 4 has added, before there is anything in it.
+/// Takes from a ledger what schema 5 has added, before there is anything in it.
+pub(crate) const FROM_SCHEMA_5: &str = "ALTER TABLE intervals DROP COLUMN held_as; \
+    ALTER TABLE intervals DROP COLUMN cpu_ns; ALTER TABLE intervals DROP COLUMN energy_nj; \
+    ALTER TABLE intervals DROP COLUMN micrograms_co2e; ALTER TABLE intervals DROP COLUMN pico_units; \
+    DROP TABLE hour_held; DROP TABLE day_held; DROP TABLE removed_held; PRAGMA user_version = 4;";
+
+/// The same of schema 4.
 pub(crate) const FROM_SCHEMA_4: &str = "ALTER TABLE reservations DROP COLUMN key_id; DROP TABLE hour_keys; \
     DROP TABLE day_keys; DROP TABLE removed_keys; PRAGMA user_version = 3;";
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ledger::{Fault, LedgerError, Reader, Verification, wait};
-use meter::{Account, AccountInterval, KibMillis, Moment};
+use meter::{AccountInterval, HeldAs, KibMillis, Moment};
 use rusqlite::Connection;
 
 use crate::support::{checkpoint, folder, measured, open, reservation, reserve, settle};
@@ -20,10 +20,11 @@ fn recorded(folder: &Path) -> PathBuf {
         let interval = AccountInterval {
             sequence: number,
             model: "m".into(),
-            account: Account::Idle,
+            held_as: HeldAs::Idle,
             kib_ms: KibMillis::new(7),
             from: Moment::new(number),
             to: Moment::new(number + 1),
+            ..AccountInterval::default()
         };
         wait(|done| ledger.interval(interval, done)).unwrap();
     }
@@ -81,6 +82,9 @@ fn whatever_is_changed_is_found() {
         ("UPDATE reservations SET key_id = 'key_1' WHERE sequence = 7", "reservations"),
         ("UPDATE checkpoints SET number = 1 WHERE sequence = 7", "checkpoints"),
         ("UPDATE intervals SET unix_ms = unix_ms + 1 WHERE sequence = 7", "intervals"),
+        ("UPDATE intervals SET held_as = 'pinned' WHERE sequence = 7", "intervals"),
+        ("UPDATE intervals SET held_as = NULL WHERE sequence = 7", "intervals"),
+        ("UPDATE intervals SET pico_units = 1 WHERE sequence = 7", "intervals"),
         ("UPDATE runs SET opened_unix_ms = 0", "runs"),
         ("UPDATE chain SET digest = zeroblob(32) WHERE link = 30", "link 30"),
         ("UPDATE chain SET digest = x'00' WHERE link = 30", "link 30"),
@@ -89,15 +93,15 @@ fn whatever_is_changed_is_found() {
         ("DELETE FROM chain WHERE link = 30", "link 31"),
         ("DELETE FROM chain WHERE link > 79", "intervals has 20 rows"),
         ("DELETE FROM settlements WHERE sequence = 20", "settlements"),
-        ("DELETE FROM intervals WHERE sequence = 20; DELETE FROM chain WHERE link > 80", "hour_accounts"),
+        ("DELETE FROM intervals WHERE sequence = 20; DELETE FROM chain WHERE link > 80", "hour_held"),
         (
-            "INSERT INTO intervals SELECT 21, run, 99, model, account, tenant, kib_ms, from_ms, to_ms, unix_ms \
-          FROM intervals WHERE sequence = 20",
+            "INSERT INTO intervals SELECT 21, run, 99, model, account, tenant, kib_ms, from_ms, to_ms, unix_ms, \
+          held_as, cpu_ns, energy_nj, micrograms_co2e, pico_units FROM intervals WHERE sequence = 20",
             "intervals has 21 rows",
         ),
         ("UPDATE hour_requests SET energy_nj = energy_nj + 1", "hour_requests"),
         ("UPDATE day_requests SET tenant = 'else'", "day_requests"),
-        ("DELETE FROM day_accounts", "day_accounts"),
+        ("DELETE FROM day_held", "day_held"),
         ("DROP INDEX reservations_idempotency", "reservations_idempotency"),
         ("CREATE TABLE more (a)", "more"),
     ];
@@ -142,7 +146,7 @@ fn what_an_anchor_stands_for_cannot_be_changed_unseen() {
           UPDATE day_requests SET tenant = 'else'",
             "does not have its sums",
         ),
-        ("DELETE FROM removed_accounts", "does not have its sums"),
+        ("DELETE FROM removed_held", "does not have its sums"),
         ("UPDATE anchors SET sums = zeroblob(32) WHERE sequence = 1", "does not have its sums"),
         ("UPDATE anchors SET unix_ms = 0 WHERE sequence = 1", "the one before it"),
         ("DELETE FROM anchors WHERE sequence = 1", "does not begin where"),

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Settlement, wait};
-use meter::{Account, AccountInterval, KibMillis, Moment, Nanojoules, Outcome};
+use meter::{Account, AccountInterval, HeldAs, KibMillis, Moment, Nanojoules, Nanos, Outcome};
 
 use crate::support::{Pause, measured, open, promised, reservation, reserve, settle, settlement, settlement_of};
 
@@ -49,16 +49,21 @@ fn an_interval_is_recorded_once() {
     let interval = |sequence, kib_ms| AccountInterval {
         sequence,
         model: "m".into(),
-        account: Account::Keepalive("acme".into()),
+        tenant: Some("acme".into()),
+        held_as: HeldAs::Keepalive,
         kib_ms: KibMillis::new(kib_ms),
         from: Moment::new(5),
         to: Moment::new(9),
+        ..AccountInterval::default()
     };
     wait(|done| ledger.interval(interval(0, 100), done)).unwrap();
     wait(|done| ledger.interval(interval(0, 100), done)).unwrap();
     wait(|done| ledger.interval(interval(1, 11), done)).unwrap();
-    let other = wait(|done| ledger.interval(interval(1, 12), done));
-    assert!(matches!(other, Err(LedgerError::Duplicate { .. })), "{other:?}");
+    let pinned = AccountInterval { held_as: HeldAs::Pinned, ..interval(1, 11) };
+    for other in [interval(1, 12), pinned, AccountInterval { cpu: Nanos::new(1), ..interval(1, 11) }] {
+        let other = wait(|done| ledger.interval(other, done));
+        assert!(matches!(other, Err(LedgerError::Duplicate { .. })), "{other:?}");
+    }
     let totals = ledger.reader().account_totals().unwrap();
     assert_eq!(totals.len(), 1);
     assert_eq!((&totals[0].account, totals[0].kib_ms.get()), (&Account::Keepalive("acme".into()), 111));

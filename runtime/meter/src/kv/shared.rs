@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::limits::RESIDENT_KIB_MAX;
 use crate::residency::charges::{Charges, Span};
-use crate::residency::{Account, AccountInterval, Held, HeldAs, Holdings, IntervalNumbers};
+use crate::residency::{Account, AccountInterval, HeldAs, Holdings, IntervalNumbers};
 use crate::units::{KibMillis, Moment};
 
 const BYTES_PER_KIB: u128 = 1024;
@@ -59,7 +59,8 @@ pub struct SharedBlocks {
 struct Block {
     model: Arc<str>,
     bytes: u64,
-    kept_for: Account,
+    /// Nobody's in particular without one.
+    kept_for: Option<String>,
     kept_as: HeldAs,
     holders: BTreeSet<Arc<str>>,
     clock: Moment,
@@ -80,7 +81,7 @@ impl SharedBlocks {
         self.blocks.entry(id).or_insert_with(|| Block {
             model: model.into(),
             bytes: bytes.min(RESIDENT_KIB_MAX << 10),
-            kept_for,
+            kept_for: kept_for.into_tenant(),
             kept_as,
             holders: BTreeSet::new(),
             clock: at,
@@ -91,7 +92,7 @@ impl SharedBlocks {
     /// From `at` on `account` carries the block while nobody holds it.
     pub fn kept_for(&mut self, block: BlockId, account: Account, at: Moment) {
         if let Some(block) = self.advanced(block, at) {
-            block.kept_for = account;
+            block.kept_for = account.into_tenant();
         }
     }
 
@@ -136,7 +137,7 @@ impl SharedBlocks {
         self.charges.measure(kib_ms);
         let at = gone.clock;
         let span = Span { kib_ms, from: at, to: at };
-        self.charges.charge_account(&gone.model, Account::Idle, gone.kept_as, span);
+        self.charges.charge_account(&gone.model, (None, gone.kept_as), span);
     }
 
     /// `request` is over and holds nothing any more: what it is charged of all blocks. One that is unknown, or ended
@@ -154,19 +155,14 @@ impl SharedBlocks {
         self.charges.measure(own.get());
         let model = model.into();
         let span = Span { kib_ms: own.get(), from: at, to: at };
-        self.charges.charge_account(&model, Account::Idle, HeldAs::Prefix, span);
-        self.charges.abandon(request, (&model, Account::Load), HeldAs::Prefix, at);
+        self.charges.charge_account(&model, (None, HeldAs::Prefix), span);
+        self.charges.abandon(request, (&model, None), HeldAs::Prefix, at);
     }
 
     /// What the accounts carried since the last call, up to `at`. The caller stores every interval.
     pub fn take_intervals(&mut self, at: Moment, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
         self.advance(at);
         self.charges.take_intervals(numbers)
-    }
-
-    /// What the accounts carried since this was last asked, until the latest event, by what it was held as.
-    pub fn take_held(&mut self) -> Vec<Held> {
-        self.charges.take_held()
     }
 
     /// Nothing happened until `at`: charges all blocks up to it.
@@ -226,7 +222,7 @@ impl Block {
         charges.measure(kib_ms.saturating_mul(payers as u64));
         let span = Span { kib_ms, from, to };
         if self.holders.is_empty() {
-            charges.charge_account(&self.model, self.kept_for.clone(), self.kept_as, span);
+            charges.charge_account(&self.model, (self.kept_for.as_deref(), self.kept_as), span);
         }
         for holder in &self.holders {
             charges.charge_active(&self.model, holder, span);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::trace::{RecordedModel, Trace, TraceRequest};
 use super::{Policy, Replayed};
 use crate::energy::Quality;
-use crate::residency::{Account, ArtifactId, Load, Pin, Request, Residency};
+use crate::residency::{ArtifactId, Load, Pin, Request, Residency};
 use crate::savings::{LoadWaits, ModelUse, SavingsInputs, TenantUse};
 use crate::units::{Moment, Nanos, split_equally};
 
@@ -290,14 +290,12 @@ impl<'t> Simulation<'t> {
         let mut models: Vec<ModelUse> = self.models.iter().map(of).collect();
         for interval in self.residency.take_intervals(ends) {
             let number = self.numbers[interval.model.as_str()];
-            let model = &mut models[number];
-            match interval.account {
-                Account::Load => model.load = model.load.saturating_add(interval.kib_ms),
-                Account::Idle | Account::Unmeasured => model.idle = model.idle.saturating_add(interval.kib_ms),
-                Account::Keepalive(tenant) => {
+            match interval.tenant {
+                None => models[number].carry(interval.held_as, interval.kib_ms, interval.cpu),
+                Some(tenant) => {
                     let found = self.uses.get_mut(&(tenant, number));
                     let (one, ..) = found.expect("memory is kept for tenants that have used the model");
-                    one.keepalive = one.keepalive.saturating_add(interval.kib_ms);
+                    one.carry(interval.held_as, interval.kib_ms, interval.cpu);
                 }
             }
         }

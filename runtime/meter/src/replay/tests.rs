@@ -28,7 +28,7 @@ fn keeping(seconds: u64) -> Policy {
 
 fn held(replayed: &Replayed) -> u64 {
     let SavingsInputs { models, tenants, .. } = &replayed.inputs;
-    let of_models = models.iter().flat_map(|one| [one.load, one.idle]);
+    let of_models = models.iter().flat_map(|one| [one.load, one.pinned, one.idle]);
     let of_tenants = tenants.iter().flat_map(|one| [one.active, one.load, one.keepalive]);
     of_models.chain(of_tenants).sum::<KibMillis>().get()
 }

@@ -64,9 +64,7 @@ impl Trace {
         let mut loads: BTreeMap<&str, Vec<OneLoad>> = BTreeMap::new();
         for request in &requests {
             let model = models.entry(request.model.clone()).or_default();
-            if request.weights_bytes > 0 {
-                model.bytes = request.weights_bytes;
-            }
+            model.bytes = model.bytes.max(request.weights_bytes);
             if !request.cold {
                 continue;
             }

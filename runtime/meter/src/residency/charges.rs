@@ -1,12 +1,13 @@
-//! Where every KiB · ms goes: open requests, ended requests, accounts not yet taken, accounts taken.
+//! Where every KiB · ms goes: open requests, ended requests, accounts not yet taken, accounts taken. And what accounts carry
+//! of processor time.
 //!
-//! Invariant: the four together equal what was measured. Nothing here decides who pays.
+//! Invariant: the four together equal what was measured, and the last two what was computed. Nothing here decides who pays.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Account, AccountInterval, Held, HeldAs, RequestCharge};
-use crate::units::{KibMillis, Moment};
+use super::{AccountCost, AccountInterval, HeldAs, RequestCharge};
+use crate::units::{KibMillis, Moment, Nanos};
 
 /// Memory held over a span of time.
 #[derive(Debug, Clone, Copy)]
@@ -16,22 +17,41 @@ pub(crate) struct Span {
     pub(crate) to: Moment,
 }
 
+/// Whose it is, or nobody's, and as what it is held.
+pub(crate) type Carried<'a> = (Option<&'a str>, HeldAs);
+
+/// The same of a model.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    model: Arc<str>,
+    tenant: Option<Arc<str>>,
+    held_as: HeldAs,
+}
+
+/// What an account carries in a place and no interval has told of.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    span: Span,
+    cpu: Nanos,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Charges {
     measured: u128,
     open: BTreeMap<Arc<str>, RequestCharge>,
     /// What ended requests were charged in all.
     ended: u128,
-    pending: BTreeMap<(Arc<str>, Account), Span>,
+    pending: BTreeMap<Place, Pending>,
     /// Intervals that were closed early because their sum would have overflowed.
-    full: Vec<(Arc<str>, Account, Span)>,
+    full: Vec<(Place, Pending)>,
     /// What taken intervals carried in all.
     taken: u128,
-    /// What went to accounts in all, and of that to [`Account::Keepalive`].
+    /// What went to accounts in all, and of that to tenants'.
     carried: u128,
     kept: u128,
-    /// What went to accounts since it was last taken, by model, whose it is and as what it was held.
-    held: BTreeMap<(Arc<str>, Option<String>, HeldAs), u64>,
+    /// Processor time that went to accounts in all, and of that what taken intervals carried.
+    computed: u128,
+    computed_taken: u128,
 }
 
 /// How much memory was held over time until now, in KiB · ms, and by whom: for what is split by memory.
@@ -101,36 +121,46 @@ impl Charges {
         self.charge_unmeasured(model, Span { kib_ms: surplus, ..span });
     }
 
-    pub(crate) fn charge_account(&mut self, model: &Arc<str>, account: Account, held_as: HeldAs, span: Span) {
+    pub(crate) fn charge_account(&mut self, model: &Arc<str>, carried: Carried<'_>, span: Span) {
         if span.kib_ms == 0 {
             return;
         }
         self.carried += u128::from(span.kib_ms);
-        let tenant = match &account {
-            Account::Keepalive(tenant) => {
-                self.kept += u128::from(span.kib_ms);
-                Some(tenant.clone())
-            }
-            Account::Load | Account::Idle | Account::Unmeasured => None,
-        };
-        let held = self.held.entry((Arc::clone(model), tenant, held_as)).or_default();
-        *held = held.saturating_add(span.kib_ms);
-        let key = (Arc::clone(model), account);
-        let Some(pending) = self.pending.get_mut(&key) else {
-            self.pending.insert(key, span);
+        if carried.0.is_some() {
+            self.kept += u128::from(span.kib_ms);
+        }
+        self.carry(Place::of(model, carried), Pending { span, cpu: Nanos::ZERO });
+    }
+
+    /// Processor time that is on no receipt.
+    pub(crate) fn charge_cpu(&mut self, model: &Arc<str>, carried: Carried<'_>, cpu: Nanos, at: Moment) {
+        if cpu == Nanos::ZERO {
+            return;
+        }
+        self.computed += u128::from(cpu.get());
+        let span = Span { kib_ms: 0, from: at, to: at };
+        self.carry(Place::of(model, carried), Pending { span, cpu });
+    }
+
+    fn carry(&mut self, place: Place, more: Pending) {
+        let Some(pending) = self.pending.get_mut(&place) else {
+            self.pending.insert(place, more);
             return;
         };
-        if let Some(sum) = pending.kib_ms.checked_add(span.kib_ms) {
-            *pending = Span { kib_ms: sum, from: pending.from.min(span.from), to: pending.to.max(span.to) };
+        let kib_ms = pending.span.kib_ms.checked_add(more.span.kib_ms);
+        let cpu = pending.cpu.get().checked_add(more.cpu.get());
+        if let (Some(kib_ms), Some(cpu)) = (kib_ms, cpu) {
+            let (from, to) = (pending.span.from.min(more.span.from), pending.span.to.max(more.span.to));
+            *pending = Pending { span: Span { kib_ms, from, to }, cpu: Nanos::new(cpu) };
         } else {
-            let closed = std::mem::replace(pending, span);
-            self.full.push((key.0, key.1, closed));
+            let closed = std::mem::replace(pending, more);
+            self.full.push((place, closed));
         }
     }
 
     /// A charge too large for its counter.
     fn charge_unmeasured(&mut self, model: &Arc<str>, span: Span) {
-        self.charge_account(model, Account::Unmeasured, HeldAs::Unmeasured, span);
+        self.charge_account(model, (None, HeldAs::Unmeasured), span);
     }
 
     pub(crate) fn so_far(&self, request: &str) -> RequestCharge {
@@ -143,44 +173,42 @@ impl Charges {
         charge
     }
 
-    /// Moves what a request was charged to accounts: it gets no receipt. `load` carries its part of a load, and of what it
-    /// held otherwise nobody in particular does.
-    pub(crate) fn abandon(&mut self, request: &str, (model, load): (&Arc<str>, Account), held_as: HeldAs, at: Moment) {
+    /// Moves what a request was charged to accounts: it gets no receipt. `asked_by` carries its part of a load, and of what
+    /// it held otherwise nobody in particular does.
+    pub(crate) fn abandon(
+        &mut self,
+        request: &str,
+        (model, asked_by): (&Arc<str>, Option<&str>),
+        held_as: HeldAs,
+        at: Moment,
+    ) {
         let charge = self.open.remove(request).unwrap_or_default();
         let span = |kib_ms: KibMillis| Span { kib_ms: kib_ms.get(), from: at, to: at };
-        self.charge_account(model, Account::Idle, held_as, span(charge.active));
-        self.charge_account(model, load, HeldAs::Load, span(charge.load));
-    }
-
-    /// What went to accounts since the last call, by what it was held as.
-    pub(crate) fn take_held(&mut self) -> Vec<Held> {
-        let held = std::mem::take(&mut self.held).into_iter();
-        let told = |((model, tenant, held_as), kib_ms): ((Arc<str>, _, _), _)| {
-            let (model, kib_ms) = (model.as_ref().to_owned(), KibMillis::new(kib_ms));
-            Held { model, tenant, held_as, kib_ms }
-        };
-        held.map(told).collect()
+        self.charge_account(model, (None, held_as), span(charge.active));
+        self.charge_account(model, (asked_by, HeldAs::Load), span(charge.load));
     }
 
     pub(crate) fn take_intervals(&mut self, numbers: &mut IntervalNumbers) -> Vec<AccountInterval> {
-        let pending =
-            std::mem::take(&mut self.pending).into_iter().map(|((model, account), span)| (model, account, span));
-        let all = std::mem::take(&mut self.full).into_iter().chain(pending);
-        let mut taken = self.taken;
+        let all = std::mem::take(&mut self.full).into_iter().chain(std::mem::take(&mut self.pending));
+        let (mut taken, mut computed_taken) = (self.taken, self.computed_taken);
         let intervals = all
-            .map(|(model, account, span)| {
+            .map(|(Place { model, tenant, held_as }, Pending { span, cpu })| {
                 taken += u128::from(span.kib_ms);
+                computed_taken += u128::from(cpu.get());
                 AccountInterval {
                     sequence: numbers.take(),
                     model: model.as_ref().to_owned(),
-                    account,
+                    tenant: tenant.as_deref().map(str::to_owned),
+                    held_as,
                     kib_ms: KibMillis::new(span.kib_ms),
+                    cpu,
+                    cost: AccountCost::default(),
                     from: span.from,
                     to: span.to,
                 }
             })
             .collect();
-        self.taken = taken;
+        (self.taken, self.computed_taken) = (taken, computed_taken);
         intervals
     }
 
@@ -194,9 +222,17 @@ impl Charges {
 
     pub(crate) fn imbalance(&self) -> u128 {
         let open: u128 = self.open.values().copied().map(sum).sum();
-        let full = self.full.iter().map(|(_, _, span)| span);
-        let pending: u128 = self.pending.values().chain(full).map(|span| u128::from(span.kib_ms)).sum();
-        self.measured.abs_diff(open + self.ended + pending + self.taken)
+        let pending = || self.pending.values().chain(self.full.iter().map(|(_, pending)| pending));
+        let held: u128 = pending().map(|pending| u128::from(pending.span.kib_ms)).sum();
+        let computed: u128 = pending().map(|pending| u128::from(pending.cpu.get())).sum();
+        self.measured.abs_diff(open + self.ended + held + self.taken)
+            + self.computed.abs_diff(computed + self.computed_taken)
+    }
+}
+
+impl Place {
+    fn of(model: &Arc<str>, (tenant, held_as): Carried<'_>) -> Self {
+        Self { model: Arc::clone(model), tenant: tenant.map(Arc::from), held_as }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::charges::{Charges, Span};
 use super::copies::Copies;
 use super::line::Line;
-use super::{Account, ArtifactId, HeldAs, Load, Pin};
+use super::{ArtifactId, HeldAs, Load, Pin};
 use crate::energy::Quality;
 use crate::units::{Moment, kib_of_bytes, split_equally};
 
@@ -160,7 +160,7 @@ impl Resident {
             return;
         }
         let left = self.measured_until(at, leaving, charges);
-        charges.charge_account(&self.name, Account::Idle, HeldAs::Idle, left);
+        charges.charge_account(&self.name, (None, HeldAs::Idle), left);
         if !self.copies.is_in_use() {
             self.clock = left.to;
             return;
@@ -171,12 +171,12 @@ impl Resident {
         }
         let pinned = match &self.pin {
             Pin::NotPinned => None,
-            Pin::Operator => Some(Account::Idle),
-            Pin::Tenant(tenant) => Some(Account::Keepalive(tenant.as_ref().to_owned())),
+            Pin::Operator => Some(None),
+            Pin::Tenant(tenant) => Some(Some(Arc::clone(tenant))),
         };
-        if let Some(account) = pinned {
+        if let Some(tenant) = pinned {
             let span = self.span_until(at, in_use, charges);
-            return charges.charge_account(&self.name, account, HeldAs::Pinned, span);
+            return charges.charge_account(&self.name, (tenant.as_deref(), HeldAs::Pinned), span);
         }
         if !self.last_tenants.is_empty() {
             let kept_until = match self.kept {
@@ -186,12 +186,12 @@ impl Resident {
             let span = self.span_until(at.min(kept_until), in_use, charges);
             let parts = split_equally(span.kib_ms, self.last_tenants.len());
             for (tenant, kib_ms) in self.last_tenants.iter().zip(parts) {
-                let account = Account::Keepalive(tenant.as_ref().to_owned());
-                charges.charge_account(&self.name, account, HeldAs::Keepalive, Span { kib_ms, ..span });
+                let carried = (Some(&**tenant), HeldAs::Keepalive);
+                charges.charge_account(&self.name, carried, Span { kib_ms, ..span });
             }
         }
         let span = self.span_until(at, in_use, charges);
-        charges.charge_account(&self.name, Account::Idle, HeldAs::Idle, span);
+        charges.charge_account(&self.name, (None, HeldAs::Idle), span);
     }
 
     /// Moves the clock to `at` and measures what was in use until then.

@@ -30,7 +30,10 @@ fn minute() -> Residency {
 fn charged(residency: &mut Residency, millis: u64) -> Vec<(String, Account, u64)> {
     let intervals = residency.take_intervals(at(millis));
     assert_eq!(residency.imbalance(), 0);
-    intervals.into_iter().map(|one| (one.model, one.account, one.kib_ms.get())).collect()
+    let mut told: Vec<_> =
+        intervals.into_iter().map(|one| (one.model.clone(), one.account(), one.kib_ms.get())).collect();
+    told.sort();
+    told
 }
 
 fn active(kib_ms: u64) -> RequestCharge {
@@ -230,10 +233,11 @@ fn an_interval_is_given_out_once_with_its_span() {
         [AccountInterval {
             sequence: 0,
             model: "m".into(),
-            account: Account::Idle,
+            held_as: HeldAs::Idle,
             kib_ms: KibMillis::new(10),
             from: at(5),
-            to: at(10)
+            to: at(10),
+            ..AccountInterval::default()
         }]
     );
     assert_eq!(residency.take_intervals(at(10)), []);
@@ -272,8 +276,6 @@ fn charges_always_sum_to_the_integral() {
             assert_eq!(residency.imbalance(), 0, "seed {seed} step {step}");
         }
         accounts += sum(&residency.take_intervals(at(now)));
-        let held: u128 = residency.take_held().iter().map(|one| u128::from(one.kib_ms.get())).sum();
-        assert_eq!(accounts, held, "seed {seed}: the same memory, told in two ways");
         for id in IDS {
             requests += u128::from(residency.request_ends(id, at(now)).total().get());
         }

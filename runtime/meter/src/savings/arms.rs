@@ -39,20 +39,25 @@ pub struct Holding {
     pub active_kib_ms: KibMillis,
     /// Weights kept after the last request.
     pub keepalive_kib_ms: KibMillis,
+    /// Weights that somebody pinned, while no request was active.
+    pub pinned_kib_ms: KibMillis,
     /// Weights while they were loaded.
     pub load_kib_ms: KibMillis,
     /// Weights held for nobody in particular.
     pub idle_kib_ms: KibMillis,
     /// What the process held beside them.
     pub process_kib_ms: KibMillis,
+    /// Keys and values that were kept for later, which are in no arm, and not in [`Holding::total`].
+    pub pages_kib_ms: KibMillis,
 }
 
 impl Holding {
-    /// All of it.
+    /// All of it that is in an arm.
     #[must_use]
     pub fn total(&self) -> KibMillis {
-        let Self { active_kib_ms, keepalive_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms } = *self;
-        [active_kib_ms, keepalive_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms].into_iter().sum()
+        let Self { active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms, .. } =
+            *self;
+        [active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms].into_iter().sum()
     }
 }
 
@@ -141,13 +146,15 @@ impl Arm {
 }
 
 impl Holding {
-    fn plus(self, other: &Self) -> Self {
+    pub(super) fn plus(self, other: &Self) -> Self {
         Self {
             active_kib_ms: self.active_kib_ms.saturating_add(other.active_kib_ms),
             keepalive_kib_ms: self.keepalive_kib_ms.saturating_add(other.keepalive_kib_ms),
+            pinned_kib_ms: self.pinned_kib_ms.saturating_add(other.pinned_kib_ms),
             load_kib_ms: self.load_kib_ms.saturating_add(other.load_kib_ms),
             idle_kib_ms: self.idle_kib_ms.saturating_add(other.idle_kib_ms),
             process_kib_ms: self.process_kib_ms.saturating_add(other.process_kib_ms),
+            pages_kib_ms: self.pages_kib_ms.saturating_add(other.pages_kib_ms),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::residency::HeldAs;
 use crate::units::{KibMillis, Nanos};
 
 /// The ledger's sums over a window.
@@ -25,13 +26,33 @@ pub struct SavingsInputs {
 pub struct ModelUse {
     /// The model.
     pub model: String,
-    /// What a copy of its weights holds: the resident bytes on its latest receipt; zero if nobody
-    /// asked for it.
+    /// What a copy of its weights holds: the most resident bytes on any receipt; zero if nobody asked for it. Pages come
+    /// in as they are used, and a copy that is never unloaded keeps what one that is loaded anew lacks at first.
     pub weights_bytes: u64,
     /// Loads that no request waited for.
     pub load: KibMillis,
+    /// Their processor time.
+    pub load_cpu: Nanos,
+    /// Pinned by the operator.
+    pub pinned: KibMillis,
     /// Loaded for nobody in particular, and what no rule covers.
     pub idle: KibMillis,
+    /// Keys and values that were kept for everyone: in no arm.
+    pub pages: KibMillis,
+}
+
+impl ModelUse {
+    /// Adds what accounts carried of it for nobody in particular.
+    pub fn carry(&mut self, held_as: HeldAs, kib_ms: KibMillis, load_cpu: Nanos) {
+        let part = match held_as {
+            HeldAs::Load => &mut self.load,
+            HeldAs::Pinned => &mut self.pinned,
+            HeldAs::Prefix | HeldAs::Context => &mut self.pages,
+            HeldAs::Keepalive | HeldAs::Idle | HeldAs::Unmeasured => &mut self.idle,
+        };
+        *part = part.saturating_add(kib_ms);
+        self.load_cpu = self.load_cpu.saturating_add(load_cpu);
+    }
 }
 
 /// A tenant's use of a model over a window.
@@ -49,14 +70,32 @@ pub struct TenantUse {
     pub span_ms: u64,
     /// Its requests' shares of the weights.
     pub active: KibMillis,
-    /// Its requests' shares of loading.
+    /// Its requests' shares of loading, and loads that it asked for and no request waited for.
     pub load: KibMillis,
-    /// What was kept for it.
+    /// What was kept for it: weights, or before the ledger told more of it whatever was.
     pub keepalive: KibMillis,
-    /// Processor time of its requests' loads.
+    /// What it pinned.
+    pub pinned: KibMillis,
+    /// Keys and values that were kept for it: in no arm.
+    pub pages: KibMillis,
+    /// Processor time of all those loads.
     pub load_cpu: Nanos,
     /// Time that its requests waited for loads.
     pub load_wait: Nanos,
+}
+
+impl TenantUse {
+    /// Adds what accounts carried of the model for it.
+    pub fn carry(&mut self, held_as: HeldAs, kib_ms: KibMillis, load_cpu: Nanos) {
+        let part = match held_as {
+            HeldAs::Load => &mut self.load,
+            HeldAs::Pinned => &mut self.pinned,
+            HeldAs::Prefix | HeldAs::Context => &mut self.pages,
+            HeldAs::Keepalive | HeldAs::Idle | HeldAs::Unmeasured => &mut self.keepalive,
+        };
+        *part = part.saturating_add(kib_ms);
+        self.load_cpu = self.load_cpu.saturating_add(load_cpu);
+    }
 }
 
 /// How long requests waited for loads: what ephemeral serving adds to their time to first token.
@@ -72,6 +111,9 @@ pub struct LoadWaits {
     pub p99_ns: Nanos,
     /// None of them waited longer.
     pub max_ns: Nanos,
+    /// Whether these are of the latest waits, older ones than which were not looked at.
+    #[serde(default)]
+    pub older_left_out: bool,
 }
 
 impl LoadWaits {
@@ -84,7 +126,8 @@ impl LoadWaits {
             Nanos::new(waits.get(place).copied().unwrap_or(0))
         };
         let requests = u64::try_from(waits.len()).unwrap_or(u64::MAX);
-        Self { requests, p50_ns: rank(50), p95_ns: rank(95), p99_ns: rank(99), max_ns: rank(100) }
+        let [p50_ns, p95_ns, p99_ns, max_ns] = [50, 95, 99, 100].map(rank);
+        Self { requests, p50_ns, p95_ns, p99_ns, max_ns, older_left_out: false }
     }
 }
 
@@ -95,7 +138,7 @@ mod tests {
     #[test]
     fn quantiles_are_waits_that_were() {
         let of = |waits: Vec<u64>| {
-            let LoadWaits { requests, p50_ns, p95_ns, p99_ns, max_ns } = LoadWaits::of(waits);
+            let LoadWaits { requests, p50_ns, p95_ns, p99_ns, max_ns, .. } = LoadWaits::of(waits);
             (requests, [p50_ns, p95_ns, p99_ns, max_ns].map(Nanos::get))
         };
         assert_eq!(of(vec![]), (0, [0; 4]));

@@ -8,15 +8,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::arms::{Arm, Comparison, Holding};
-use super::{ColdStarts, SavingsInputs, report};
+use super::{ColdStarts, ModelUse, SavingsInputs, report};
 use crate::energy::EnergyModel;
 use crate::rate::RateCard;
-use crate::units::KibMillis;
 
 const NOTES: [&str; 4] = [
     "your own requests, and what was kept for you; the window is from the first of them to the last",
-    "ephemeral memory is measured; a copy of your own is derived: each model that you used, from your first request for it to \
-     the end of your last, without the process that would serve it",
+    "ephemeral memory is measured; a copy of your own is derived: each model that you used, as large as the largest that your \
+     receipts tell, from your first request for it to the end of your last, without the process that would serve it",
     "left out, because others have part in it: copies that are shared, what was held for nobody, the serving process",
     "energy is modelled; money is nominal, by the rate card",
 ];
@@ -57,7 +56,8 @@ pub fn report_of_tenant(inputs: SavingsInputs, tenant: &str, energy: &EnergyMode
     own.tenants.retain(|one| one.tenant == tenant);
     own.models.retain(|model| own.tenants.iter().any(|one| one.model == model.model));
     for model in &mut own.models {
-        (model.load, model.idle) = (KibMillis::ZERO, KibMillis::ZERO);
+        let (name, weights_bytes) = (std::mem::take(&mut model.model), model.weights_bytes);
+        *model = ModelUse { model: name, weights_bytes, ..ModelUse::default() };
     }
     let whole = report(&own, energy, rates);
     let dedicated = whole.total.dedicated;

@@ -99,16 +99,16 @@ fn each_cause_of_a_loss_is_told_apart() {
     };
     assert_eq!(compare(&inputs).total.shared_persistent.judged.cause, Some(LossCause::ReloadThrash));
 
-    let pinned = ModelUse { idle: KibMillis::new(1500 * kib), ..of_model("m", 10) };
-    let inputs = SavingsInputs {
-        window_ms: 1000,
-        models: vec![pinned],
-        tenants: vec![used("a", "m", 1000, 100 * kib)],
-        ..SavingsInputs::default()
-    };
-    let judged = compare(&inputs).total.shared_persistent.judged;
-    assert_eq!(judged.cause, Some(LossCause::HeldIdle));
-    assert_eq!(judged.remedy.as_deref(), Some(LossCause::HeldIdle.remedy()));
+    let held = KibMillis::new(1500 * kib);
+    let idle = ModelUse { idle: held, ..of_model("m", 10) };
+    let pinned = TenantUse { pinned: held, ..used("a", "m", 1000, 100 * kib) };
+    for (model, tenant) in [(idle, used("a", "m", 1000, 100 * kib)), (of_model("m", 10), pinned)] {
+        let inputs =
+            SavingsInputs { window_ms: 1000, models: vec![model], tenants: vec![tenant], ..SavingsInputs::default() };
+        let judged = compare(&inputs).total.shared_persistent.judged;
+        assert_eq!(judged.cause, Some(LossCause::HeldIdle));
+        assert_eq!(judged.remedy.as_deref(), Some(LossCause::HeldIdle.remedy()));
+    }
 }
 
 #[test]
@@ -128,11 +128,26 @@ fn tenants_sum_to_the_total_of_every_arm() {
     let inputs = SavingsInputs {
         window_ms: 1003,
         models: vec![
-            ModelUse { load: KibMillis::new(101), idle: KibMillis::new(7), ..of_model("m", 3) },
-            ModelUse { idle: KibMillis::new(11), ..of_model("n", 5) },
+            ModelUse {
+                load: KibMillis::new(101),
+                idle: KibMillis::new(7),
+                load_cpu: Nanos::new(10),
+                ..of_model("m", 3)
+            },
+            ModelUse {
+                idle: KibMillis::new(11),
+                pinned: KibMillis::new(29),
+                pages: KibMillis::new(37),
+                ..of_model("n", 5)
+            },
         ],
         tenants: vec![
-            used("a", "m", 500, 5),
+            TenantUse {
+                pinned: KibMillis::new(31),
+                pages: KibMillis::new(41),
+                load_cpu: Nanos::new(3),
+                ..used("a", "m", 500, 5)
+            },
             used("b", "m", 700, 50),
             used("c", "m", 1, 500),
             used("a", "n", 20, 13),
@@ -148,10 +163,13 @@ fn tenants_sum_to_the_total_of_every_arm() {
     let dedicated = 1024 * (3 * (500 + 700 + 1) + 5 * (20 + 1003));
     assert_eq!(report.total.dedicated.baseline.kib_ms.get(), dedicated);
     assert_eq!(each(|one| one.dedicated.baseline.kib_ms.get()), dedicated);
-    let held = 101 + 7 + 11 + 5 + 50 + 500 + 13 + 9;
+    let held = 101 + 7 + 11 + 5 + 50 + 500 + 13 + 9 + 29 + 31;
     assert_eq!(report.total.ephemeral.kib_ms.get(), held);
     assert_eq!(each(|one| one.ephemeral.kib_ms.get()), held);
     assert_eq!(report.total.held.total().get(), held);
+    assert_eq!((report.total.held.pinned_kib_ms.get(), each(|one| one.held.pinned_kib_ms.get())), (60, 60));
+    assert_eq!(report.total.held.pages_kib_ms.get(), 37 + 41, "told, and in no arm");
+    assert_eq!((report.total.ephemeral.load_cpu_ns.get(), each(|one| one.ephemeral.load_cpu_ns.get())), (13, 13));
     assert_eq!(each(|one| one.ephemeral.energy_nj.get()), report.total.ephemeral.energy_nj.get());
 }
 
@@ -241,6 +259,7 @@ fn a_tenant_s_report_is_computed_of_its_own_inputs_alone() {
     others.process_bytes = 5 * MIB;
     others.models[0].idle = KibMillis::new(77);
     others.models[0].load = KibMillis::new(78);
+    (others.models[0].pinned, others.models[0].load_cpu) = (KibMillis::new(79), Nanos::new(80));
     others.models.push(of_model("n", 100));
     others.tenants.push(used("a", "m", 500, 300));
     others.tenants.push(used("a", "n", 500, 300));

@@ -39,7 +39,7 @@ impl Verdict {
 pub enum LossCause {
     /// Models were hot, or kept after their last request, for about as long as they would have been held anyway.
     AlwaysHot,
-    /// Models were resident for nobody in particular.
+    /// Models were pinned, or resident for nobody in particular.
     HeldIdle,
     /// Loading again and again took more than unloading gave back.
     ReloadThrash,
@@ -96,9 +96,10 @@ fn cause(baseline: &Arm, held: &Holding) -> LossCause {
     let nearly = |kib_ms: u64| {
         u128::from(kib_ms) * 100 >= u128::from(baseline.kib_ms.get()) * u128::from(100 - SIGNIFICANCE_PERCENT)
     };
+    let unasked = held.pinned_kib_ms.saturating_add(held.idle_kib_ms);
     if hot.get() > 0 && nearly(hot.get()) {
         LossCause::AlwaysHot
-    } else if held.idle_kib_ms.get() > 0 && nearly(hot.saturating_add(held.idle_kib_ms).get()) {
+    } else if unasked.get() > 0 && nearly(hot.saturating_add(unasked).get()) {
         LossCause::HeldIdle
     } else {
         LossCause::ReloadThrash

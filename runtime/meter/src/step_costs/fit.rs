@@ -79,7 +79,10 @@ pub(super) struct Window {
     steps: u64,
     /// Σ of errors and of their weights.
     errors: [f64; 2],
-    solution: Result<Vector, EqualReason>,
+    /// Of the latest step at which the columns were told apart.
+    unknowns: Option<Vector>,
+    /// Whether they are now, and why not.
+    told_apart: Result<(), EqualReason>,
 }
 
 impl Default for Window {
@@ -89,7 +92,8 @@ impl Default for Window {
             moments: Vector::default(),
             steps: 0,
             errors: [0.0; 2],
-            solution: Err(EqualReason::FewSteps),
+            unknowns: None,
+            told_apart: Err(EqualReason::FewSteps),
         }
     }
 }
@@ -100,8 +104,8 @@ impl Window {
             return;
         }
         let wall_ns = wall.as_secs_f64() * 1e9;
-        let predicted_ns = self.solution.map_or(0.0, |unknowns| dot(&unknowns, &features.0));
-        if self.solution.is_ok() {
+        let predicted_ns = self.unknowns.map_or(0.0, |unknowns| dot(&unknowns, &features.0));
+        if self.unknowns.is_some() {
             let error = ((predicted_ns - wall_ns).abs() / wall_ns).min(1.0);
             self.errors = [self.errors[0] * kept() + error, self.errors[1] * kept() + 1.0];
         }
@@ -114,17 +118,26 @@ impl Window {
         }
         self.steps = self.steps.saturating_add(1);
         // The first half of the steps that a fit needs are fitted, the others predicted too.
-        self.solution = match self.steps >= STEPS_MIN / 2 {
+        let solved = match self.steps >= STEPS_MIN / 2 {
             true => solve(&self.gram, &self.moments),
             false => Err(EqualReason::FewSteps),
         };
+        self.unknowns = solved.ok().or(self.unknowns);
+        self.told_apart = solved.map(|_| ());
     }
 
+    /// What the window's steps cost.
     pub(super) fn fit(&self) -> Result<Fit, EqualReason> {
+        self.told_apart?;
+        self.latest_fit()
+    }
+
+    /// The same, or where they are too much alike what those before cost: who plans by it made them so.
+    pub(super) fn latest_fit(&self) -> Result<Fit, EqualReason> {
         if self.steps < STEPS_MIN {
             return Err(EqualReason::FewSteps);
         }
-        let unknowns = self.solution?;
+        let unknowns = self.unknowns.ok_or(EqualReason::Collinear)?;
         let [error, predictions] = self.errors;
         // Until lately it was collinear: nothing was predicted that could tell how good it is.
         if predictions < 1.0 {

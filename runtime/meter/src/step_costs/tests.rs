@@ -156,6 +156,21 @@ fn without_a_good_fit_it_is_equal_and_says_why() {
 }
 
 #[test]
+fn steps_that_have_become_alike_are_predicted_by_those_before_as_long_as_that_is_right() {
+    let mut costs = learned(3, 600, TRUE, 0.0);
+    let alike = vec![work(0, 1, 50); 4];
+    let true_wall = |step: &[StepWork]| Duration::from_secs_f64(true_ns(TRUE, step) / 1e9);
+    (0..8_000).for_each(|_| costs.learn(true_wall(&alike), &alike));
+    assert_eq!(split(&costs, 8, &alike).1, SplitMethod::Equal { reason: EqualReason::Collinear });
+    for step in [&alike[..1], &[work(64, 0, 2_080), work(0, 1, 9)]] {
+        assert_near(costs.predict(step).unwrap().as_secs_f64() * 1e9, true_ns(TRUE, step), 0.02);
+    }
+    // The machine has become three times as slow.
+    (0..1_000).for_each(|_| costs.learn(3 * true_wall(&alike), &alike));
+    assert_eq!(costs.predict(&alike), None);
+}
+
+#[test]
 fn work_of_a_kind_that_was_never_measured_is_not_guessed_at() {
     let mut costs = StepCosts::new();
     let mut arbitrary = Arbitrary::new(5);

@@ -2,6 +2,7 @@
 
 mod perplexity;
 pub(super) mod pools;
+mod serve;
 mod speed;
 
 use std::num::NonZeroUsize;
@@ -16,7 +17,7 @@ use super::flags::Context;
 use super::{pull, show};
 use crate::config::{Config, IsaName, Layer};
 
-/// Measure a model on this machine
+/// Measure a model on this machine, or a server
 #[derive(Debug, Subcommand)]
 pub(super) enum Bench {
     /// Tokens per second of prompts and of answers, in llama-bench's sense
@@ -25,6 +26,7 @@ pub(super) enum Bench {
     Perplexity(perplexity::Perplexity),
     /// The same workload with models that are let go, that never are, and that every tenant has for itself
     Pools(Box<pools::Pools>),
+    Serve(Box<serve::Serve>),
 }
 
 /// What computes.
@@ -51,6 +53,7 @@ impl Bench {
             Self::Run(speed) => speed.run(context),
             Self::Perplexity(perplexity) => perplexity.run(context),
             Self::Pools(pools) => pools.run(context),
+            Self::Serve(serve) => serve.run(context),
         }
     }
 }

@@ -11,6 +11,7 @@ use models::tokenizer::{Special, Start};
 use serde::Serialize;
 
 use super::{Bed, Compute};
+use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::cli::flags::Context;
 use crate::cli::output::{self, Format, figure, seconds_text};
@@ -28,7 +29,7 @@ const CONTEXT_MIN: i64 = 4;
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Perplexity {
     /// A name or alias, or a file that ends in .gguf
-    #[arg(value_name = "MODEL|FILE")]
+    #[arg(value_name = "MODEL|FILE", add = complete::models())]
     model: String,
     /// A file of text in UTF-8
     text: PathBuf,

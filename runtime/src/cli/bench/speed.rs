@@ -17,6 +17,7 @@ use models::{Executor, Model};
 use serde::Serialize;
 
 use super::{Bed, Compute};
+use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::cli::flags::Context;
 use crate::cli::output::{self, Column, Format, figure, table};
@@ -32,7 +33,7 @@ const REPETITIONS_MAX: u32 = 1000;
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Speed {
     /// A name or alias, or a file that ends in .gguf
-    #[arg(value_name = "MODEL|FILE")]
+    #[arg(value_name = "MODEL|FILE", add = complete::models())]
     model: String,
     /// Tokens of a prompt; 0 times none
     #[arg(long, value_name = "TOKENS", default_value_t = 512)]

@@ -124,7 +124,7 @@ async fn savings_of(server: &Server) -> Result<SavingsReport, Failure> {
     let query = SavingsQuery { since: Since::LatestRun, until: Some(metering.accounted_until()) };
     let reader = metering.ledger().reader();
     let inputs = tokio::task::block_in_place(|| savings_inputs(reader, query, server.app.process_bytes));
-    Ok(reports::savings_of(&inputs.context("the ledger cannot be read")?, metering.prices_of(0)))
+    Ok(reports::savings_of(&inputs.context("the ledger cannot be read")?, &metering.prices_of(0)))
 }
 
 fn how_to_ask(url: &str, model: &str, tenant: &Tenant) -> String {

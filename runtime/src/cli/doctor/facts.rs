@@ -29,15 +29,21 @@ pub(super) struct Facts {
     /// What models may take.
     memory_budget_bytes: u64,
     /// What the system could give without swapping, and what it has cached of files: models' files among them.
-    memory_available_bytes: Option<u64>,
+    pub(super) memory_available_bytes: Option<u64>,
     page_cache_bytes: Option<u64>,
     /// When memory becomes huge pages: `always`, `madvise` or `never`. Those of files are asked for by the mappings.
     transparent_huge_pages: Option<String>,
     /// Huge pages that were set aside, which this runtime does not use, and their size.
     reserved_huge_pages: Option<u64>,
     huge_page_bytes: Option<u64>,
+    /// Of memory and of its map.
+    page_bytes: usize,
+    /// Files and connections that may be open at once (`RLIMIT_NOFILE`); none without a limit.
+    pub(super) descriptors_max: Option<u64>,
+    /// What this build can have beside the processor's kernels, of what it could have been given.
+    features: Vec<&'static str>,
     /// What `lock = true` may lock: `RLIMIT_MEMLOCK`, and whether there is none.
-    memlock_bytes: Option<u64>,
+    pub(super) memlock_bytes: Option<u64>,
     memlock_is_unlimited: bool,
 }
 
@@ -63,6 +69,9 @@ impl Facts {
             transparent_huge_pages: huge.as_deref().and_then(chosen).map(str::to_owned),
             reserved_huge_pages: meminfo_value(&meminfo, "HugePages_Total"),
             huge_page_bytes: kib("Hugepagesize"),
+            page_bytes: rustix::param::page_size(),
+            descriptors_max: getrlimit(Resource::Nofile).current,
+            features: features(),
             memlock_bytes: memlock,
             memlock_is_unlimited: memlock.is_none(),
         }
@@ -90,10 +99,24 @@ impl Facts {
             ("page cache", size(self.page_cache_bytes, "unknown")),
             ("transparent huge pages", huge.to_owned()),
             ("reserved huge pages", format!("{reserved} of {}", size(self.huge_page_bytes, "unknown size"))),
+            ("pages", bytes_text(self.page_bytes as u64).to_string()),
             ("memory that may be locked", size(self.memlock_bytes, unlimited)),
+            ("descriptors", self.descriptors_max.map_or_else(|| unlimited.to_owned(), |count| count.to_string())),
+            ("built with", if self.features.is_empty() { "no features".into() } else { self.features.join(", ") }),
         ];
         rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect()
     }
+}
+
+/// The features that this build has.
+fn features() -> Vec<&'static str> {
+    let all = [
+        ("cuda", cfg!(feature = "cuda")),
+        ("metal", cfg!(feature = "metal")),
+        ("nvml", cfg!(feature = "nvml")),
+        ("perf", cfg!(feature = "perf")),
+    ];
+    all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name).collect()
 }
 
 /// The figure in the line `NAME:   FIGURE kB`.

@@ -4,6 +4,8 @@
 //! thread works for at most three seconds.
 
 mod facts;
+mod findings;
+mod places;
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -14,6 +16,8 @@ use meter::ladder::RungState;
 use meter::{CardEnergy, HostEnergy, LadderReport, Nanos};
 
 use self::facts::Facts;
+use self::findings::{Finding, Severity, findings};
+use self::places::{FolderState, LedgerFile, LedgerState, Place};
 use super::failure::Failure;
 use super::flags::Context;
 use super::output::{self, Column, Format, table};
@@ -25,8 +29,10 @@ const WORK_MAX: Duration = Duration::from_secs(3);
 /// Between two readings; a power is told from 0.25 s on.
 const WORK_STEP: Duration = Duration::from_millis(300);
 
-/// Show what this machine has (processors, memory, limits) and where energy is from: which sensors there are, and why one is not
-/// believed. Works for up to three seconds to see whether they move
+/// Show what this machine has, where models and the ledger are, what is wrong with that, and where energy is from
+///
+/// Works for up to three seconds to see whether sensors move, and says of each why it is not believed. Exit status 1 if there is
+/// a problem; hints are none.
 #[derive(Args, Debug)]
 pub(super) struct Doctor {
     /// Look for sensors below this folder instead of /
@@ -39,10 +45,23 @@ impl Doctor {
         let config = context.config(Layer::default())?;
         let host = host(&self.root, config.design_power);
         let facts = Facts::look(&config, &host);
+        let models_dirs: Vec<Place> = config.models_dirs.iter().map(|path| Place::look(path)).collect();
+        let ledger = LedgerFile::look(&config);
+        let findings = findings(&config, &facts, &models_dirs, &ledger);
         let reports = judged(&self.root, &host);
         match context.format() {
-            Format::Json => output::print_json(&serde_json::json!({ "machine": facts, "energy": reports })),
-            Format::Text => output::print(text(&facts, &reports)),
+            Format::Json => output::print_json(&serde_json::json!({
+                "machine": facts, "models_dirs": models_dirs, "ledger": ledger, "findings": findings, "energy": reports,
+            }))?,
+            Format::Text => {
+                let places = places_text(&models_dirs, &ledger);
+                output::print(format_args!("{}\n\n{places}\n{}", text(&facts, &reports), findings_text(&findings)))?;
+            }
+        }
+        match findings.iter().filter(|finding| finding.severity == Severity::Problem).count() {
+            0 => Ok(()),
+            1 => Err(Failure::Failed(anyhow::anyhow!("there is a problem"))),
+            count => Err(Failure::Failed(anyhow::anyhow!("there are {count} problems"))),
         }
     }
 }
@@ -104,6 +123,42 @@ fn text(facts: &Facts, reports: &[LadderReport]) -> String {
         text.push_str(&table(&[Column::Left("SENSOR"), Column::Left("STATE"), Column::Left("WHY")], rows));
     }
     text
+}
+
+fn places_text(models_dirs: &[Place], ledger: &LedgerFile) -> String {
+    let row = |what: &str, path: &Path, state: String, place: &Place| {
+        let file_system = place.file_system.clone().unwrap_or_else(|| "unknown".to_owned());
+        vec![what.to_owned(), path.display().to_string(), state, file_system, size(place.free_bytes, "unknown")]
+    };
+    let of_folder = |place: &Place| {
+        let state = match place.state {
+            FolderState::Writable => "writable",
+            FolderState::ReadOnly => "read-only",
+            FolderState::ToBeMade => "made when needed",
+            FolderState::CannotBeMade => "not there",
+            FolderState::Unreadable => "unreadable",
+            FolderState::NotAFolder => "no folder",
+        };
+        row("models", &place.path, state.to_owned(), place)
+    };
+    let state = match &ledger.state {
+        LedgerState::ToBeMade => "made when needed".to_owned(),
+        LedgerState::Readable => bytes_text(ledger.size_bytes).to_string(),
+        LedgerState::Unreadable(_) => "unreadable".to_owned(),
+    };
+    let rows = models_dirs.iter().map(of_folder).chain([row("ledger", &ledger.path, state, &ledger.folder)]);
+    let columns =
+        [Column::Left("PLACE"), Column::Left("PATH"), Column::Left("STATE"), Column::Left("ON"), Column::Right("FREE")];
+    table(&columns, rows)
+}
+
+fn findings_text(findings: &[Finding]) -> String {
+    let lines = findings.iter().map(|Finding { severity, text }| match severity {
+        Severity::Problem => format!("\nproblem: {text}"),
+        Severity::Hint => format!("\nhint: {text}"),
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() { "\nnothing is wrong".to_owned() } else { lines }
 }
 
 /// A size that may not be known or limited.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use meter::savings::TenantReport;
 
-use super::text::{arm, compared};
-use crate::cli::output::{Column, seconds_text, table};
+use super::text::{arms, held, sources};
+use crate::cli::output::seconds_text;
 use crate::cli::receipt::money;
 
 /// The whole report.
@@ -13,25 +13,8 @@ pub(super) fn text(report: &TenantReport) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let window = seconds_text(report.window_ms as f64 / 1e3);
     let mut text = format!("{}'s own use over {window}, against copies of its own\n", report.tenant);
-    let columns = [
-        Column::Left("SERVING"),
-        Column::Right("MEMORY"),
-        Column::Left(""),
-        Column::Right("ENERGY"),
-        Column::Left(""),
-        Column::Right("COST"),
-        Column::Right("SAVED MEMORY"),
-        Column::Right("SAVED COST"),
-        Column::Left("VERDICT"),
-    ];
     let currency = &report.currency;
-    let none = vec!["-".into(), "-".into(), String::new()];
-    let rows = [
-        [arm("ephemeral", &report.ephemeral, currency), none].concat(),
-        [arm("copies of its own", &report.dedicated.baseline, currency), compared(&report.dedicated, currency)]
-            .concat(),
-    ];
-    text.push_str(&table(&columns, rows));
+    text.push_str(&arms(&report.ephemeral, &[("copies of its own", &report.dedicated)], currency));
     let waits = &report.cold_starts;
     let _ = write!(
         text,
@@ -46,12 +29,9 @@ pub(super) fn text(report: &TenantReport) -> String {
     if let Some(remedy) = &report.dedicated.judged.remedy {
         let _ = write!(text, "\nA loss against copies of its own: {remedy}.");
     }
-    let uncertainty = report.energy_relative_uncertainty * 100.0;
-    let _ = write!(
-        text,
-        "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({currency}).",
-        report.energy_source, report.rate_card
-    );
+    text.push_str(&held(&report.held));
+    let energy = (&*report.energy_source, report.energy_relative_uncertainty);
+    text.push_str(&sources(energy, (&report.rate_card, currency)));
     for note in &report.notes {
         let _ = write!(text, "\n- {note}");
     }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use meter::savings::{Arm, Comparison, Savings, SavingsReport, Verdict};
+use meter::KibMillis;
+use meter::savings::{Arm, Comparison, Holding, Savings, SavingsReport, Verdict};
 
 use crate::cli::output::{Column, figure, seconds_text, table};
 use crate::cli::receipt::money;
@@ -13,16 +14,13 @@ use crate::reports::Baseline;
 pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     let window = seconds_text(report.window_ms as f64 / 1e3);
-    let uncertainty = report.energy_relative_uncertainty * 100.0;
     let mut text = format!("Against servers that never unload, over {window}\n");
-    text.push_str(&arms(report, baseline));
+    let baselines = comparisons(&report.total, baseline);
+    text.push_str(&arms(&report.total.ephemeral, &baselines, &report.currency));
     let _ = write!(text, "\n\nBy tenant\n{}\n", tenants(report));
     losses(report, baseline, &mut text);
-    let _ = write!(
-        text,
-        "\nEnergy: {} (modelled, ±{uncertainty:.0} %). Prices: {} ({}).",
-        report.energy_source, report.rate_card, report.currency
-    );
+    let energy = (&*report.energy_source, report.energy_relative_uncertainty);
+    text.push_str(&sources(energy, (&report.rate_card, &report.currency)));
     text.push_str(&super::tiers::text(&report.money, baseline));
     text.push_str(&beside(report));
     for note in &report.notes {
@@ -31,9 +29,9 @@ pub(in crate::cli) fn text(report: &SavingsReport, baseline: Option<Baseline>) -
     text
 }
 
-/// What of the memory is not the models' that are loaded.
+/// Where ephemeral memory went, and what of the memory is not the models' that are loaded.
 fn beside(report: &SavingsReport) -> String {
-    let mut text = String::new();
+    let mut text = held(&report.total.held);
     if report.process_bytes > 0 {
         let process = bytes_text(report.process_bytes);
         let _ = write!(text, "\nEach serving process holds {process} beside models (measured), counted in every arm.");
@@ -52,6 +50,20 @@ fn beside(report: &SavingsReport) -> String {
     text
 }
 
+/// Where ephemeral memory went.
+pub(super) fn held(held: &Holding) -> String {
+    let parts = [
+        ("with requests", held.active_kib_ms),
+        ("kept", held.keepalive_kib_ms),
+        ("pinned", held.pinned_kib_ms),
+        ("loading", held.load_kib_ms),
+        ("idle", held.idle_kib_ms),
+    ];
+    let shown = |kib_ms: KibMillis| format!("{} GB·s", figure(kib_ms.gb_seconds()));
+    let parts = parts.map(|(name, kib_ms)| format!("{} {name}", shown(kib_ms))).join(", ");
+    format!("\nWeights: {parts} (measured). Kept keys and values, in no arm: {}.", shown(held.pages_kib_ms))
+}
+
 /// The comparisons that are shown, by name.
 fn comparisons(savings: &Savings, baseline: Option<Baseline>) -> Vec<(&'static str, &Comparison)> {
     let Savings { shared_persistent, dedicated, .. } = savings;
@@ -63,7 +75,8 @@ fn comparisons(savings: &Savings, baseline: Option<Baseline>) -> Vec<(&'static s
     shown.map(|(_, name, comparison)| (name, comparison)).collect()
 }
 
-fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
+/// What was measured, and what it is compared with, by name.
+pub(super) fn arms(ephemeral: &Arm, baselines: &[(&str, &Comparison)], currency: &str) -> String {
     let columns = [
         Column::Left("SERVING"),
         Column::Right("MEMORY"),
@@ -75,15 +88,20 @@ fn arms(report: &SavingsReport, baseline: Option<Baseline>) -> String {
         Column::Right("SAVED COST"),
         Column::Left("VERDICT"),
     ];
-    let (ephemeral, currency) = (&report.total.ephemeral, &report.currency);
     let mut rows = vec![[arm("ephemeral", ephemeral, currency), vec!["-".into(), "-".into(), String::new()]].concat()];
-    for (name, comparison) in comparisons(&report.total, baseline) {
+    for (name, comparison) in baselines {
         rows.push([arm(name, &comparison.baseline, currency), compared(comparison, currency)].concat());
     }
     table(&columns, rows)
 }
 
-pub(super) fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
+/// Where energy, with its relative uncertainty, and prices, with their currency, are from.
+pub(super) fn sources((energy, uncertainty): (&str, f64), (rate_card, currency): (&str, &str)) -> String {
+    let percent = uncertainty * 100.0;
+    format!("\nEnergy: {energy} (modelled, ±{percent:.0} %). Prices: {rate_card} ({currency}).")
+}
+
+fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     vec![
         name.into(),
         format!("{} GB·s", figure(arm.kib_ms.gb_seconds())),
@@ -94,7 +112,7 @@ pub(super) fn arm(name: &str, arm: &Arm, currency: &str) -> Vec<String> {
     ]
 }
 
-pub(super) fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
+fn compared(comparison: &Comparison, currency: &str) -> Vec<String> {
     let saved = &comparison.saved;
     vec![
         saved.memory_share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),
@@ -141,8 +159,9 @@ fn losses(report: &SavingsReport, baseline: Option<Baseline>, text: &mut String)
             [waits.waits.p50_ns, waits.waits.p95_ns, waits.waits.p99_ns].map(|wait| seconds_text(wait.seconds()));
         let _ = write!(
             text,
-            " That is {p50} in the median of those that waited, {p95} and {p99} in the 95th and 99th percentile."
+            " That is {p50} in the median of those that waited, {p95} and {p99} in the 95th and 99th percentile"
         );
+        text.push_str(if waits.waits.older_left_out { ", of the latest that were looked at." } else { "." });
     }
     match waits.break_even_per_second {
         Some(price) if price > 0.0 => {
@@ -175,7 +194,7 @@ fn verdict(verdict: Verdict) -> &'static str {
 #[cfg(test)]
 mod tests {
     use meter::savings::{ModelUse, SavingsInputs, TenantUse, report};
-    use meter::{CpuDescription, EnergyModel, KibMillis, Nanos, RateCard};
+    use meter::{CpuDescription, EnergyModel, Nanos, RateCard};
 
     use super::*;
 
@@ -191,6 +210,8 @@ mod tests {
                 cold_requests: 2,
                 span_ms: window_ms,
                 active: KibMillis::new(active),
+                pinned: KibMillis::new(1 << 10),
+                pages: KibMillis::new(5_000_000_000_000 / 1024),
                 load_cpu: Nanos::new(100_000_000),
                 load_wait: Nanos::new(500_000_000),
                 ..TenantUse::default()
@@ -207,6 +228,7 @@ mod tests {
         assert!(text.contains("saving") && !text.contains("LOSS"), "{text}");
         assert!(text.contains("2 cold starts; requests waited 500 ms"), "{text}");
         assert!(text.contains("measured") && text.contains("modelled"), "{text}");
+        assert!(text.contains("pinned") && text.contains("in no arm: 5"), "{text}");
     }
 
     #[test]

@@ -73,8 +73,7 @@ fn tool(item: Node, path: &str) -> Result<Offered, ApiError> {
     fields.flag("eager_input_streaming")?;
     fields.only_empty("input_examples")?;
     fields.only_off("defer_loading")?;
-    let is_direct = |item: &Node| matches!(item, Node::Text(caller) if caller == "direct");
-    fields.only("allowed_callers", |node| matches!(node, Node::List(items) if items.iter().all(is_direct)))?;
+    fields.only_listing("allowed_callers", "direct")?;
     fields.finish()?;
     Ok(offered)
 }

@@ -97,8 +97,8 @@ impl ApiError {
     }
 
     /// The engine panicked; the request is lost, the server is not.
-    pub(crate) fn engine_panicked(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::server("engine_panicked", "the engine failed at this request".to_owned()).because(source)
+    pub(crate) fn engine_panicked() -> Self {
+        Self::server("engine_panicked", "the engine failed at this request".to_owned())
     }
 
     /// The device could not compute a step: its memory is used up, or it is gone. Another try may meet another device.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ledger::{AccountTotal, TenantTotal, UsageBucket};
-use meter::{KibMillis, PicoUnits, RateCard};
+use meter::{Account, PicoUnits, RateCard};
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -66,7 +66,7 @@ fn curves(points: &[(i64, Saved)], against: fn(&Saved) -> SavedAgainst) -> Value
 /// The sums of some days, those with most memory first.
 fn sums<'a>(access: &Access, days: impl Iterator<Item = &'a UsageBucket>) -> Value {
     let mut requests: BTreeMap<(String, String), TenantTotal> = BTreeMap::new();
-    let mut accounts: BTreeMap<(String, String), AccountTotal> = BTreeMap::new();
+    let mut accounts: BTreeMap<(String, Account), AccountTotal> = BTreeMap::new();
     for day in days {
         let mut day = day.clone();
         keep_seen(&mut day, access);
@@ -76,9 +76,9 @@ fn sums<'a>(access: &Access, days: impl Iterator<Item = &'a UsageBucket>) -> Val
             requests.entry(key.clone()).or_insert_with(none).add(&total);
         }
         for total in day.accounts {
-            let key = (total.model.clone(), format!("{:?}", total.account));
-            let sum = accounts.entry(key).or_insert_with(|| AccountTotal { kib_ms: KibMillis::ZERO, ..total.clone() });
-            sum.kib_ms = sum.kib_ms.saturating_add(total.kib_ms);
+            let key = (total.model.clone(), total.account.clone());
+            let none = || AccountTotal::of(key.0.clone(), key.1.clone());
+            accounts.entry(key.clone()).or_insert_with(none).add(&total);
         }
     }
     let mut requests: Vec<TenantTotal> = requests.into_values().collect();
@@ -108,7 +108,7 @@ fn budget(app: &App, bounded: &BoundedBy) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use meter::Account;
+    use meter::{HeldAs, KibMillis};
 
     use super::*;
 
@@ -121,14 +121,18 @@ mod tests {
             weights_kib_ms: KibMillis::new(number as u64),
             ..TenantTotal::default()
         };
-        let kept = AccountTotal { model: "m".to_owned(), account: Account::Idle, kib_ms: KibMillis::new(1) };
+        let kept = |held_as, kib_ms| {
+            let (held_as, kib_ms) = (Some(held_as), KibMillis::new(kib_ms));
+            AccountTotal { held_as, kib_ms, ..AccountTotal::of("m".to_owned(), Account::Idle) }
+        };
+        let accounts = vec![kept(HeldAs::Idle, 1), kept(HeldAs::Pinned, 4)];
         let requests = (0..LIVE_TOTALS_MAX + 2).map(total).collect();
-        let day = UsageBucket { begins_unix_s: 0, requests, accounts: vec![kept], keys: Vec::new() };
+        let day = UsageBucket { begins_unix_s: 0, requests, accounts, keys: Vec::new() };
         let told = sums(&Access::unbounded("ops"), [&day, &day].into_iter());
         assert_eq!(told["left_out"], 2);
         let first = &told["requests"][0];
         assert_eq!((first["tenant"].as_str(), &first["requests"]), (Some("513"), &json!(2)), "the sum of both days");
-        assert_eq!(told["accounts"][0]["kib_ms"], 2);
+        assert_eq!(told["accounts"][0]["kib_ms"], 10, "whatever an account held, as one");
         let own = sums(&Access::reading("7"), [&day].into_iter());
         assert_eq!((own["requests"].as_array().unwrap().len(), own["accounts"].as_array().unwrap().len()), (1, 0));
     }

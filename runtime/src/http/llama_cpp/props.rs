@@ -35,7 +35,7 @@ fn of_server(app: &App) -> Value {
         "role": "router",
         "models_autoload": true,
         "model_path": "none",
-        "total_slots": app.config.scheduler.options.started_per_model_max,
+        "total_slots": app.config().scheduler.options.started_per_model_max,
         "default_generation_settings": { "params": null, "n_ctx": 0 },
         "build_info": build_info(),
     })
@@ -60,7 +60,7 @@ fn of_model(app: &App, name: &str, descriptor: &Descriptor) -> Value {
                 "stop": [],
             },
         },
-        "total_slots": app.config.scheduler.options.started_per_model_max,
+        "total_slots": app.config().scheduler.options.started_per_model_max,
         "model_alias": name,
         // Where a file lies is the operator's to know.
         "model_path": name,

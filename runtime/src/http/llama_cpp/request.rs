@@ -310,6 +310,7 @@ mod tests {
         let body = format!("{{{MINIMUM},{defaults}}}");
         let request = CompletionRequest::parse(body.as_bytes()).expect("nothing is asked for");
         assert_eq!((request.common.tokens_max, request.common.constraint), (None, None));
+        assert_eq!(request.common.repeats, sampling::Repeats::No, "such a seed is none");
     }
 
     #[test]

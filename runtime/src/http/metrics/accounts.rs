@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use meter::receipt::Receipt;
-use meter::{Held, Nanos};
+use meter::{AccountInterval, Nanos};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -78,8 +78,8 @@ impl AccountMetrics {
         }
     }
 
-    /// Accounts carried memory for the tenant with this label, or for nobody.
-    pub(super) fn held(&self, tenant: Option<String>, held: &Held) {
+    /// An account carried memory for the tenant with this label, or for nobody.
+    pub(super) fn held(&self, tenant: Option<String>, held: &AccountInterval) {
         let (tenant, model) = (tenant.unwrap_or_default(), held.model.clone());
         let labels = MemoryLabels { tenant, model, state: held.held_as.name() };
         self.memory.get_or_create(&labels).inc_by(held.kib_ms.byte_seconds());

@@ -82,10 +82,10 @@ impl EnergyMetrics {
             let labels = AccountLabels { device: device.clone(), account };
             self.accounts.get_or_create(&labels).inc_by(part.joules());
         }
-        let Some(energy) = taken.energy else {
-            self.unknown.get_or_create(&UnknownLabels { device }).inc();
-            return;
-        };
+        // Told as 0 from the start, so that the first is seen.
+        let unknown = u64::from(taken.energy.is_none());
+        self.unknown.get_or_create(&UnknownLabels { device: device.clone() }).inc_by(unknown);
+        let Some(energy) = taken.energy else { return };
         let labels = SourceLabels { device, source: taken.label.source.clone() };
         self.devices.get_or_create(&labels).inc_by(energy.joules());
     }

@@ -38,6 +38,7 @@ impl Metrics {
         let (descriptors, kib) = app.models.kept_descriptors();
         self.descriptors.set(gauge(descriptors));
         self.descriptors_bytes.set(gauge(kib.saturating_mul(1024)));
+        self.operations.look(app, snapshots);
         self.look_at_processors(app);
         let imbalance = u64::try_from(app.metering.imbalance()).unwrap_or(u64::MAX);
         self.imbalance.inc_by(imbalance.saturating_sub(self.imbalance.get()));

@@ -23,7 +23,7 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::error::envelope::Envelope;
 use crate::http::stream::stream_of;
-use crate::http::wire::{Delivery, Node, parse_object};
+use crate::http::wire::{Delivery, parse_object};
 use crate::limits::{PULL_NEWS_MAX, PULLS_MAX};
 use crate::tenancy::Access;
 
@@ -60,15 +60,16 @@ fn read(body: &[u8]) -> Result<(String, Delivery), ApiError> {
     let mut fields = parse_object(body)?;
     let name = model(&mut fields)?;
     let delivery = Delivery::plain(fields.flag("stream")?.unwrap_or(true));
-    fields.only("insecure", |node| *node == Node::Bool(false))?;
+    fields.only_off("insecure")?;
     fields.finish()?;
     Ok((name, delivery))
 }
 
 /// What is to be brought, if this client may have it brought.
 fn request(app: &App, access: &Access, name: &str) -> Result<PullRequest, ApiError> {
-    let folder = app.config.models_dirs.first();
-    let folder = folder.ok_or_else(|| ApiError::not_supported("this server has no models directory"))?;
+    let config = app.config();
+    let folder =
+        config.models_dirs.first().ok_or_else(|| ApiError::not_supported("this server has no models directory"))?;
     let request = PullRequest::parse(name, folder).map_err(|error| ApiError::invalid_value("model", error))?;
     let is_local = match &request.source {
         Source::File(_) => true,

@@ -39,7 +39,7 @@ impl Asking {
         }
         fields.finish()?;
         if is_raw {
-            let asks_to_think = think.is_some_and(|think| think.level != ThinkingLevel::Off);
+            let asks_to_think = think.is_some_and(|think| think.asks_to_think());
             if let Some((name, _)) = [("system", !system.is_empty()), ("think", asks_to_think)].iter().find(|one| one.1)
             {
                 return Err(ApiError::invalid_value(*name, "is for the model's template, which `raw` goes without"));

@@ -45,8 +45,7 @@ fn tool(item: Node, path: &str) -> Result<Offered, ApiError> {
     }
     let offered = function_of(&mut fields, "parameters")?;
     fields.only_off("defer_loading")?;
-    let is_direct = |item: &Node| matches!(item, Node::Text(caller) if caller == "direct");
-    fields.only("allowed_callers", |node| matches!(node, Node::List(items) if items.iter().all(is_direct)))?;
+    fields.only_listing("allowed_callers", "direct")?;
     fields.finish()?;
     Ok(offered)
 }

@@ -31,6 +31,7 @@ impl ChatRequest {
         let tokens_max = chat_tokens_max(&mut fields)?;
         let logprobs = logprobs(&mut fields)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
+        drop_choice_of_nothing(&mut fields);
         let options = ChatOptions::take(&mut fields)?;
         take_unsupported(&mut fields)?;
         fields.finish()?;
@@ -61,15 +62,15 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     fields.only_empty("functions")?;
     fields.only_words("function_call", &["none"])?;
-    fields.only(
-        "modalities",
-        |node| matches!(node, Node::List(items) if items.len() == 1 && is_text(&items[0], "text")),
-    )?;
-    Ok(())
+    fields.only_listing("modalities", "text")
 }
 
-fn is_text(node: &Node, expected: &str) -> bool {
-    matches!(node, Node::Text(text) if text == expected)
+/// Drops a choice among no functions, which clients send that may offer some: the model answers as it would.
+fn drop_choice_of_nothing(fields: &mut Fields) {
+    fields.take_if("tools", |node| matches!(node, Node::List(items) if items.is_empty()));
+    if !fields.has("tools") {
+        fields.take_if("tool_choice", |node| matches!(node, Node::Text(text) if text == "auto"));
+    }
 }
 
 fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
@@ -79,16 +80,9 @@ fn messages(fields: &mut Fields) -> Result<Vec<Message>, ApiError> {
 /// `messages`, where they are there; then at least one.
 pub(crate) fn messages_if_any(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
     let path = fields.path("messages");
-    let items = match fields.take("messages") {
-        None => return Ok(None),
-        Some(Node::List(items)) => items,
-        Some(_) => return Err(ApiError::invalid_type(path, "an array of messages")),
-    };
+    let Some(items) = fields.list("messages", MESSAGES_MAX, "an array of messages")? else { return Ok(None) };
     if items.is_empty() {
         return Err(ApiError::invalid_value(path, "is empty"));
-    }
-    if items.len() > MESSAGES_MAX {
-        return Err(ApiError::invalid_value(path, format_args!("has more than {MESSAGES_MAX} messages")));
     }
     let message = |(index, item)| message(item, &format!("{path}[{index}]"));
     items.into_iter().enumerate().map(message).collect::<Result<_, _>>().map(Some)
@@ -105,6 +99,8 @@ fn message(item: Node, path: &str) -> Result<Message, ApiError> {
     // Who calls need not say anything.
     let content = if tool_calls.is_empty() || fields.has("content") { content(&mut fields)? } else { String::new() };
     let name = fields.text("name")?;
+    // As answers of services have it that look things up, sent back.
+    fields.only("annotations", |node| matches!(node, Node::List(items) if items.is_empty()))?;
     fields.finish()?;
     Ok(Message { role: role.to_owned(), content, name, tool_calls, tool_call_id, reasoning_content })
 }
@@ -145,6 +141,8 @@ fn part(item: Node, path: &str) -> Result<String, ApiError> {
         return Err(ApiError::unsupported_content(path));
     }
     let text = fields.required_text("text")?;
+    // What begins alike is found again without being marked.
+    fields.object("cache_control")?;
     fields.finish()?;
     Ok(text)
 }
@@ -274,8 +272,9 @@ mod tests {
         let request = ChatRequest::parse(
             br#"{"model":"m","messages":[
                 {"role":"developer","content":"be brief"},
-                {"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"name":"Ann"},
-                {"role":"assistant","content":"","tool_calls":null,"refusal":null},
+                {"role":"user","name":"Ann",
+                    "content":[{"type":"text","text":"a","cache_control":{"type":"ephemeral"}},{"type":"text","text":"b"}]},
+                {"role":"assistant","content":"","tool_calls":null,"refusal":null,"annotations":[]},
                 {"role":"assistant","content":null,"reasoning_content":"hm","tool_calls":[{"id":"call_1","type":"function",
                     "index":0,"function":{"name":"add","arguments":"{}"}}]},
                 {"role":"tool","content":"4","tool_call_id":"call_1"}],
@@ -299,6 +298,15 @@ mod tests {
         assert_eq!(request.messages[4].tool_call_id.as_deref(), Some("call_1"));
         assert_eq!(request.messages[1].name.as_deref(), Some("Ann"));
         assert_eq!((request.common.tokens_max, request.common.logprobs), (Some(7), Some(20)));
+    }
+
+    #[test]
+    fn a_choice_among_no_functions_is_none() {
+        for fields in [r#""tool_choice":"auto""#, r#""tool_choice":"auto","tools":[]"#] {
+            let request = ChatRequest::parse(format!("{{{fields},{MINIMUM}}}").as_bytes()).expect(fields);
+            assert_eq!(request.options, super::ChatOptions::default(), "{fields}");
+        }
+        each_refused(ChatRequest::parse, MINIMUM, &[(r#""tool_choice":"required""#, "invalid_value", "tool_choice")]);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use models::tokenizer::Special;
 
 use super::generation::{Common, tokens_max};
 use super::inputs::{self, PromptInput};
-use super::json::Node;
 use super::{Fields, parse_object};
 use crate::http::error::ApiError;
 
@@ -52,7 +51,7 @@ fn take_unsupported(fields: &mut Fields, choices: usize) -> Result<(), ApiError>
     {
         return Err(ApiError::unsupported_field(fields.path("best_of")));
     }
-    fields.only("suffix", |node| matches!(node, Node::Text(text) if text.is_empty()))
+    fields.only_empty("suffix")
 }
 
 #[cfg(test)]

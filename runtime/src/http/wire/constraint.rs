@@ -46,7 +46,11 @@ fn response_format(fields: &mut Fields, name: &str) -> Result<Option<Constraint>
     let param = format.path("type");
     let taken = match format.required_text("type")?.as_str() {
         "text" => None,
-        "json_object" => Some(Constraint { source: GrammarSource::json_object(), param }),
+        // With a schema as llama.cpp's server has it.
+        "json_object" => Some(match schema(&mut format, "schema")? {
+            Some(held) => held,
+            None => Constraint { source: GrammarSource::json_object(), param },
+        }),
         "json_schema" => {
             let path = format.path("json_schema");
             let mut about = format.object("json_schema")?.ok_or_else(|| ApiError::missing_field(path))?;
@@ -270,6 +274,7 @@ mod tests {
                    "schema":{"type":"integer"}}}}"#,
                 Some(schema.clone()),
             ),
+            (r#"{"response_format":{"type":"json_object","schema":{"type":"integer"}}}"#, Some(schema.clone())),
             (r#"{"guided_json":{"type":"integer"}}"#, Some(schema.clone())),
             (r#"{"guided_json":"{\"type\":\"integer\"}"}"#, Some(schema.clone())),
             (r#"{"structured_outputs":{"json":{"type":"integer"}}}"#, Some(schema)),

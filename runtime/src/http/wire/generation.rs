@@ -7,7 +7,7 @@ use scheduler::KeepAlive;
 
 use super::json::Node;
 use super::sampling::{self, Repeats};
-use super::{Constraint, Fields, Urgency, constraint, keep_alive};
+use super::{Constraint, Fields, Urgency, constraint, keep_alive, restated};
 use crate::http::error::ApiError;
 use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
 
@@ -97,6 +97,7 @@ impl Common {
         logprobs: Option<usize>,
     ) -> Result<Self, ApiError> {
         take_harmless(fields)?;
+        restated::take(fields)?;
         let (sampling, repeats) = sampling::take(fields)?;
         let constraint = constraint::take(fields)?;
         Ok(Self {
@@ -139,7 +140,7 @@ pub(crate) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Resul
 pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     take_user(fields)?;
     fields.object("metadata")?;
-    fields.only("store", |node| *node == Node::Bool(false))
+    fields.only_off("store")
 }
 
 /// Who asks, by names that mean nothing here; `user` as it is.
@@ -154,6 +155,7 @@ pub(crate) fn take_user(fields: &mut Fields) -> Result<Option<String>, ApiError>
     let user = named("user")?;
     named("safety_identifier")?;
     named("prompt_cache_key")?;
+    named("prompt_cache_retention")?;
     Ok(user)
 }
 
@@ -204,6 +206,9 @@ fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
     };
     let include_usage = options.flag("include_usage")?.unwrap_or(false);
     let include_progress = options.flag("include_progress")?.unwrap_or(false);
+    for never in ["include_obfuscation", "continuous_usage_stats"] {
+        options.only(never, |node| *node == Node::Bool(false))?;
+    }
     options.finish()?;
     if !streamed {
         return Err(ApiError::invalid_value(fields.path("stream_options"), "is for `stream: true` alone"));
@@ -266,6 +271,11 @@ mod tests {
             (r#""stream":true,"stream_options":true"#, "invalid_type", "stream_options"),
             (r#""stream":true,"stream_options":{"include_usage":1}"#, "invalid_type", "stream_options.include_usage"),
             (r#""stream":true,"stream_options":{"x":1}"#, "unsupported_parameter", "stream_options.x"),
+            (
+                r#""stream":true,"stream_options":{"include_obfuscation":true}"#,
+                "unsupported_parameter",
+                "stream_options.include_obfuscation",
+            ),
             (r#""stream_options":{"include_usage":true}"#, "invalid_value", "stream_options"),
             (r#""ignore_eos":1"#, "invalid_type", "ignore_eos"),
             (r#""user":5"#, "invalid_type", "user"),
@@ -290,7 +300,9 @@ mod tests {
     #[test]
     fn what_changes_no_answer_is_taken() {
         parse(
-            br#"{"model":"m","user":"u","safety_identifier":"s","prompt_cache_key":"k","metadata":{"a":"b"},
+            br#"{"model":"m","user":"u","safety_identifier":"s","prompt_cache_key":"k","prompt_cache_retention":"24h",
+                "metadata":{"a":"b"},"stream":true,
+                "stream_options":{"include_obfuscation":false,"continuous_usage_stats":false},
                 "store":false,"service_tier":"auto","seed":null,"made_up":null}"#,
         )
         .expect("harmless");

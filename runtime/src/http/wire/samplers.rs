@@ -48,9 +48,9 @@ pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Resul
     }
 }
 
-/// Drops a `seed` of -1, which means that there is none.
+/// Drops a `seed` of -1, which means that there is none, also as 32 bits without a sign.
 pub(crate) fn drop_no_seed(fields: &mut Fields) {
-    fields.take_if("seed", |node| is_number(node, -1));
+    fields.take_if("seed", |node| is_number(node, -1) || *node == Node::Integer(u32::MAX.into()));
 }
 
 /// Whether it is this number.

@@ -37,6 +37,12 @@ impl Fields {
         self.only(name, |node| matches!(node, Node::Text(text) if words.contains(&text.as_str())))
     }
 
+    /// Takes a field that may hold a list of nothing but this word.
+    pub(crate) fn only_listing(&mut self, name: &str, word: &str) -> Result<(), ApiError> {
+        let is_it = |item: &Node| matches!(item, Node::Text(text) if text == word);
+        self.only(name, |node| matches!(node, Node::List(items) if !items.is_empty() && items.iter().all(is_it)))
+    }
+
     /// Takes a field that may hold this number.
     pub(crate) fn only_number(&mut self, name: &str, number: i32) -> Result<(), ApiError> {
         self.only(name, |node| samplers::is_number(node, number))
@@ -65,6 +71,7 @@ mod tests {
         fields.required_object("object")?.finish()?;
         fields.only_empty("empty")?;
         fields.only_words("word", &["a", "b"])?;
+        fields.only_listing("listing", "a")?;
         fields.only_number("number", 1)?;
         fields.only_off("off")?;
         fields.only_on("on")?;
@@ -82,6 +89,8 @@ mod tests {
             (r#""empty":{}"#, "unsupported_parameter", "empty"),
             (r#""word":"c""#, "unsupported_parameter", "word"),
             (r#""word":true"#, "unsupported_parameter", "word"),
+            (r#""listing":[]"#, "unsupported_parameter", "listing"),
+            (r#""listing":["a","b"]"#, "unsupported_parameter", "listing"),
             (r#""number":2"#, "unsupported_parameter", "number"),
             (r#""off":true"#, "unsupported_parameter", "off"),
             (r#""on":false"#, "unsupported_parameter", "on"),
@@ -91,7 +100,8 @@ mod tests {
             each_refused(parse, rest, &[(fields, code, param)]);
         }
         each_refused(parse, r#""list":[]"#, &[(r#""object":null"#, "missing_required_parameter", "object")]);
-        let all = br#"{"list":[true],"object":{},"empty":[],"word":"b","number":1.0,"off":false,"on":true}"#;
+        let all =
+            br#"{"list":[true],"object":{},"empty":[],"word":"b","listing":["a"],"number":1.0,"off":false,"on":true}"#;
         parse(all).expect("nothing is asked for");
     }
 }

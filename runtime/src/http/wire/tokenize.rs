@@ -40,7 +40,7 @@ impl TokenizeRequest {
         let content = fields.required_text("content")?;
         let start = if fields.flag("add_special")?.unwrap_or(false) { Start::AsModel } else { Start::Bare };
         let special = special(&mut fields)?;
-        fields.only("with_pieces", |node| *node == Node::Bool(false))?;
+        fields.only_off("with_pieces")?;
         fields.finish()?;
         Ok(Self { model, content, start, special })
     }

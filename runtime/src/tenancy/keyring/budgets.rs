@@ -16,7 +16,8 @@ pub(crate) struct BoundedBy {
 impl Keyring {
     /// The budgets that `access` is to know of, at most so many: its own and its tenant's, or everyone's.
     pub(crate) fn budgets_seen_by(&self, access: &Access, budgets_max: usize) -> Vec<BoundedBy> {
-        let of_tenants = self.bounds.of_tenants.iter().filter(|(tenant, _)| access.sees(tenant));
+        let keys = Arc::clone(&self.stored().keys);
+        let of_tenants = keys.chosen.bounds.of_tenants.iter().filter(|(tenant, _)| access.sees(tenant));
         let mut found: Vec<BoundedBy> = Vec::new();
         for (tenant, bounds) in of_tenants {
             let tenant: Arc<str> = tenant.as_str().into();
@@ -24,7 +25,6 @@ impl Keyring {
                 |budget: &Budget| BoundedBy { tenant: Arc::clone(&tenant), key: None, budget: budget.clone() };
             found.extend(bounds.allowance.budgets.iter().map(of_tenant));
         }
-        let keys = Arc::clone(&self.stored().keys);
         let own = access.key.as_ref().map(|key| Arc::clone(&key.id));
         let mut of_keys: Vec<BoundedBy> = Vec::new();
         for known in keys.by_hash.values() {

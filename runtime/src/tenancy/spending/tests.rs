@@ -1,6 +1,7 @@
 use std::cell::Cell;
 
 use ledger::{Ledger, LedgerOptions};
+use meter::{HeldAs, KibMillis, Micrograms, Nanojoules, PicoUnits};
 
 use super::super::permissions::Allowance;
 use super::*;
@@ -186,25 +187,41 @@ fn sums_go_on_where_the_ledger_ends() {
     assert_eq!(Window::ALL.map(|window| spent(NOW, window)), [4300, 4320, 4321]);
 }
 
+/// Kept after answers, pinned, published or loaded: in every budget but that of tokens.
 #[test]
-fn what_is_kept_for_a_tenant_counts_in_its_budget_of_memory_over_a_restart_too() {
-    const KIB_MS: u64 = 1_000_000;
+fn what_is_kept_for_a_tenant_counts_in_its_budgets_over_a_restart_too() {
+    const EACH: u64 = 1_000_000;
     set_clocks(NOW, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.sqlite");
-    let keeps = |sequence: u64, account: Account| AccountInterval {
+    let keeps = |sequence: u64, tenant: Option<&str>, held_as: HeldAs| AccountInterval {
         sequence,
         model: "m".to_owned(),
-        account,
-        kib_ms: KibMillis::new(KIB_MS),
-        from: meter::Moment::ZERO,
-        to: meter::Moment::ZERO,
+        tenant: tenant.map(str::to_owned),
+        held_as,
+        kib_ms: KibMillis::new(EACH),
+        cost: AccountCost {
+            energy: Nanojoules::new(2 * EACH),
+            carbon: Micrograms::new(3 * EACH),
+            pico_units: Some(PicoUnits::new(4 * EACH)),
+        },
+        ..AccountInterval::default()
     };
-    let intervals = [keeps(0, Account::Keepalive("acme".into())), keeps(1, Account::Idle), keeps(2, Account::Load)];
+    let acme = Some("acme");
+    let intervals = [
+        keeps(0, acme, HeldAs::Keepalive),
+        keeps(1, acme, HeldAs::Pinned),
+        keeps(2, acme, HeldAs::Context),
+        keeps(3, acme, HeldAs::Load),
+        keeps(4, None, HeldAs::Idle),
+        keeps(5, None, HeldAs::Load),
+        keeps(6, Some("other"), HeldAs::Pinned),
+    ];
+    let four = Use { tokens: 0, pico_units: 16 * EACH, kib_ms: 4 * EACH, nanojoules: 8 * EACH, micrograms: 12 * EACH };
     let spent = |spending: &Spending| {
         let mut book = spending.book();
         let acme = book.spent.get_mut(&Holder::Tenant("acme".into())).unwrap();
-        Window::ALL.map(|window| acme.in_window(window, NOW).1.kib_ms)
+        Window::ALL.map(|window| *acme.in_window(window, NOW).1)
     };
     {
         let ledger = Ledger::open(&path, LedgerOptions { wall_clock: || NOW, ..LedgerOptions::default() }).unwrap();
@@ -213,13 +230,21 @@ fn what_is_kept_for_a_tenant_counts_in_its_budget_of_memory_over_a_restart_too()
             ledger::wait(|done| ledger.interval(interval.clone(), done)).unwrap();
             spending.keeps(interval);
         }
-        assert_eq!(spent(&spending), [KIB_MS; 3]);
+        assert_eq!(spent(&spending), [four; 3]);
         assert_eq!(spending.book().all, Use::default(), "no estimate of a request goes by it");
     }
     let again = Spending::of_ledger_by(&Reader::open(&path).unwrap(), || CLOCKS.get()).unwrap();
-    assert_eq!(spent(&again), [KIB_MS; 3]);
-    let gigabyte_hours = access("", "\"0.000001 GBh/hour\"");
-    assert!(again.reserve(&gigabyte_hours, 0).is_ok(), "1 of 3.5 million KiB · ms");
-    (0..4).for_each(|_| again.keeps(&intervals[0]));
-    assert!(again.reserve(&gigabyte_hours, 0).is_err(), "5 of 3.5 million KiB · ms");
+    assert_eq!(spent(&again), [four; 3]);
+    // A little more than that, and a little less.
+    for (enough, too_little) in [
+        ("0.0000012 GBh/hour", "0.000001 GBh/hour"),
+        ("0.0000161 USD/day", "0.0000159 USD/day"),
+        ("0.0081 J/day", "0.0079 J/day"),
+        ("12.1 gCO2e/month", "11.9 gCO2e/month"),
+    ] {
+        let budget = |text: &str| access("", &format!("\"{text}\""));
+        let running = again.reserve(&budget(enough), 0).unwrap_or_else(|_| panic!("{enough}"));
+        again.release(&budget(enough), running);
+        assert_eq!(again.reserve(&budget(too_little), 0).unwrap_err().budget, too_little);
+    }
 }

@@ -102,6 +102,63 @@ fn prompts_go_on_beside_however_many_decode() {
     assert_eq!((members.len(), members[64]), (65, (64, 84)));
 }
 
+/// 1 ms for the weights, 1 ms for each token: a short step takes 12 ms.
+fn light(work: StepWork) -> Option<Duration> {
+    Some(Duration::from_millis(1 + u64::from(work.prefill_tokens + work.decode_tokens)))
+}
+
+#[test]
+fn where_tenants_come_and_go_steps_are_short_and_decodes_rotate() {
+    let mut candidates: Vec<_> = (0..44).map(|id| decode(id, 0)).collect();
+    let tenants = tenants(&[0]);
+    let visited = |candidates: &[Candidate], predict| {
+        compose(&Scene { company: Company::Visitors, ..scene(candidates, &tenants) }, predict)
+    };
+    let mut stepped = vec![0; candidates.len()];
+    for step in 1..=8 {
+        let members = visited(&candidates, &light);
+        assert_eq!(members.len(), 11, "1 + 11 ms");
+        for member in members {
+            candidates[member.index].stepped = step;
+            stepped[member.index] += 1;
+        }
+    }
+    assert_eq!(stepped, [2; 44]);
+    assert_eq!(visited(&candidates, &unknown).len(), 44);
+    let heavy = |work: StepWork| light(work).map(|wall| 100 * wall);
+    assert_eq!(visited(&candidates, &heavy).len(), 11, "as many decodes, however long each takes");
+    let quick = |work: StepWork| light(work).map(|wall| wall / 5);
+    assert_eq!(visited(&candidates, &quick).len(), 44, "10 ms are no long time");
+}
+
+#[test]
+fn where_tenants_come_and_go_prompts_have_half_of_a_short_step() {
+    let mut candidates: Vec<_> = (0..60).map(|id| decode(id, 0)).collect();
+    candidates.push(prompt(60, 0, 1_000));
+    let tenants = tenants(&[0]);
+    let scene = Scene { company: Company::Visitors, ..scene(&candidates, &tenants) };
+    let members = composed(&scene, &light);
+    assert_eq!((members.len(), members[5]), (6, (60, CHUNK_TOKENS_MIN)), "1 + 5 ms, and the least chunk");
+    let tokens = |work: StepWork| u64::from(work.prefill_tokens + work.decode_tokens);
+    let quick = |work: StepWork| Some(Duration::from_micros(1_000 + 100 * tokens(work)));
+    let members = composed(&scene, &quick);
+    assert_eq!((members.len(), members[40]), (41, (60, 50)), "1 + 40 × 0.1 + 50 × 0.1 ms");
+}
+
+#[test]
+fn one_that_was_away_has_its_steps_nearly_to_itself() {
+    let mut candidates: Vec<_> = (1..64).map(|id| decode(id, 1)).collect();
+    candidates.push(decode(0, 0));
+    let others = |behind_micros: u64| {
+        let tenants = tenants(&[1_000_000, 1_000_000 + behind_micros]);
+        let members = composed(&scene(&candidates, &tenants), &affine);
+        assert!(members.contains(&(0, 1)));
+        members.len() - 1
+    };
+    // 10 + 0.5 ms, and 40 % or 10 % of that.
+    assert_eq!((others(99_999), others(100_000)), (8, 2));
+}
+
 #[test]
 fn prompts_go_in_the_order_in_which_sequences_begin() {
     let urgent = Candidate { priority: Priority::High, ..prompt(4, 1, 5) };

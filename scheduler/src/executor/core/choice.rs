@@ -31,7 +31,11 @@ impl<E: Engine> Core<E> {
                 continue;
             };
             let lease = self.entry(first.id).lease.clone();
-            let company = if candidates.len() > 1 || ready.len() > 1 { Company::Others } else { Company::Nobody };
+            let company = match () {
+                () if self.roster.is_visited(now) => Company::Visitors,
+                () if candidates.len() > 1 || ready.len() > 1 => Company::Others,
+                () => Company::Nobody,
+            };
             let bounds = StepBounds {
                 tokens_max: self.options.step_tokens_max.max(1),
                 sequences_max: self.options.step_sequences_max.max(1),

@@ -97,16 +97,20 @@ fn models_share_the_device_by_weight() {
 
 /// Latencies of a tenant that asks once a second, with and without one that asks `times` as often.
 fn latencies(times: u64, size: (u32, u32), others: (u32, u32)) -> Vec<(Duration, Duration)> {
+    latencies_of(MODEL, times, size, others)
+}
+
+fn latencies_of(model: SimModel, times: u64, size: (u32, u32), others: (u32, u32)) -> Vec<(Duration, Duration)> {
     let (victim, aggressor) = (tenant(0, 1), tenant(1, 1));
     const SECONDS: u64 = 30;
     let asks = |number: u64| Arrival { at: millis(number * 1_000 + 137), ..request(number, &victim, 0, size) };
-    let quiet = run(ExecutorOptions::default(), vec![MODEL], (0..SECONDS).map(asks).collect(), None);
+    let quiet = run(ExecutorOptions::default(), vec![model], (0..SECONDS).map(asks).collect(), None);
     let attacks = (0..SECONDS * times).map(|number| {
         let at = millis(number * 1_000 / times);
         Arrival { at, ..request(1_000_000 + number, &aggressor, 0, others) }
     });
     let arrivals = (0..SECONDS).map(asks).chain(attacks).collect();
-    let loud = run(ExecutorOptions::default(), vec![MODEL], arrivals, Some(Duration::from_secs(SECONDS + 5)));
+    let loud = run(ExecutorOptions::default(), vec![model], arrivals, Some(Duration::from_secs(SECONDS + 5)));
     assert_eq!(quiet.completed, usize::try_from(SECONDS).unwrap());
     quiet.ends.iter().map(|(number, end)| (end.latency, loud.ends[number].latency)).collect()
 }
@@ -125,6 +129,15 @@ fn one_who_asks_now_and_then_is_hardly_slower_beside_one_who_asks_a_hundred_time
         let percent = percent_within(size, others, 165, Duration::ZERO);
         assert!(percent >= 90, "{size:?} beside {others:?}: {percent} %");
     }
+}
+
+#[test]
+fn a_request_of_many_quick_steps_is_not_held_up_by_long_ones() {
+    // A step of 64 sequences would take as long as the whole request does alone.
+    let model = SimModel { step_micros: 1_100, token_micros: 650, position_nanos: 50, knows: Knows::ItsCosts };
+    let latencies = latencies_of(model, 100, (64, 16), (64, 16));
+    let within = latencies.iter().filter(|(quiet, loud)| *loud <= *quiet * 175 / 100).count();
+    assert!(within * 10 >= latencies.len() * 9, "{latencies:?}");
 }
 
 #[test]

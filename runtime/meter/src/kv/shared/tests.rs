@@ -20,7 +20,9 @@ fn with_one(bytes: u64) -> SharedBlocks {
 fn charged(blocks: &mut SharedBlocks, millis: u64) -> Vec<(Account, u64)> {
     let intervals = blocks.take_intervals(at(millis), &mut IntervalNumbers::default());
     assert_eq!(blocks.imbalance(), 0);
-    intervals.into_iter().map(|one| (one.account, one.kib_ms.get())).collect()
+    let mut told: Vec<_> = intervals.into_iter().map(|one| (one.account(), one.kib_ms.get())).collect();
+    told.sort();
+    told
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl Stage {
         sampler.look()?;
         let cpu_before: Vec<Duration> = sampler.latest().map(|sample| sample.cpu).collect();
         let (workload, prompts) = (Arc::clone(&self.workload), Arc::clone(&self.prompts));
-        let driver = Driver { workload, prompts, clients, began };
+        let driver = Driver { workload, prompts, clients, began, until: None };
         let driven = tokio::select! {
             driven = driver.drive() => driven,
             never = sampler.watch() => return Err(ended(never)),

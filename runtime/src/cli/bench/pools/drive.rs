@@ -35,17 +35,17 @@ pub(in crate::cli) struct Prompts {
 
 /// What a request became.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(in crate::cli::bench) struct Asked {
     /// Which one of the workload.
-    pub(super) index: usize,
+    pub(in crate::cli::bench) index: usize,
     /// After the beginning.
-    pub(super) sent: Duration,
+    pub(in crate::cli::bench) sent: Duration,
     /// After its time.
-    pub(super) late: Duration,
+    pub(in crate::cli::bench) late: Duration,
     /// When its answer, or why there is none, had been read.
-    pub(super) ended: Duration,
+    pub(in crate::cli::bench) ended: Duration,
     /// What came back.
-    pub(super) result: Result<Answered, String>,
+    pub(in crate::cli::bench) result: Result<Answered, String>,
 }
 
 /// What came back.
@@ -61,21 +61,23 @@ pub(in crate::cli) struct Answered {
 
 /// What all requests became.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Driven {
+pub(in crate::cli::bench) struct Driven {
     /// Those that were sent, in the workload's order.
-    pub(super) asked: Vec<Asked>,
+    pub(in crate::cli::bench) asked: Vec<Asked>,
     /// Those that found too many under way.
-    pub(super) unsent: usize,
+    pub(in crate::cli::bench) unsent: usize,
 }
 
 /// Where to ask, and what.
 #[derive(Debug)]
-pub(super) struct Driver {
-    pub(super) workload: Arc<Workload>,
-    pub(super) prompts: Arc<Prompts>,
+pub(in crate::cli::bench) struct Driver {
+    pub(in crate::cli::bench) workload: Arc<Workload>,
+    pub(in crate::cli::bench) prompts: Arc<Prompts>,
     /// By tenant; none for one that asks nothing.
-    pub(super) clients: Vec<Option<Client>>,
-    pub(super) began: Instant,
+    pub(in crate::cli::bench) clients: Vec<Option<Client>>,
+    pub(in crate::cli::bench) began: Instant,
+    /// After which time from the beginning nobody asks any more in a closed loop.
+    pub(in crate::cli::bench) until: Option<Duration>,
 }
 
 impl Prompts {
@@ -89,7 +91,19 @@ impl Prompts {
     /// # Errors
     /// When it has no tokens for words.
     pub(in crate::cli) fn add(&mut self, name: &str, tokenizer: &Tokenizer) -> anyhow::Result<()> {
-        let ids = tokenizer.encode(WORDS, Special::Plain, Start::Bare)?;
+        self.add_ids(name, tokenizer.encode(self.words(), Special::Plain, Start::Bare)?)
+    }
+
+    /// What prompts are made of.
+    pub(in crate::cli::bench) fn words(&self) -> &'static str {
+        WORDS
+    }
+
+    /// Adds the next model, whose tokens for the words these are.
+    ///
+    /// # Errors
+    /// When there are none.
+    pub(in crate::cli::bench) fn add_ids(&mut self, name: &str, ids: Vec<u32>) -> anyhow::Result<()> {
         anyhow::ensure!(!ids.is_empty(), "{name} has no tokens for words");
         self.models.push((name.to_owned(), ids));
         Ok(())
@@ -114,7 +128,7 @@ impl Prompts {
 
 impl Driver {
     /// Asks everything, and returns when all has been answered.
-    pub(super) async fn drive(self) -> Driven {
+    pub(in crate::cli::bench) async fn drive(self) -> Driven {
         let driver = Arc::new(self);
         let mut driven = match driver.workload.pacing {
             Pacing::OpenLoop => Arc::clone(&driver).open_loop().await,
@@ -159,6 +173,9 @@ impl Driver {
                 for (index, arrival) in driver.workload.arrivals.iter().enumerate() {
                     if arrival.tenant == tenant {
                         let due = driver.began.elapsed() + arrival.at;
+                        if driver.until.is_some_and(|until| due >= until) {
+                            break;
+                        }
                         tokio::time::sleep_until(driver.began + due).await;
                         own.push(driver.ask(index, due).await);
                     }
@@ -227,6 +244,7 @@ mod tests {
                 prompts: Arc::new(Prompts { models: vec![("a".into(), vec![1])], seed: 0 }),
                 clients: vec![Some(client.clone()), Some(client.clone()), None],
                 began: Instant::now(),
+                until: None,
             };
             let driven = driver.drive().await;
             let indices: Vec<usize> = driven.asked.iter().map(|asked| asked.index).collect();

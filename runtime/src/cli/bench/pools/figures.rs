@@ -175,14 +175,14 @@ impl Percentiles {
 
 impl Driven {
     /// From the first request of `tenant`, or of anybody, to the end of the last.
-    pub(super) fn span(&self, is_of: impl Fn(usize) -> bool) -> (Duration, Duration) {
+    pub(in crate::cli::bench) fn span(&self, is_of: impl Fn(usize) -> bool) -> (Duration, Duration) {
         let own = || self.asked.iter().filter(|asked| is_of(asked.index));
         let first = own().map(|asked| asked.sent).min().unwrap_or_default();
         (first, own().map(|asked| asked.ended).max().unwrap_or_default())
     }
 
     /// Those that were answered, with their numbers.
-    pub(super) fn answered(&self) -> impl Iterator<Item = (usize, &Answered)> {
+    pub(in crate::cli::bench) fn answered(&self) -> impl Iterator<Item = (usize, &Answered)> {
         self.asked.iter().filter_map(|asked| Some((asked.index, asked.result.as_ref().ok()?)))
     }
 }

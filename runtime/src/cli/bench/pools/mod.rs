@@ -40,6 +40,7 @@ use self::report::{Machine, ModelReport, NOTES, Report, SameAnswers, WorkloadRep
 use self::trace::Reading;
 use self::workload::{Arrivals, Crowd, Shape, Workload};
 use super::Compute;
+use crate::cli::complete;
 use crate::cli::failure::Failure;
 use crate::cli::flags::{Context, block_on};
 use crate::cli::output::{self, Format};
@@ -63,7 +64,7 @@ const REQUESTS_SPREAD: f64 = 2.0;
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Pools {
     /// Names or aliases; the first is asked for most
-    #[arg(value_name = "MODEL", default_value = "smollm2")]
+    #[arg(value_name = "MODEL", default_value = "smollm2", add = complete::models())]
     models: Vec<String>,
     /// Who ask, all alike; each has a server in the dedicated arm
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u16).range(1..=BENCH_TENANTS_MAX as i64))]
@@ -342,7 +343,7 @@ fn write(path: &Path, report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(in crate::cli::bench) fn positive(text: &str) -> Result<f64, String> {
     number(text, |value| value > 0.0 && value <= 1e6, "above 0, at most a million")
 }
 

@@ -20,7 +20,7 @@ const DIURNAL_SWING: f64 = 0.9;
 /// How requests come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Arrivals {
+pub(in crate::cli::bench) enum Arrivals {
     /// Independent of one another.
     Poisson,
     /// Four at a time on average, a tenth of a second apart.
@@ -34,7 +34,7 @@ pub(super) enum Arrivals {
 /// Whether requests wait for answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Pacing {
+pub(in crate::cli::bench) enum Pacing {
     /// Each at its time.
     OpenLoop,
     /// Each some time after the answer to the tenant's one before.
@@ -58,37 +58,37 @@ pub(in crate::cli) struct Arrival {
 
 /// All requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Workload {
+pub(in crate::cli::bench) struct Workload {
     /// Whether they wait for answers.
-    pub(super) pacing: Pacing,
+    pub(in crate::cli::bench) pacing: Pacing,
     /// In the order of their times; in a closed loop each tenant's in its order.
-    pub(super) arrivals: Vec<Arrival>,
+    pub(in crate::cli::bench) arrivals: Vec<Arrival>,
 }
 
 /// What a workload shall be like.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(in crate::cli::bench) struct Shape {
     /// Requests a second of all tenants together; in a closed loop if answers took no time.
-    pub(super) per_second: f64,
+    pub(in crate::cli::bench) per_second: f64,
     /// From the beginning to the last request at most.
-    pub(super) duration: Duration,
+    pub(in crate::cli::bench) duration: Duration,
     /// How many there are of each.
-    pub(super) crowd: Crowd,
+    pub(in crate::cli::bench) crowd: Crowd,
     /// Tokens of prompts and of answers on average.
-    pub(super) tokens: (u32, u32),
+    pub(in crate::cli::bench) tokens: (u32, u32),
 }
 
 /// Who asks for what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Crowd {
+pub(in crate::cli::bench) struct Crowd {
     /// Tenants, not 0; all ask alike.
-    pub(super) tenants: usize,
+    pub(in crate::cli::bench) tenants: usize,
     /// Models, not 0.
-    pub(super) models: usize,
+    pub(in crate::cli::bench) models: usize,
     /// The exponent of Zipf's law by which models are asked for.
-    pub(super) zipf: f64,
+    pub(in crate::cli::bench) zipf: f64,
     /// What draws are made from.
-    pub(super) seed: u64,
+    pub(in crate::cli::bench) seed: u64,
 }
 
 /// Draws tenants and models.
@@ -115,7 +115,7 @@ impl Drawing {
 
 impl Workload {
     /// Requests that come as `arrivals` says.
-    pub(super) fn new(arrivals: Arrivals, shape: &Shape) -> Self {
+    pub(in crate::cli::bench) fn new(arrivals: Arrivals, shape: &Shape) -> Self {
         if arrivals == Arrivals::Closed {
             return Self::closed(shape);
         }

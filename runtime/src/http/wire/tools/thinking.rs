@@ -36,17 +36,22 @@ impl ThinkingWish {
         Ok(Self { level: ThinkingLevel::Effort(effort), param })
     }
 
+    /// Whether there are to be thoughts.
+    pub(crate) fn asks_to_think(&self) -> bool {
+        match &self.level {
+            ThinkingLevel::Off => false,
+            ThinkingLevel::On => true,
+            ThinkingLevel::Effort(effort) => effort != "none",
+        }
+    }
+
     /// What `template` is given for it: nothing where it does so by itself.
     ///
     /// # Errors
     /// `unsupported_parameter` where it would change nothing.
     pub(super) fn value_for(&self, template: &ChatTemplate) -> Result<Option<(&'static str, Value)>, ApiError> {
         let knows = |name: &str| super::has_word(template.source(), name);
-        let is_off = match &self.level {
-            ThinkingLevel::Off => true,
-            ThinkingLevel::On => false,
-            ThinkingLevel::Effort(effort) => effort == "none",
-        };
+        let is_off = !self.asks_to_think();
         match &self.level {
             ThinkingLevel::Effort(effort) if knows("reasoning_effort") => {
                 Ok(Some(("reasoning_effort", Value::from(effort.as_str()))))

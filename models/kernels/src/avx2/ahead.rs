@@ -8,7 +8,7 @@ use crate::limits::NEAR_GROUP_BYTES_MAX;
 /// at every page, and sees as many streams as rows where memory has one. Groups that would fill the nearest cache go to
 /// the second.
 #[derive(Clone, Copy)]
-pub(crate) struct Ahead {
+pub(super) struct Ahead {
     next: *const u8,
     near: bool,
 }
@@ -16,13 +16,13 @@ pub(crate) struct Ahead {
 impl Ahead {
     /// What follows a group of `bytes` that ends at `end`.
     #[inline(always)]
-    pub(crate) fn of_group(end: *const u8, bytes: usize) -> Self {
+    pub(super) fn of_group(end: *const u8, bytes: usize) -> Self {
         Self { next: end, near: bytes <= NEAR_GROUP_BYTES_MAX }
     }
 
     /// Asks for the next `bytes`. Prefetching never faults.
     #[inline(always)]
-    pub(crate) fn advance(&mut self, bytes: usize) {
+    pub(super) fn advance(&mut self, bytes: usize) {
         for offset in (0..bytes).step_by(64) {
             let at = self.next.wrapping_add(offset).cast();
             // SAFETY: a hint, whatever the address; every x86-64 processor has the instruction.
