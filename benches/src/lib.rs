@@ -11,6 +11,7 @@
 //! - `… --bin fair_share` looks at what a tenant feels of one that asks a hundred times as often, `… --bin overload` at what
 //!   is left of a server that is asked for twenty times what it can do, `… --bin client_leaves` at what is left of a client
 //!   that does not wait for its answer.
+//! - `… --bin held_answers` looks at what keeping to a schema costs a token.
 //! - `… --bin conservation` holds the ledger against what clients saw and what another process sees of the server's memory
 //!   and processor time, over a long mixed run with crashes.
 //! - `… --bin metering_share` looks at what metering takes of the processors, beside the steps that it meters.

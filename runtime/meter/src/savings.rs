@@ -2,16 +2,17 @@
 //!
 //! Three arms over the same trace: *shared persistent* keeps one copy of each model that was used for the whole
 //! window (the headline), split equally over the tenants that used it; *dedicated* keeps a copy for each tenant from
-//! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, pins, idle, loads and
-//! their processor time charged against us. The first two are computed from measured sizes and spans, the third is
-//! measured. A copy is as large as the model was at most on any receipt of the window, for all of its time: one that is never
-//! unloaded keeps every page that ever came in, and until then it held less, which is not known and counts as if it did. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as
-//! long as the longest of its copies, in the dedicated one.
+//! that tenant's first request to its last; *ephemeral* is what the ledger holds, with keep-alive, pins, idle, kept keys
+//! and values, loads and their processor time charged against us. The first two are computed from measured sizes and spans,
+//! the third is measured. A copy is as large as the model was at most on any receipt of the window, for all of its time: one
+//! that is never unloaded keeps every page that ever came in, and until then it held less, which is not known and counts as if
+//! it did. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as long as
+//! the longest of its copies, in the dedicated one.
 //!
 //! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
-//! each arm exactly. Deliberately absent: key-value blocks, those that are kept for later among them, and the compute of
-//! prefill and decode, which are the same in every arm, and so what answers from the response cache did not compute; the persistent arms' own loads, which are
-//! counted as nothing in their favour.
+//! each arm exactly. Deliberately absent: key-value blocks while requests hold them, and the compute of prefill
+//! and decode, which are the same in every arm, and so what answers from the response cache did not compute; what the persistent
+//! arms would keep of keys and values for later, and their own loads, which are counted as nothing in their favour.
 
 mod arms;
 mod capacity;
@@ -40,13 +41,14 @@ use crate::units::{KibMillis, Nanos, kib_of_bytes, split_equally};
 const NOTES: [&str; 6] = [
     "ephemeral memory is measured; the other arms are derived: copies of the largest size that a receipt of the window tells \
      (pages come in as they are used, and a copy that is never unloaded keeps them) times their spans, the time before \
-     all of that had come in included",
+     all of that had come in included; a file that was replaced by a smaller one counts as the larger all the time",
     "energy is modelled; attributional energy follows memory, marginal energy is what this host's meter would change: \
      memory that stays powered saves nothing, and every load costs processor time",
     "money in three tiers: nominal, by the rate card, for memory as it is held and processor time as it is used (derived); \
      capacity, by the smallest machine of the operator's catalogue that fits each arm (derived); realised, by what the \
      operator declares to pay less (assumed)",
-    "key-value blocks, those that are kept for later among them, prefill and decode are the same in every arm and left out",
+    "key-value blocks of requests, prefill and decode are the same in every arm and left out; those that are kept for later are \
+     charged to the ephemeral arm, and to no other: a copy for each tenant ends with its last request",
     "an answer from the response cache is a request like any other in every arm: it held no memory here, and what it did \
      not compute is saved in no arm, since the same cache could stand before each",
     "loads of the persistent arms are counted as nothing",

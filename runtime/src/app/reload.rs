@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 use toml::Table;
 
@@ -83,12 +83,8 @@ impl Reload {
         Ok((Self { source, applied, watch, log }, config))
     }
 
-    /// Follows the file for as long as the server runs, and tells the service manager of what it was asked to read.
-    ///
-    /// # Errors
-    /// When the signal cannot be listened to.
-    pub(crate) async fn follow(mut self, app: Arc<App>, notifier: &Notifier) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Follows the file for as long as the server runs, and tells the service manager of what `hangup` asked to read.
+    pub(crate) async fn follow(mut self, app: Arc<App>, notifier: &Notifier, mut hangup: Signal) {
         let mut looks = tokio::time::interval(CONFIG_LOOKED_AT_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -158,7 +154,8 @@ fn prepare(source: &Source, before: &Table, app: &App) -> anyhow::Result<Prepare
     // All of it, so that nobody finds out at the next start.
     source.config(&file)?;
     let applied = with_live(before, &file);
-    let mut config = source.config(&applied)?;
+    let mut config =
+        source.config(&applied).context("it is valid, and counts as a whole from the next start on alone")?;
     // Where it really listens: a socket may have been passed.
     config.listen = app.config().listen;
     config.check_strangers(app.keyring.stored_keys())?;

@@ -98,6 +98,9 @@ fn write_focus(focus: &Focus, config: &Config, out: impl Write) -> Result<(), Fa
     if focus.unpriced > 0 {
         output::note(format_args!("{} requests have no price and no row", focus.unpriced));
     }
+    if focus.accounts_unpriced > 0 {
+        output::note(format_args!("{} sums of accounts have no price for a part of them", focus.accounts_unpriced));
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `dayfly rm`
 //!
-//! A server that runs deletes of its own models directories, so that it knows at once, and only what nobody uses. Where none
+//! A server that runs deletes of its own models directories, so that it knows at once; what was in use when it was looked at
+//! is not deleted. Where none
 //! runs, and where `--models-dir` names the directories, the files are deleted from here. Only what a models directory
 //! itself holds ever is: the catalog deletes no link and nothing outside. Deliberately absent: deleting what is in use;
 //! `dayfly stop` comes first.
@@ -85,8 +86,12 @@ impl Rm {
             }
         }
         self.confirm(&doomed)?;
-        for one in &doomed {
-            match client.delete_named("/api/delete", &json!({ "model": one.name })).await {
+        for (index, one) in doomed.iter().enumerate() {
+            let answer = client.delete_named("/api/delete", &json!({ "model": one.name })).await;
+            if answer.is_err() {
+                tell_gone(&doomed[..index]);
+            }
+            match answer {
                 Err(ClientError::Refused { status, message, .. }) if status == hyper::StatusCode::NOT_FOUND => {
                     return Err(Failure::NotFound(anyhow::anyhow!(message)));
                 }
@@ -108,8 +113,11 @@ impl Rm {
             }
         }
         self.confirm(&doomed)?;
-        for one in &doomed {
-            catalog.remove(&one.name).map_err(|error| Failure::Failed(error.into()))?;
+        for (index, one) in doomed.iter().enumerate() {
+            catalog.remove(&one.name).map_err(|error| {
+                tell_gone(&doomed[..index]);
+                Failure::Failed(error.into())
+            })?;
         }
         Ok(doomed)
     }
@@ -141,6 +149,11 @@ impl Rm {
             _ => Err(Failure::Failed(anyhow::anyhow!("nothing is deleted"))),
         }
     }
+}
+
+/// Of several, what went before the next could not.
+fn tell_gone(gone: &[Doomed]) {
+    gone.iter().for_each(|one| output::note(format_args!("{} is deleted", one.name)));
 }
 
 /// A model that requests use, that is on its way in or that is to stay is not deleted.

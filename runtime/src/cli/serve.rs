@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::flags::{Context, ServerFlags, block_on};
@@ -44,9 +44,11 @@ impl Serve {
         let (reload, config) = Reload::begin(context.source(self.layer())?, context.log.clone())?;
         let format = context.format();
         block_on(async {
-            let mut signals = Signals::listen().map_err(anyhow::Error::from)?;
             let manner = Manner { passed, exit_when_idle: config.exit_when_idle };
             let mut server = app::start_as(config, manner).await?;
+            // Until here a signal just ends the process; from when it is told that it serves, each means what it says.
+            let mut signals = Signals::listen().map_err(anyhow::Error::from)?;
+            let hangup = signal(SignalKind::hangup()).map_err(anyhow::Error::from)?;
             // A server goes on, whether anybody reads where it listens or not.
             let url = format!("http://{}", server.address());
             let _ = match format {
@@ -58,8 +60,7 @@ impl Serve {
             let why = tokio::select! {
                 () = signals.next() => "a signal",
                 () = server.idle() => "nobody uses it",
-                followed = reload.follow(std::sync::Arc::clone(&app), &notifier) => {
-                    followed.context("the configuration file cannot be followed")?;
+                () = reload.follow(std::sync::Arc::clone(&app), &notifier, hangup) => {
                     "the configuration is not followed any more"
                 }
                 () = notifier.watch(&app) => "the service manager is not told any more",

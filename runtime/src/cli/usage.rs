@@ -181,7 +181,8 @@ impl Usage {
             for one in costs_of(bucket, &config.rates).iter().filter(|one| one.item != LineItem::Requests) {
                 let line = lines.entry(of(one.tenant, one.model)).or_default();
                 line.beside_gb_hours += one.memory.gb_hours();
-                if !one.is_incomplete {
+                // Of several intervals some may have had a price.
+                if !one.is_incomplete || one.pico_units.get() > 0 {
                     line.beside_cost = Some(line.beside_cost.unwrap_or(0.0) + one.pico_units.units());
                 }
             }
@@ -211,7 +212,7 @@ impl Line {
             if priced { money(self.total.pico_units.units(), currency) } else { "unknown".into() },
             match self.beside_cost {
                 Some(cost) => money(cost, currency),
-                None if self.beside_gb_hours > 0.0 => "unknown".into(),
+                None if self.beside_gb_hours > 0.0 || self.beside_cpu > Nanos::ZERO => "unknown".into(),
                 None => money(0.0, currency),
             },
         ]

@@ -3,12 +3,13 @@
 //! Keys are told apart by their paths, `tenants.acme.weight`; lists are taken whole. [`LIVE`] names those that may change
 //! while a server runs; all others wait for the next start.
 //!
-//! Invariants: a key's value is told only where it may change, and never one of `keys`. A rate card is never mixed: with
-//! another currency all of it waits, since amounts that were recorded are in the old one.
+//! Invariants: a key's value is told only where it may change, and never one of `keys`. Currencies are never mixed: with
+//! another one all rates, savings and budgets wait, since amounts that were recorded are in the old one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use meter::rate::RateCard;
 use toml::{Table, Value};
 
 /// What may change while a server runs, with all that is below; `*` is any name.
@@ -92,8 +93,20 @@ pub(crate) fn with_live(before: &Table, after: &Table) -> Table {
 
 /// Whether the prices before and after are in different currencies.
 fn has_other_currency(before: &Table, after: &Table) -> bool {
-    let currency = |table: &Table| table.get("rates").and_then(|rates| rates.get("currency")).cloned();
+    let currency = |table: &Table| {
+        let said = table.get("rates").and_then(|rates| rates.get("currency")).and_then(Value::as_str);
+        said.map_or_else(|| RateCard::default().currency, str::to_owned)
+    };
     currency(before) != currency(after)
+}
+
+/// What is in the currency of the rates, or may be.
+fn is_of_money(key: &[String]) -> bool {
+    match key {
+        [first, ..] if first == "rates" || first == "savings" => true,
+        [first, _, last, ..] => first == "tenants" && last == "budgets",
+        _ => false,
+    }
 }
 
 fn is_live(key: &[String], is_mixed: bool) -> bool {
@@ -101,7 +114,7 @@ fn is_live(key: &[String], is_mixed: bool) -> bool {
         let parts: Vec<&str> = pattern.split('.').collect();
         parts.len() <= key.len() && parts.iter().zip(key).all(|(part, name)| *part == "*" || part == name)
     };
-    LIVE.iter().any(|pattern| is_below(pattern)) && !(is_mixed && key.first().is_some_and(|first| first == "rates"))
+    LIVE.iter().any(|pattern| is_below(pattern)) && !(is_mixed && is_of_money(key))
 }
 
 fn is_secret(key: &str) -> bool {
@@ -199,6 +212,13 @@ mod tests {
         let other = table("[rates]\ncurrency = 'EUR'\ncpu_hour = 2.0");
         assert_eq!(with_live(&before, &other), before);
         assert!(changes(&before, &other).iter().all(|change| change.effect == Effect::Restart));
+        let with_amounts = "[savings]\nrealised_per_hour = 1.0\n[tenants.a]\nweight = 2\nbudgets = ['5 EUR/day']\n";
+        let other = table(&format!("{with_amounts}[rates]\ncurrency = 'EUR'"));
+        let live = |change: &&Change| change.effect == Effect::Live;
+        let changed = changes(&before, &other);
+        assert_eq!(changed.iter().filter(live).map(|change| &*change.key).collect::<Vec<_>>(), ["tenants.a.weight"]);
+        // To say what is so anyway is no other currency.
+        assert!(changes(&table(""), &before).iter().all(|change| change.effect == Effect::Live));
     }
 
     #[test]

@@ -33,9 +33,12 @@ impl Config {
         let folders = Folders::of_user()?;
         let found = Self::file(file, environment, &folders)?;
         let (variables, mut faults) = variables(environment);
+        faults.extend(environment.log_format().err().map(|error| of_error(&error)));
+        faults.extend(environment.hf_token().err().map(|error| of_error(&error)));
         let Some(file) = found else {
             let layers = [flags.clone(), variables, Layer::default()];
-            faults.extend(Self::of(layers, &folders, &Machine::detect()).err().map(|error| of_error(&error)));
+            let checked = Self::of(layers, &folders, &Machine::detect()).and_then(Self::checked_for_strangers);
+            faults.extend(checked.err().map(|error| of_error(&error)));
             return Ok(Checked { path: folders.config_file(), is_there: false, faults });
         };
         let mut document = match file.document() {
@@ -53,13 +56,19 @@ impl Config {
                 Ok(()) => break,
                 Err(error) => error,
             };
-            let left_out = document.leave_out(&error.keys());
+            // What a variable chooses is no line's fault.
+            let keys = error.keys();
+            let is_of_variable = matches!(&keys[..], [key] if environment.variable_of(key).is_some());
+            let left_out = if is_of_variable { None } else { document.leave_out(&keys) };
             let is_of_file = left_out.is_some();
             let (line, key) = left_out.map_or((None, None), |(line, key)| (Some(line), Some(key)));
             faults.push(Fault { line, key, ..of_error(&error) });
             if !is_of_file {
                 break;
             }
+        }
+        if faults.is_empty() {
+            faults.extend(file.table().err().map(|error| of_error(&error)));
         }
         faults.sort_by_key(|fault| fault.line);
         Ok(Checked { path: file.path().into(), is_there: true, faults })
@@ -142,5 +151,7 @@ mod tests {
         assert_eq!(check("listen = '0.0.0.0:1'\nanonymous = 'served'\n", &[]), []);
         let of_variable = check("", &[("DAYFLY_LISTEN", "0.0.0.0:1")]);
         assert!(matches!(&of_variable[..], [(None, _)]), "{of_variable:?}");
+        let over_the_file = check("listen = '127.0.0.1:1'\n", &[("DAYFLY_LISTEN", "0.0.0.0:1")]);
+        assert!(matches!(&over_the_file[..], [(None, _)]), "{over_the_file:?}");
     }
 }

@@ -35,7 +35,7 @@ pub(crate) const VARIABLES: &[(&str, &str)] = &[
     ("HF_ENDPOINT", "as hf_endpoint: where the Hugging Face Hub is"),
     ("HF_TOKEN", "the access token to present to the Hugging Face Hub"),
     ("DAYFLY_EXIT_WHEN_IDLE", "as exit_when_idle"),
-    ("DAYFLY_LOG", "what to log, such as info or dayfly=debug"),
+    ("DAYFLY_LOG", "as log: what to log, such as info or dayfly=debug"),
     ("DAYFLY_LOG_FORMAT", "how a server logs: text or json"),
 ];
 

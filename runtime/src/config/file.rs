@@ -117,9 +117,12 @@ impl ConfigFile {
         understood.map(|layer| self.placed(layer)).map_err(|all| ConfigError::Invalid(self.faults(all)))
     }
 
-    /// Its keys and values as they are written; none where it is no TOML.
-    pub(super) fn table(&self) -> toml::Table {
-        toml::from_str(&self.text).unwrap_or_default()
+    /// Its keys and values as they are written.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] where it is no TOML, or a number is one that no table holds.
+    pub(super) fn table(&self) -> Result<toml::Table, ConfigError> {
+        toml::from_str(&self.text).map_err(|error: Error| ConfigError::Invalid(Faults::of(&self.path, error.message())))
     }
 
     /// Its keys and values, with their places.

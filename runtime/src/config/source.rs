@@ -48,7 +48,7 @@ impl Source {
         };
         let Some(file) = file else { return Ok(Table::new()) };
         file.layer()?;
-        Ok(file.table())
+        file.table()
     }
 
     /// Flags, environment, a file that says this, and defaults. Blocks on the file system.

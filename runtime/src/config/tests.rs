@@ -342,3 +342,14 @@ fn devices_on_the_processor_share_the_machines_memory() {
         assert!(error.contains("more than this machine has"), "{error}");
     }
 }
+
+#[test]
+fn a_number_that_no_table_holds_leaves_no_server_without_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dayfly.toml");
+    std::fs::write(&path, "anonymous = 'refused'\n[tenants.a]\ntokens_per_minute = 18446744073709551615\n").unwrap();
+    let environment = Environment::default();
+    let refused = Config::load(Layer::default(), Some(&path), &environment);
+    assert!(matches!(refused, Err(ConfigError::Invalid(_))), "{refused:?}");
+    assert_eq!(Config::check(&Layer::default(), Some(&path), &environment).unwrap().faults.len(), 1);
+}

@@ -72,9 +72,11 @@ impl Config {
         let found = Self::file(file, environment, &folders)?;
         let from_file = found.as_ref().map(ConfigFile::layer).transpose()?.unwrap_or_default();
         let layers = [flags.clone(), environment.layer()?, from_file.clone()];
-        let config = Self::of(layers, &folders, &Machine::detect())?;
+        let mut config = Self::of(layers, &folders, &Machine::detect())?;
+        // Here the environment wins elsewhere than in its layer.
+        config.log = environment.log().and_then(|text| text.parse().ok()).or(config.log);
         let document = found.as_ref().and_then(|file| file.document().ok());
-        let written = found.as_ref().map(ConfigFile::table).unwrap_or_default();
+        let written = found.as_ref().map(ConfigFile::table).transpose()?.unwrap_or_default();
         let mut telling = Telling { flags, environment, document, settings: Vec::new() };
         telling.known(&[], config.at_the_top());
         for (table, values) in config.in_tables(&written) {

@@ -38,7 +38,7 @@ pub(crate) struct RequestRecord {
     arrived: Instant,
     /// The route, which is no text of the client's.
     route: String,
-    method: Method,
+    method: &'static str,
     app: Arc<App>,
     told: Mutex<Told>,
     _hold: Hold,
@@ -70,6 +70,20 @@ struct Brief {
     decode: Nanos,
 }
 
+/// Methods are what clients write: those that there are, and one word for all others.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// The middleware that follows every request.
 pub(super) async fn follow(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -77,7 +91,7 @@ pub(super) async fn follow(State(app): State<Arc<App>>, mut request: Request, ne
         id: format!("req_{}", Uuid::new_v7(Timestamp::now(NoContext)).simple()),
         arrived: Instant::now(),
         route: route.unwrap_or_else(|| "none".to_owned()),
-        method: request.method().clone(),
+        method: method_name(request.method()),
         told: Mutex::default(),
         _hold: app.activity.hold(),
         app,
@@ -162,7 +176,7 @@ impl Drop for RequestRecord {
         tracing::info!(
             target: "dayfly::request",
             request = self.id,
-            method = self.method.as_str(),
+            method = self.method,
             route = self.route,
             // None: the client left before there was one.
             status = told.status.map(|status| status.as_u16()),

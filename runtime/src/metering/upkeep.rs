@@ -75,6 +75,7 @@ impl Metering {
         for (interval, answer) in offered {
             if let Err(error) = received(answer).await {
                 failure = Err(error);
+                self.metrics.ledger_failed();
                 let mut book = self.book();
                 if book.energy_waiting.len() < INTERVALS_WAITING_MAX {
                     book.energy_waiting.push(interval);

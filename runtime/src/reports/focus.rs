@@ -95,6 +95,8 @@ pub(crate) struct Focus {
     rows: BTreeMap<Place, Sum>,
     /// Requests that have no price.
     pub(crate) unpriced: u64,
+    /// Sums of accounts of which a part has no price.
+    pub(crate) accounts_unpriced: u64,
 }
 
 impl Focus {
@@ -158,7 +160,9 @@ impl Focus {
             model: line.model.to_owned(),
             meter: Meter::Account(line.item, line.priced_at),
         };
-        if !line.is_incomplete {
+        self.accounts_unpriced += u64::from(line.is_incomplete);
+        // Of several intervals some may have had a price.
+        if !line.is_incomplete || line.pico_units.get() > 0 {
             self.add(place, Sum { pico_units: line.pico_units.get(), amount: line.memory.get().into() });
         }
     }

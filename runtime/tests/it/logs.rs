@@ -159,6 +159,7 @@ fn nothing_that_a_client_writes_is_in_the_log() {
             ("GET", format!("/v1/usage?tenant={CANARY}&since={CANARY}")),
             ("DELETE", format!("/v1/contexts/{CANARY}")),
             ("PUT", "/v1/completions".to_owned()),
+            (CANARY, "/livez".to_owned()),
         ] {
             server.send(&request(method, &path, &[&format!("x-api-key: {CANARY}")], CANARY.as_bytes()));
         }

@@ -120,7 +120,8 @@ pub(super) fn compose(scene: &Scene<'_>, predict: Predict<'_>) -> Vec<Chosen> {
         let tokens = scene.chunk_tokens((&members, &prompts), short, predict);
         members.extend(scene.chunks(&prompts, tokens));
         if scene.company != Company::Nobody {
-            harm::hasten(scene, first, &mut members, predict);
+            let wall_max = short.map_or(scene.bounds.wall_max, |short| short.min(scene.bounds.wall_max));
+            harm::hasten(scene, first, (&mut members, wall_max), predict);
         }
     }
     let members = harm::leave_out(scene, members, predict);

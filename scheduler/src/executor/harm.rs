@@ -48,9 +48,13 @@ fn shared_percent(scene: &Scene<'_>, tenant: usize) -> u128 {
 
 /// Leaves out of a step that is predicted to take longer than `wall_max` who stands above the tenant of the candidate
 /// `first`, until it is not.
-pub(super) fn hasten(scene: &Scene<'_>, first: usize, members: &mut Vec<Chosen>, predict: Predict<'_>) {
-    let is_late =
-        |members: &[Chosen]| predict(work(scene, members.iter())).is_some_and(|wall| wall > scene.bounds.wall_max);
+pub(super) fn hasten(
+    scene: &Scene<'_>,
+    first: usize,
+    (members, wall_max): (&mut Vec<Chosen>, Duration),
+    predict: Predict<'_>,
+) {
+    let is_late = |members: &[Chosen]| predict(work(scene, members.iter())).is_some_and(|wall| wall > wall_max);
     let is_above = |member: &Chosen| scene.standing(member.index) > scene.standing(first);
     while members.iter().any(is_above) && is_late(members) {
         cut(scene, members);

@@ -18,7 +18,7 @@ mod calls;
 
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use benches::client::Client;
@@ -158,11 +158,14 @@ fn tell(rounds: &[Round], calls: &CallCosts, idle: f64) -> anyhow::Result<()> {
 
 /// How many processors the server uses by itself.
 fn idle_share(server: &Server, idle: Duration) -> anyhow::Result<f64> {
-    let before = server.processor_time()?;
-    // Nothing else tells when a while is over.
-    thread::park_timeout(idle);
+    ensure!(!idle.is_zero(), "a while is needed to see what the server takes by itself");
+    let (before, began) = (server.processor_time()?, Instant::now());
+    // Nothing else tells when a while is over; it may return early.
+    while began.elapsed() < idle {
+        thread::park_timeout(idle.saturating_sub(began.elapsed()));
+    }
     let taken = server.processor_time()?.saturating_sub(before);
-    Ok(taken.as_secs_f64() / idle.as_secs_f64().max(1.0))
+    Ok(taken.as_secs_f64() / began.elapsed().as_secs_f64())
 }
 
 /// Processor time of the thread of process `id` that writes the ledger, to the nanosecond.

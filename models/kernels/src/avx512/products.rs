@@ -93,7 +93,7 @@ impl RowGroup {
 /// Computes the part's rows for all columns.
 ///
 /// # Safety
-/// The matrix has at least sixteen rows, in blocks of `B`.
+/// The matrix has at least sixteen rows, in blocks of `B`. The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
     let mut accs = [_mm512_setzero_ps(); 2 * COLUMN_TILE_MAX];
@@ -115,7 +115,7 @@ unsafe fn quantized<B: Blocks>(part: &RowsOf<'_>) {
 /// Computes the products of `N` groups of rows with the columns of a tile. There is room for as many sums in `accs`.
 ///
 /// # Safety
-/// The groups are of the part's matrix, in blocks of `B`.
+/// The groups are of the part's matrix, in blocks of `B`. The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn tile_of<B: Blocks, const N: usize>(
@@ -178,7 +178,8 @@ impl ColumnBlock {
 /// Adds to `accs` the products of `N` times sixteen rows with as many columns: an array of few stays in registers.
 ///
 /// # Safety
-/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on.
+/// The rows have `blocks` blocks of 32, a whole number of the type's, and as many of each column lie from `columns` on. The
+/// processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline(never)]
 unsafe fn multiply<B: Blocks, A: AsMut<[[__m512; N]]>, const N: usize>(
@@ -218,7 +219,7 @@ unsafe fn multiply<B: Blocks, A: AsMut<[[__m512; N]]>, const N: usize>(
 /// Multiplies one run with the blocks of all columns, and returns the place of the next blocks.
 ///
 /// # Safety
-/// A block of each column lies from `columns` on.
+/// A block of each column lies from `columns` on. The processor has AVX-512 F, BW, VL and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 #[inline]
 unsafe fn run<B: Blocks, const R: usize, const N: usize>(

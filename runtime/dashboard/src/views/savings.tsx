@@ -213,6 +213,7 @@ const HELD: readonly [keyof Arms['held'], string][] = [
   ['pinned_kib_ms', 'weights that were pinned'],
   ['load_kib_ms', 'weights while they were loaded'],
   ['idle_kib_ms', 'weights held for nobody'],
+  ['pages_kib_ms', 'keys and values kept for later'],
   ['process_kib_ms', 'the process beside models'],
 ];
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::carbon::CarbonFactors;
 use crate::energy::{EnergySource, EnergyUse};
-use crate::rate::{BilledUse, RateCard};
+use crate::rate::{BilledUse, RateCard, Resource};
 use crate::units::{KibMillis, Micrograms, Moment, Nanojoules, Nanos, PicoUnits};
 
 /// Who carries memory that no active request does.
@@ -159,7 +159,16 @@ impl AccountInterval {
         };
         let energy = source.estimate(&energy_use).total();
         let billed = BilledUse { load_cpu: self.cpu, memory: self.kib_ms, energy, ..BilledUse::default() };
-        let cost = AccountCost { energy, carbon: factors.emissions(energy), pico_units: rates.cost_of(&billed).total };
+        let bill = rates.cost_of(&billed);
+        // What there is nothing of needs no price.
+        let is_lacking = |resource: &Resource| match resource {
+            Resource::Cpu => self.cpu > Nanos::ZERO,
+            Resource::Memory => self.kib_ms > KibMillis::ZERO,
+            _ => true,
+        };
+        let is_priced = !bill.missing.iter().any(is_lacking);
+        let pico_units = is_priced.then(|| bill.parts.iter().map(|part| part.pico_units).sum());
+        let cost = AccountCost { energy, carbon: factors.emissions(energy), pico_units };
         Self { cost, ..self }
     }
 }
@@ -198,6 +207,10 @@ mod tests {
             assert_eq!(carbon, CarbonFactors::default().emissions(energy));
             let memory = 4_237_000_000_u64 * (1 << 29) / 1_000_000_000;
             assert_eq!(pico_units, Some(PicoUnits::new(31_611_000_000 + memory + 500_000_000 * 35 / 10)));
+            let of_memory = RateCard { cpu_hour: None, ..rates.clone() };
+            let kept = AccountInterval { cpu: Nanos::ZERO, ..interval.clone() };
+            let kept = kept.priced(&model, &CarbonFactors::default(), &of_memory).cost;
+            assert!(kept.pico_units.is_some(), "what there is nothing of needs no price");
             let free = RateCard { memory_gb_hour: None, ..rates };
             let unpriced = interval.priced(&model, &CarbonFactors::default(), &free).cost;
             assert_eq!((unpriced.energy, unpriced.pico_units), (energy, None), "a missing price is not nothing");

@@ -47,17 +47,17 @@ pub struct Holding {
     pub idle_kib_ms: KibMillis,
     /// What the process held beside them.
     pub process_kib_ms: KibMillis,
-    /// Keys and values that were kept for later, which are in no arm, and not in [`Holding::total`].
+    /// Keys and values that were kept for later: charged to this arm alone.
     pub pages_kib_ms: KibMillis,
 }
 
 impl Holding {
-    /// All of it that is in an arm.
+    /// All of it.
     #[must_use]
     pub fn total(&self) -> KibMillis {
-        let Self { active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms, .. } =
-            *self;
-        [active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms, process_kib_ms].into_iter().sum()
+        let Self { active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms, .. } = *self;
+        let weights = [active_kib_ms, keepalive_kib_ms, pinned_kib_ms, load_kib_ms, idle_kib_ms];
+        weights.into_iter().chain([self.process_kib_ms, self.pages_kib_ms]).sum()
     }
 }
 

@@ -37,7 +37,7 @@ pub struct ModelUse {
     pub pinned: KibMillis,
     /// Loaded for nobody in particular, and what no rule covers.
     pub idle: KibMillis,
-    /// Keys and values that were kept for everyone: in no arm.
+    /// Keys and values that were kept for everyone: in the ephemeral arm alone.
     pub pages: KibMillis,
 }
 
@@ -76,7 +76,7 @@ pub struct TenantUse {
     pub keepalive: KibMillis,
     /// What it pinned.
     pub pinned: KibMillis,
-    /// Keys and values that were kept for it: in no arm.
+    /// Keys and values that were kept for it: in the ephemeral arm alone.
     pub pages: KibMillis,
     /// Processor time of all those loads.
     pub load_cpu: Nanos,

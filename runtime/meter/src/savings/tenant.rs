@@ -13,7 +13,7 @@ use crate::energy::EnergyModel;
 use crate::rate::RateCard;
 
 const NOTES: [&str; 4] = [
-    "your own requests, and what was kept for you; the window is from the first of them to the last",
+    "your own requests, and what was kept for you, keys and values included; the window is from the first of them to the last",
     "ephemeral memory is measured; a copy of your own is derived: each model that you used, as large as the largest that your \
      receipts tell, from your first request for it to the end of your last, without the process that would serve it",
     "left out, because others have part in it: copies that are shared, what was held for nobody, the serving process",

@@ -163,14 +163,27 @@ fn tenants_sum_to_the_total_of_every_arm() {
     let dedicated = 1024 * (3 * (500 + 700 + 1) + 5 * (20 + 1003));
     assert_eq!(report.total.dedicated.baseline.kib_ms.get(), dedicated);
     assert_eq!(each(|one| one.dedicated.baseline.kib_ms.get()), dedicated);
-    let held = 101 + 7 + 11 + 5 + 50 + 500 + 13 + 9 + 29 + 31;
+    let held = 101 + 7 + 11 + 5 + 50 + 500 + 13 + 9 + 29 + 31 + 37 + 41;
     assert_eq!(report.total.ephemeral.kib_ms.get(), held);
     assert_eq!(each(|one| one.ephemeral.kib_ms.get()), held);
     assert_eq!(report.total.held.total().get(), held);
     assert_eq!((report.total.held.pinned_kib_ms.get(), each(|one| one.held.pinned_kib_ms.get())), (60, 60));
-    assert_eq!(report.total.held.pages_kib_ms.get(), 37 + 41, "told, and in no arm");
+    assert_eq!(report.total.held.pages_kib_ms.get(), 37 + 41);
     assert_eq!((report.total.ephemeral.load_cpu_ns.get(), each(|one| one.ephemeral.load_cpu_ns.get())), (13, 13));
     assert_eq!(each(|one| one.ephemeral.energy_nj.get()), report.total.ephemeral.energy_nj.get());
+}
+
+#[test]
+fn keys_and_values_kept_long_after_the_last_request_are_a_loss() {
+    let inputs = SavingsInputs {
+        window_ms: 1000,
+        models: vec![of_model("m", 1)],
+        tenants: vec![TenantUse { pages: KibMillis::new(1 << 20), ..used("a", "m", 1, 10) }],
+        ..SavingsInputs::default()
+    };
+    let report = compare(&inputs);
+    let judged = &report.tenants[0].savings.dedicated.judged;
+    assert_eq!((judged.verdict, judged.cause), (Verdict::Loss, Some(LossCause::AlwaysHot)));
 }
 
 #[test]

@@ -37,7 +37,8 @@ impl Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LossCause {
-    /// Models were hot, or kept after their last request, for about as long as they would have been held anyway.
+    /// Models were hot, or they or their keys and values kept after the last request, for about as long as they would have
+    /// been held anyway.
     AlwaysHot,
     /// Models were pinned, or resident for nobody in particular.
     HeldIdle,
@@ -92,7 +93,7 @@ pub(super) fn judge(baseline: &Arm, ephemeral: &Arm, held: &Holding) -> Judged {
 
 /// The first of the ephemeral arm's parts, in the order in which they are least avoidable, that uses up the baseline.
 fn cause(baseline: &Arm, held: &Holding) -> LossCause {
-    let hot = held.active_kib_ms.saturating_add(held.keepalive_kib_ms);
+    let hot = held.active_kib_ms.saturating_add(held.keepalive_kib_ms).saturating_add(held.pages_kib_ms);
     let nearly = |kib_ms: u64| {
         u128::from(kib_ms) * 100 >= u128::from(baseline.kib_ms.get()) * u128::from(100 - SIGNIFICANCE_PERCENT)
     };

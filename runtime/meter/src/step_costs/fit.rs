@@ -128,7 +128,9 @@ impl Window {
 
     /// What the window's steps cost.
     pub(super) fn fit(&self) -> Result<Fit, EqualReason> {
-        self.told_apart?;
+        if self.steps >= STEPS_MIN {
+            self.told_apart?;
+        }
         self.latest_fit()
     }
 

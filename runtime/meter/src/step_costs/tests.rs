@@ -129,6 +129,9 @@ fn without_a_good_fit_it_is_equal_and_says_why() {
     };
     equally(&StepCosts::new(), EqualReason::FewSteps);
     equally(&learned(3, 49, TRUE, 0.0), EqualReason::FewSteps);
+    let mut few = StepCosts::new();
+    (0..40).for_each(|_| few.learn(Duration::from_millis(3), &[work(1, 1, 7); 2]));
+    equally(&few, EqualReason::FewSteps);
     assert!(matches!(split(&learned(3, 50, TRUE, 0.0), 11, &step).1, SplitMethod::Affine { .. }));
     // One that is too poor to split by still tells who plans by it something, and one that is far off nothing.
     let poor = learned(3, 600, TRUE, 0.5);

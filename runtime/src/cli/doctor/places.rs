@@ -61,8 +61,12 @@ pub(super) enum LedgerState {
 impl Place {
     /// Looks, and changes nothing.
     pub(super) fn look(path: &Path) -> Self {
-        let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-        let there = if there.as_os_str().is_empty() { Path::new(".") } else { there };
+        // A relative path is below the working directory, which has no name in it.
+        fn named(folder: &Path) -> &Path {
+            if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+        }
+        let path = named(path);
+        let there = path.ancestors().map(named).find(|folder| folder.exists()).unwrap_or(Path::new("/"));
         let may = |folder: &Path, what: Access| access(folder, what).is_ok();
         let state = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => FolderState::NotAFolder,
@@ -126,6 +130,12 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn relative_paths_are_below_the_working_directory() {
+        assert_eq!(Place::look(Path::new("")).state, FolderState::Writable);
+        assert_eq!(Place::look(Path::new("no-such-folder")).state, FolderState::ToBeMade);
+    }
 
     #[test]
     fn a_path_is_on_the_innermost_file_system() {

@@ -61,7 +61,7 @@ pub(super) fn held(held: &Holding) -> String {
     ];
     let shown = |kib_ms: KibMillis| format!("{} GB·s", figure(kib_ms.gb_seconds()));
     let parts = parts.map(|(name, kib_ms)| format!("{} {name}", shown(kib_ms))).join(", ");
-    format!("\nWeights: {parts} (measured). Kept keys and values, in no arm: {}.", shown(held.pages_kib_ms))
+    format!("\nWeights: {parts}; kept keys and values: {} (measured).", shown(held.pages_kib_ms))
 }
 
 /// The comparisons that are shown, by name.
@@ -228,7 +228,7 @@ mod tests {
         assert!(text.contains("saving") && !text.contains("LOSS"), "{text}");
         assert!(text.contains("2 cold starts; requests waited 500 ms"), "{text}");
         assert!(text.contains("measured") && text.contains("modelled"), "{text}");
-        assert!(text.contains("pinned") && text.contains("in no arm: 5"), "{text}");
+        assert!(text.contains("pinned") && text.contains("kept keys and values: 5"), "{text}");
     }
 
     #[test]

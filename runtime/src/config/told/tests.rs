@@ -16,6 +16,8 @@ ctx_max = 77
 threads = 3
 isa = "scalar"
 keep_alive = "1h30m"
+exit_when_idle = "10m"
+log = "debug"
 links = "followed"
 pull = "never"
 hf_endpoint = "https://mirror.example"
@@ -26,6 +28,8 @@ anonymous = "refused"
 short = "Long.Q4_0"
 [chat_templates]
 short = "gemma"
+[http]
+unknown_fields = "accept"
 [pool]
 busy_turn_max = "1.5s"
 residency_min = "500ms"

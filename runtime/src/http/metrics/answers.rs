@@ -71,9 +71,11 @@ impl AnswerMetrics {
     pub(super) fn settled(&self, tenant: &str, receipt: &Receipt) {
         let labels = ModelLabels { model: receipt.model.clone() };
         self.queue.get_or_create(&labels).observe(Duration::from(receipt.times.queue_ns).as_secs_f64());
-        if let Some(tokens) = u32::try_from(receipt.tokens.completion).ok().filter(|&tokens| tokens > 1) {
-            let decode = Duration::from(receipt.times.decode_ns).as_secs_f64();
-            self.token.get_or_create(&labels).observe(decode / f64::from(tokens));
+        let decode = Duration::from(receipt.times.decode_ns);
+        let tokens = u32::try_from(receipt.tokens.completion).ok().filter(|&tokens| tokens > 1);
+        // What was answered again took no time to decode.
+        if let Some(tokens) = tokens.filter(|_| !decode.is_zero()) {
+            self.token.get_or_create(&labels).observe(decode.as_secs_f64() / f64::from(tokens));
         }
         if let Some(amount) = receipt.cost.amount {
             let currency = receipt.cost.currency.clone();

@@ -138,7 +138,11 @@ impl Serve {
             let arrivals = (0..count).map(|index| arrival(Duration::ZERO, index % self.tenants(), tokens));
             return Ok(Workload { pacing: Pacing::ClosedLoop, arrivals: arrivals.collect() });
         };
-        let wanted = requests.map(|requests| Duration::from_secs_f64(DRAWN_FOR * (requests as f64 + 8.0) / per_second));
+        const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+        let wanted = requests.map(|requests| {
+            let seconds = DRAWN_FOR * (requests as f64 + 8.0) / per_second;
+            Duration::try_from_secs_f64(seconds).map_or(LONGEST, |wanted| wanted.min(LONGEST))
+        });
         let duration = self.duration.map(Duration::from_secs).or(wanted).unwrap_or(DURATION_DEFAULT);
         if per_second * duration.as_secs_f64() > BENCH_REQUESTS_MAX as f64 * DRAWN_FOR {
             return Err(Failure::Usage(anyhow::anyhow!("more than {BENCH_REQUESTS_MAX} requests are asked for")));
