@@ -31,7 +31,9 @@ pub(crate) use self::admit::admit;
 use self::checkpoints::Checkpoints;
 use self::leasing::{lease, replaced, standing_aside};
 pub(crate) use self::leasing::{lease_error, load_failed, reasons};
-pub(crate) use self::prompt::{Asked, Prompt, check_is_decoder, encode_context, no_template, template_error};
+pub(crate) use self::prompt::{
+    Asked, Prompt, check_is_decoder, conversation_error, encode_context, no_template, template_error,
+};
 use crate::app::{App, Lease};
 use crate::config::Speculation;
 use crate::contexts::{AtHand, Contexts, Publication};

@@ -59,11 +59,14 @@ fn close(schema: &mut Value) -> Result<(), Entangled> {
     Ok(())
 }
 
+/// What looks at the same value as the keywords beside it.
+const IN_PLACE: [&str; 5] = ["anyOf", "allOf", "$ref", "const", "enum"];
+
 fn is_entangled(keywords: &Map<String, Value>) -> bool {
     let has = |name: &&str| keywords.contains_key(*name);
     let several = keywords.get("allOf").and_then(Value::as_array).is_some_and(|all| all.len() > 1);
-    let refers = ["anyOf", "allOf", "$ref"].iter().any(has);
-    ENTANGLING.iter().any(has) || several || (refers && OF_OBJECTS.iter().any(has))
+    let in_place = IN_PLACE.iter().copied().filter(|name| has(name)).count();
+    ENTANGLING.iter().any(has) || several || in_place > 1 || (in_place > 0 && OF_OBJECTS.iter().any(has))
 }
 
 /// The schemas directly within one: no constants, defaults or examples, which may look alike.
@@ -132,5 +135,8 @@ mod tests {
         unchanged(&json!({ "items": { "not": a } }));
         unchanged(&json!({ "properties": { "c": {} }, "anyOf": [a, b] }));
         unchanged(&json!({ "$ref": "#/$defs/a", "properties": { "c": {} }, "$defs": { "a": a } }));
+        let of_a = json!({ "$ref": "#/$defs/a" });
+        unchanged(&json!({ "allOf": [of_a], "anyOf": [b, { "type": "object" }], "$defs": { "a": a } }));
+        unchanged(&json!({ "properties": { "a": {} }, "enum": [{ "a": 1, "b": 2 }] }));
     }
 }

@@ -193,7 +193,9 @@ impl Drive {
         self.app.metering.metrics().computed_in_vain(&self.model, cpu.into());
         self.app.metering.metrics().ledger_failed();
         drop(completion);
-        let _ = self.pieces.try_send(Piece::End(Err(ledger_error(error))));
+        let error = ledger_error(error);
+        self.record.iter().for_each(|record| record.has_failed(&error));
+        let _ = self.pieces.try_send(Piece::End(Err(error)));
     }
 
     /// Lets go of what an ended sequence held: its memory, then its model.

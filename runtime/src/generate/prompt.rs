@@ -6,7 +6,7 @@ use models::Descriptor;
 use models::contexts::ContextSource;
 use models::generation::{Echo, GenerationRequest};
 use models::plan::Pooling;
-use models::template::{Message, TemplateError};
+use models::template::{Extras, Message, TemplateError};
 use models::tokenizer::{Special, Start};
 
 use super::{Preparation, bound};
@@ -225,16 +225,19 @@ fn encode_chat(
     limits.checked_bytes(conversation_bytes(messages, options), descriptor)?;
     let extras = options.extras_for(template)?;
     let encoded = template.encode_with(messages, &extras, &descriptor.tokenizer, limits.context);
-    encoded.map_err(|error| match error {
-        // It does well without them, or has never done.
-        TemplateError::Failed(_) if !extras.values.is_empty() => {
-            ApiError::invalid_value("chat_template_kwargs", "the model's chat template fails with them")
-        }
-        TemplateError::Failed(_) if !extras.tools.is_empty() => {
-            ApiError::invalid_value("tools", "the model's chat template fails with them")
-        }
-        error => template_error(error),
-    })
+    encoded.map_err(|error| conversation_error(error, (options, &extras)))
+}
+
+/// What a template says of a conversation that it was given `extras` for, made of `options`: it does well without them, or
+/// has never done.
+pub(crate) fn conversation_error(error: TemplateError, (options, extras): (&ChatOptions, &Extras)) -> ApiError {
+    let param = match (&error, options.thinking.first()) {
+        (TemplateError::Failed(_), _) if !options.extras.values.is_empty() => "chat_template_kwargs",
+        (TemplateError::Failed(_), Some(wish)) if !extras.values.is_empty() => wish.param,
+        (TemplateError::Failed(_), _) if !extras.tools.is_empty() => "tools",
+        _ => return template_error(error),
+    };
+    ApiError::invalid_value(param, "the model's chat template fails with it")
 }
 
 /// What a conversation with a model means that cannot have any.

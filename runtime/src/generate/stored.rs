@@ -156,7 +156,10 @@ impl Replay {
                 }
                 Ok(Finished { receipt: Box::new(receipt), rows: Vec::new() })
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                self.record.iter().for_each(|record| record.has_failed(&error));
+                Err(error)
+            }
         };
         // Who has left needs no end.
         let _ = self.show(Piece::End(end)).await;

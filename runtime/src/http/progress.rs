@@ -30,6 +30,7 @@ async fn tell(app: Arc<App>, asked: Asked, mut dialect: Box<dyn Dialect>, parts:
     let model = app.known_name(&asked.asker.access, &asked.common.model).await.unwrap_or_default();
     let mut ticks = interval(PROGRESS_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let record = asked.asker.record.clone();
     let starting = generate(&app, asked);
     tokio::pin!(starting);
     let started = loop {
@@ -44,6 +45,7 @@ async fn tell(app: Arc<App>, asked: Asked, mut dialect: Box<dyn Dialect>, parts:
         Ok(answer) => answer,
         Err(error) => {
             error.log();
+            record.iter().for_each(|record| record.has_failed(&error));
             // Fails when the client has left.
             let _ = parts.send(dialect.failed(&error).into()).await;
             return;

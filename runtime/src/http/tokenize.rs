@@ -12,7 +12,7 @@ use super::body::JsonBody;
 use super::error::ApiError;
 use super::wire::{ChatOptions, DetokenizeRequest, TokenizeRequest};
 use crate::app::App;
-use crate::generate::{no_template, reasons, template_error};
+use crate::generate::{conversation_error, no_template, reasons};
 use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
 use crate::loading::LoadError;
 use crate::tenancy::Access;
@@ -73,7 +73,9 @@ pub(super) fn chat_ids(
 ) -> Result<Vec<u32>, ApiError> {
     let template = descriptor.template.as_ref().ok_or_else(no_template)?;
     let extras = options.extras_for(template)?;
-    template.encode_with(messages, &extras, &descriptor.tokenizer, usize::MAX).map_err(template_error)
+    template
+        .encode_with(messages, &extras, &descriptor.tokenizer, usize::MAX)
+        .map_err(|error| conversation_error(error, (options, &extras)))
 }
 
 /// Does `work` with what the header of the model of this true name says, where that holds nobody up.

@@ -198,6 +198,7 @@ impl Writing {
         self.list(thinking, |writing, wish| match &wish.level {
             ThinkingLevel::Off => writing.number(0),
             ThinkingLevel::On => writing.number(1),
+            ThinkingLevel::High => writing.number(3),
             ThinkingLevel::Effort(effort) => {
                 writing.number(2);
                 writing.text(effort);

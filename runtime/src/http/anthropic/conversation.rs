@@ -38,6 +38,14 @@ pub(super) fn conversation(fields: &mut Fields) -> Result<Vec<Message>, ApiError
                 Some(last) => append(last, message),
                 None => messages.push(message),
             }
+            if messages.len() > MESSAGES_MAX {
+                let why = format_args!("has more than {MESSAGES_MAX} messages and results");
+                return Err(ApiError::invalid_value(path, why));
+            }
+            if messages.last().is_some_and(|last| last.tool_calls.len() > TOOL_CALLS_MAX) {
+                let why = format_args!("goes on with more than {TOOL_CALLS_MAX} uses");
+                return Err(ApiError::invalid_value(format!("{path}[{index}]"), why));
+            }
         }
     }
     if messages.last().is_some_and(|last| last.role == "assistant") {
@@ -82,7 +90,10 @@ fn messages_of(item: Node, path: &str) -> Result<Vec<Message>, ApiError> {
         let path = format!("{path}[{index}]");
         let part = match block(item, &path, &role)? {
             Block::Text(text) => said(&role, text),
-            Block::Thought(thought) => Message { reasoning_content: Some(thought), ..said(&role, String::new()) },
+            Block::Thought(thought) => Message {
+                reasoning_content: Some(thought).filter(|thought| !thought.is_empty()),
+                ..said(&role, String::new())
+            },
             Block::Use(call) => Message { tool_calls: vec![call], ..said(&role, String::new()) },
             Block::Result(message) => message,
         };
@@ -92,6 +103,9 @@ fn messages_of(item: Node, path: &str) -> Result<Vec<Message>, ApiError> {
         }
         if messages.last().is_some_and(|last| last.tool_calls.len() > TOOL_CALLS_MAX) {
             return Err(ApiError::invalid_value(path, format_args!("is one of more than {TOOL_CALLS_MAX} uses")));
+        }
+        if messages.len() > MESSAGES_MAX {
+            return Err(ApiError::invalid_value(path, format_args!("is one of more than {MESSAGES_MAX} results")));
         }
     }
     if messages.is_empty() {
@@ -176,6 +190,20 @@ mod tests {
         let messages = conversation(&mut fields)?;
         fields.finish()?;
         Ok(messages)
+    }
+
+    #[test]
+    fn results_and_uses_are_bounded_however_they_are_spread() {
+        let result = r#"{"type":"tool_result","tool_use_id":"a"}"#;
+        let results = vec![result; MESSAGES_MAX + 1].join(",");
+        let many = format!(r#"{{"messages":[{{"role":"user","content":[{results}]}}]}}"#);
+        assert!(refused(parse(many.as_bytes())).0 == "invalid_value");
+        let each = r#"{"type":"tool_use","id":"a","name":"b","input":{}}"#;
+        let uses = vec![each; TOOL_CALLS_MAX].join(",");
+        let message = format!(r#"{{"role":"assistant","content":[{uses}]}}"#);
+        let asked = |messages: &str| format!(r#"{{"messages":[{messages},{{"role":"user","content":"a"}}]}}"#);
+        assert!(parse(asked(&message).as_bytes()).is_ok());
+        assert!(parse(asked(&format!("{message},{message}")).as_bytes()).is_err(), "they are one message");
     }
 
     #[test]

@@ -133,12 +133,13 @@ fn thinking(fields: &mut Fields, tokens_max: Option<usize>) -> Result<(Option<Th
     Ok((level.map(|level| ThinkingWish { level, param: NAME }), display))
 }
 
-/// `effort`, of which `high` is what is done anyway.
+/// `effort`, of which `high` is what is done anyway where a template has no word for it.
 fn effort(config: &mut Fields) -> Result<Option<ThinkingWish>, ApiError> {
+    const NAME: &str = "output_config.effort";
     match config.text("effort")? {
         None => Ok(None),
-        Some(effort) if effort == "high" => Ok(None),
-        Some(effort) => ThinkingWish::effort(effort, "output_config.effort").map(Some),
+        Some(effort) if effort == "high" => Ok(Some(ThinkingWish { level: ThinkingLevel::High, param: NAME })),
+        Some(effort) => ThinkingWish::effort(effort, NAME).map(Some),
     }
 }
 
@@ -246,7 +247,8 @@ mod tests {
         let thinking = parsed(r#""thinking":{"type":"enabled","budget_tokens":1024,"display":"omitted"}"#);
         let on = ThinkingWish { level: ThinkingLevel::On, param: "thinking" };
         assert_eq!((thinking.chat.thinking, thinking.display), (vec![on], Display::Omitted));
-        assert_eq!(parsed(r#""thinking":{"type":"adaptive"},"output_config":{"effort":"high"}"#).chat.thinking, []);
+        let high = ThinkingWish { level: ThinkingLevel::High, param: "output_config.effort" };
+        assert_eq!(parsed(r#""thinking":{"type":"adaptive"},"output_config":{"effort":"high"}"#).chat.thinking, [high]);
         let Some(Constraint { source: GrammarSource::JsonSchema(schema), param }) =
             parsed(r#""output_config":{"format":{"type":"json_schema","schema":{"type":"integer"}}}"#).constraint
         else {

@@ -81,7 +81,7 @@ impl CompletionRequest {
             ..Common::plain(model, (sampling, repeats))
         };
         take_harmless(&mut fields)?;
-        take_unsupported(&mut fields)?;
+        take_unsupported(&mut fields, &common.sampling)?;
         fields.finish()?;
         Ok(Self {
             common,
@@ -202,7 +202,7 @@ fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
 }
 
 /// What llama.cpp does and this server does not do here, in the forms that ask for nothing. Among it: GBNF in `grammar`.
-fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
+fn take_unsupported(fields: &mut Fields, sampling: &Sampling) -> Result<(), ApiError> {
     for empty in ["grammar", "lora", "response_fields", "images"] {
         fields.only_empty(empty)?;
     }
@@ -210,16 +210,20 @@ fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
         fields.only_number(number, 0)?;
     }
     fields.only_number("top_n_sigma", -1)?;
-    fields.only("samplers", |node| matches!(node, Node::List(names) if is_usual_order(names)))?;
+    let usual = if samplers::is_penalized(sampling) { &USUAL_ORDER[..] } else { &USUAL_ORDER[1..] };
+    fields.only("samplers", |node| matches!(node, Node::List(names) if is_order(names, usual)))?;
     for flag in ["timings_per_token", "return_progress", "post_sampling_probs"] {
         fields.only_off(flag)?;
     }
     Ok(())
 }
 
-/// Whether samplers are named in llama.cpp's own order, in which those that are switched off may stand.
-fn is_usual_order(names: &[Node]) -> bool {
-    let is_off = |name: &&str| matches!(*name, "penalties" | "dry" | "top_n_sigma" | "typ_p" | "typical_p" | "xtc");
+/// llama.cpp's own order of the samplers that are here.
+const USUAL_ORDER: [&str; 5] = ["penalties", "top_k", "top_p", "min_p", "temperature"];
+
+/// Whether samplers are named in the `usual` order, in which those that are switched off may stand.
+fn is_order(names: &[Node], usual: &[&str]) -> bool {
+    const OFF: [&str; 6] = ["penalties", "dry", "top_n_sigma", "typ_p", "typical_p", "xtc"];
     let texts: Option<Vec<&str>> = names
         .iter()
         .map(|name| match name {
@@ -227,8 +231,8 @@ fn is_usual_order(names: &[Node]) -> bool {
             _ => None,
         })
         .collect();
-    let on = texts.map(|texts| texts.into_iter().filter(|name| !is_off(name)).collect::<Vec<_>>());
-    on.is_some_and(|on| on == ["top_k", "top_p", "min_p", "temperature"])
+    let is_off = |name: &&str| OFF.contains(name) && !usual.contains(name);
+    texts.is_some_and(|texts| texts.into_iter().filter(|name| !is_off(name)).eq(usual.iter().copied()))
 }
 
 #[cfg(test)]
@@ -252,6 +256,11 @@ mod tests {
             (r#""post_sampling_probs":true"#, "unsupported_parameter", "post_sampling_probs"),
             (r#""response_fields":["content"]"#, "unsupported_parameter", "response_fields"),
             (r#""samplers":["top_k"]"#, "unsupported_parameter", "samplers"),
+            (
+                r#""repeat_penalty":1.3,"samplers":["top_k","top_p","min_p","temperature"]"#,
+                "unsupported_parameter",
+                "samplers",
+            ),
             (r#""samplers":["temperature","top_k","top_p","min_p"]"#, "unsupported_parameter", "samplers"),
             (r#""dynatemp_range":0.5"#, "unsupported_parameter", "dynatemp_range"),
             (r#""min_keep":1"#, "unsupported_parameter", "min_keep"),

@@ -182,7 +182,9 @@ impl Dialect for ResponseAnswer {
         }
         let last = items.len() - 1;
         let told = |(number, item): (usize, &Item)| {
-            let status = if number == last { last_status(*finish) } else { ItemStatus::Completed };
+            // A call only comes when it is whole.
+            let goes_on = number == last && !matches!(item, Item::Call(_));
+            let status = if goes_on { last_status(*finish) } else { ItemStatus::Completed };
             item.told(&item.id(&self.id, number), status)
         };
         let output = items.iter().enumerate().map(told).collect();

@@ -94,7 +94,8 @@ fn reasoning(fields: &mut Fields) -> Result<Message, ApiError> {
     let summary = thoughts(fields, "summary", "summary_text")?;
     let content = thoughts(fields, "content", "reasoning_text")?;
     let thought = if content.is_empty() { summary } else { content };
-    Ok(Message { reasoning_content: Some(thought), ..said("assistant", String::new()) })
+    let thought = Some(thought).filter(|thought| !thought.is_empty());
+    Ok(Message { reasoning_content: thought, ..said("assistant", String::new()) })
 }
 
 fn thoughts(fields: &mut Fields, name: &str, kind: &str) -> Result<String, ApiError> {

@@ -3,7 +3,8 @@
 //! Nothing is stored, so that an answer says `"store": false` and there is nothing to go on from, to get or to delete;
 //! what asks for that (`store: true`, `previous_response_id`, `conversation`, `background`) is refused by name, as are tools that
 //! are no functions, summaries of reasoning, and items that are neither text nor calls. What is thought is told in full and in
-//! the clear (`content` of a reasoning item), a call whole also in a stream. `keep_alive` and `timeout` are as in the older
+//! the clear (`content` of a reasoning item), a call whole also in a stream. How many tokens were thoughts is not
+//! counted apart: `reasoning_tokens` is 0. `keep_alive` and `timeout` are as in the older
 //! interface. The receipt, `dayfly`, stands beside the last usage.
 
 mod answer;

@@ -33,9 +33,6 @@ pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
 pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Result<(), ApiError> {
     let window: Option<i64> = fields.integer("repeat_last_n", -1..=i128::from(u32::MAX))?;
     let off = Sampling::default();
-    let is_penalized = sampling.repetition_penalty != off.repetition_penalty
-        || sampling.presence_penalty != off.presence_penalty
-        || sampling.frequency_penalty != off.frequency_penalty;
     match window {
         Some(0) => {
             sampling.repetition_penalty = off.repetition_penalty;
@@ -43,9 +40,17 @@ pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Resul
             sampling.frequency_penalty = off.frequency_penalty;
             Ok(())
         }
-        Some(1..) if is_penalized => Err(ApiError::unsupported_field(fields.path("repeat_last_n"))),
+        Some(1..) if is_penalized(sampling) => Err(ApiError::unsupported_field(fields.path("repeat_last_n"))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Whether anything is penalized.
+pub(crate) fn is_penalized(sampling: &Sampling) -> bool {
+    let off = Sampling::default();
+    sampling.repetition_penalty != off.repetition_penalty
+        || sampling.presence_penalty != off.presence_penalty
+        || sampling.frequency_penalty != off.frequency_penalty
 }
 
 /// Drops a `seed` of -1, which means that there is none, also as 32 bits without a sign.

@@ -20,6 +20,8 @@ pub(crate) enum ThinkingLevel {
     Off,
     /// As it does where it does.
     On,
+    /// Much, where the template has words for how much; otherwise as it does.
+    High,
     /// So much, in a word; `none` is not at all.
     Effort(String),
 }
@@ -39,7 +41,8 @@ impl ThinkingWish {
     /// Whether there are to be thoughts.
     pub(crate) fn asks_to_think(&self) -> bool {
         match &self.level {
-            ThinkingLevel::Off => false,
+            // It is what is done anyway: nothing is missed where there is no room for thoughts.
+            ThinkingLevel::Off | ThinkingLevel::High => false,
             ThinkingLevel::On => true,
             ThinkingLevel::Effort(effort) => effort != "none",
         }
@@ -51,12 +54,19 @@ impl ThinkingWish {
     /// `unsupported_parameter` where it would change nothing.
     pub(super) fn value_for(&self, template: &ChatTemplate) -> Result<Option<(&'static str, Value)>, ApiError> {
         let knows = |name: &str| super::has_word(template.source(), name);
+        // Some call their switch as messages call what was thought: it is one where it is asked for.
+        let switch = match () {
+            () if knows("enable_thinking") => Some("enable_thinking"),
+            () if ["if thinking", "if not thinking"].into_iter().any(knows) => Some("thinking"),
+            () => None,
+        };
         let is_off = !self.asks_to_think();
         match &self.level {
+            ThinkingLevel::High => Ok(knows("reasoning_effort").then(|| ("reasoning_effort", Value::from("high")))),
             ThinkingLevel::Effort(effort) if knows("reasoning_effort") => {
                 Ok(Some(("reasoning_effort", Value::from(effort.as_str()))))
             }
-            _ if knows("enable_thinking") => Ok(Some(("enable_thinking", Value::from(!is_off)))),
+            _ if switch.is_some() => Ok(switch.map(|switch| (switch, Value::from(!is_off)))),
             ThinkingLevel::On if template.knows_thinking() || knows("reasoning_effort") => Ok(None),
             _ if is_off && !template.knows_thinking() && !knows("reasoning_effort") => Ok(None),
             _ => Err(ApiError::unsupported_field(self.param)),
@@ -83,6 +93,9 @@ mod tests {
         let effort = template("{{ reasoning_effort }}");
         let always = template("{{ messages }}<think>");
         let never = template("{{ messages }}");
+        let other_switch = template(
+            "{% if not thinking is defined %}{% set thinking = false %}{% endif %}{% if thinking %}<think>{% endif %}",
+        );
         let told = |level: ThinkingLevel, template: &ChatTemplate| {
             let wish = ThinkingWish { level, param: "think" };
             wish.value_for(template).map_err(|error| error.code())
@@ -102,6 +115,11 @@ mod tests {
             let each = [&switch, &effort, &always, &never].map(|template| told(level.clone(), template));
             assert_eq!(each, expected, "{level:?}");
         }
+        let is_thinking = |on: bool| Ok(Some(("thinking", json!(on))));
+        assert_eq!(told(ThinkingLevel::On, &other_switch), is_thinking(true));
+        assert_eq!(told(ThinkingLevel::Off, &other_switch), is_thinking(false));
+        assert_eq!(told(ThinkingLevel::High, &effort), Ok(Some(("reasoning_effort", json!("high")))));
+        assert_eq!(told(ThinkingLevel::High, &never), Ok(None));
         assert!(ThinkingWish::effort("endless".to_owned(), "think").is_err());
     }
 }

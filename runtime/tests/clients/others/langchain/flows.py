@@ -1,7 +1,8 @@
 """LangChain's own integration tests of chat models and of embeddings, through its packages for OpenAI's, Ollama's and Anthropic's
 interfaces. usage: flows.py BASE_URL
 
-What is declared here, and nothing else, is what SmolLM2 is too small for.
+What is declared of `TestChatOpenAI` is what SmolLM2 is too small for. Of the other interfaces functions and formats are tried by
+clients.py beside, and not here.
 """
 
 import os

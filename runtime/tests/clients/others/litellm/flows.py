@@ -16,8 +16,8 @@ V1 = f"{BASE}/v1"
 # By OpenAI's interface; the others have it below the root.
 OPENAI = ["openai", "hosted_vllm", "lm_studio", "llamafile", "openai/responses"]
 NATIVE = ["ollama_chat", "ollama", "anthropic"]
-# Of these, those that can be told a format and functions.
-HELD = ["openai", "hosted_vllm", "lm_studio", "llamafile"]
+# Of these, those whose formats and functions are tried here; Ollama's are by clients.py, since litellm offers it no forced choice.
+HELD = ["openai", "hosted_vllm", "lm_studio", "llamafile", "openai/responses", "anthropic"]
 SCHEMA = {
     "type": "object",
     "required": ["city"],
