@@ -141,7 +141,7 @@ fn a_damaged_page_is_reported() {
 fn a_full_disk_fails_its_callers_and_loses_nothing_that_was_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.sqlite");
-    let full = LedgerOptions { pages_max: Some(40), ..LedgerOptions::default() };
+    let full = LedgerOptions { pages_max: Some(48), ..LedgerOptions::default() };
     let ledger = Ledger::open(&path, full).unwrap();
     let (mut acknowledged, mut failures) = (Vec::new(), Vec::new());
     for number in 0..200 {

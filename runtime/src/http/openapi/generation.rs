@@ -61,8 +61,8 @@ pub(super) fn urgency() -> [Member; 2] {
 }
 
 /// Who asks, by names that mean nothing here.
-pub(super) fn names_of_users() -> [Member; 3] {
-    ["user", "safety_identifier", "prompt_cache_key"]
+pub(super) fn names_of_users() -> [Member; 4] {
+    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]
         .map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
 }
 
@@ -142,6 +142,8 @@ pub(super) fn common() -> Vec<Member> {
         [
             maybe("include_usage", flag("Whether the stream ends with its usage.")),
             maybe("include_progress", flag("Whether comments tell what it waits for.")),
+            maybe("include_obfuscation", always("Nothing is padded.", false)),
+            maybe("continuous_usage_stats", always("Usage is told at the end.", false)),
         ],
     );
     let mut members = vec![
@@ -162,6 +164,25 @@ pub(super) fn common() -> Vec<Member> {
     members.extend(constraints());
     members.extend(urgency());
     members.extend(harmless());
+    members.extend(restated());
+    members
+}
+
+/// What is done anyway, as clients of vLLM and llama.cpp say it.
+fn restated() -> Vec<Member> {
+    let only = |name, value| maybe(name, always("What is done anyway.", value));
+    let mut members = vec![
+        maybe("spaces_between_special_tokens", flag("Control tokens are never shown.")),
+        maybe("min_tokens", whole("No least length.", 0..=0)),
+        maybe("stop_token_ids", nothing_of("Not supported.")),
+        maybe("cache_prompt", flag("What was computed is always used.")),
+        maybe("id_slot", whole("Nobody chooses where it computes.", -1..=-1)),
+        maybe("mirostat_mode", whole("Not here: off.", 0..=0)),
+    ];
+    members.extend(["add_generation_prompt", "skip_special_tokens"].map(|name| only(name, true)));
+    let never = ["continue_final_message", "include_stop_str_in_output", "use_beam_search"];
+    members.extend(never.map(|name| only(name, false)));
+    members.extend(switched_off());
     members
 }
 
@@ -200,10 +221,15 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
         ("ResponseFormat", response_format()),
         ("Tool", tool()),
         ("ToolCall", call()),
-        ("ContentPart", asked("A part of text.", [must("type", word("", &["text"])), must("text", text(""))])),
+        ("ContentPart", content_part()),
         ("ChatMessage", message()),
         ("Prompt", prompt("Texts to go on with.", (0, models::limits::PROMPTS_MAX))),
     ]
+}
+
+fn content_part() -> Form {
+    let marked = maybe("cache_control", any_object("What is alike is found again without it."));
+    asked("A part of text.", [must("type", word("", &["text"])), must("text", text("")), marked])
 }
 
 fn keep_alive_form() -> Form {
@@ -227,7 +253,7 @@ fn response_format() -> Form {
         "What an answer has to keep to.",
         [
             asked("Text.", [must("type", word("", &["text"]))]),
-            asked("A JSON object.", [must("type", word("", &["json_object"]))]),
+            asked("A JSON object.", [must("type", word("", &["json_object"])), maybe("schema", schema())]),
             asked("What a schema says.", [must("type", word("", &["json_schema"])), must("json_schema", about_schema)]),
         ],
     )
@@ -304,6 +330,7 @@ fn message() -> Form {
         maybe("tool_calls", list_of("", named("ToolCall"), 0..=TOOL_CALLS_MAX)),
         // What an answer of this server has, and is sent back.
         maybe("refusal", super::form::null()),
+        maybe("annotations", nothing_of("Nothing was looked up.")),
     ]);
     let mut calls = said(&["assistant"]);
     calls.extend([
@@ -311,6 +338,7 @@ fn message() -> Form {
         maybe("reasoning_content", text("What it thought.")),
         must("tool_calls", list_of("", named("ToolCall"), 1..=TOOL_CALLS_MAX)),
         maybe("refusal", super::form::null()),
+        maybe("annotations", nothing_of("Nothing was looked up.")),
     ]);
     let mut results = said(&["tool"]);
     results.extend([must("content", content()), maybe("tool_call_id", text("Which call it answers."))]);
@@ -327,6 +355,13 @@ pub(super) fn prompt(about: &str, (chars_min, items_max): (usize, usize)) -> For
 
 /// What llama.cpp and Ollama know of sampling and is not here, where it is switched off.
 pub(super) fn absent_samplers() -> Vec<Member> {
+    let mut members = switched_off();
+    let window = "How far back penalties look: at all there is (-1), or not (0); any number where there are none.";
+    members.push(maybe("repeat_last_n", whole(window, -1..=u32::MAX.into())));
+    members
+}
+
+fn switched_off() -> Vec<Member> {
     let only = |name, value: i64| maybe(name, whole("Not here: off.", value..=value));
     let mut members = vec![only("typical_p", 1), only("tfs_z", 1)];
     members.extend(["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"].map(|name| only(name, 0)));
@@ -341,7 +376,5 @@ pub(super) fn absent_samplers() -> Vec<Member> {
         "dry_sequence_breakers",
     ];
     members.extend(settings.map(|name| super::form::at_times(name, anything("Of what is off nothing else matters."))));
-    let window = "How far back penalties look: at all there is (-1), or not (0); any number where there are none.";
-    members.push(maybe("repeat_last_n", whole(window, -1..=u32::MAX.into())));
     members
 }

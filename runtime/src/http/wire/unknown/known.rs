@@ -7,7 +7,7 @@ pub(super) const KNOWN: &[&str] = &[
     "adaptive_decay", "adaptive_target", "add_generation_prompt", "add_special", "add_special_tokens",
     "allowed_token_ids", "annotations", "arguments", "audio", "autoload", "background", "bad_words", "best_of",
     "budget_tokens", "cache", "cache_prompt", "chat_format", "chat_template", "chat_template_kwargs", "choice",
-    "citations", "container", "content", "context", "context_management", "continue_final_message", "conversation",
+    "citations", "container", "content", "context", "context_management", "continue_final_message", "continuous_usage_stats", "conversation",
     "dimensions", "documents", "dry_allowed_length", "dry_base", "dry_multiplier", "dry_penalty_last_n",
     "dry_sequence_breakers", "dynatemp_exponent", "dynatemp_range", "early_stopping", "echo", "effort",
     "embedding_type", "embeddings", "encoding_format", "exclude_top_choices", "file", "file_data", "file_id",
