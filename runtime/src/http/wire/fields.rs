@@ -1,7 +1,7 @@
 //! Values taken out of an object by name, each with the type and range that its taker expects.
 //!
 //! `null` is as good as absent. What nobody took is refused by [`Fields::finish`], so a handler cannot forget a field; where
-//! the operator lets what means nothing pass, that is told ([`unknown`](super::unknown)).
+//! the operator lets what means nothing pass, that is told ([`unknown`](mod@super::unknown)).
 //! Errors name the field by its path in the body, such as `messages[2].content`.
 
 use std::fmt;
