@@ -278,7 +278,7 @@ pub(super) fn function(schema: Member) -> Vec<Member> {
 pub(super) fn unheard_of_tools() -> [Member; 2] {
     [
         maybe("defer_loading", always("Not supported.", false)),
-        maybe("allowed_callers", list_of("", word("", &["direct"]), 0..=usize::MAX)),
+        maybe("allowed_callers", list_of("", word("", &["direct"]), 1..=1)),
     ]
 }
 
