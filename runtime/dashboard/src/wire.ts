@@ -156,7 +156,7 @@ export interface Comparison {
 
 export interface Arms {
   ephemeral: Arm;
-  held: Record<'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'process_kib_ms', number>;
+  held: Record<'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'pages_kib_ms' | 'process_kib_ms', number>;
   shared_persistent: Comparison;
   dedicated: Comparison;
 }
