@@ -8,6 +8,7 @@
 //! it was read from. Deliberately absent: who may stay (the pool decides).
 
 mod loaded;
+mod tags;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -23,6 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use scheduler::{FaultKind, Identity, KeepAlive, LoadFault, LoadSource, SourceLabel};
 
 pub(crate) use self::loaded::{Load, LoadedModel, Trust, context_key};
+pub(crate) use self::tags::{tagged, untagged};
 use crate::config::{Config, PagePolicy};
 use crate::engine::ModelCosts;
 use crate::limits::{DESCRIPTORS_KIB_MAX, DESCRIPTORS_WAITING_MAX, MODEL_COSTS_MAX};
@@ -153,9 +155,19 @@ impl Models {
         self.catalog.list()
     }
 
-    /// The entry that a request's name means. Blocks on the file system.
+    /// Further names of models, each with the true one that it stands for, whether that is there or not.
+    pub(crate) fn aliases(&self) -> &BTreeMap<String, String> {
+        self.catalog.aliases()
+    }
+
+    /// The entry that a request's name means; a tag that says nothing may stand behind it ([`untagged`]). Blocks on the file
+    /// system.
     pub(crate) fn entry(&self, name: &str) -> Result<Entry, LoadError> {
-        self.catalog.resolve(name).map_err(|error| match error {
+        let found = match self.catalog.resolve(name) {
+            Err(CatalogError::NotFound { .. }) if untagged(name) != name => self.catalog.resolve(untagged(name)),
+            found => found,
+        };
+        found.map_err(|error| match error {
             CatalogError::NotFound { .. } => LoadError::NotFound(error),
             _ => LoadError::Catalog(error),
         })

@@ -32,7 +32,7 @@ use super::wire::{LoadRequest, parse_object};
 use crate::app::App;
 use crate::generate::{lease_error, reasons};
 use crate::limits::{MEMORY_BUDGET_BYTES_MIN, REQUEST_MAX};
-use crate::loading::LoadError;
+use crate::loading::{LoadError, untagged};
 use crate::pool_events::{Heard, Listener};
 use crate::tenancy::Access;
 
@@ -274,7 +274,7 @@ fn budget_request(body: &[u8]) -> Result<u64, ApiError> {
 /// name that it was asked for by.
 pub(super) async fn known_name(app: &Arc<App>, access: &Access, name: String) -> Result<String, ApiError> {
     let known = app.known_name(access, &name).await?;
-    Ok(known.unwrap_or(name))
+    Ok(known.unwrap_or_else(|| untagged(&name).to_owned()))
 }
 
 #[cfg(test)]

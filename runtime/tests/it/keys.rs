@@ -164,7 +164,7 @@ fn row_27_a_model_that_a_tenant_may_not_use_does_not_exist() {
     send_as(&server, &admin, ("POST", "/v1/contexts"), &context).ok();
     for header in [&by_key, &by_tenant] {
         complete_as(&server, header, "good").ok();
-        for name in ["other", "second"] {
+        for name in ["other", "second", "other:latest"] {
             let bodies = [
                 ("/v1/completions", json!({ "prompt": "x" })),
                 ("/v1/completions", json!({ "prompt": "x", "cache": true, "temperature": 0, "seed": 1 })),
@@ -189,10 +189,12 @@ fn row_27_a_model_that_a_tenant_may_not_use_does_not_exist() {
             let none = get_as(&server, header, "/v1/models/none!");
             assert_eq!((one.status, one.text().replace(name, "none!")), (404, none.text()));
         }
-        for path in ["/v1/models", "/models", "/v1/contexts", "/metrics"] {
+        for path in ["/v1/models", "/models", "/v1/contexts", "/metrics", "/api/tags"] {
             let listed = get_as(&server, header, path);
             assert_eq!(listed.status, 200, "{path}");
-            assert!(!listed.text().contains("\"other\"") && !listed.text().contains("\"second\""), "{path} {listed}");
+            let text = listed.text();
+            let told = ["other", "second"].map(|name| [format!("\"{name}\""), format!("\"{name}:latest\"")]).concat();
+            assert!(!told.iter().any(|name| text.contains(name.as_str())), "{path} {listed}");
         }
         assert_eq!(get_as(&server, header, "/v1/contexts/c").status, 404);
     }

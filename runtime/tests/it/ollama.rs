@@ -127,7 +127,7 @@ fn an_empty_prompt_loads_and_unloads() {
     let running = &running["models"][0];
     assert_eq!(
         (&running["name"], &running["size_vram"], &running["context_length"]),
-        (&json!("good"), &json!(0), &json!(512))
+        (&json!("good:latest"), &json!(0), &json!(512))
     );
     assert!(running["size"].as_u64().unwrap() > 0 && running["expires_at"].as_str().unwrap().ends_with('Z'));
     let body = json!({ "model": "good", "messages": [], "keep_alive": 0 });
@@ -230,7 +230,7 @@ fn models_are_listed_and_shown() {
     });
     let tags = server.get("/api/tags").ok();
     let models = tags["models"].as_array().unwrap();
-    assert_eq!((&models[0]["name"], &models[1]["name"]), (&json!("broken"), &json!("good")));
+    assert_eq!((&models[0]["name"], &models[1]["name"]), (&json!("broken:latest"), &json!("good:latest")));
     assert_eq!((&models[0]["details"]["family"], &models[1]["details"]["family"]), (&json!(""), &json!("llama")));
     let digest = models[1]["digest"].as_str().unwrap();
     assert_eq!(digest.len(), 64);
@@ -247,6 +247,31 @@ fn models_are_listed_and_shown() {
     );
     refused(&server.post("/api/show", &json!({ "model": "none" })), 404);
     assert!(server.get("/api/version").ok()["version"].as_str().unwrap().contains('.'));
+}
+
+#[test]
+fn every_name_is_listed_and_means_its_model_with_a_tag_and_without() {
+    let config = "[aliases]\nshort = 'good'\n'small:1b' = 'good'\nlost = 'gone'\nother = 'good'\n";
+    let both = |folder: &std::path::Path| {
+        good(folder);
+        std::fs::copy(folder.join("good.gguf"), folder.join("other.gguf")).unwrap();
+    };
+    let server = Options::with_models(both).config(config).start();
+    let tags = server.get("/api/tags").ok();
+    let models = tags["models"].as_array().unwrap();
+    let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    // The file that is called `other` has lost its name to an alias.
+    assert_eq!(names, ["good:latest", "other:latest", "short:latest", "small:1b"]);
+    assert!(models.iter().all(|model| model["digest"] == models[0]["digest"] && model["model"] == model["name"]));
+    for name in names.iter().copied().chain(["good", "short"]) {
+        assert_eq!(server.post("/api/show", &json!({ "model": name })).ok()["details"], models[0]["details"], "{name}");
+        assert_eq!(server.get(&format!("/v1/models/{name}")).ok()["id"], "good", "{name}");
+        let answer = server.complete(&json!({ "model": name, "prompt": "a", "max_tokens": 1 })).ok();
+        assert_eq!((&answer["model"], &answer["dayfly"]["model"]), (&json!(name), &json!("good")));
+    }
+    for name in ["lost", "lost:latest", "good:1b", "small", ":latest"] {
+        refused(&server.post("/api/show", &json!({ "model": name })), 404);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which models there are and which are in memory, what one is, and deleting one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,12 +21,13 @@ use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
 use crate::http::model_changes::let_go;
 use crate::http::wire::parse_object;
+use crate::loading::tagged;
 use crate::tenancy::Access;
 
 /// When what is kept for ever is said to go.
 const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// `GET /api/tags`.
+/// `GET /api/tags`: each model by every name that it can be asked for by, as copies of it would be listed there.
 pub(super) async fn tags(
     State(app): State<Arc<App>>,
     Extension(access): Extension<Arc<Access>>,
@@ -34,15 +36,32 @@ pub(super) async fn tags(
         let mut entries = app.models.list();
         entries.retain(|entry| access.may_use(&entry.name));
         let facts = app.facts.of_all(&entries);
-        entries.iter().zip(&facts).map(|(entry, facts)| tag(entry, facts.as_deref())).collect::<Vec<Value>>()
+        let named = named(&entries, app.models.aliases()).into_iter();
+        named.map(|(name, index)| tag(name, &entries[index], facts[index].as_deref())).collect::<Vec<Value>>()
     });
     Ok(Json(json!({ "models": listed.await.map_err(ApiError::internal)? })))
 }
 
-fn tag(entry: &Entry, facts: Option<&Facts>) -> Value {
+/// Every name that means one of `entries`, in order, and which of them. An alias wins over a true name.
+fn named<'a>(entries: &'a [Entry], aliases: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, usize> {
+    let mut named: BTreeMap<&str, usize> =
+        entries.iter().enumerate().map(|(index, entry)| (entry.name.as_str(), index)).collect();
+    let meant: Vec<_> =
+        aliases.iter().map(|(alias, name)| (alias.as_str(), named.get(name.as_str()).copied())).collect();
+    for (alias, index) in meant {
+        match index {
+            Some(index) => named.insert(alias, index),
+            None => named.remove(alias),
+        };
+    }
+    named
+}
+
+fn tag(name: &str, entry: &Entry, facts: Option<&Facts>) -> Value {
+    let name = tagged(name);
     json!({
-        "name": entry.name,
-        "model": entry.name,
+        "name": name,
+        "model": name,
         "modified_at": time_text(modified(entry)),
         "size": entry.size_bytes,
         "digest": digest(entry),
@@ -107,9 +126,10 @@ fn process(app: &App, model: &ModelSnapshot, card_bytes: u64) -> Value {
         scheduler::KeepAlive::DropAfterUse if !model.pinned => Duration::ZERO,
         _ => FOR_EVER,
     });
+    let name = tagged(&model.name);
     json!({
-        "name": &*model.name,
-        "model": &*model.name,
+        "name": name,
+        "model": name,
         "size": model.weights_bytes,
         "size_vram": card_bytes,
         "digest": entry.as_ref().map(digest).unwrap_or_default(),

@@ -2,13 +2,14 @@
 //!
 //! What is served: `generate`, `chat`, `embed` (and the older `embeddings`), `tags`, `show`, `ps`, `pull`, `delete`,
 //! `version`. As there, answers are streams of JSON lines unless `"stream": false` asks for one; durations are
-//! nanoseconds, here those of the receipt, which the last line carries as `dayfly`. A name may end in `:latest`.
+//! nanoseconds, here those of the receipt, which the last line carries as `dayfly`. Lists put `:latest` behind a name that
+//! has no tag, as there; names with it and without mean the same.
 //!
 //! What differs, beside what is refused by name: options that are not said are Ollama's (temperature 0.8, `top_k` 40,
 //! `top_p` 0.9) but for `repeat_penalty`, which is off: there it looks at 64 tokens, here at all of them. A text that is longer
 //! than the context is refused and never cut, as is a `num_predict` that it has no room for. Loading, unloading (an empty
 //! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
-//! bytes.
+//! bytes. A model's further names are listed as copies of it would be, with its digest; deleted by any of them it is gone.
 //!
 //! `format` holds an answer to JSON or a schema. `tools` may be called, never must; arguments are objects, kept to their schema
 //! where a function says `strict`, as in OpenAI's interface, and a call comes whole, in a line of its own. What a model thinks is

@@ -25,6 +25,7 @@ use crate::http::error::envelope::Envelope;
 use crate::http::stream::stream_of;
 use crate::http::wire::{Delivery, parse_object};
 use crate::limits::{PULL_NEWS_MAX, PULLS_MAX};
+use crate::loading::untagged;
 use crate::tenancy::Access;
 
 /// Those that clients asked for.
@@ -62,7 +63,7 @@ fn read(body: &[u8]) -> Result<(String, Delivery), ApiError> {
     let delivery = Delivery::plain(fields.flag("stream")?.unwrap_or(true));
     fields.only_off("insecure")?;
     fields.finish()?;
-    Ok((name, delivery))
+    Ok((untagged(&name).to_owned(), delivery))
 }
 
 /// What is to be brought, if this client may have it brought.

@@ -115,22 +115,15 @@ fn think(fields: &mut Fields) -> Result<Option<ThinkingWish>, ApiError> {
     Ok(Some(ThinkingWish { level, param: NAME }))
 }
 
-/// `model`, or `name` as it was once called; a tag that says nothing is left away.
+/// `model`, or `name` as it was once called.
 pub(super) fn model(fields: &mut Fields) -> Result<String, ApiError> {
     if let Some(name) = fields.text("name")? {
         if fields.text("model")?.is_some_and(|model| model != name) {
             return Err(ApiError::invalid_value(fields.path("name"), "contradicts `model`"));
         }
-        return Ok(untagged(name));
+        return Ok(name);
     }
-    fields.model().map(untagged)
-}
-
-fn untagged(name: String) -> String {
-    match name.strip_suffix(":latest") {
-        Some(untagged) if !untagged.is_empty() => untagged.to_owned(),
-        _ => name,
-    }
+    fields.model()
 }
 
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
@@ -237,7 +230,7 @@ mod tests {
                 "options":{"num_predict":7,"temperature":0,"seed":3,"stop":["x"],"num_ctx":99,"num_gpu":1,"use_mmap":true}}"#,
         );
         let Asking { common, prompt } = asking.expect("all of it is supported");
-        assert_eq!((common.model.as_str(), common.tokens_max, common.context_max), ("m", Some(7), Some(99)));
+        assert_eq!((common.model.as_str(), common.tokens_max, common.context_max), ("m:latest", Some(7), Some(99)));
         assert_eq!((common.sampling.seed, common.sampling.top_k, common.sampling.top_p), (3, 40, 0.9));
         assert_eq!((common.stop, common.delivery, common.constraint), (vec!["x".to_owned()], Delivery::Whole, None));
         let Some(Prompt::Messages(messages, _)) = prompt else { panic!("it goes through the template") };

@@ -86,7 +86,7 @@ fn answers(id: &'static str, summary: &'static str, members: Vec<Member>, part: 
 
 /// `model`, or its older name.
 fn names() -> [Member; 2] {
-    let about = "The model; `:latest` behind it is left away.";
+    let about = "The model; `:latest` behind it says nothing.";
     [
         maybe("model", text_of(about, 1..=usize::MAX)),
         maybe("name", text_of("The same, as it was once called.", 1..=usize::MAX)),
@@ -244,7 +244,7 @@ fn about_model() -> [Member; 4] {
 pub(in crate::http) fn tags() -> Operation {
     let mut members: Vec<Member> = about_model().into();
     members.extend([must("modified_at", text("By RFC 3339.")), must("size", count("Bytes of its files."))]);
-    Operation::new("ollamaTags", Tag::Ollama, "Lists the models.")
+    Operation::new("ollamaTags", Tag::Ollama, "Lists the models, by every name.")
         .answers(told("", [must("models", list("", open("", members)))]))
 }
 
