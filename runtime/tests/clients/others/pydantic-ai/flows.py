@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 from checks import CHAT, TEXT, base_url, check, check_each, main
+from openai import AsyncOpenAI
 from pydantic import BaseModel, Field
 from pydantic_ai import Agent, NativeOutput, ToolOutput
 from pydantic_ai.models.openai import OpenAIChatModel
@@ -16,22 +17,28 @@ class Place(BaseModel):
     city: str = Field(max_length=20)
 
 
-MODEL = OpenAIChatModel(CHAT, provider=OpenAIProvider(base_url=f"{base_url()}/v1", api_key="unused"))
 SETTINGS = {"temperature": 0, "max_tokens": 64, "parallel_tool_calls": False}
 # By a schema, and by a function that is called with the answer.
 OUTPUTS = {"schema": NativeOutput(Place), "function": ToolOutput(Place)}
 
 
+def agent(**more):
+    """One with a client of its own, whose connections belong to the loop that it is used in."""
+    client = AsyncOpenAI(base_url=f"{base_url()}/v1", api_key="unused", max_retries=0)
+    model = OpenAIChatModel(CHAT, provider=OpenAIProvider(openai_client=client))
+    return Agent(model, model_settings=SETTINGS, **more)
+
+
 @check
 def pydantic_text():
-    answer = Agent(MODEL, instructions="Be brief.").run_sync(TEXT, model_settings=SETTINGS)
+    answer = agent(instructions="Be brief.").run_sync(TEXT)
     assert "Paris" in answer.output and answer.usage.output_tokens > 0, answer
 
 
 @check
 def pydantic_stream():
     async def ask():
-        async with Agent(MODEL).run_stream(TEXT, model_settings=SETTINGS) as answer:
+        async with agent().run_stream(TEXT) as answer:
             return [text async for text in answer.stream_text(debounce_by=None)]
 
     texts = asyncio.run(ask())
@@ -40,7 +47,7 @@ def pydantic_stream():
 
 @check_each(OUTPUTS)
 def pydantic_output_by(kind):
-    place = Agent(MODEL, output_type=OUTPUTS[kind]).run_sync(TEXT, model_settings=SETTINGS).output
+    place = agent(output_type=OUTPUTS[kind]).run_sync(TEXT).output
     assert isinstance(place, Place) and place.city, place
 
 
