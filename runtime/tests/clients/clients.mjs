@@ -1,30 +1,30 @@
 // Asks a running server with OpenAI's client for JavaScript. usage: node clients.mjs BASE_URL
 import assert from "node:assert";
 import OpenAI from "openai";
+import { base, CHAT, EMBEDDER, main, QUESTION } from "./checks.mjs";
 
-const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: "unused", maxRetries: 0 });
-const messages = [{ role: "user", content: "What is the capital of France? Answer in one sentence." }];
-const chat = { model: "smollm2", messages, max_tokens: 24, temperature: 0 };
+const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: "unused", maxRetries: 0 });
+const chat = { model: CHAT, messages: QUESTION, max_tokens: 24, temperature: 0 };
 
 const checks = {
-  chat: async () => {
+  "openai chat": async () => {
     const answer = await client.chat.completions.create(chat);
     assert.match(answer.choices[0].message.content, /Paris/);
   },
-  chat_streamed: async () => {
+  "openai chat_streamed": async () => {
     let text = "";
     for await (const chunk of await client.chat.completions.create({ ...chat, stream: true })) {
       text += chunk.choices[0]?.delta?.content ?? "";
     }
     assert.match(text, /Paris/);
   },
-  embeddings: async () => {
-    const answer = await client.embeddings.create({ model: "minilm", input: "a mayfly" });
+  "openai embeddings": async () => {
+    const answer = await client.embeddings.create({ model: EMBEDDER, input: "a mayfly" });
     assert.equal(answer.data[0].embedding.length, 384);
   },
-  responses_streamed: async () => {
+  "openai responses_streamed": async () => {
     let text = "";
-    const asked = { model: "smollm2", input: messages, max_output_tokens: 64, temperature: 0 };
+    const asked = { model: CHAT, input: QUESTION, max_output_tokens: 64, temperature: 0 };
     const stream = client.responses.stream(asked);
     for await (const event of stream) {
       if (event.type === "response.output_text.delta") text += event.delta;
@@ -32,7 +32,7 @@ const checks = {
     assert.equal((await stream.finalResponse()).output_text, text);
     assert.match(text, /Paris/);
   },
-  responses_function: async () => {
+  "openai responses_function": async () => {
     const parameters = {
       type: "object",
       properties: { city: { type: "string", enum: ["Rome", "Oslo"] } },
@@ -40,7 +40,7 @@ const checks = {
       additionalProperties: false,
     };
     const tools = [{ type: "function", name: "weather", parameters, strict: true }];
-    const asked = { model: "smollm2", input: "How is the weather in Rome?", tools, max_output_tokens: 64, temperature: 0 };
+    const asked = { model: CHAT, input: "How is the weather in Rome?", tools, max_output_tokens: 64, temperature: 0 };
     const stream = client.responses.stream({ ...asked, tool_choice: "required", parallel_tool_calls: false });
     let said = "";
     for await (const event of stream) {
@@ -52,17 +52,4 @@ const checks = {
   },
 };
 
-let failed = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    await check();
-    console.log(`ok      openai    ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  openai    ${name}`);
-    console.error(error);
-  }
-}
-const count = Object.keys(checks).length;
-console.log(`${count - failed} of ${count} passed (node)`);
-process.exit(failed ? 1 : 0);
+await main(checks);
