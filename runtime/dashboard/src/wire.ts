@@ -2,6 +2,12 @@
 
 export type Quality = 'measured' | 'derived' | 'modelled' | 'assumed';
 
+export interface Who {
+  tenant: string | null;
+  scopes: string[];
+  signed_in: boolean;
+}
+
 export interface Hello {
   tenant: string;
   scopes: string[];
@@ -218,6 +224,9 @@ export interface AccountTotal {
   account: string;
   tenant?: string;
   kib_ms: number;
+  energy_nj: number;
+  micrograms_co2e: number;
+  pico_units: number;
 }
 
 export interface Sums {

@@ -2,16 +2,17 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { get } from '../ask';
-import { Chart } from '../chart';
-import { bytes, count, digits, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
-import { Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
+import { bytes, count, exact, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
+import { Choices, Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
 import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
+import { Curves } from './curves';
 
 const WINDOWS = [
   ['run', 'this run'],
   ['24h', '24 h'],
   ['30d', '30 days'],
 ] as const;
+type Window = (typeof WINDOWS)[number][0];
 
 /** What a report compares: of everyone both baselines, of a tenant copies of its own. */
 function told(report: SavingsReport) {
@@ -22,7 +23,7 @@ function told(report: SavingsReport) {
 
 export function SavingsView({ savings, theme }: { savings: Savings; theme: string }) {
   const isOwn = savings.report === null;
-  const [since, setSince] = useState<string>(isOwn ? '24h' : 'run');
+  const [since, setSince] = useState<Window>(isOwn ? '24h' : 'run');
   const [earlier, setEarlier] = useState<SavingsReport | null>(null);
   const [refused, setRefused] = useState('');
   useEffect(() => {
@@ -36,7 +37,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
       isWanted = false;
     };
   }, [since]);
-  const choose = (chosen: string) => {
+  const choose = (chosen: Window) => {
     setSince(chosen);
     setEarlier(null);
     setRefused('');
@@ -45,15 +46,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
   return (
     <>
       <div class="choices">
-        <fieldset>
-          <legend>Over</legend>
-          {WINDOWS.filter(([value]) => !(isOwn && value === 'run')).map(([value, name]) => (
-            <label key={value}>
-              <input type="radio" name="since" checked={since === value} onChange={() => choose(value)} />
-              {name}
-            </label>
-          ))}
-        </fieldset>
+        <Choices legend="Over" name="since" options={isOwn ? WINDOWS.slice(1) : WINDOWS} chosen={since} choose={choose} />
         <QualityKey />
       </div>
       {refused && (
@@ -61,6 +54,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
           {refused}
         </p>
       )}
+      {!report && !refused && <Waiting what="reading the ledger…" />}
       {report && <Baselines report={report} />}
       {report && <Inputs report={report} prices={savings.prices} />}
       {report && <Price report={report} />}
@@ -83,6 +77,10 @@ function Baselines({ report }: { report: SavingsReport }) {
       <Baseline name={own} note="" comparison={dedicated} ephemeral={ephemeral} report={report} />
     </div>
   );
+}
+
+function words(cause: string): string {
+  return cause.replaceAll('_', ' ');
 }
 
 function tone(value: number | null): 'loss' | 'saving' | undefined {
@@ -151,7 +149,7 @@ function Baseline({ name, note, comparison, ephemeral, report }: BaselineProps) 
       </dl>
       {judged.verdict === 'loss' && (
         <p class="remedy">
-          A loss{judged.cause && `: ${judged.cause.replaceAll('_', ' ')}`}
+          A loss{judged.cause && `: ${words(judged.cause)}`}
           {judged.remedy && `; ${judged.remedy}`}.
         </p>
       )}
@@ -222,7 +220,7 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
   const arms = told(report);
   if (!arms) return null;
   const { shared, dedicated, ephemeral, held } = arms;
-  const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${digits(value)} ${currency} per ${unit}`);
+  const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${exact(value)} ${currency} per ${unit}`);
   return (
     <details class="inputs">
       <summary>Formula and inputs</summary>
@@ -284,7 +282,7 @@ function ByTenant({ report }: { report: SavingsReport }) {
     <section aria-labelledby="by-tenant">
       <h2 id="by-tenant">By tenant</h2>
       <Wide label="Savings by tenant">
-        <table>
+        <table class="by-tenant">
           <thead>
             <tr>
               <th scope="col">tenant</th>
@@ -308,6 +306,7 @@ function ByTenant({ report }: { report: SavingsReport }) {
                   </td>,
                   <td key={`verdict-${place}`}>
                     <Verdict verdict={judged.verdict} />
+                    {judged.cause && <small> {words(judged.cause)}</small>}
                   </td>,
                 ])}
               </tr>
@@ -315,45 +314,6 @@ function ByTenant({ report }: { report: SavingsReport }) {
           </tbody>
         </table>
       </Wide>
-    </section>
-  );
-}
-
-function Curves({ savings, theme }: { savings: Savings; theme: string }) {
-  const { unix_ms, dedicated } = savings.points;
-  const nothing = unix_ms.map(() => null);
-  const shared = savings.points.shared ?? { gb_hours: nothing, attributional_joules: nothing, marginal_joules: nothing, cost: nothing };
-  const { currency } = savings.prices;
-  // Axes have whole seconds of memory where they have no hours.
-  const scale = Math.max(0, ...[...shared.gb_hours, ...dedicated.gb_hours].map((value) => Math.abs(value ?? 0))) < 0.1 ? 3600 : 1;
-  const curves = [
-    ['Memory saved', 'gb_hours', scale, (value: number) => gbHours(value / scale)],
-    ['Money saved, by the rate card', 'cost', 1, (value: number) => money(value, currency)],
-    ['≈ Energy saved, by memory held', 'attributional_joules', 1, joules],
-    ["≈ Energy saved, on this host's meter", 'marginal_joules', 1, joules],
-  ] as const;
-  const scaled = (curve: (number | null)[], by: number) => curve.map((value) => (value === null ? null : value * by));
-  return (
-    <section aria-labelledby="over-time">
-      <h2 id="over-time">Since this server began</h2>
-      <p class="legend-line">
-        <span class="line shared" aria-hidden="true" /> against one shared copy <span class="line dedicated" aria-hidden="true" /> against a copy
-        per tenant <span class="swatch loss-ground" aria-hidden="true" /> below zero: a loss
-      </p>
-      {unix_ms.length < 2 && <Waiting what="A point comes every 10 seconds at first." />}
-      <div class="charts">
-        {curves.map(([title, key, by, shown]) => (
-          <Chart
-            key={`${key} ${by}`}
-            title={title}
-            unixMs={unix_ms}
-            shared={scaled(shared[key], by)}
-            dedicated={scaled(dedicated[key], by)}
-            shown={shown}
-            theme={theme}
-          />
-        ))}
-      </div>
     </section>
   );
 }
