@@ -61,7 +61,10 @@ export function useAnswer(): Answer & { ask: (question: Question) => Promise<voi
   return { ...told, ask, stop: () => asking.current?.abort() };
 }
 
-async function* answered({ model, prompt, form, tokens }: Question, signal: AbortSignal): AsyncGenerator<{ text: string; receipt: Receipt | undefined }> {
+async function* answered(
+  { model, prompt, form, tokens }: Question,
+  signal: AbortSignal,
+): AsyncGenerator<{ text: string; receipt: Receipt | undefined }> {
   const common = { model, max_tokens: tokens, stream: true, stream_options: { include_usage: true } };
   const response =
     form === 'chat'

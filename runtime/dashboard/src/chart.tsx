@@ -43,7 +43,9 @@ export function Chart({ title, unixMs, shared, dedicated, shown, theme }: Props)
     const value = curve[curve.length - 1];
     return value === null || value === undefined ? 'unknown' : shown(value);
   };
-  const now = shared ? `${last(shared)} against one shared copy, ${last(dedicated)} against a copy per tenant` : `${last(dedicated)} against copies of your own`;
+  const now = shared
+    ? `${last(shared)} against one shared copy, ${last(dedicated)} against a copy per tenant`
+    : `${last(dedicated)} against copies of your own`;
   return (
     <figure class="chart">
       <figcaption>
@@ -80,11 +82,7 @@ function options(host: HTMLElement, readOut: HTMLElement | null, shown: (value: 
       { ...axis, size: 28, space: 80, values: times },
       { ...axis, size: 76, values: (_, values) => values.map((value) => (value === 0 ? '0' : shown(value))) },
     ],
-    series: [
-      {},
-      { stroke: color('--accent'), width: 2, points },
-      { stroke: color('--second'), width: 1.5, dash: [5, 4], points },
-    ],
+    series: [{}, { stroke: color('--accent'), width: 2, points }, { stroke: color('--second'), width: 1.5, dash: [5, 4], points }],
     hooks: {
       drawAxes: [(drawn) => drawZero(drawn, color)],
       setCursor: [(drawn) => void (readOut && (readOut.textContent = read(drawn, shown)))],

@@ -41,8 +41,21 @@ function scaled(value: number, unit: string, steps: Steps): string {
   return `${digits(value / factor)}${NARROW}${prefix}${unit}`;
 }
 
-const UP: Steps = [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k'], [1, '']];
-const DOWN: Steps = [[1e6, 'M'], [1e3, 'k'], [1, ''], [1e-3, 'm'], [1e-6, 'µ'], [1e-9, 'n']];
+const UP: Steps = [
+  [1e12, 'T'],
+  [1e9, 'G'],
+  [1e6, 'M'],
+  [1e3, 'k'],
+  [1, ''],
+];
+const DOWN: Steps = [
+  [1e6, 'M'],
+  [1e3, 'k'],
+  [1, ''],
+  [1e-3, 'm'],
+  [1e-6, 'µ'],
+  [1e-9, 'n'],
+];
 
 export function bytes(value: number): string {
   return scaled(value, 'B', UP);

@@ -77,7 +77,8 @@ function Standing({ live }: { live: Live }) {
       </span>
       {pool && lostAt === null && (
         <span class="figure aside">
-          {count(there)} in memory, {bytes(pool.memory.used_bytes)} ({percent(pool.memory.limit_bytes > 0 ? pool.memory.used_bytes / pool.memory.limit_bytes : null)})
+          {count(there)} in memory, {bytes(pool.memory.used_bytes)} (
+          {percent(pool.memory.limit_bytes > 0 ? pool.memory.used_bytes / pool.memory.limit_bytes : null)})
         </span>
       )}
     </p>
@@ -104,7 +105,8 @@ export function Stale({ lostAt }: { lostAt: number }) {
   const now = useNow();
   return (
     <p class="refused stale">
-      The server is not heard: what is shown is as it was at <span class="figure">{moment(lostAt, now)}</span>, <span class="figure">{clock((now - lostAt) / 1000)}</span> ago.
+      The server is not heard: what is shown is as it was at <span class="figure">{moment(lostAt, now)}</span>,{' '}
+      <span class="figure">{clock((now - lostAt) / 1000)}</span> ago.
     </p>
   );
 }

@@ -72,7 +72,11 @@ function changed(live: Live, change: Change): Live {
     case 'receipts': {
       const { first, data: briefs } = data as { first: boolean; data: Brief[] };
       const latest = briefs.slice().reverse();
-      return { ...live, missed: first ? false : live.missed, receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN) };
+      return {
+        ...live,
+        missed: first ? false : live.missed,
+        receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN),
+      };
     }
     case 'missed':
       return { ...live, missed: true };
@@ -99,7 +103,7 @@ export function useLive(turn: number): Live {
 }
 
 async function follow(leaving: AbortSignal, change: (change: Change) => void): Promise<void> {
-  for (let failures = 0; !leaving.aborted; ) {
+  for (let failures = 0; !leaving.aborted;) {
     const ended = await once(leaving, (told) => {
       failures = 0;
       change({ told });

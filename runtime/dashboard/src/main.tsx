@@ -63,7 +63,12 @@ function Page() {
         theme={theme}
         chooseTheme={choose}
         signIn={() => setWantsIn(true)}
-        signOut={() => void signOut().then(() => again(true), () => again(false))}
+        signOut={() =>
+          void signOut().then(
+            () => again(true),
+            () => again(false),
+          )
+        }
       />
       <main id="main" tabIndex={-1}>
         {isOut || wantsIn ? (
@@ -89,7 +94,9 @@ function why({ connection, wasIn }: Live, hasLeft: boolean): string {
   if (connection === 'not-allowed') return 'This key may not read figures: another one is needed.';
   if (connection !== 'key-needed') return 'With a key of your own you see what is yours.';
   if (hasLeft) return 'You have signed out.';
-  return wasIn ? 'You are not signed in any more: that lasts half a day, and no longer than its key or this server.' : 'This server asks for a key.';
+  return wasIn
+    ? 'You are not signed in any more: that lasts half a day, and no longer than its key or this server.'
+    : 'This server asks for a key.';
 }
 
 function skip(event: Event): void {
@@ -122,7 +129,9 @@ function Figures({ view, live, theme, show }: ShownProps) {
   const unavailable = <Waiting what={live.ledgerUnavailable ? 'The ledger cannot be read.' : 'reading the ledger…'} />;
   switch (view) {
     case 'pool':
-      return pool && <PoolView pool={pool} poolAt={live.poolAt} lostAt={live.lostAt} administers={hello?.scopes.includes('admin') ?? false} />;
+      return (
+        pool && <PoolView pool={pool} poolAt={live.poolAt} lostAt={live.lostAt} administers={hello?.scopes.includes('admin') ?? false} />
+      );
     case 'savings':
       return savings ? <SavingsView savings={savings} theme={theme} /> : unavailable;
     case 'tenants':

@@ -35,9 +35,7 @@ export function Figure({ children, quality, uncertainty, tone }: FigureProps) {
 export function QualityKey() {
   return (
     <p class="quality-key">
-      <span class="figure">1.23</span> measured or derived from what was measured{' '}
-      <span class="figure modelled">1.23</span>{' '}
-      modelled
+      <span class="figure">1.23</span> measured or derived from what was measured <span class="figure modelled">1.23</span> modelled
     </p>
   );
 }

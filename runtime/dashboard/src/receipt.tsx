@@ -30,19 +30,19 @@ export function ReceiptDialog({ id, close }: { id: string; close: () => void }) 
   return (
     <dialog ref={dialog} onClose={closed} onClick={closeOutside} aria-labelledby="receipt-title">
       <div class="inside">
-      <header>
-        <h2 id="receipt-title">Receipt</h2>
-        <button type="button" onClick={() => dialog.current?.close()}>
-          Close
-        </button>
-      </header>
-      {refused && (
-        <p class="refused" role="alert">
-          {refused}
-        </p>
-      )}
-      {receipt && <ReceiptFigures receipt={receipt} />}
-      {!receipt && !refused && <Waiting what="looking it up…" />}
+        <header>
+          <h2 id="receipt-title">Receipt</h2>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Close
+          </button>
+        </header>
+        {refused && (
+          <p class="refused" role="alert">
+            {refused}
+          </p>
+        )}
+        {receipt && <ReceiptFigures receipt={receipt} />}
+        {!receipt && !refused && <Waiting what="looking it up…" />}
       </div>
     </dialog>
   );
@@ -88,8 +88,8 @@ export function ReceiptFigures({ receipt }: { receipt: Receipt }) {
           value={energyFigure(energy.joules * 1e9)}
           part={
             <>
-              computing {energyFigure(energy.active_nj)}, load {energyFigure(energy.load_nj)}, memory held {energyFigure(energy.residency_nj)};{' '}
-              {energy.quality}, ±{percent(uncertainty)}: {energy.source}
+              computing {energyFigure(energy.active_nj)}, load {energyFigure(energy.load_nj)}, memory held{' '}
+              {energyFigure(energy.residency_nj)}; {energy.quality}, ±{percent(uncertainty)}: {energy.source}
             </>
           }
         />

@@ -135,7 +135,13 @@ export interface Receipt {
     relative_uncertainty: number;
   };
   carbon: { grams_co2e: number; intensity_grams_per_kwh: number; intensity_source: string; pue: number; quality: Quality };
-  cost: { amount: number | null; currency: string; rate_card: string; parts: { resource: string; pico_units: number }[]; missing: string[] };
+  cost: {
+    amount: number | null;
+    currency: string;
+    rate_card: string;
+    parts: { resource: string; pico_units: number }[];
+    missing: string[];
+  };
   method: { answered_from: string; notes: string[] };
 }
 
@@ -162,7 +168,10 @@ export interface Comparison {
 
 export interface Arms {
   ephemeral: Arm;
-  held: Record<'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'pages_kib_ms' | 'process_kib_ms', number>;
+  held: Record<
+    'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'pages_kib_ms' | 'process_kib_ms',
+    number
+  >;
   shared_persistent: Comparison;
   dedicated: Comparison;
 }

@@ -17,12 +17,16 @@ export async function poolAgrees(page, server) {
   }
   await page.waitForFunction(() => !document.querySelector('.model:not(.unloaded)'));
   const { data, memory } = await server.ask('/models');
-  assert.deepEqual(await textsOf(page.locator('.memory .reading .figure')), all([
-    bytes(memory.used_bytes),
-    bytes(memory.limit_bytes),
-    percent(memory.used_bytes / memory.limit_bytes),
-  ]));
-  const legend = [memory.weights_bytes, memory.used_bytes - memory.weights_bytes - memory.prefix_cache.bytes, memory.prefix_cache.bytes, memory.limit_bytes - memory.used_bytes];
+  assert.deepEqual(
+    await textsOf(page.locator('.memory .reading .figure')),
+    all([bytes(memory.used_bytes), bytes(memory.limit_bytes), percent(memory.used_bytes / memory.limit_bytes)]),
+  );
+  const legend = [
+    memory.weights_bytes,
+    memory.used_bytes - memory.weights_bytes - memory.prefix_cache.bytes,
+    memory.prefix_cache.bytes,
+    memory.limit_bytes - memory.used_bytes,
+  ];
   assert.deepEqual(await textsOf(page.locator('.memory .legend .figure')), all(legend.map(bytes)));
   const facts = (await textsOf(page.locator('.memory .facts dd'))).join('; ');
   for (const figure of [`${bytes(memory.headers.bytes)} of ${memory.headers.count},`, `; ${bytes(memory.pinned_bytes)};`]) {
@@ -61,15 +65,18 @@ export async function requestsAgree(page, server) {
 
 async function receiptAgrees(shown, { tokens, cpu, memory, energy, carbon, cost, times }) {
   const figures = await textsOf(shown.locator('dd > .figure'));
-  assert.deepEqual(figures, all([
-    count(tokens.prompt),
-    count(tokens.completion),
-    nanos(cpu.total_ns),
-    gbHours(memory.byte_seconds / 3.6e12),
-    modelled(joules(energy.joules)),
-    modelled(grams(carbon.grams_co2e)),
-    money(cost.amount, cost.currency),
-  ]));
+  assert.deepEqual(
+    figures,
+    all([
+      count(tokens.prompt),
+      count(tokens.completion),
+      nanos(cpu.total_ns),
+      gbHours(memory.byte_seconds / 3.6e12),
+      modelled(joules(energy.joules)),
+      modelled(grams(carbon.grams_co2e)),
+      money(cost.amount, cost.currency),
+    ]),
+  );
   const parts = (await textsOf(shown.locator('dd > small'))).join('\n');
   const [priced] = cost.parts;
   for (const part of [
@@ -96,13 +103,16 @@ export async function savingsAgree(page) {
   for (const [place, { baseline, saved, judged }] of [total.shared_persistent, total.dedicated].entries()) {
     const shown = page.locator('.baseline').nth(place);
     assert.deepEqual(await textsOf(shown.locator('.reading .figure')), all([gbHours(saved.gb_hours), `(${percent(saved.memory_share)})`]));
-    assert.deepEqual(await textsOf(shown.locator('.compared .figure')), all([
-      gbHours(baseline.gb_hours),
-      gbHours(total.ephemeral.gb_hours),
-      money(saved.cost, currency),
-      modelled(joules(saved.attributional_joules)),
-      modelled(joules(saved.marginal_joules)),
-    ]));
+    assert.deepEqual(
+      await textsOf(shown.locator('.compared .figure')),
+      all([
+        gbHours(baseline.gb_hours),
+        gbHours(total.ephemeral.gb_hours),
+        money(saved.cost, currency),
+        modelled(joules(saved.attributional_joules)),
+        modelled(joules(saved.marginal_joules)),
+      ]),
+    );
     const verdict = judged.verdict.replaceAll('_', ' ');
     assert(plain(await shown.locator('.verdict').innerText()).endsWith(verdict), verdict);
     // A loss is told as one, with what it is from and what helps.
@@ -134,22 +144,26 @@ export async function tenantsAgree(page, server) {
   assert.equal(data.length, 1, 'a day is whole: the test began before midnight');
   const rows = rowsOf(merged);
   const { currency } = await server.ask('/v1/savings');
-  const cells = (row) => all([
-    count(row.requests),
-    count(row.cold),
-    count(row.prompt_tokens),
-    count(row.cached_tokens),
-    count(row.completion_tokens),
-    nanos(row.cpu_ns),
-    gbHours(heldByRequests(row)),
-    modelled(joules(row.energy_nj / 1e9)),
-    modelled(grams(row.micrograms_co2e / 1e6)),
-    money(row.pico_units / 1e12, currency),
-    gbHours(gbHoursOf(row.kept_kib_ms)),
-    money(row.kept_pico_units / 1e12, currency),
-  ]);
+  const cells = (row) =>
+    all([
+      count(row.requests),
+      count(row.cold),
+      count(row.prompt_tokens),
+      count(row.cached_tokens),
+      count(row.completion_tokens),
+      nanos(row.cpu_ns),
+      gbHours(heldByRequests(row)),
+      modelled(joules(row.energy_nj / 1e9)),
+      modelled(grams(row.micrograms_co2e / 1e6)),
+      money(row.pico_units / 1e12, currency),
+      gbHours(gbHoursOf(row.kept_kib_ms)),
+      money(row.kept_pico_units / 1e12, currency),
+    ]);
   await page.waitForFunction(
-    ([expected]) => [...document.querySelectorAll('.by-model .sum')].some((row) => [...row.querySelectorAll('td')].map((cell) => cell.innerText.replaceAll(/\s+/g, ' ').trim()).join() === expected),
+    ([expected]) =>
+      [...document.querySelectorAll('.by-model .sum')].some(
+        (row) => [...row.querySelectorAll('td')].map((cell) => cell.innerText.replaceAll(/\s+/g, ' ').trim()).join() === expected,
+      ),
     [cells(added(rows)).join()],
   );
   for (const row of rows) {

@@ -74,7 +74,10 @@ async function failures(page, faults) {
   await page.locator('.playground').getByRole('alert').waitFor();
   await check(page, 'refused-light');
   // The browser notes what the server refuses.
-  assert.deepEqual(faults.splice(0).filter((fault) => !/status of (400|503)/.test(fault)), []);
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/status of (400|503)/.test(fault)),
+    [],
+  );
 }
 
 async function requests(page, id) {
@@ -100,7 +103,9 @@ async function requests(page, id) {
 
 async function curves(page) {
   await go(page, 'savings');
-  await page.waitForFunction(() => / ([2-9]|\d\d+) points;/.test(document.querySelector('.chart [role=img]')?.getAttribute('aria-label') ?? ''));
+  await page.waitForFunction(() =>
+    / ([2-9]|\d\d+) points;/.test(document.querySelector('.chart [role=img]')?.getAttribute('aria-label') ?? ''),
+  );
   assert.equal(await page.locator('.chart canvas').count(), 4);
   await page.locator('.compared .modelled').first().waitFor();
   const plot = page.locator('.chart .u-over').first();
@@ -116,9 +121,14 @@ async function curves(page) {
 
 async function tenants(page, rows) {
   assert.equal(await page.getByRole('meter').count(), 3);
-  assert((await page.getByRole('meter', { name: /^anonymous, all keys: 100000 tokens/ }).getAttribute('aria-valuenow')) > 0, 'tokens were spent');
+  assert(
+    (await page.getByRole('meter', { name: /^anonymous, all keys: 100000 tokens/ }).getAttribute('aria-valuenow')) > 0,
+    'tokens were spent',
+  );
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download CSV' }).click()]);
-  const lines = readFileSync(await download.path(), 'utf8').trim().split('\r\n');
+  const lines = readFileSync(await download.path(), 'utf8')
+    .trim()
+    .split('\r\n');
   assert.match(lines[0], /^tenant,model,requests,/);
   const [cost] = [lines[0].split(',').indexOf('cost')];
   assert.deepEqual(
@@ -148,7 +158,10 @@ async function looks(browser, address) {
     assert.deepEqual(faults, []);
     await close();
   }
-  for (const [name, width] of [['phone', 320], ['tablet', 768]]) {
+  for (const [name, width] of [
+    ['phone', 320],
+    ['tablet', 768],
+  ]) {
     const { page, close } = await open(browser, address, { viewport: { width, height: 740 } });
     for (const view of VIEWS) {
       await go(page, view);
@@ -178,7 +191,10 @@ async function restart(page, faults, server) {
   await page.getByRole('status').filter({ hasText: 'live' }).waitFor();
   await go(page, 'requests');
   await page.waitForFunction(() => document.querySelectorAll('button.request').length >= 5);
-  assert.deepEqual(faults.splice(0).filter((fault) => !/net::ERR_/.test(fault)), []);
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/net::ERR_/.test(fault)),
+    [],
+  );
 }
 
 async function signIn(page, key) {
@@ -233,7 +249,10 @@ async function bounds(page, server, faults) {
   await page.getByLabel('Tokens at most').fill('64');
   await page.getByRole('button', { name: 'Ask', exact: true }).click();
   await page.locator('.playground').getByRole('alert').waitFor();
-  assert.deepEqual(faults.splice(0).filter((fault) => !/status of 429/.test(fault)), []);
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/status of 429/.test(fault)),
+    [],
+  );
   await go(page, 'tenants');
   const meter = page.getByRole('meter', { name: /^poor/ });
   await page.waitForFunction(() => Number(document.querySelector('[role=meter]')?.ariaValueNow) > 0);

@@ -66,7 +66,10 @@ function exaggerated({ hello, pool, receipts, tenants, savings }) {
 export async function extremes(browser, address, screenshots) {
   const events = exaggerated(await told(address));
   const body = events.map(([event, data]) => `data: ${JSON.stringify({ event, data })}\n\n`).join('');
-  for (const [name, width] of [['wide', 1280], ['phone', 320]]) {
+  for (const [name, width] of [
+    ['wide', 1280],
+    ['phone', 320],
+  ]) {
     const { page, faults, close } = await open(browser, 'about:blank', { viewport: { width, height: 740 } });
     let asked = 0;
     // The first is told it all, and nothing after that.
@@ -82,7 +85,10 @@ export async function extremes(browser, address, screenshots) {
     await page.getByText('Some came faster than they could be told').waitFor();
     assert.deepEqual((await textsOf(page.locator('button.request .cost'))).slice(0, 2), ['no price', '12 346 USD']);
     assert.equal(await page.locator('.request .outcome', { hasText: 'cancelled' }).count(), Math.ceil(ROWS_MAX / 7));
-    assert.deepEqual(faults.filter((fault) => !fault.startsWith('it asks')), []);
+    assert.deepEqual(
+      faults.filter((fault) => !fault.startsWith('it asks')),
+      [],
+    );
     await close();
   }
 }

@@ -61,8 +61,17 @@ test('units change where their digits do', () => {
     ['\u22123.60 GB·s', -0.001],
     ['1 000 000 GB·h', 1e6],
   ]);
-  all(format.joules, [['0 J', 0], ['186 mJ', 0.186], ['3.60 MJ', 3.6e6], ['\u221244.4 mJ', -0.0444]]);
-  all(format.grams, [['0 g CO₂e', 0], ['337 µg CO₂e', 0.000337], ['1.20 kg CO₂e', 1200]]);
+  all(format.joules, [
+    ['0 J', 0],
+    ['186 mJ', 0.186],
+    ['3.60 MJ', 3.6e6],
+    ['\u221244.4 mJ', -0.0444],
+  ]);
+  all(format.grams, [
+    ['0 g CO₂e', 0],
+    ['337 µg CO₂e', 0.000337],
+    ['1.20 kg CO₂e', 1200],
+  ]);
 });
 
 test('money is never nothing where it is something, and a missing price is no 0', () => {
@@ -103,9 +112,24 @@ test('budgets are told in what they are in', () => {
 });
 
 test('time that goes by', () => {
-  all(format.clock, [['0:00', -3], ['0:59', 59.9], ['4:09', 249], ['1:02:33', 3753]]);
-  all(format.span, [['0 s', 0.4], ['119 s', 119], ['2 min', 120], ['11 min', 684], ['2 h', 7200], ['2 d', 173_000]]);
-  all(format.ago, [['now', 1.9], ['2 s ago', 2]]);
+  all(format.clock, [
+    ['0:00', -3],
+    ['0:59', 59.9],
+    ['4:09', 249],
+    ['1:02:33', 3753],
+  ]);
+  all(format.span, [
+    ['0 s', 0.4],
+    ['119 s', 119],
+    ['2 min', 120],
+    ['11 min', 684],
+    ['2 h', 7200],
+    ['2 d', 173_000],
+  ]);
+  all(format.ago, [
+    ['now', 1.9],
+    ['2 s ago', 2],
+  ]);
 });
 
 test('a moment is of the zone of who looks, and has its day where that is another', () => {
@@ -134,13 +158,28 @@ const total = (tenant, model, figures) => ({
   unpriced: 0,
   ...figures,
 });
-const kept = (tenant, model, kib_ms) => ({ account: 'keepalive', tenant, model, kib_ms, energy_nj: 5, micrograms_co2e: 3, pico_units: 2e12 });
+const kept = (tenant, model, kib_ms) => ({
+  account: 'keepalive',
+  tenant,
+  model,
+  kib_ms,
+  energy_nj: 5,
+  micrograms_co2e: 3,
+  pico_units: 2e12,
+});
 
 test('what was kept stands with whom it was kept for, asked or not', () => {
   const requests = [total('b', 'm', { requests: 2, pico_units: 1e12 }), total('a', 'm', { requests: 1 })];
   const accounts = [kept('b', 'm', 7), kept('c', 'm', 1), { ...kept(undefined, 'm', 9), account: 'idle' }];
   const rows = use.rowsOf({ requests, accounts, left_out: 0 });
-  assert.deepEqual(rows.map((row) => [row.tenant, row.requests, row.kept_kib_ms]), [['a', 1, 0], ['b', 2, 7], ['c', 0, 1]]);
+  assert.deepEqual(
+    rows.map((row) => [row.tenant, row.requests, row.kept_kib_ms]),
+    [
+      ['a', 1, 0],
+      ['b', 2, 7],
+      ['c', 0, 1],
+    ],
+  );
   const sum = use.added(rows);
   assert.deepEqual([sum.requests, sum.pico_units, sum.kept_pico_units, sum.kept_energy_nj], [3, 1e12, 4e12, 10]);
 });

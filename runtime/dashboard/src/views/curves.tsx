@@ -88,7 +88,8 @@ function PointsTable({ points, curves }: { points: Savings['points']; curves: Dr
   const { unix_ms, shared, dedicated } = points;
   const against = [...(shared ? [['shared copy', shared] as const] : []), ['own copies', dedicated] as const];
   const now = Date.now();
-  const cell = (value: number | null | undefined, { by, shown }: Drawn) => (value === null || value === undefined ? '–' : shown(value * by));
+  const cell = (value: number | null | undefined, { by, shown }: Drawn) =>
+    value === null || value === undefined ? '–' : shown(value * by);
   return (
     <table>
       <thead>

@@ -270,8 +270,12 @@ function Evictions({ evictions, since }: { evictions: Eviction[]; since: number 
                 <th scope="col">when</th>
                 <th scope="col">model</th>
                 <th scope="col">why</th>
-                <th scope="col" class="number">gave back</th>
-                <th scope="col" class="number">idle for</th>
+                <th scope="col" class="number">
+                  gave back
+                </th>
+                <th scope="col" class="number">
+                  idle for
+                </th>
               </tr>
             </thead>
             <tbody>

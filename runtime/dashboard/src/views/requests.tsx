@@ -15,7 +15,10 @@ const KEY: Part[] = phases({ queue_ns: 0, load_wait_ns: 0, prefill_ns: 0, decode
 
 export function RequestsView({ receipts, missed, show }: Props) {
   const [wanted, setWanted] = useState('');
-  const words = wanted.toLowerCase().split(' ').filter((word) => word !== '');
+  const words = wanted
+    .toLowerCase()
+    .split(' ')
+    .filter((word) => word !== '');
   const shown = receipts.filter((one) => words.every((word) => named(one).some((name) => name.toLowerCase().includes(word))));
   const slowest = shown.reduce((most, one) => Math.max(most, one.times.wall_ns), 1);
   return (
@@ -25,7 +28,13 @@ export function RequestsView({ receipts, missed, show }: Props) {
         {receipts.length > 0 && (
           <>
             <label class="filter">
-              Only <input type="search" value={wanted} placeholder="model, tenant, cold, failed, id" onInput={(event) => setWanted(event.currentTarget.value)} />
+              Only{' '}
+              <input
+                type="search"
+                value={wanted}
+                placeholder="model, tenant, cold, failed, id"
+                onInput={(event) => setWanted(event.currentTarget.value)}
+              />
             </label>
             <span class="note" role="status">
               {words.length > 0 ? `${count(shown.length)} of the latest ${count(receipts.length)}` : `the latest ${count(receipts.length)}`}

@@ -72,7 +72,13 @@ function Baselines({ report }: { report: SavingsReport }) {
   return (
     <div class="baselines">
       {shared && (
-        <Baseline name="Against one shared copy of each model" note="the headline" comparison={shared} ephemeral={ephemeral} report={report} />
+        <Baseline
+          name="Against one shared copy of each model"
+          note="the headline"
+          comparison={shared}
+          ephemeral={ephemeral}
+          report={report}
+        />
       )}
       <Baseline name={own} note="" comparison={dedicated} ephemeral={ephemeral} report={report} />
     </div>
@@ -174,9 +180,7 @@ function Price({ report }: { report: SavingsReport }) {
         </div>
         <div>
           <dt>one wait: p50 · p95 · p99</dt>
-          <dd class="figure">
-            {waits.requests > 0 ? `${nanos(waits.p50_ns)} · ${nanos(waits.p95_ns)} · ${nanos(waits.p99_ns)}` : '–'}
-          </dd>
+          <dd class="figure">{waits.requests > 0 ? `${nanos(waits.p50_ns)} · ${nanos(waits.p95_ns)} · ${nanos(waits.p99_ns)}` : '–'}</dd>
         </div>
         <div>
           <dt>processor time of loads</dt>
@@ -185,7 +189,11 @@ function Price({ report }: { report: SavingsReport }) {
         <div>
           <dt>a waited second at which the saving is gone</dt>
           <dd class="figure">
-            {break_even_per_second === null ? '–' : break_even_per_second > 0 ? money(break_even_per_second, report.currency) : 'there is none'}
+            {break_even_per_second === null
+              ? '–'
+              : break_even_per_second > 0
+                ? money(break_even_per_second, report.currency)
+                : 'there is none'}
           </dd>
         </div>
         {report.page_cache && (
@@ -225,13 +233,14 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
     <details class="inputs">
       <summary>Formula and inputs</summary>
       <p>
-        saved = baseline − ephemeral, over a window of <span class="figure">{seconds(report.window_ms / 1000)}</span>; a negative
-        figure is a loss and is never cut off.
+        saved = baseline − ephemeral, over a window of <span class="figure">{seconds(report.window_ms / 1000)}</span>; a negative figure is
+        a loss and is never cut off.
       </p>
       <ul>
         {shared && (
           <li>
-            <b>one shared copy</b> = Σ over models (largest weights × window) + process × window = <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
+            <b>one shared copy</b> = Σ over models (largest weights × window) + process × window ={' '}
+            <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
           </li>
         )}
         {shared ? (
@@ -241,7 +250,8 @@ function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['pr
           </li>
         ) : (
           <li>
-            <b>copies of your own</b> = Σ over models (largest weights × first request to last) = <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
+            <b>copies of your own</b> = Σ over models (largest weights × first request to last) ={' '}
+            <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
           </li>
         )}
         <li>
@@ -286,10 +296,16 @@ function ByTenant({ report }: { report: SavingsReport }) {
           <thead>
             <tr>
               <th scope="col">tenant</th>
-              <th scope="col" class="number">ephemeral</th>
-              <th scope="col" class="number">saved, shared copy</th>
+              <th scope="col" class="number">
+                ephemeral
+              </th>
+              <th scope="col" class="number">
+                saved, shared copy
+              </th>
               <th scope="col">verdict</th>
-              <th scope="col" class="number">saved, own copies</th>
+              <th scope="col" class="number">
+                saved, own copies
+              </th>
               <th scope="col">verdict</th>
             </tr>
           </thead>

@@ -26,13 +26,23 @@ export function TenantsView({ tenants, currency, energyQuality }: Props) {
     <>
       <div class="choices">
         <Choices legend="Settled" name="span" options={SPANS} chosen={span} choose={setSpan} />
-        <button type="button" onClick={() => save(`dayfly-tenants-${span}-${new Date().toISOString().slice(0, 10)}.csv`, csv(rows, currency))} disabled={rows.length === 0}>
+        <button
+          type="button"
+          onClick={() => save(`dayfly-tenants-${span}-${new Date().toISOString().slice(0, 10)}.csv`, csv(rows, currency))}
+          disabled={rows.length === 0}
+        >
           Download CSV
         </button>
         <QualityKey />
       </div>
-      {rows.length === 0 ? <Waiting what="Nothing was settled yet." /> : <Used rows={rows} currency={currency} energyQuality={energyQuality} />}
-      {tenants[span].left_out > 0 && <p class="note">{count(tenants[span].left_out)} smaller sums are left out here; GET /v1/usage has all.</p>}
+      {rows.length === 0 ? (
+        <Waiting what="Nothing was settled yet." />
+      ) : (
+        <Used rows={rows} currency={currency} energyQuality={energyQuality} />
+      )}
+      {tenants[span].left_out > 0 && (
+        <p class="note">{count(tenants[span].left_out)} smaller sums are left out here; GET /v1/usage has all.</p>
+      )}
       <Nobody sums={tenants[span]} />
       <Budgets budgets={tenants.budgets} />
     </>
@@ -47,18 +57,42 @@ function Used({ rows, currency, energyQuality }: { rows: Row[]; currency: string
         <thead>
           <tr>
             <th scope="col">tenant, model</th>
-            <th scope="col" class="number">requests</th>
-            <th scope="col" class="number">cold</th>
-            <th scope="col" class="number">prompt tokens</th>
-            <th scope="col" class="number">cached</th>
-            <th scope="col" class="number">answered</th>
-            <th scope="col" class="number">processor</th>
-            <th scope="col" class="number">memory</th>
-            <th scope="col" class="number">energy</th>
-            <th scope="col" class="number">carbon</th>
-            <th scope="col" class="number">cost</th>
-            <th scope="col" class="number">kept after</th>
-            <th scope="col" class="number">its cost</th>
+            <th scope="col" class="number">
+              requests
+            </th>
+            <th scope="col" class="number">
+              cold
+            </th>
+            <th scope="col" class="number">
+              prompt tokens
+            </th>
+            <th scope="col" class="number">
+              cached
+            </th>
+            <th scope="col" class="number">
+              answered
+            </th>
+            <th scope="col" class="number">
+              processor
+            </th>
+            <th scope="col" class="number">
+              memory
+            </th>
+            <th scope="col" class="number">
+              energy
+            </th>
+            <th scope="col" class="number">
+              carbon
+            </th>
+            <th scope="col" class="number">
+              cost
+            </th>
+            <th scope="col" class="number">
+              kept after
+            </th>
+            <th scope="col" class="number">
+              its cost
+            </th>
           </tr>
         </thead>
         {tenants.map((tenant) => {
