@@ -176,7 +176,28 @@ export interface Arms {
   dedicated: Comparison;
 }
 
-/// Of everyone, or (with `tenant`) of one tenant, which is told of copies of its own alone.
+export interface MachineChoice {
+  /** None where none is large enough. */
+  machine: string | null;
+}
+
+export interface Money {
+  currency: string;
+  nominal: { rate_card: string; saved_shared_persistent: number | null; saved_dedicated: number | null; quality: Quality };
+  /** None where no machines are configured. */
+  capacity:
+    | (Record<'ephemeral' | 'shared_persistent' | 'dedicated', MachineChoice> & {
+        source: string;
+        hours: number;
+        saved_shared_persistent: number | null;
+        saved_dedicated: number | null;
+        quality: Quality;
+      })
+    | null;
+  realised: { per_hour: number; saved: number; quality: Quality };
+}
+
+/** Of everyone, or (with `tenant`) of one tenant, which is told of copies of its own alone. */
 export interface SavingsReport {
   tenant?: string;
   window_ms: number;
@@ -197,13 +218,14 @@ export interface SavingsReport {
     waits: { requests: number; p50_ns: number; p95_ns: number; p99_ns: number };
     break_even_per_second: number | null;
   };
+  money?: Money;
   notes: string[];
 }
 
 export type Curve = Record<'gb_hours' | 'attributional_joules' | 'marginal_joules' | 'cost', (number | null)[]>;
 
 export interface Savings {
-  /// None of a tenant's, which asks for its own.
+  /** None of a tenant's, which asks for its own. */
   report: SavingsReport | null;
   prices: { currency: string; cpu_hour: number | null; memory_gb_hour: number | null; kilowatt_hour: number | null };
   points: { unix_ms: number[]; shared: Curve | null; dedicated: Curve };

@@ -98,7 +98,7 @@ export async function savingsAgree(page) {
   const asked = page.waitForResponse((response) => response.url().endsWith('/v1/savings?since=24h'));
   await page.getByLabel('24 h').check();
   const report = await (await asked).json();
-  const { total, currency, cold_starts, tenants } = report;
+  const { total, currency, cold_starts, tenants, money: told } = report;
   await page.locator('.baseline').first().waitFor();
   for (const [place, { baseline, saved, judged }] of [total.shared_persistent, total.dedicated].entries()) {
     const shown = page.locator('.baseline').nth(place);
@@ -121,6 +121,12 @@ export async function savingsAgree(page) {
   }
   const facts = await textsOf(page.locator('#price ~ dl dd'));
   assert.deepEqual(facts.slice(0, 2), all([count(cold_starts.requests), nanos(cold_starts.waited_ns)]));
+  const known = [told.nominal, told.capacity].flatMap((tier) => [tier.saved_shared_persistent, tier.saved_dedicated]);
+  const realised = `assumed ${money(told.realised.saved, currency)}`;
+  assert.deepEqual(
+    await textsOf(page.locator('.tiers td.number')),
+    all([...known.map((saved) => money(saved, currency)), realised, realised]),
+  );
   await page.getByText('Formula and inputs').click();
   const inputs = plain(await page.locator('.inputs').first().innerText());
   assert.match(inputs, /saved = baseline − ephemeral/);

@@ -10,6 +10,21 @@ import { createInterface } from 'node:readline';
 /** A name that no column is wide enough for. */
 export const LONG = 'second-of-the-same-file-under-a-name-that-is-longer-than-any-column-instruct-q4_k_m-imatrix-v2.1';
 
+/** Someone who is soon poor, machines to compare with, and an operator who pays more than before. */
+const CONFIGURED = `
+[tenants.anonymous]
+budgets = ["100000 tokens/day", "1 USD/month"]
+[tenants.poor]
+budgets = ["40 tokens/day"]
+[savings]
+realised_per_hour = -0.02
+machines_source = "a list"
+[[savings.machines]]
+name = "small"
+memory = "8GiB"
+price_per_hour = 0.05
+`;
+
 export class Server {
   #dayfly;
   #child;
@@ -30,8 +45,7 @@ export class Server {
       }
     }
     writeFileSync(this.#in('models', 'broken.gguf'), readFileSync(pulled.path).subarray(0, 3_000_000));
-    const budgets = '[tenants.anonymous]\nbudgets = ["100000 tokens/day", "1 USD/month"]\n[tenants.poor]\nbudgets = ["40 tokens/day"]\n';
-    writeFileSync(this.#in('dayfly.toml'), budgets);
+    writeFileSync(this.#in('dayfly.toml'), CONFIGURED);
   }
 
   /** Where its pages are, the same each time that it starts. There is room for one model and its sequences. */

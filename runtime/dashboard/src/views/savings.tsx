@@ -6,6 +6,7 @@ import { bytes, count, exact, gbHours, gbHoursOf, joules, money, nanos, percent,
 import { Choices, Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
 import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
 import { Curves } from './curves';
+import { Tiers } from './money';
 
 const WINDOWS = [
   ['run', 'this run'],
@@ -58,6 +59,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
       {report && <Baselines report={report} />}
       {report && <Inputs report={report} prices={savings.prices} />}
       {report && <Price report={report} />}
+      {report?.money && <Tiers told={report.money} />}
       <Curves savings={savings} theme={theme} />
       {report && <ByTenant report={report} />}
     </>
