@@ -85,6 +85,11 @@ function Page() {
           </>
         )}
       </main>
+      {live.hello && (
+        <footer class="note">
+          dayfly {live.hello.version} <a href="/openapi.json">its routes</a> <a href="/metrics">metrics</a>
+        </footer>
+      )}
       {receipt !== null && <ReceiptDialog id={receipt} close={() => setReceipt(null)} />}
     </>
   );
