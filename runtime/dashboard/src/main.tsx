@@ -11,6 +11,7 @@ import './style/base.css';
 import './style/head.css';
 import './style/parts.css';
 import './style/views.css';
+import './style/receipt.css';
 import './style/media.css';
 import { useTheme } from './theme';
 import { PlaygroundView } from './views/playground';

@@ -13,14 +13,12 @@ export interface Hello {
   scopes: string[];
   signed_in: boolean;
   version: string;
-  now_unix_ms: number;
 }
 
 export interface Model {
   id: string;
   status: { value: 'loaded' | 'loading' | 'unloading' | 'unloaded'; state?: string; progress?: { value: number; current: string } | null };
   size_bytes: number;
-  kv_precision: string;
   device?: string;
   weights_bytes?: number;
   pinned?: boolean;
@@ -48,7 +46,6 @@ export interface Eviction {
   model: string;
   bytes: number;
   cause: string;
-  for_model: string | null;
   idle_seconds: number;
   seconds_ago: number;
 }

@@ -2,10 +2,12 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { get } from '../ask';
-import { bytes, count, exact, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
+import { bytes, count, gbHours, joules, money, nanos, percent } from '../format';
 import { Choices, Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
-import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
+import { compared } from '../report';
+import type { Arm, Comparison, Savings, SavingsReport } from '../wire';
 import { Curves } from './curves';
+import { Inputs } from './inputs';
 import { Tiers } from './money';
 
 const WINDOWS = [
@@ -14,13 +16,6 @@ const WINDOWS = [
   ['30d', '30 days'],
 ] as const;
 type Window = (typeof WINDOWS)[number][0];
-
-/** What a report compares: of everyone both baselines, of a tenant copies of its own. */
-function told(report: SavingsReport) {
-  const of = report.total ?? report;
-  const { ephemeral, held, dedicated } = of;
-  return ephemeral && held && dedicated ? { ephemeral, held, dedicated, shared: report.total?.shared_persistent ?? null } : null;
-}
 
 export function SavingsView({ savings, theme }: { savings: Savings; theme: string }) {
   const isOwn = savings.report === null;
@@ -31,13 +26,18 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
     if (since === 'run') return;
     let isWanted = true;
     get<SavingsReport>(`/v1/savings?since=${since}`).then(
-      (report) => isWanted && setEarlier(report),
+      (report) => {
+        if (!isWanted) return;
+        setEarlier(report);
+        setRefused('');
+      },
       (error: Error) => isWanted && setRefused(error.message),
     );
     return () => {
       isWanted = false;
     };
-  }, [since]);
+    // Again with each point of the curve.
+  }, [since, savings.points.unix_ms.at(-1)]);
   const choose = (chosen: Window) => {
     setSince(chosen);
     setEarlier(null);
@@ -57,7 +57,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
       )}
       {!report && !refused && <Waiting what="reading the ledger…" />}
       {report && <Baselines report={report} />}
-      {report && <Inputs report={report} prices={savings.prices} />}
+      {report && <Inputs report={report} arms={compared(report)} prices={savings.prices} />}
       {report && <Price report={report} />}
       {report?.money && <Tiers told={report.money} />}
       <Curves savings={savings} theme={theme} />
@@ -67,7 +67,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
 }
 
 function Baselines({ report }: { report: SavingsReport }) {
-  const arms = told(report);
+  const arms = compared(report);
   if (!arms) return null;
   const { shared, dedicated, ephemeral } = arms;
   const own = report.tenant === undefined ? 'Against a copy for each tenant' : 'Against copies of your own';
@@ -99,7 +99,7 @@ interface BaselineProps {
   name: string;
   note: string;
   comparison: Comparison;
-  ephemeral: Arms['ephemeral'];
+  ephemeral: Arm;
   report: SavingsReport;
 }
 
@@ -167,7 +167,7 @@ function Baseline({ name, note, comparison, ephemeral, report }: BaselineProps) 
 
 function Price({ report }: { report: SavingsReport }) {
   const { requests, waited_ns, waits, break_even_per_second } = report.cold_starts;
-  const ephemeral = told(report)?.ephemeral;
+  const ephemeral = compared(report)?.ephemeral;
   return (
     <section aria-labelledby="price">
       <h2 id="price">What it cost</h2>
@@ -212,79 +212,6 @@ function Price({ report }: { report: SavingsReport }) {
         )}
       </dl>
     </section>
-  );
-}
-
-const HELD: readonly [keyof Arms['held'], string][] = [
-  ['active_kib_ms', 'weights while a request ran'],
-  ['keepalive_kib_ms', 'weights kept after the last request'],
-  ['pinned_kib_ms', 'weights that were pinned'],
-  ['load_kib_ms', 'weights while they were loaded'],
-  ['idle_kib_ms', 'weights held for nobody'],
-  ['pages_kib_ms', 'keys and values kept for later'],
-  ['process_kib_ms', 'the process beside models'],
-];
-
-function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['prices'] }) {
-  const { currency } = report;
-  const arms = told(report);
-  if (!arms) return null;
-  const { shared, dedicated, ephemeral, held } = arms;
-  const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${exact(value)} ${currency} per ${unit}`);
-  return (
-    <details class="inputs">
-      <summary>Formula and inputs</summary>
-      <p>
-        saved = baseline − ephemeral, over a window of <span class="figure">{seconds(report.window_ms / 1000)}</span>; a negative figure is
-        a loss and is never cut off.
-      </p>
-      <ul>
-        {shared && (
-          <li>
-            <b>one shared copy</b> = Σ over models (largest weights × window) + process × window ={' '}
-            <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
-          </li>
-        )}
-        {shared ? (
-          <li>
-            <b>a copy per tenant</b> = Σ over tenants and models (largest weights × first request to last) + process × its longest ={' '}
-            <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
-          </li>
-        ) : (
-          <li>
-            <b>copies of your own</b> = Σ over models (largest weights × first request to last) ={' '}
-            <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
-          </li>
-        )}
-        <li>
-          <b>ephemeral</b>, measured = <span class="figure">{gbHours(ephemeral.gb_hours)}</span>:
-          <table>
-            <tbody>
-              {HELD.map(([key, name]) => (
-                <tr key={key}>
-                  <th scope="row">{name}</th>
-                  <td class="number">{gbHours(gbHoursOf(held[key]))}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </li>
-        {report.process_bytes !== undefined && (
-          <li>
-            process = <span class="figure">{bytes(report.process_bytes)}</span>, measured before the first load
-          </li>
-        )}
-        <li>
-          money: {price(prices.memory_gb_hour, 'GB·h')}, {price(prices.cpu_hour, 'processor hour of loads')} ({report.rate_card})
-        </li>
-        <li>
-          energy: {report.energy_source}, ±{percent(report.energy_relative_uncertainty)}
-        </li>
-        {report.notes.map((note) => (
-          <li key={note}>{note}</li>
-        ))}
-      </ul>
-    </details>
   );
 }
 
