@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { post } from './ask';
-import { events } from './live';
+import { events } from './events';
 import type { Receipt } from './wire';
 
 export type Form = 'chat' | 'text';

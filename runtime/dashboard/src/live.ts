@@ -5,6 +5,7 @@
 
 import { useEffect, useReducer } from 'preact/hooks';
 import { ask, Refused } from './ask';
+import { events } from './events';
 import type { Brief, Hello, Pool, Savings, Tenants, Who } from './wire';
 
 const RECEIPTS_SHOWN = 500;
@@ -148,21 +149,4 @@ async function once(leaving: AbortSignal, tell: (told: Told) => void): Promise<C
 
 function connectionOf(status: number): Connection {
   return status === 401 ? 'key-needed' : status === 403 ? 'not-allowed' : status === 503 ? 'full' : 'lost';
-}
-
-/** The data of server-sent events, null for a comment. */
-export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string | null> {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let text = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += decoder.decode(value, { stream: true });
-    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-      const event = text.slice(0, end);
-      text = text.slice(end + 2);
-      yield event.startsWith('data: ') ? event.slice('data: '.length) : null;
-    }
-  }
 }

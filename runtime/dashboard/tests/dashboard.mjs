@@ -93,6 +93,10 @@ async function requests(page, id) {
   await check(page, 'receipt-light');
   await page.keyboard.press('Escape');
   await page.locator('dialog').waitFor({ state: 'detached' });
+  await own.click();
+  await page.locator('dialog[open] .receipt').waitFor();
+  await page.mouse.click(5, 400);
+  await page.locator('dialog').waitFor({ state: 'detached' });
   await page.getByLabel('Only').fill(`cold ${id.slice(-12)}`);
   await page.waitForFunction(() => document.querySelectorAll('button.request').length === 1);
   await page.getByLabel('Only').fill('no such one');

@@ -10,6 +10,7 @@ process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
 process.env.TZ = 'Asia/Kathmandu';
 const format = await built('src/format.ts');
 const use = await built('src/use.ts');
+const { events } = await built('src/events.ts');
 
 /** Every [what is written, of what]. */
 function all(written, cases) {
@@ -193,4 +194,14 @@ test('a spreadsheet gets figures, and no formula', () => {
   const values = row.replace('"a,""b"""', 'model').split(',');
   assert.equal(values.length, columns.length);
   assert.deepEqual([values[columns.indexOf('cost')], values[columns.indexOf('currency')]], ['0.5', 'USD']);
+});
+
+test('events are whole, wherever the stream was cut', async () => {
+  const sent = new TextEncoder().encode('data: {"a":"é≈"}\n\n: alive\n\ndata: [DONE]\n\ndata: cut off');
+  for (const size of [1, 2, 7, sent.length]) {
+    const parts = Array.from({ length: Math.ceil(sent.length / size) }, (_, place) => sent.slice(place * size, (place + 1) * size));
+    const heard = [];
+    for await (const data of events(ReadableStream.from(parts))) heard.push(data);
+    assert.deepEqual(heard, ['{"a":"é≈"}', null, '[DONE]'], `${size} bytes at a time`);
+  }
 });
