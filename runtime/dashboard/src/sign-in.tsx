@@ -1,6 +1,6 @@
 // A key is shown once; from then on the browser has a cookie that this script cannot read.
 
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ask } from './ask';
 
 interface Props {
@@ -14,7 +14,7 @@ export function SignIn({ why, done, cancel }: Props) {
   const [refused, setRefused] = useState('');
   const [isAsking, setAsking] = useState(false);
   const key = useRef<HTMLInputElement>(null);
-  useEffect(() => key.current?.focus(), []);
+  useLayoutEffect(() => key.current?.focus(), []);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     if (isAsking) return;
