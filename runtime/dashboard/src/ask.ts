@@ -3,7 +3,6 @@
 export class Refused extends Error {
   constructor(
     readonly status: number,
-    readonly code: string,
     message: string,
   ) {
     super(message);
@@ -11,15 +10,18 @@ export class Refused extends Error {
 }
 
 export async function ask(path: string, options: RequestInit = {}): Promise<Response> {
-  const response = await fetch(path, options);
+  const response = await fetch(path, options).catch((error: Error) => {
+    // A browser's own words for it are not the reader's.
+    throw options.signal?.aborted ? error : new Refused(0, 'The server cannot be reached.');
+  });
   if (response.ok) return response;
   const body: unknown = await response.json().catch(() => null);
-  const error = (body as { error?: { code?: string; message?: string } } | null)?.error;
-  throw new Refused(response.status, error?.code ?? '', error?.message ?? `the server answered ${response.status}`);
+  const error = (body as { error?: { message?: string } } | null)?.error;
+  throw new Refused(response.status, error?.message ?? `the server answered ${response.status}`);
 }
 
-export async function get<T>(path: string): Promise<T> {
-  return (await ask(path)).json() as Promise<T>;
+export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await ask(path, signal ? { signal } : {})).json() as Promise<T>;
 }
 
 export function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {

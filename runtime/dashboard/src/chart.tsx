@@ -1,29 +1,34 @@
-// A curve against both baselines, drawn by uPlot: what is below zero is a loss, and says so.
+// A curve against both baselines, drawn by uPlot: what is below zero is a loss, and says so. Where a pointer is, its figures
+// are read out above; the charts of a page are read out together.
 
 import { useEffect, useRef } from 'preact/hooks';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { moment } from './format';
 
 interface Props {
   title: string;
   unixMs: number[];
-  shared: (number | null)[];
+  /** None of who is told of copies of its own alone. */
+  shared: (number | null)[] | null;
   dedicated: (number | null)[];
   shown: (value: number) => string;
   theme: string;
 }
 
-const HEIGHT = 190;
+const HEIGHT = 180;
 const POINTS_SEEN_MAX = 40;
+const TOGETHER = 'savings';
 
 export function Chart({ title, unixMs, shared, dedicated, shown, theme }: Props) {
   const place = useRef<HTMLDivElement>(null);
+  const readOut = useRef<HTMLSpanElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const data: uPlot.AlignedData = [unixMs.map((time) => time / 1000), shared, dedicated];
+  const data: uPlot.AlignedData = [unixMs.map((time) => time / 1000), shared ?? unixMs.map(() => null), dedicated];
   useEffect(() => {
     const host = place.current;
     if (!host) return;
-    const drawn = new uPlot(options(host, shown), data, host);
+    const drawn = new uPlot(options(host, readOut.current, shown), data, host);
     plot.current = drawn;
     const resized = new ResizeObserver(() => drawn.setSize({ width: host.clientWidth, height: HEIGHT }));
     resized.observe(host);
@@ -38,19 +43,20 @@ export function Chart({ title, unixMs, shared, dedicated, shown, theme }: Props)
     const value = curve[curve.length - 1];
     return value === null || value === undefined ? 'unknown' : shown(value);
   };
+  const now = shared
+    ? `${last(shared)} against one shared copy, ${last(dedicated)} against a copy per tenant`
+    : `${last(dedicated)} against copies of your own`;
   return (
     <figure class="chart">
-      <figcaption>{title}</figcaption>
-      <div
-        ref={place}
-        role="img"
-        aria-label={`${title}, ${unixMs.length} points; now ${last(shared)} against one shared copy, ${last(dedicated)} against a copy per tenant`}
-      />
+      <figcaption>
+        {title} <span ref={readOut} class="figure read-out" aria-hidden="true" />
+      </figcaption>
+      <div ref={place} role="img" aria-label={`${title}, ${unixMs.length} points; now ${now}`} />
     </figure>
   );
 }
 
-function options(host: HTMLElement, shown: (value: number) => string): uPlot.Options {
+function options(host: HTMLElement, readOut: HTMLElement | null, shown: (value: number) => string): uPlot.Options {
   const style = getComputedStyle(host);
   const color = (name: string) => style.getPropertyValue(name).trim();
   const axis = {
@@ -65,21 +71,32 @@ function options(host: HTMLElement, shown: (value: number) => string): uPlot.Opt
     width: host.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { show: false },
-    padding: [8, 8, 0, 0],
+    cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7 }, sync: { key: TOGETHER, setSeries: false } },
+    padding: [8, 28, 0, 0],
     scales: {
       x: { time: true },
       // Zero is always in it: a saving and a loss are on their own sides of it.
       y: { range: (_, least, most) => uPlot.rangeNum(Math.min(0, least ?? 0), Math.max(0, most ?? 0), 0.1, true) },
     },
-    axes: [{ ...axis, values: times }, { ...axis, size: 76, values: (_, values) => values.map((value) => (value === 0 ? '0' : shown(value))) }],
-    series: [
-      {},
-      { stroke: color('--accent'), width: 2, points },
-      { stroke: color('--second'), width: 1.5, dash: [5, 4], points },
+    axes: [
+      { ...axis, size: 28, space: 80, values: times },
+      { ...axis, size: 76, values: (_, values) => values.map((value) => (value === 0 ? '0' : shown(value))) },
     ],
-    hooks: { drawAxes: [(drawn) => drawZero(drawn, color)] },
+    series: [{}, { stroke: color('--accent'), width: 2, points }, { stroke: color('--second'), width: 1.5, dash: [5, 4], points }],
+    hooks: {
+      drawAxes: [(drawn) => drawZero(drawn, color)],
+      setCursor: [(drawn) => void (readOut && (readOut.textContent = read(drawn, shown)))],
+    },
   };
+}
+
+/** The moment at the pointer, and what had been saved by then. */
+function read(drawn: uPlot, shown: (value: number) => string): string {
+  const { idx } = drawn.cursor;
+  if (idx === null || idx === undefined) return '';
+  const [at, ...values] = drawn.data.map((curve) => curve[idx]);
+  const known = values.filter((value) => value !== null && value !== undefined).map(shown);
+  return [moment((at ?? 0) * 1000, Date.now()), ...known].join(' · ');
 }
 
 /** By the clock, or by the day where the curve is that long; a curve of minutes shows seconds. */

@@ -4,9 +4,11 @@
 // something that the page has to say.
 
 import { useEffect, useReducer } from 'preact/hooks';
-import type { Brief, Hello, Pool, Savings, Tenants } from './wire';
+import { ask, Refused } from './ask';
+import { events } from './events';
+import type { Brief, Hello, Pool, Savings, Tenants, Who } from './wire';
 
-const RECEIPTS_SHOWN = 100;
+const RECEIPTS_SHOWN = 500;
 const AGAIN_AFTER_MS = [500, 1000, 2000, 5000];
 /** Nothing is silent for longer: the server says that it lives. */
 const SILENCE_MAX_MS = 40_000;
@@ -15,6 +17,10 @@ export type Connection = 'connecting' | 'live' | 'lost' | 'key-needed' | 'not-al
 
 export interface Live {
   connection: Connection;
+  /** When it was lost, by this browser's clock; none while it is there. */
+  lostAt: number | null;
+  /** Whether someone had signed in, and is not any more. */
+  wasIn: boolean;
   hello: Hello | null;
   pool: Pool | null;
   /** When the pool was told, by this browser's clock. */
@@ -29,6 +35,8 @@ export interface Live {
 
 const NOTHING: Live = {
   connection: 'connecting',
+  lostAt: null,
+  wasIn: false,
   hello: null,
   pool: null,
   poolAt: 0,
@@ -50,21 +58,26 @@ function changed(live: Live, change: Change): Live {
   if ('connection' in change) {
     const isOut = change.connection === 'key-needed' || change.connection === 'not-allowed';
     // What one key may see is not left on the screen for the next.
-    return { ...(isOut ? NOTHING : live), connection: change.connection };
+    if (isOut) return { ...NOTHING, connection: change.connection, wasIn: live.wasIn || (live.hello?.signed_in ?? false) };
+    return { ...live, connection: change.connection, lostAt: live.hello ? (live.lostAt ?? Date.now()) : null };
   }
   const { event, data } = change.told;
   switch (event) {
     case 'hello': {
       const hello = data as Hello;
       const kept = live.hello?.tenant === hello.tenant ? live : NOTHING;
-      return { ...kept, hello, connection: 'live' };
+      return { ...kept, hello, connection: 'live', lostAt: null, wasIn: false };
     }
     case 'pool':
       return { ...live, pool: data as Pool, poolAt: Date.now() };
     case 'receipts': {
       const { first, data: briefs } = data as { first: boolean; data: Brief[] };
       const latest = briefs.slice().reverse();
-      return { ...live, missed: first ? false : live.missed, receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN) };
+      return {
+        ...live,
+        missed: first ? false : live.missed,
+        receipts: [...latest, ...(first ? [] : live.receipts)].slice(0, RECEIPTS_SHOWN),
+      };
     }
     case 'missed':
       return { ...live, missed: true };
@@ -91,7 +104,7 @@ export function useLive(turn: number): Live {
 }
 
 async function follow(leaving: AbortSignal, change: (change: Change) => void): Promise<void> {
-  for (let failures = 0; !leaving.aborted; ) {
+  for (let failures = 0; !leaving.aborted;) {
     const ended = await once(leaving, (told) => {
       failures = 0;
       change({ told });
@@ -114,36 +127,26 @@ async function once(leaving: AbortSignal, tell: (told: Told) => void): Promise<C
   const silence = new AbortController();
   let timer = setTimeout(() => silence.abort(), SILENCE_MAX_MS);
   try {
-    const response = await fetch('/v1/live', { signal: AbortSignal.any([leaving, silence.signal]) });
-    if (response.status === 401) return 'key-needed';
-    if (response.status === 403) return 'not-allowed';
-    if (!response.ok || !response.body) return response.status === 503 ? 'full' : 'lost';
+    const signal = AbortSignal.any([leaving, silence.signal]);
+    // Whether a key is needed is asked where nobody is refused, and not found out by an error.
+    const who = (await (await ask('/v1/sign-in', { signal })).json()) as Who;
+    if (who.tenant === null) return 'key-needed';
+    if (!who.scopes.includes('read')) return 'not-allowed';
+    const response = await ask('/v1/live', { signal });
+    if (!response.body) return 'lost';
     for await (const data of events(response.body)) {
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), SILENCE_MAX_MS);
       if (data !== null) tell(JSON.parse(data) as Told);
     }
     return 'over';
-  } catch {
-    return 'lost';
+  } catch (error) {
+    return error instanceof Refused ? connectionOf(error.status) : 'lost';
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** The data of server-sent events, null for a comment. */
-export async function* events(body: ReadableStream<Uint8Array>): AsyncGenerator<string | null> {
-  const reader = body.getReader();
-  const decoder = new TextDecoder();
-  let text = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += decoder.decode(value, { stream: true });
-    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-      const event = text.slice(0, end);
-      text = text.slice(end + 2);
-      yield event.startsWith('data: ') ? event.slice('data: '.length) : null;
-    }
-  }
+function connectionOf(status: number): Connection {
+  return status === 401 ? 'key-needed' : status === 403 ? 'not-allowed' : status === 503 ? 'full' : 'lost';
 }

@@ -2,36 +2,23 @@
 
 import { render } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { bytes, count, percent } from './format';
-import { type Connection, type Live, useLive } from './live';
-import { Waiting } from './parts';
+import { CONNECTIONS, Head, Stale, type View, VIEWS } from './head';
+import { type Live, useLive } from './live';
+import { focusMain, Waiting } from './parts';
 import { ReceiptDialog } from './receipt';
 import { SignIn, signOut } from './sign-in';
-import './style.css';
-import { THEMES, type Theme, useTheme } from './theme';
+import './style/base.css';
+import './style/head.css';
+import './style/parts.css';
+import './style/views.css';
+import './style/receipt.css';
+import './style/media.css';
+import { useTheme } from './theme';
 import { PlaygroundView } from './views/playground';
 import { PoolView } from './views/pool';
 import { RequestsView } from './views/requests';
 import { SavingsView } from './views/savings';
 import { TenantsView } from './views/tenants';
-
-const VIEWS = [
-  ['pool', 'Pool'],
-  ['savings', 'Savings'],
-  ['tenants', 'Tenants'],
-  ['requests', 'Requests'],
-  ['ask', 'Ask'],
-] as const;
-type View = (typeof VIEWS)[number][0];
-
-const CONNECTIONS: Record<Connection, string> = {
-  connecting: 'connecting',
-  live: 'live',
-  lost: 'connection lost, trying again',
-  'key-needed': 'a key is needed',
-  'not-allowed': 'this key may not read',
-  full: 'too many follow, trying again',
-};
 
 function useView(): View {
   const read = () => VIEWS.find(([name]) => `#${name}` === location.hash)?.[0] ?? 'pool';
@@ -51,8 +38,10 @@ function Page() {
   const [theme, shown, choose] = useTheme();
   const [receipt, setReceipt] = useState<string | null>(null);
   const [wantsIn, setWantsIn] = useState(false);
-  const again = () => {
+  const [hasLeft, setLeft] = useState(false);
+  const again = (left: boolean) => {
     setWantsIn(false);
+    setLeft(left);
     setTurn((before) => before + 1);
   };
   const isOut = live.connection === 'key-needed' || live.connection === 'not-allowed';
@@ -60,44 +49,34 @@ function Page() {
   useEffect(() => {
     document.title = `${title} · dayfly`;
   }, [title]);
+  const signedIn = () => {
+    again(false);
+    focusMain();
+  };
   return (
     <>
-      <a class="skip" href="#main" onClick={(event) => skip(event)}>
+      <a class="skip" href="#main" onClick={skip}>
         To the figures
       </a>
-      <header class="top">
-        <h1>
-          dayfly<span class="unseen">, {title}</span>
-        </h1>
-        <nav aria-label="Views">
-          {VIEWS.map(([name, word]) => (
-            <a key={name} href={`#${name}`} aria-current={name === view ? 'page' : undefined}>
-              {word}
-            </a>
-          ))}
-        </nav>
-        <Standing live={live} />
-        <div class="who">
-          <Who live={live} signIn={() => setWantsIn(true)} signOut={() => void signOut().finally(again)} />
-          <label>
-            <span class="unseen">Theme</span>
-            <select value={theme} onChange={(event) => choose(event.currentTarget.value as Theme)}>
-              {THEMES.map((name) => (
-                <option key={name}>{name}</option>
-              ))}
-            </select>
-          </label>
-        </div>
-      </header>
+      <Head
+        live={live}
+        view={view}
+        theme={theme}
+        chooseTheme={choose}
+        signIn={() => setWantsIn(true)}
+        signOut={() =>
+          void signOut().then(
+            () => again(true),
+            () => again(false),
+          )
+        }
+      />
       <main id="main" tabIndex={-1}>
         {isOut || wantsIn ? (
-          <SignIn
-            why={why(live.connection)}
-            done={again}
-            cancel={isOut ? undefined : () => setWantsIn(false)}
-          />
+          <SignIn why={why(live, hasLeft)} done={signedIn} cancel={isOut ? undefined : () => setWantsIn(false)} />
         ) : (
           <>
+            {live.lostAt !== null && <Stale lostAt={live.lostAt} />}
             {live.ledgerUnavailable && live.savings && (
               <p class="refused" role="alert">
                 The ledger cannot be read: its figures are from before.
@@ -107,20 +86,29 @@ function Page() {
           </>
         )}
       </main>
+      {live.hello && (
+        <footer class="note">
+          dayfly {live.hello.version} <a href="/openapi.json">its routes</a> <a href="/metrics">metrics</a>
+        </footer>
+      )}
       {receipt !== null && <ReceiptDialog id={receipt} close={() => setReceipt(null)} />}
     </>
   );
 }
 
-function why(connection: Connection): string {
+function why({ connection, wasIn }: Live, hasLeft: boolean): string {
   if (connection === 'not-allowed') return 'This key may not read figures: another one is needed.';
-  return connection === 'key-needed' ? 'This server asks for a key.' : 'With a key of your own you see what is yours.';
+  if (connection !== 'key-needed') return 'With a key of your own you see what is yours.';
+  if (hasLeft) return 'You have signed out.';
+  return wasIn
+    ? 'You are not signed in any more: that lasts half a day, and no longer than its key or this server.'
+    : 'This server asks for a key.';
 }
 
 function skip(event: Event): void {
   // The hash names the view.
   event.preventDefault();
-  document.getElementById('main')?.focus();
+  focusMain();
 }
 
 interface ShownProps {
@@ -131,13 +119,25 @@ interface ShownProps {
 }
 
 function Shown({ view, live, theme, show }: ShownProps) {
-  const { pool, savings, tenants, receipts, missed, hello } = live;
+  const { hello, pool } = live;
   if (!hello || !pool) return <Waiting what={`${CONNECTIONS[live.connection]}…`} />;
-  const administers = hello.scopes.includes('admin');
+  return (
+    <>
+      <Figures view={view} live={live} theme={theme} show={show} />
+      {/* It stays, so that an answer is still there for who has looked elsewhere meanwhile. */}
+      <PlaygroundView models={pool.data} mayAsk={hello.scopes.includes('inference')} hidden={view !== 'ask'} />
+    </>
+  );
+}
+
+function Figures({ view, live, theme, show }: ShownProps) {
+  const { pool, savings, tenants, receipts, missed, hello } = live;
   const unavailable = <Waiting what={live.ledgerUnavailable ? 'The ledger cannot be read.' : 'reading the ledger…'} />;
   switch (view) {
     case 'pool':
-      return <PoolView pool={pool} poolAt={live.poolAt} administers={administers} />;
+      return (
+        pool && <PoolView pool={pool} poolAt={live.poolAt} lostAt={live.lostAt} administers={hello?.scopes.includes('admin') ?? false} />
+      );
     case 'savings':
       return savings ? <SavingsView savings={savings} theme={theme} /> : unavailable;
     case 'tenants':
@@ -149,37 +149,8 @@ function Shown({ view, live, theme, show }: ShownProps) {
     case 'requests':
       return <RequestsView receipts={receipts} missed={missed} show={show} />;
     case 'ask':
-      return <PlaygroundView models={pool.data} />;
+      return null;
   }
-}
-
-function Standing({ live }: { live: Live }) {
-  const { pool, connection } = live;
-  const there = pool?.data.filter((model) => model.status.value === 'loaded').length ?? 0;
-  return (
-    <p class="standing" role="status">
-      <span class={`lamp ${connection === 'live' ? 'live' : 'failed'}`} aria-hidden="true" />
-      {CONNECTIONS[connection]}
-      {pool && (
-        <span class="figure aside">
-          {count(there)} in memory, {bytes(pool.memory.used_bytes)} ({percent(pool.memory.limit_bytes > 0 ? pool.memory.used_bytes / pool.memory.limit_bytes : null)})
-        </span>
-      )}
-    </p>
-  );
-}
-
-function Who({ live, signIn, signOut }: { live: Live; signIn: () => void; signOut: () => void }) {
-  const { hello } = live;
-  if (!hello) return null;
-  return (
-    <span>
-      <strong>{hello.tenant}</strong> <small>{hello.scopes.join(', ')}</small>{' '}
-      <button type="button" onClick={hello.signed_in ? signOut : signIn}>
-        {hello.signed_in ? 'Sign out' : 'Sign in'}
-      </button>
-    </span>
-  );
 }
 
 const place = document.getElementById('page');

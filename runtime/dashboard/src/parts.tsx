@@ -26,12 +26,7 @@ export function Figure({ children, quality, uncertainty, tone }: FigureProps) {
   const range = uncertainty === undefined ? '' : `, ±${percent(uncertainty)}`;
   return (
     <span class={`figure ${isModelled ? 'modelled' : ''} ${tone ?? ''}`} title={MEANINGS[quality] + range}>
-      {isModelled && (
-        <>
-          <span aria-hidden="true" class="approximately">≈</span>
-          <span class="unseen">{quality} </span>
-        </>
-      )}
+      {isModelled && <span class="unseen">{quality} </span>}
       {children}
     </span>
   );
@@ -40,16 +35,12 @@ export function Figure({ children, quality, uncertainty, tone }: FigureProps) {
 export function QualityKey() {
   return (
     <p class="quality-key">
-      <span class="figure">1.23</span> measured or derived from what was measured{' '}
-      <span class="figure modelled">
-        <span aria-hidden="true" class="approximately">≈</span>1.23
-      </span>{' '}
-      modelled
+      <span class="figure">1.23</span> measured or derived from what was measured <span class="figure modelled">1.23</span> modelled
     </p>
   );
 }
 
-/** Seconds since 1970, anew each second. */
+/** Milliseconds since 1970, anew each second. */
 export function useNow(): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -57,6 +48,11 @@ export function useNow(): number {
     return () => clearInterval(timer);
   }, []);
   return now;
+}
+
+/** For whoever has no element left to be at. */
+export function focusMain(): void {
+  document.getElementById('main')?.focus();
 }
 
 export interface Part {
@@ -68,12 +64,13 @@ export interface Part {
 
 /** Parts of a whole, to scale, with their figures below. */
 export function Bar({ label, parts, whole }: { label: string; parts: Part[]; whole: number }) {
-  const said = parts.filter((part) => part.size > 0).map((part) => `${part.name} ${part.shown}`);
+  const there = parts.filter((part) => part.size > 0);
+  const said = there.map((part) => `${part.name} ${part.shown}`);
   return (
     <div class="bar" role="img" aria-label={`${label}: ${said.join(', ') || 'nothing'}`}>
-      {parts.map((part) => (
+      {there.map((part) => (
         <span
-          key={part.kind}
+          key={part.name}
           class={`part ${part.kind}`}
           style={{ width: `${whole > 0 ? (100 * part.size) / whole : 0}%` }}
           title={`${part.name}: ${part.shown}`}
@@ -87,7 +84,7 @@ export function Legend({ parts }: { parts: Part[] }) {
   return (
     <ul class="legend">
       {parts.map((part) => (
-        <li key={part.kind}>
+        <li key={part.name}>
           <span class={`swatch ${part.kind}`} aria-hidden="true" />
           {part.name} <span class="figure">{part.shown}</span>
         </li>
@@ -125,4 +122,27 @@ export function Wide({ label, children }: { label: string; children: ComponentCh
 
 export function Waiting({ what }: { what: string }) {
   return <p class="waiting">{what}</p>;
+}
+
+interface ChoicesProps<Value extends string> {
+  legend: string;
+  name: string;
+  options: readonly (readonly [Value, string])[];
+  chosen: Value;
+  choose: (value: Value) => void;
+}
+
+/** One of a few. */
+export function Choices<Value extends string>({ legend, name, options, chosen, choose }: ChoicesProps<Value>) {
+  return (
+    <fieldset>
+      <legend>{legend}</legend>
+      {options.map(([value, word]) => (
+        <label key={value}>
+          <input type="radio" name={name} checked={chosen === value} onChange={() => choose(value)} />
+          {word}
+        </label>
+      ))}
+    </fieldset>
+  );
 }

@@ -1,9 +1,9 @@
 // One request's receipt, every figure with how it was come by.
 
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { get, Refused } from './ask';
-import { bytes, count, gbHours, gbHoursOf, grams, joules, money, nanos, percent } from './format';
-import { Figure } from './parts';
+import { get } from './ask';
+import { bytes, count, exact, gbHours, gbHoursOf, grams, joules, money, nanos, percent } from './format';
+import { Figure, focusMain, Waiting } from './parts';
 import { PhaseFigures } from './views/requests';
 import type { Receipt } from './wire';
 
@@ -14,22 +14,36 @@ export function ReceiptDialog({ id, close }: { id: string; close: () => void }) 
   const [refused, setRefused] = useState('');
   useEffect(() => {
     dialog.current?.showModal();
-    get<Receipt>(`/v1/usage/${encodeURIComponent(id)}`).then(setReceipt, (error: Refused) => setRefused(error.message));
+    const leaving = new AbortController();
+    get<Receipt>(`/v1/usage/${encodeURIComponent(id)}`, leaving.signal).then(
+      setReceipt,
+      (error: Error) => leaving.signal.aborted || setRefused(error.message),
+    );
+    return () => leaving.abort();
   }, [id]);
+  const closed = () => {
+    close();
+    // The row that it was opened by may have gone.
+    if (document.activeElement === document.body) focusMain();
+  };
+  const closeOutside = (event: MouseEvent) => event.target === dialog.current && dialog.current?.close();
   return (
-    <dialog ref={dialog} onClose={close} aria-labelledby="receipt-title">
-      <header>
-        <h2 id="receipt-title">Receipt</h2>
-        <button type="button" onClick={() => dialog.current?.close()}>
-          Close
-        </button>
-      </header>
-      {refused && (
-        <p class="refused" role="alert">
-          {refused}
-        </p>
-      )}
-      {receipt && <ReceiptFigures receipt={receipt} />}
+    <dialog ref={dialog} onClose={closed} onClick={closeOutside} aria-labelledby="receipt-title">
+      <div class="inside">
+        <header>
+          <h2 id="receipt-title">Receipt</h2>
+          <button type="button" onClick={() => dialog.current?.close()}>
+            Close
+          </button>
+        </header>
+        {refused && (
+          <p class="refused" role="alert">
+            {refused}
+          </p>
+        )}
+        {receipt && <ReceiptFigures receipt={receipt} />}
+        {!receipt && !refused && <Waiting what="looking it up…" />}
+      </div>
     </dialog>
   );
 }
@@ -45,7 +59,8 @@ export function ReceiptFigures({ receipt }: { receipt: Receipt }) {
   return (
     <div class="receipt">
       <p class="id">
-        <code>{receipt.id}</code> {receipt.model}, {receipt.tenant}, {receipt.outcome ?? receipt.state}, {receipt.cold ? 'cold' : 'warm'}
+        <strong>{receipt.model}</strong> for {receipt.tenant}: {receipt.outcome ?? receipt.state}, {receipt.cold ? 'cold' : 'warm'}
+        <code>{receipt.id}</code>
       </p>
       <PhaseFigures times={receipt.times} />
       <dl>
@@ -73,15 +88,15 @@ export function ReceiptFigures({ receipt }: { receipt: Receipt }) {
           value={energyFigure(energy.joules * 1e9)}
           part={
             <>
-              computing {energyFigure(energy.active_nj)}, load {energyFigure(energy.load_nj)}, memory held {energyFigure(energy.residency_nj)};{' '}
-              {energy.quality}, ±{percent(uncertainty)}: {energy.source}
+              computing {energyFigure(energy.active_nj)}, load {energyFigure(energy.load_nj)}, memory held{' '}
+              {energyFigure(energy.residency_nj)}; {energy.quality}, ±{percent(uncertainty)}: {energy.source}
             </>
           }
         />
         <Line
           name="carbon"
           value={<Figure quality={carbon.quality}>{grams(carbon.grams_co2e)}</Figure>}
-          part={`at ${count(carbon.intensity_grams_per_kwh)} g/kWh (${carbon.intensity_source}), PUE ${carbon.pue}`}
+          part={`at ${exact(carbon.intensity_grams_per_kwh)} g/kWh (${carbon.intensity_source}), PUE ${carbon.pue}`}
         />
         <Line
           name="cost"

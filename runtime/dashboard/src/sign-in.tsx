@@ -1,6 +1,6 @@
 // A key is shown once; from then on the browser has a cookie that this script cannot read.
 
-import { useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { ask } from './ask';
 
 interface Props {
@@ -12,17 +12,22 @@ interface Props {
 
 export function SignIn({ why, done, cancel }: Props) {
   const [refused, setRefused] = useState('');
+  const [isAsking, setAsking] = useState(false);
+  const key = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => key.current?.focus(), []);
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
+    if (isAsking) return;
     setRefused('');
-    const form = event.currentTarget as HTMLFormElement;
-    const key = String(new FormData(form).get('key') ?? '').trim();
+    setAsking(true);
     try {
-      await ask('/v1/sign-in', { method: 'POST', headers: { authorization: `Bearer ${key}` } });
-      form.reset();
+      await ask('/v1/sign-in', { method: 'POST', headers: { authorization: `Bearer ${key.current?.value.trim() ?? ''}` } });
       done();
     } catch (error) {
       setRefused((error as Error).message);
+      key.current?.select();
+    } finally {
+      setAsking(false);
     }
   };
   return (
@@ -30,12 +35,23 @@ export function SignIn({ why, done, cancel }: Props) {
       <h2 id="sign-in">Sign in</h2>
       <p>{why}</p>
       <form onSubmit={submit}>
+        {/* What a key is kept under by who keeps it for people. */}
+        <input type="text" autocomplete="username" value={location.host} hidden readOnly />
         <label>
           Key
-          <input name="key" type="password" autocomplete="current-password" required spellcheck={false} />
+          <input
+            ref={key}
+            name="key"
+            type="password"
+            autocomplete="current-password"
+            required
+            spellcheck={false}
+            aria-invalid={refused !== ''}
+            aria-describedby={refused ? 'sign-in-refused' : undefined}
+          />
         </label>
         <div class="actions">
-          <button type="submit" class="first">
+          <button type="submit" class="first" aria-disabled={isAsking}>
             Sign in
           </button>
           {cancel && (
@@ -46,7 +62,7 @@ export function SignIn({ why, done, cancel }: Props) {
         </div>
       </form>
       {refused && (
-        <p class="refused" role="alert">
+        <p class="refused" role="alert" id="sign-in-refused">
           {refused}
         </p>
       )}

@@ -2,19 +2,23 @@
 
 export type Quality = 'measured' | 'derived' | 'modelled' | 'assumed';
 
+export interface Who {
+  tenant: string | null;
+  scopes: string[];
+  signed_in: boolean;
+}
+
 export interface Hello {
   tenant: string;
   scopes: string[];
   signed_in: boolean;
   version: string;
-  now_unix_ms: number;
 }
 
 export interface Model {
   id: string;
   status: { value: 'loaded' | 'loading' | 'unloading' | 'unloaded'; state?: string; progress?: { value: number; current: string } | null };
   size_bytes: number;
-  kv_precision: string;
   device?: string;
   weights_bytes?: number;
   pinned?: boolean;
@@ -42,7 +46,6 @@ export interface Eviction {
   model: string;
   bytes: number;
   cause: string;
-  for_model: string | null;
   idle_seconds: number;
   seconds_ago: number;
 }
@@ -129,7 +132,13 @@ export interface Receipt {
     relative_uncertainty: number;
   };
   carbon: { grams_co2e: number; intensity_grams_per_kwh: number; intensity_source: string; pue: number; quality: Quality };
-  cost: { amount: number | null; currency: string; rate_card: string; parts: { resource: string; pico_units: number }[]; missing: string[] };
+  cost: {
+    amount: number | null;
+    currency: string;
+    rate_card: string;
+    parts: { resource: string; pico_units: number }[];
+    missing: string[];
+  };
   method: { answered_from: string; notes: string[] };
 }
 
@@ -156,12 +165,36 @@ export interface Comparison {
 
 export interface Arms {
   ephemeral: Arm;
-  held: Record<'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'pages_kib_ms' | 'process_kib_ms', number>;
+  held: Record<
+    'active_kib_ms' | 'keepalive_kib_ms' | 'pinned_kib_ms' | 'load_kib_ms' | 'idle_kib_ms' | 'pages_kib_ms' | 'process_kib_ms',
+    number
+  >;
   shared_persistent: Comparison;
   dedicated: Comparison;
 }
 
-/// Of everyone, or (with `tenant`) of one tenant, which is told of copies of its own alone.
+export interface MachineChoice {
+  /** None where none is large enough. */
+  machine: string | null;
+}
+
+export interface Money {
+  currency: string;
+  nominal: { rate_card: string; saved_shared_persistent: number | null; saved_dedicated: number | null; quality: Quality };
+  /** None where no machines are configured. */
+  capacity:
+    | (Record<'ephemeral' | 'shared_persistent' | 'dedicated', MachineChoice> & {
+        source: string;
+        hours: number;
+        saved_shared_persistent: number | null;
+        saved_dedicated: number | null;
+        quality: Quality;
+      })
+    | null;
+  realised: { per_hour: number; saved: number; quality: Quality };
+}
+
+/** Of everyone, or (with `tenant`) of one tenant, which is told of copies of its own alone. */
 export interface SavingsReport {
   tenant?: string;
   window_ms: number;
@@ -182,13 +215,14 @@ export interface SavingsReport {
     waits: { requests: number; p50_ns: number; p95_ns: number; p99_ns: number };
     break_even_per_second: number | null;
   };
+  money?: Money;
   notes: string[];
 }
 
 export type Curve = Record<'gb_hours' | 'attributional_joules' | 'marginal_joules' | 'cost', (number | null)[]>;
 
 export interface Savings {
-  /// None of a tenant's, which asks for its own.
+  /** None of a tenant's, which asks for its own. */
   report: SavingsReport | null;
   prices: { currency: string; cpu_hour: number | null; memory_gb_hour: number | null; kilowatt_hour: number | null };
   points: { unix_ms: number[]; shared: Curve | null; dedicated: Curve };
@@ -218,6 +252,9 @@ export interface AccountTotal {
   account: string;
   tenant?: string;
   kib_ms: number;
+  energy_nj: number;
+  micrograms_co2e: number;
+  pico_units: number;
 }
 
 export interface Sums {

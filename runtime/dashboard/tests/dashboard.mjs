@@ -1,122 +1,39 @@
-// The dashboard in a real browser, beside a real server with a real model: every view with live data, keyboard, both themes,
-// a phone's width, and axe. Usage: node tests/dashboard.mjs DAYFLY [FOLDER FOR SCREENSHOTS]
+// The dashboard in a real browser, beside a real server with real models: every view with live data and the server's own
+// figures, keyboard, both themes, a phone's width, axe, keys that come and go, and a server that goes and comes.
+// Usage: node tests/dashboard.mjs DAYFLY [FOLDER FOR SCREENSHOTS]
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { chromium } from 'playwright-core';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-const [dayfly, screenshots] = process.argv.slice(2);
+const [dayfly, screenshots] = process.argv.slice(2).map((path) => resolve(path));
 assert(dayfly, 'usage: node tests/dashboard.mjs DAYFLY [FOLDER FOR SCREENSHOTS]');
 if (screenshots) mkdirSync(screenshots, { recursive: true });
+process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
+const { check: checkFor, go, isWithin, launch, open, plain } = await import('./browser.mjs');
+const { poolAgrees, requestsAgree, savingsAgree, tenantsAgree } = await import('./agreement.mjs');
+const { extremes } = await import('./extremes.mjs');
+const { LONG, Server } = await import('./server.mjs');
 
-const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 const VIEWS = ['pool', 'savings', 'tenants', 'requests', 'ask'];
-const PATIENCE_MS = 30_000;
-const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-const folder = mkdtempSync(join(tmpdir(), 'dayfly-dashboard-'));
-const environment = { ...process.env, XDG_STATE_HOME: join(folder, 'state'), XDG_CONFIG_HOME: join(folder, 'config') };
-const ledger = join(folder, 'ledger.sqlite');
-
-/** Two models of the same file, and room for one and its sequences. */
-function models() {
-  const pulled = JSON.parse(execFileSync(dayfly, ['pull', 'smollm2', '--json'], { encoding: 'utf8' }));
-  const dir = join(folder, 'models');
-  mkdirSync(dir);
-  for (const name of ['first', 'second']) {
-    const path = join(dir, `${name}.gguf`);
-    try {
-      linkSync(pulled.path, path);
-    } catch {
-      copyFileSync(pulled.path, path);
-    }
-  }
-  return dir;
-}
-
-async function serve(dir) {
-  const config = join(folder, 'dayfly.toml');
-  writeFileSync(config, '[tenants.anonymous]\nbudgets = ["100000 tokens/day", "1 USD/month"]\n');
-  const flags = ['serve', '--config', config, '--no-pull', '--listen', '127.0.0.1:0', '--memory-budget', '160MB', '--ledger', ledger, '--models-dir', dir];
-  const child = spawn(dayfly, flags, { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  child.stderr.resume();
-  for await (const line of createInterface({ input: child.stdout })) {
-    const address = /http:\/\/[0-9.:]+/.exec(line);
-    if (address) return { child, address: address[0] };
-  }
-  throw new Error('the server told no address');
-}
-
-/** Asks without the page, so that there is something to see. */
-async function ask(address, model, words) {
-  const body = { model, prompt: 'A mayfly '.repeat(words), max_tokens: 24 };
-  const response = await fetch(`${address}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  assert.equal(response.status, 200);
-  return response.json();
-}
-
-async function open(browser, address, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, ...options });
-  const page = await context.newPage();
-  page.setDefaultTimeout(PATIENCE_MS);
-  const faults = [];
-  page.on('pageerror', (error) => faults.push(String(error)));
-  page.on('console', (message) => {
-    // A status that the page has to find out by asking is no fault of it.
-    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) faults.push(message.text());
-  });
-  page.on('request', (request) => {
-    if (!/^(blob:|data:)/.test(request.url()) && !request.url().startsWith(address)) faults.push(`it asks ${request.url()}`);
-  });
-  await page.goto(address);
-  return { page, faults, close: () => context.close() };
-}
-
-async function go(page, view) {
-  await page.locator(`nav a[href="#${view}"]`).click();
-  await page.locator(`nav a[href="#${view}"][aria-current=page]`).waitFor();
-}
-
-async function check(page, name) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const bad = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-  const told = bad.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} (${node.failureSummary})`).join('; ')}`);
-  assert.deepEqual(told, [], name);
-  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage: true });
-}
-
-async function isWithin(page, name) {
-  const [width, seen] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  assert(width <= seen, `${name} is ${width} wide and not ${seen}`);
-}
+const check = (page, name) => checkFor(page, name, screenshots);
 
 async function playground(page) {
   await go(page, 'ask');
   await page.getByLabel('Model').selectOption('first');
   await page.getByLabel('Tokens at most').fill('16');
-  await page.getByRole('button', { name: 'Ask', exact: true }).click();
+  await page.getByLabel('Prompt').focus();
+  await page.keyboard.press('Control+Enter');
   await page.getByRole('heading', { name: 'What that took' }).waitFor();
-  const id = await page.locator('.receipt .id code').innerText();
+  const id = await page.locator('.playground .receipt .id code').innerText();
   assert.match(id, /^chatcmpl-/);
-  assert((await page.locator('.answer').innerText()).length > 0);
+  const answer = await page.locator('.answer').innerText();
+  assert(answer.length > 0);
+  await check(page, 'answered-light');
+  await go(page, 'pool');
+  await go(page, 'ask');
+  assert.equal(await page.locator('.answer').innerText(), answer, 'who looks elsewhere finds it again');
   return id;
 }
 
@@ -135,17 +52,38 @@ async function pool(page) {
   assert(await model.getByRole('button', { name: 'Evict first' }).isDisabled(), 'who is pinned is not evicted');
   await pin.click();
   await model.locator('[aria-pressed=false]').waitFor();
-  await model.getByRole('button', { name: 'Evict first' }).click();
+  await model.getByRole('button', { name: 'Evict first' }).focus();
+  await page.keyboard.press('Enter');
   await model.getByRole('button', { name: 'Load first' }).waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.ariaLabel), 'Load first', 'the keyboard stays there');
   await page.locator('table tbody tr', { hasText: 'requested' }).first().waitFor();
-  await model.getByRole('button', { name: 'Load first' }).click();
+  await page.keyboard.press('Enter');
   await model.getByRole('button', { name: 'Evict first' }).waitFor();
+}
+
+/** What fails is told, by what it is and why, and nothing else is lost. */
+async function failures(page, faults) {
+  await go(page, 'pool');
+  await page.getByRole('button', { name: 'Load broken' }).click();
+  await page.getByRole('alert').filter({ hasText: 'broken: ' }).waitFor();
+  await page.locator('.model', { hasText: 'broken' }).locator('.lamp.failed').waitFor();
+  await check(page, 'failed-light');
+  await go(page, 'ask');
+  await page.getByLabel('Model').selectOption('broken');
+  await page.getByRole('button', { name: 'Ask', exact: true }).click();
+  await page.locator('.playground').getByRole('alert').waitFor();
+  await check(page, 'refused-light');
+  // The browser notes what the server refuses.
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/status of (400|503)/.test(fault)),
+    [],
+  );
 }
 
 async function requests(page, id) {
   await go(page, 'requests');
-  const rows = page.locator('.request');
-  await page.waitForFunction(() => document.querySelectorAll('.request').length >= 5);
+  const rows = page.locator('button.request');
+  await page.waitForFunction(() => document.querySelectorAll('button.request').length >= 5);
   assert((await rows.locator('.tag.cold').count()) >= 2 && (await rows.locator('.tag.warm').count()) >= 1);
   const own = rows.last();
   await own.focus();
@@ -155,35 +93,56 @@ async function requests(page, id) {
   await check(page, 'receipt-light');
   await page.keyboard.press('Escape');
   await page.locator('dialog').waitFor({ state: 'detached' });
+  await own.click();
+  await page.locator('dialog[open] .receipt').waitFor();
+  await page.mouse.click(5, 400);
+  await page.locator('dialog').waitFor({ state: 'detached' });
+  await page.getByLabel('Only').fill(`cold ${id.slice(-12)}`);
+  await page.waitForFunction(() => document.querySelectorAll('button.request').length === 1);
+  await page.getByLabel('Only').fill('no such one');
+  await page.getByText('None of them is such a one.').waitFor();
+  await page.getByLabel('Only').fill('');
+  await page.waitForFunction(() => document.querySelectorAll('button.request').length >= 5);
 }
 
-async function savings(page) {
+async function curves(page) {
   await go(page, 'savings');
-  await page.waitForFunction(() => document.querySelectorAll('.chart canvas').length === 4);
+  await page.waitForFunction(() =>
+    / ([2-9]|\d\d+) points;/.test(document.querySelector('.chart [role=img]')?.getAttribute('aria-label') ?? ''),
+  );
+  assert.equal(await page.locator('.chart canvas').count(), 4);
   await page.locator('.compared .modelled').first().waitFor();
-  await page.waitForFunction(() => / ([2-9]|\d\d+) points;/.test(document.querySelector('.chart [role=img]')?.getAttribute('aria-label') ?? ''));
-  await page.getByText('Formula and inputs').click();
-  assert.match(await page.locator('.inputs').innerText(), /saved = baseline − ephemeral/);
-  await page.getByLabel('24 h').check();
-  await page.locator('.baseline').first().waitFor();
-  await page.getByLabel('this run').check();
-  // What the page shows is what the route says.
-  const shown = await page.locator('#by-tenant ~ div tbody tr').count();
-  assert.equal(shown, 1);
+  const plot = page.locator('.chart .u-over').first();
+  const { width } = await plot.boundingBox();
+  await plot.hover({ position: { x: width - 2, y: 40 } });
+  const read = plain(await page.locator('.read-out').first().innerText());
+  assert.match(read, /^\d\d:\d\d:\d\d · \S+ \S+ · \S+ \S+$/, 'a moment and both figures');
+  await page.getByText('The same as a table').click();
+  const last = plain(await page.locator('.inputs .wide tbody tr').last().innerText());
+  assert.equal(last.split(' ').slice(0, 5).join(' '), read.replaceAll(' · ', ' '));
+  await check(page, 'table-light');
 }
 
-async function tenants(page) {
-  await go(page, 'tenants');
-  await page.locator('.used tr.sum', { hasText: 'anonymous' }).waitFor();
-  assert.equal(await page.locator('.budgets meter').count(), 2);
-  assert((await page.locator('.budgets meter').first().getAttribute('value')) > 0, 'tokens were spent');
+async function tenants(page, rows) {
+  assert.equal(await page.getByRole('meter').count(), 3);
+  assert(
+    (await page.getByRole('meter', { name: /^anonymous, all keys: 100000 tokens/ }).getAttribute('aria-valuenow')) > 0,
+    'tokens were spent',
+  );
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download CSV' }).click()]);
-  const lines = readFileSync(await download.path(), 'utf8').trim().split('\r\n');
+  const lines = readFileSync(await download.path(), 'utf8')
+    .trim()
+    .split('\r\n');
   assert.match(lines[0], /^tenant,model,requests,/);
-  assert.deepEqual(lines.slice(1).map((line) => line.split(',').slice(0, 2).join()), ['anonymous,first', 'anonymous,second']);
+  const [cost] = [lines[0].split(',').indexOf('cost')];
+  assert.deepEqual(
+    lines.slice(1).map((line) => [line.split(',')[1], line.split(',')[cost]]),
+    rows.map((row) => [row.model, String(row.pico_units / 1e12)]),
+  );
 }
 
 async function keyboard(page) {
+  await go(page, 'pool');
   await page.reload();
   await page.locator('.model').first().waitFor();
   await page.keyboard.press('Tab');
@@ -194,42 +153,72 @@ async function keyboard(page) {
 
 async function looks(browser, address) {
   for (const theme of ['light', 'dark']) {
-    const { page, faults, close } = await open(browser, address, { colorScheme: theme });
+    const { page, faults, close } = await open(browser, address, { colorScheme: theme, reducedMotion: 'reduce' });
     for (const view of VIEWS) {
       await go(page, view);
-      await page.locator('main h2').first().waitFor();
+      await page.locator('main h2:visible').first().waitFor();
       await check(page, `${view}-${theme}`);
     }
     assert.deepEqual(faults, []);
     await close();
   }
-  const { page, close } = await open(browser, address, { viewport: { width: 360, height: 740 } });
-  for (const view of VIEWS) {
-    await go(page, view);
-    await page.locator('main h2').first().waitFor();
-    await isWithin(page, view);
-    await check(page, `${view}-phone`);
+  for (const [name, width] of [
+    ['phone', 320],
+    ['tablet', 768],
+  ]) {
+    const { page, close } = await open(browser, address, { viewport: { width, height: 740 } });
+    for (const view of VIEWS) {
+      await go(page, view);
+      await page.locator('main h2:visible').first().waitFor();
+      await isWithin(page, `${view}, ${name}`);
+      await check(page, `${view}-${name}`);
+    }
+    await page.getByLabel('Theme').selectOption('dark');
+    await page.reload();
+    await page.locator('main h2:visible').first().waitFor();
+    assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'what was chosen stays');
+    await close();
   }
-  await page.getByLabel('Theme').selectOption('dark');
-  await page.reload();
-  await page.locator('main h2').first().waitFor();
-  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark', 'what was chosen stays');
-  await close();
 }
 
-async function keys(browser, address) {
-  const create = (...flags) => {
-    const printed = execFileSync(dayfly, ['key', 'create', '--json', '--ledger', ledger, ...flags], { encoding: 'utf8', env: environment });
-    return JSON.parse(printed).key;
-  };
-  const reader = create('--tenant', 'reader');
+/** Figures from before are told as such, and are live again by themselves. */
+async function restart(page, faults, server) {
+  await go(page, 'pool');
+  await server.stop();
+  await page.getByText('The server is not heard').waitFor();
+  await page.locator('.model').first().waitFor();
+  await check(page, 'stale-light');
+  await page.getByRole('button', { name: 'Load first' }).click();
+  await page.getByRole('alert').filter({ hasText: 'cannot be reached' }).waitFor();
+  await server.start();
+  await page.getByText('The server is not heard').waitFor({ state: 'detached' });
+  await page.getByRole('status').filter({ hasText: 'live' }).waitFor();
+  await go(page, 'requests');
+  await page.waitForFunction(() => document.querySelectorAll('button.request').length >= 5);
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/net::ERR_/.test(fault)),
+    [],
+  );
+}
+
+async function signIn(page, key) {
+  await page.getByLabel('Key').fill(key);
+  await page.keyboard.press('Enter');
+  await page.getByRole('button', { name: 'Sign out' }).waitFor();
+}
+
+async function keys(browser, server) {
+  const { address } = server;
+  const reader = server.createKey('--tenant', 'reader');
   const { page, faults, close } = await open(browser, address);
+  await page.getByLabel('Key').waitFor();
+  assert.deepEqual(faults, [], 'that a key is needed is no error');
   await page.getByLabel('Key').fill('sk-wrong');
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('alert').waitFor();
   await check(page, 'sign-in-light');
-  await page.getByLabel('Key').fill(reader);
-  await page.getByRole('button', { name: 'Sign in' }).click();
+  assert.equal(faults.splice(0).length, 1, 'a wrong key is one');
+  await signIn(page, reader.key);
   await page.locator('.model').first().waitFor();
   assert.equal(await page.locator('.model button').count(), 0, 'who does not administer is offered no changes');
   await go(page, 'requests');
@@ -237,37 +226,77 @@ async function keys(browser, address) {
   assert(!(await page.locator('body').innerText()).includes('anonymous'), 'it sees its own figures alone');
   await playground(page);
   await go(page, 'requests');
-  await page.waitForFunction(() => document.querySelectorAll('.request').length === 1);
+  await page.waitForFunction(() => document.querySelectorAll('button.request').length === 1);
+  await go(page, 'savings');
+  await page.getByText('Against copies of your own').waitFor();
+  await check(page, 'own-savings-light');
   assert.equal(await page.evaluate(() => document.cookie), '', 'no script reads the cookie');
   await page.getByRole('button', { name: 'Sign out' }).click();
-  await page.getByLabel('Key').waitFor();
+  await page.getByText('You have signed out.').waitFor();
+  assert.equal(await page.evaluate(() => document.activeElement?.getAttribute('name')), 'key', 'a key is what comes next');
   assert.deepEqual(faults, []);
+  await bounds(page, server, faults);
   await close();
 }
 
-const server = await serve(models());
-const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS });
+/** A key that may read alone, one whose budget is spent, and one that is revoked while its figures are shown. */
+async function bounds(page, server, faults) {
+  const watcher = server.createKey('--tenant', 'watcher', '--scope', 'read');
+  await signIn(page, watcher.key);
+  await go(page, 'ask');
+  await page.getByText('Asking needs one with the scope inference').waitFor();
+  assert(await page.getByRole('button', { name: 'Ask', exact: true }).isDisabled());
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  const poor = server.createKey('--tenant', 'poor', '--scope', 'read', '--scope', 'inference');
+  await signIn(page, poor.key);
+  await playground(page);
+  await page.getByLabel('Tokens at most').fill('64');
+  await page.getByRole('button', { name: 'Ask', exact: true }).click();
+  await page.locator('.playground').getByRole('alert').waitFor();
+  assert.deepEqual(
+    faults.splice(0).filter((fault) => !/status of 429/.test(fault)),
+    [],
+  );
+  await go(page, 'tenants');
+  const meter = page.getByRole('meter', { name: /^poor/ });
+  await page.waitForFunction(() => Number(document.querySelector('[role=meter]')?.ariaValueNow) > 0);
+  const [used, limit] = [await meter.getAttribute('aria-valuenow'), await meter.getAttribute('aria-valuemax')];
+  assert(Number(used) > 0 && Number(used) <= Number(limit) && limit === '40', `${used} of ${limit}`);
+  await check(page, 'budget-light');
+  server.revokeKey(poor.id);
+  await page.getByText('You are not signed in any more').waitFor();
+  assert(!(await page.locator('main').innerText()).includes('poor'), 'what it saw is gone');
+  assert.deepEqual(faults, []);
+}
+
+const server = new Server(dayfly);
+await server.start();
+const browser = await launch();
 try {
   const { address } = server;
   const { page, faults, close } = await open(browser, address);
   const id = await playground(page);
-  await ask(address, 'first', 60);
-  await ask(address, 'second', 20);
-  await ask(address, 'second', 120);
-  await ask(address, 'first', 8);
+  await server.complete('first', 60);
+  await server.complete(LONG, 20);
+  await server.complete(LONG, 120);
+  await server.complete('first', 8);
   await requests(page, id);
   await pool(page);
-  await savings(page);
-  await tenants(page);
-  await go(page, 'pool');
+  await curves(page);
+  await poolAgrees(page, server);
+  await requestsAgree(page, server);
+  await savingsAgree(page);
+  await tenants(page, await tenantsAgree(page, server));
   await keyboard(page);
   assert.deepEqual(faults, []);
-  await close();
+  await failures(page, faults);
   await looks(browser, address);
-  await keys(browser, address);
-  console.log('every view is live, operable and accessible');
+  await extremes(browser, address, screenshots);
+  await restart(page, faults, server);
+  await close();
+  await keys(browser, server);
+  console.log('every view is live, exact, operable and accessible');
 } finally {
   await browser.close();
-  server.child.kill();
-  rmSync(folder, { recursive: true, force: true });
+  server.remove();
 }

@@ -1,8 +1,9 @@
 //! Who may speak: foreign hosts and origins are turned away, keys become tenants.
 //!
-//! Every route but the probes, the dashboard's page, the description of the routes and the way out of a sign-in is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is
-//! asked for with GET is read, what changes something for everyone is administered, the rest is inference. Whoever has no
-//! valid key is refused alike, whatever is wrong with it.
+//! Every route but the probes, the dashboard's page, the description of the routes, the way out of a sign-in and whether there
+//! is one is somebody's ([`Keyring`](crate::tenancy::Keyring) says whose) and needs a scope: what is asked for with GET is
+//! read, what changes something for everyone is administered, the rest is inference. Whoever has no valid key is refused
+//! alike, whatever is wrong with it.
 //!
 //! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; there are no CORS
 //! headers unless an origin is configured. Who shows no key may show the cookie of a sign-in instead; what that changes
@@ -10,7 +11,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -118,7 +119,8 @@ enum Origin {
 /// Whether anybody may ask for it: there is nobody's figure in it.
 fn is_open(method: &Method, path: &str) -> bool {
     match *method {
-        Method::GET | Method::HEAD => dashboard::is_of_page(path) || path == openapi::PATH,
+        // Who is signed in is told to that one's own browser alone.
+        Method::GET | Method::HEAD => dashboard::is_of_page(path) || path == openapi::PATH || path == sign_in::PATH,
         // Whoever has nothing but a cookie that is over can still let go of it.
         Method::DELETE => path == sign_in::PATH,
         _ => false,
@@ -138,8 +140,7 @@ async fn admit(
         (None, Some(_)) if !method.is_safe() && !matches!(origin, Origin::Own) => {
             return Err(ApiError::forbidden("who is signed in changes something from a page of this server alone"));
         }
-        // A sign-in that is over is as good as a wrong key.
-        (None, Some(token)) => app.sign_ins.key_of(token, Instant::now()).map_or(Shown::Key(&[]), Shown::Mark),
+        (None, Some(token)) => sign_in::shown(app, token),
     };
     let identified = app.keyring.identify(shown).await;
     let Some(access) = identified.map_err(ApiError::keys_unavailable)? else {
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_page_and_the_way_out_are_open() {
-        for path in ["/", "/assets/index.js"] {
+        for path in ["/", "/assets/index.js", "/v1/sign-in"] {
             assert!(
                 is_open(&Method::GET, path) && is_open(&Method::HEAD, path) && !is_open(&Method::POST, path),
                 "{path}"

@@ -3,7 +3,8 @@
 //! First who asks (`hello`), then everything (`pool`, `receipts`, `tenants`, `savings`), then each of these again when it is
 //! another, twice a second at most. All but receipts are told whole, so that a client that reads slowly gets the latest
 //! and misses nothing but what is over; that receipts were overtaken is told (`missed`, and by how many to who
-//! administers). A stream ends after [`LIVE_LASTS`]: the browser asks again, and shows again who it is.
+//! administers). A stream ends after [`LIVE_LASTS`]: the browser asks again, and shows again who it is. It ends as well once
+//! its key or its sign-in does: that is looked at before anything is told.
 //!
 //! Invariants: whoever does not administer sees its own requests, sums, budgets and savings alone, and of the pool what
 //! `GET /models` shows it. Deliberately absent: what may be asked for when it is looked at (`/v1/usage/{id}`, `/v1/savings`).
@@ -24,12 +25,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::error::ApiError;
 use super::stream::{event_stream, push_event};
-use super::{models, sign_in};
+use super::{guard, models, sign_in};
 use crate::app::App;
 use crate::limits::{LISTENER_SIGN_EVERY, LIVE_EVERY, LIVE_LASTS, LIVE_MODELS_MAX, LIVE_RECEIPTS_MAX};
 use crate::live::Follower;
 use crate::metering::Brief;
-use crate::tenancy::Access;
+use crate::tenancy::{Access, KeyMark, Shown};
 
 /// `GET /v1/live`.
 pub(super) async fn follow(
@@ -42,17 +43,33 @@ pub(super) async fn follow(
     hello["signed_in"] = sign_in::token(&headers).is_some().into();
     hello["version"] = env!("CARGO_PKG_VERSION").into();
     hello["now_unix_ms"] = app.metering.now_unix_ms().into();
+    let by = match (guard::key(&headers), sign_in::token(&headers)) {
+        (Some(key), _) => OpenedBy::Key(app.keyring.mark(key)),
+        (None, Some(token)) => OpenedBy::SignIn(token.to_owned()),
+        (None, None) => OpenedBy::Nobody,
+    };
     let (events, body) = mpsc::channel(1);
     let count = app.metering.recent().count();
-    let telling = Telling { app, access, follower, count, told: (0, 0), next_receipt: None };
+    let telling = Telling { app, access, by, follower, count, told: (0, 0), next_receipt: None };
     tokio::spawn(telling.tell(hello, events));
     Ok(event_stream(body))
+}
+
+/// What a stream was opened by.
+enum OpenedBy {
+    /// No key at all.
+    Nobody,
+    /// A key, by what it is found again by.
+    Key(KeyMark),
+    /// The cookie of a sign-in.
+    SignIn(String),
 }
 
 /// What is told to one client.
 struct Telling {
     app: Arc<App>,
     access: Arc<Access>,
+    by: OpenedBy,
     follower: Follower,
     count: watch::Receiver<u64>,
     /// The versions of the pool and of the ledger's figures that were told last.
@@ -84,7 +101,21 @@ impl Telling {
                 () = events.closed() => return,
                 _ = stopping.wait_for(|&stopping| stopping) => return,
             };
+            if !self.is_still_let_in().await {
+                return;
+            }
         }
+    }
+
+    /// Whether its client would be let in again as who it was. What cannot be found out is told nobody.
+    async fn is_still_let_in(&self) -> bool {
+        let shown = match &self.by {
+            OpenedBy::Nobody => Shown::Nothing,
+            OpenedBy::Key(mark) => Shown::Mark(*mark),
+            OpenedBy::SignIn(token) => sign_in::shown(&self.app, token),
+        };
+        let found = self.app.keyring.identify(shown).await;
+        matches!(found, Ok(Some(access)) if sign_in::about(&access) == sign_in::about(&self.access))
     }
 
     /// What has changed, once anything has, and not before `earliest`. Nothing is lost when the future is dropped.

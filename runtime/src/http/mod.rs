@@ -64,6 +64,7 @@ fn routes() -> Routes {
         .get("/", ollama::front, site::page())
         .get("/assets/{name}", dashboard::asset, site::asset())
         .post(sign_in::PATH, sign_in::begin, site::sign_in())
+        .get(sign_in::PATH, sign_in::who, site::signed_in())
         .delete(sign_in::PATH, sign_in::end, site::sign_out())
         .get("/v1/live", live::follow, figures::live())
         .get("/livez", probes::livez, site::livez())

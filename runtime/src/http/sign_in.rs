@@ -1,11 +1,11 @@
 //! `POST /v1/sign-in`: a browser shows its key once, as a header, and has a cookie from then on, for what it cannot send headers
-//! with. `DELETE /v1/sign-in` ends that.
+//! with. `DELETE /v1/sign-in` ends that, and `GET /v1/sign-in` tells a page whether it has to ask for a key, refusing nobody.
 //!
-//! Invariants: the cookie is for this server's pages alone (`HttpOnly`, `SameSite=Strict`); its key stands in none of it.
-//! Deliberately absent: `Secure`, as this server does not know what stands before it.
+//! Invariants: the cookie is for this server's pages alone (`HttpOnly`, `SameSite=Strict`), and where they came over TLS for
+//! TLS alone (`Secure`); its key stands in none of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
@@ -18,7 +18,7 @@ use super::error::ApiError;
 use super::guard;
 use crate::app::App;
 use crate::limits::SIGN_IN_LASTS;
-use crate::tenancy::{Access, Scope, SignInError};
+use crate::tenancy::{Access, Scope, Shown, SignInError};
 
 /// Where.
 pub(super) const PATH: &str = "/v1/sign-in";
@@ -37,9 +37,34 @@ pub(super) async fn begin(
         SignInError::Full => ApiError::overloaded(RETRY_AFTER_MIN),
         SignInError::Random(_) => ApiError::internal(error),
     })?;
-    let cookie = cookie(&token, SIGN_IN_LASTS.as_secs());
+    let cookie = cookie(&token, SIGN_IN_LASTS, &headers);
     Ok(([(header::SET_COOKIE, cookie), (header::CACHE_CONTROL, "no-store".to_owned())], axum::Json(about(&access)))
         .into_response())
+}
+
+/// `GET /v1/sign-in`. A cookie that is over is taken away: without it the browser may be someone still.
+pub(super) async fn who(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mark = token(&headers).and_then(|token| app.sign_ins.key_of(token, Instant::now()));
+    let signed_in = match mark {
+        Some(mark) => app.keyring.identify(Shown::Mark(mark)).await.map_err(ApiError::keys_unavailable)?,
+        None => None,
+    };
+    let is_over = signed_in.is_none() && token(&headers).is_some();
+    let is_signed_in = signed_in.is_some();
+    let access = match signed_in {
+        Some(access) => Some(access),
+        None => app.keyring.identify(Shown::Nothing).await.map_err(ApiError::keys_unavailable)?,
+    };
+    let mut who = access.map_or_else(|| json!({ "tenant": null, "scopes": [] }), |access| about(&access));
+    who["signed_in"] = is_signed_in.into();
+    let kept = [(header::CACHE_CONTROL, "no-store")];
+    let gone = is_over.then(|| [(header::SET_COOKIE, cookie("", Duration::ZERO, &headers))]);
+    Ok((kept, gone, axum::Json(who)).into_response())
+}
+
+/// What a browser shows by this token: once it is over, as good as a wrong key.
+pub(super) fn shown(app: &App, token: &str) -> Shown<'static> {
+    app.sign_ins.key_of(token, Instant::now()).map_or(Shown::Key(&[]), Shown::Mark)
 }
 
 /// `DELETE /v1/sign-in`.
@@ -47,7 +72,7 @@ pub(super) async fn end(State(app): State<Arc<App>>, headers: HeaderMap) -> Resp
     if let Some(token) = token(&headers) {
         app.sign_ins.end(token);
     }
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", 0))]).into_response()
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie("", Duration::ZERO, &headers))]).into_response()
 }
 
 /// Who someone is, for that one.
@@ -63,8 +88,17 @@ pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, _)| *name == COOKIE).map(|(_, token)| token)
 }
 
-fn cookie(token: &str, seconds: u64) -> String {
-    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}")
+fn cookie(token: &str, lasts: Duration, headers: &HeaderMap) -> String {
+    let secure = if is_over_tls(headers) { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}", lasts.as_secs())
+}
+
+/// Whether the browser speaks TLS to what stands before this server: its page's origin says so, or the proxy does. Whoever
+/// claims it falsely has a cookie that its own browser does not send.
+fn is_over_tls(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let proto = text("x-forwarded-proto").split(',').next().unwrap_or_default().trim();
+    text("origin").starts_with("https://") || proto.eq_ignore_ascii_case("https")
 }
 
 #[cfg(test)]
@@ -72,6 +106,16 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_cookie_of_a_page_over_tls_is_for_tls_alone() {
+        let secure = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))]);
+            cookie("x", SIGN_IN_LASTS, &headers).ends_with("; Secure")
+        };
+        assert!(secure("origin", "https://models.example") && secure("x-forwarded-proto", "HTTPS, http"));
+        assert!(!secure("origin", "http://localhost") && !secure("x-forwarded-proto", "http, https"));
+    }
 
     #[test]
     fn the_token_is_found_among_other_cookies() {

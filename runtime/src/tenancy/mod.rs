@@ -22,7 +22,7 @@ mod window;
 pub(crate) use self::access::{Access, Asker, ContextAuthority};
 pub(crate) use self::admission::{Admission, Admissions, Refusal};
 pub(crate) use self::budget::{Budget, BudgetError};
-pub(crate) use self::keyring::{BoundedBy, Keyring, Reconfigured, Shown};
+pub(crate) use self::keyring::{BoundedBy, KeyMark, Keyring, Reconfigured, Shown};
 pub(crate) use self::permissions::{Allowance, Budgets, ModelNames, Permissions, RequestRate, Scope, Scopes};
 pub(crate) use self::rates::{Level, TooFast};
 pub(crate) use self::sign_ins::{SignInError, SignIns};

@@ -71,6 +71,14 @@ fn the_page_is_anybodys_and_runs_nothing_but_its_own() {
         let again = get(&server, path, &[&tag]);
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
         assert_eq!(get(&server, path, &["if-none-match: \"other\""]).status, 200, "{path}");
+        let packed = get(&server, path, &["accept-encoding: gzip, br"]);
+        assert_eq!(
+            (packed.header("content-encoding"), file.header("content-encoding")),
+            (Some("gzip"), None),
+            "{path}"
+        );
+        assert!(packed.body.len() < file.body.len() && packed.header("etag") != file.header("etag"), "{path}");
+        assert!(packed.header("vary").unwrap().contains("accept-encoding"), "{path}");
         assert_eq!(get(&server, path, &["host: evil.example"]).status, 400, "two hosts: {path}");
     }
     for path in ["/assets/none.js", "/assets/..%2findex.html", "/assets/..%2f..%2fpackage.json"] {
@@ -219,9 +227,45 @@ fn signing_in_stands_for_the_key_and_ends_with_it() {
     get(&server, "/v1/models", &[&cookie]).refused(401, "invalid_request_error", "invalid_api_key");
     let cookie = sign_in(&server, &header);
     assert_eq!(get(&server, "/v1/models", &[&cookie]).status, 200);
+    let who = |cookie: &str| server.send(&request("GET", "/v1/sign-in", &[cookie], b"")).ok();
+    assert_eq!(who(&cookie), json!({ "tenant": "acme", "scopes": ["inference", "read"], "signed_in": true }));
     assert!(key_command(&server, &["revoke", key["id"].as_str().unwrap()]).status.success());
     until("the key is revoked", SOON, || (get(&server, "/v1/models", &[&cookie]).status == 401).then_some(()));
+    assert_eq!(who(&cookie), json!({ "tenant": null, "scopes": [], "signed_in": false }));
     assert!(!server.said().contains(cookie.split('=').nth(1).unwrap()), "the token is in the log");
+}
+
+#[test]
+fn a_stream_ends_with_its_key_its_sign_in_and_the_time_without_keys() {
+    let server = Server::serving(good);
+    let mut anonymous = follow(&server, &[]);
+    assert_eq!(next(&mut anonymous, "hello")["tenant"], "anonymous");
+    let [key, other] = ["acme", "other"]
+        .map(|tenant| create(&server, &["--tenant", tenant, "--scope", "read", "--scope", "inference"]));
+    let header = bearer(&key);
+    let cookie = sign_in(&server, &header);
+    let [mut by_key, mut by_cookie] = [&header, &cookie].map(|shown| follow(&server, &[shown]));
+    assert_eq!([&mut by_key, &mut by_cookie].map(|events| next(events, "hello")["tenant"].clone()), ["acme", "acme"]);
+    assert_eq!(server.send(&request("DELETE", "/v1/sign-in", &[&cookie], b"")).status, 204);
+    // What there is to tell is told to whoever may still hear it.
+    assert_eq!(complete_as(&server, &header, "good").status, 200);
+    anonymous.rest();
+    by_cookie.rest();
+    while next(&mut by_key, "receipts")["data"] == json!([]) {}
+    assert!(key_command(&server, &["revoke", key["id"].as_str().unwrap()]).status.success());
+    assert_eq!(complete_as(&server, &bearer(&other), "good").status, 200);
+    by_key.rest();
+}
+
+#[test]
+fn a_cookie_that_is_over_is_taken_away_and_shuts_nobody_out() {
+    let server = Server::serving(good);
+    let response = get(&server, "/v1/sign-in", &["cookie: dayfly_sign_in=of-another-server"]);
+    assert!(response.header("set-cookie").unwrap().contains("Max-Age=0"), "{response}");
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let who = response.ok();
+    assert_eq!((&who["tenant"], &who["signed_in"]), (&json!("anonymous"), &json!(false)));
+    assert_eq!(get(&server, "/v1/sign-in", &[]).header("set-cookie"), None);
 }
 
 #[test]

@@ -1,86 +1,61 @@
 // Asks a model, and shows what that took.
 
-import { useRef, useState } from 'preact/hooks';
-import { post } from '../ask';
+import { useEffect, useState } from 'preact/hooks';
+import { type Form, useAnswer } from '../answer';
 import { nanos } from '../format';
-import { events } from '../live';
 import { ReceiptFigures } from '../receipt';
-import type { Model, Receipt } from '../wire';
+import type { Model } from '../wire';
 
-interface Chunk {
-  choices?: { delta?: { content?: string }; text?: string }[];
-  dayfly?: Receipt;
-  error?: { message: string };
+const TOKENS_MAX = 4096;
+
+interface Props {
+  models: Model[];
+  /** Whether the key is for asking. */
+  mayAsk: boolean;
+  hidden: boolean;
 }
 
-export function PlaygroundView({ models }: { models: Model[] }) {
+export function PlaygroundView({ models, mayAsk, hidden }: Props) {
   const [model, setModel] = useState('');
   const [prompt, setPrompt] = useState('What is a mayfly?');
-  const [form, setForm] = useState<'chat' | 'text'>('chat');
+  const [form, setForm] = useState<Form>('chat');
   const [tokens, setTokens] = useState(64);
-  const [answer, setAnswer] = useState('');
-  const [receipt, setReceipt] = useState<Receipt | null>(null);
-  const [first, setFirst] = useState<number | null>(null);
-  const [refused, setRefused] = useState('');
-  const asking = useRef<AbortController | null>(null);
-  const [isAsking, setAsking] = useState(false);
-  const chosen = model || models.find((one) => one.status.value === 'loaded')?.id || models[0]?.id || '';
+  const { answer, receipt, first, refused, state, ask, stop } = useAnswer();
+  const proposed = (models.find((one) => one.status.value === 'loaded') ?? models[0])?.id ?? '';
+  const chosen = models.some((one) => one.id === model) ? model : proposed;
+  // What was proposed once stays, whatever is loaded meanwhile.
+  useEffect(() => setModel(chosen), [chosen]);
+  const isAsking = state === 'asking';
+  const isOff = isAsking || chosen === '' || prompt === '' || !mayAsk;
 
-  const ask = async (event: Event) => {
+  const submit = (event: Event) => {
     event.preventDefault();
-    const controller = new AbortController();
-    asking.current = controller;
-    setAsking(true);
-    setAnswer('');
-    setReceipt(null);
-    setRefused('');
-    setFirst(null);
-    const began = performance.now();
-    const common = { model: chosen, max_tokens: tokens, stream: true, stream_options: { include_usage: true } };
-    const [path, body] =
-      form === 'chat'
-        ? ['/v1/chat/completions', { ...common, messages: [{ role: 'user', content: prompt }] }]
-        : ['/v1/completions', { ...common, prompt }];
-    try {
-      const response = await post(path as string, body, controller.signal);
-      let hasBegun = false;
-      for await (const data of events(response.body as ReadableStream<Uint8Array>)) {
-        if (data === null || data === '[DONE]') continue;
-        const chunk = JSON.parse(data) as Chunk;
-        if (chunk.error) throw new Error(chunk.error.message);
-        const text = chunk.choices?.map((choice) => choice.delta?.content ?? choice.text ?? '').join('') ?? '';
-        if (text && !hasBegun) {
-          hasBegun = true;
-          setFirst((performance.now() - began) * 1e6);
-        }
-        setAnswer((before) => before + text);
-        if (chunk.dayfly) setReceipt(chunk.dayfly);
-      }
-    } catch (error) {
-      if (!controller.signal.aborted) setRefused((error as Error).message);
-    } finally {
-      setAsking(false);
-    }
+    if (!isOff) void ask({ model: chosen, prompt, form, tokens });
+  };
+  const submitByKey = (event: KeyboardEvent) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) submit(event);
   };
 
   return (
-    <section aria-labelledby="ask" class="playground">
+    <section aria-labelledby="ask" class="playground" hidden={hidden}>
       <h2 id="ask">Ask</h2>
-      <form onSubmit={ask}>
+      {!mayAsk && <p class="note">This key reads. Asking needs one with the scope inference.</p>}
+      <form onSubmit={submit}>
         <div class="fields">
-          <label>
+          <label class="model-field">
             Model
             <select value={chosen} onChange={(event) => setModel(event.currentTarget.value)}>
               {models.map((one) => (
                 <option key={one.id} value={one.id}>
-                  {one.id} {one.status.value === 'loaded' ? '· in memory' : ''}
+                  {one.id}
+                  {one.status.value === 'loaded' ? ' · in memory' : ''}
                 </option>
               ))}
             </select>
           </label>
           <label>
             As
-            <select value={form} onChange={(event) => setForm(event.currentTarget.value as 'chat' | 'text')}>
+            <select value={form} onChange={(event) => setForm(event.currentTarget.value as Form)}>
               <option value="chat">a message</option>
               <option value="text">a text to go on with</option>
             </select>
@@ -90,28 +65,36 @@ export function PlaygroundView({ models }: { models: Model[] }) {
             <input
               type="number"
               min={1}
-              max={4096}
+              max={TOKENS_MAX}
               value={tokens}
-              onInput={(event) => setTokens(Math.max(1, Math.min(4096, event.currentTarget.valueAsNumber || 1)))}
+              onChange={(event) => {
+                const value = Math.max(1, Math.min(TOKENS_MAX, Math.trunc(event.currentTarget.valueAsNumber) || 1));
+                event.currentTarget.value = String(value);
+                setTokens(value);
+              }}
             />
           </label>
         </div>
         <label>
           Prompt
-          <textarea rows={3} value={prompt} onInput={(event) => setPrompt(event.currentTarget.value)} />
+          <textarea rows={3} value={prompt} onInput={(event) => setPrompt(event.currentTarget.value)} onKeyDown={submitByKey} />
         </label>
         <div class="actions">
-          <button type="submit" class="first" disabled={isAsking || chosen === '' || prompt === ''}>
+          <button type="submit" class="first" aria-disabled={isOff} title="Ctrl + Enter">
             Ask
           </button>
-          <button type="button" onClick={() => asking.current?.abort()} disabled={!isAsking}>
+          <button type="button" onClick={stop} aria-disabled={!isAsking}>
             Stop
           </button>
-          {first !== null && (
-            <span class="note">
-              first token after <span class="figure">{nanos(first)}</span>, seen from here
-            </span>
-          )}
+          <span class="note" role="status">
+            {state === 'stopped' && 'stopped; '}
+            {first !== null && (
+              <>
+                first token after <span class="figure">{nanos(first)}</span>, seen from here
+              </>
+            )}
+            {isAsking && first === null && 'waiting for the first token…'}
+          </span>
         </div>
       </form>
       {refused && (
@@ -119,9 +102,11 @@ export function PlaygroundView({ models }: { models: Model[] }) {
           {refused}
         </p>
       )}
-      <div class="answer" role="log" aria-live="polite" aria-label="Answer" aria-busy={isAsking}>
-        {answer || (isAsking ? '…' : '')}
-      </div>
+      {(isAsking || answer !== '') && (
+        <div class="answer" role="log" aria-label="Answer" aria-busy={isAsking} tabIndex={0}>
+          {answer || '…'}
+        </div>
+      )}
       {receipt && (
         <section aria-labelledby="its-receipt">
           <h2 id="its-receipt">What that took</h2>

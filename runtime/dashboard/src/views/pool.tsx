@@ -2,20 +2,22 @@
 
 import { useState } from 'preact/hooks';
 import { post } from '../ask';
-import { ago, bytes, clock, count, percent, seconds } from '../format';
+import { ago, bytes, clock, count, percent, seconds, span } from '../format';
 import { Bar, Legend, useNow, Waiting, Wide, type Part } from '../parts';
 import type { Eviction, Model, Pool } from '../wire';
 
 interface Props {
   pool: Pool;
   poolAt: number;
+  /** Nothing counts down while nothing is heard. */
+  lostAt: number | null;
   administers: boolean;
 }
 
-export function PoolView({ pool, poolAt, administers }: Props) {
+export function PoolView({ pool, poolAt, lostAt, administers }: Props) {
   const now = useNow();
   const [refused, setRefused] = useState('');
-  const since = (now - poolAt) / 1000;
+  const since = Math.max(0, (lostAt ?? now) - poolAt) / 1000;
   const change = (action: string, model: string) => {
     setRefused('');
     post(`/models/${action}`, { model }).catch((error: Error) => setRefused(`${model}: ${error.message}`));
@@ -23,21 +25,22 @@ export function PoolView({ pool, poolAt, administers }: Props) {
   return (
     <>
       <Memory pool={pool} />
-      {refused && (
-        <p class="refused" role="alert">
-          {refused}
-        </p>
-      )}
       <section aria-labelledby="models">
         <h2 id="models">Models</h2>
+        {refused && (
+          <p class="refused" role="alert">
+            {refused}
+          </p>
+        )}
         {pool.data.length === 0 && <Waiting what="There are no models: dayfly pull smollm2 brings one." />}
-        <ul class="models">
+        <ul class={`models ${administers ? 'administered' : ''}`}>
+          {pool.data.length > 0 && <ColumnNames administers={administers} />}
           {pool.data.map((model) => (
             <ModelRow key={model.id} model={model} since={since} administers={administers} change={change} />
           ))}
         </ul>
         {pool.models_left_out > 0 && <p class="note">{count(pool.models_left_out)} further models, none of them in memory.</p>}
-        {!administers && <p class="note">This key sees. Loading, letting go and pinning need the scope admin.</p>}
+        {!administers && <p class="note">With this key you see. Loading, evicting and pinning need one with the scope admin.</p>}
       </section>
       <Evictions evictions={pool.evictions} since={since} />
     </>
@@ -113,6 +116,23 @@ function Memory({ pool }: { pool: Pool }) {
   );
 }
 
+/** What each row's terms say to who hears it, once for who sees them in columns. */
+function ColumnNames({ administers }: { administers: boolean }) {
+  return (
+    <li class="of-models column-names" aria-hidden="true">
+      <span>model</span>
+      <span class="columns">
+        {COLUMNS.map((name) => (
+          <span key={name}>{name}</span>
+        ))}
+      </span>
+      {administers && <span />}
+    </li>
+  );
+}
+
+const COLUMNS = ['size', 'in use by', 'unloads in', 'last load'] as const;
+
 interface RowProps {
   model: Model;
   since: number;
@@ -133,57 +153,67 @@ function ModelRow({ model, since, administers, change }: RowProps) {
           <small>
             {words(model)}
             {model.device && isThere && ` on ${model.device}`}
+            {model.paged && ', paged'}
+            {model.pinned && ', pinned'}
           </small>
         </span>
       </div>
-      <dl>
+      <dl class="columns">
         <div>
-          <dt>{isThere ? 'in memory' : 'file'}</dt>
-          <dd class="figure">{bytes(isThere ? (model.weights_bytes ?? 0) : model.size_bytes)}</dd>
+          <dt>{COLUMNS[0]}</dt>
+          <dd class="figure">
+            {bytes(isThere ? (model.weights_bytes ?? 0) : model.size_bytes)} <small>{isThere ? 'in memory' : 'file'}</small>
+          </dd>
         </div>
         <div>
-          <dt>in use by</dt>
+          <dt>{COLUMNS[1]}</dt>
           <dd class="figure">
             {count(model.leases ?? 0)}
             {(model.waiting_requests ?? 0) > 0 && <small> +{count(model.waiting_requests ?? 0)} waiting</small>}
           </dd>
         </div>
         <div>
-          <dt>goes in</dt>
+          <dt>{COLUMNS[2]}</dt>
           <dd class="figure">{leaves(model, since)}</dd>
         </div>
         <div>
-          <dt>last load</dt>
-          <dd class="figure">{lastLoad(model)}</dd>
+          <dt>{COLUMNS[3]}</dt>
+          <dd class="figure">
+            <LastLoad model={model} />
+          </dd>
         </div>
       </dl>
-      {administers && (
-        <div class="actions">
-          {isThere ? (
-            <button type="button" onClick={() => change('unload', model.id)} disabled={model.pinned} aria-label={`Evict ${model.id}`}>
-              Evict
-            </button>
-          ) : (
-            <button type="button" onClick={() => change('load', model.id)} disabled={status === 'loading'} aria-label={`Load ${model.id}`}>
-              Load
-            </button>
-          )}
-          <button
-            type="button"
-            onClick={() => change(model.pinned ? 'unpin' : 'pin', model.id)}
-            aria-pressed={model.pinned ?? false}
-            aria-label={`Pin ${model.id}`}
-          >
-            {model.pinned ? 'Pinned' : 'Pin'}
-          </button>
-        </div>
-      )}
+      {administers && <Actions model={model} change={change} />}
       {progress && (
         <progress value={progress.value} max={1} aria-label={`Loading ${model.id}: ${progress.current}`}>
           {percent(progress.value)}
         </progress>
       )}
     </li>
+  );
+}
+
+/** What cannot be done just now stays where the keyboard is, and does nothing. */
+function Actions({ model, change }: Pick<RowProps, 'model' | 'change'>) {
+  const { id, pinned = false } = model;
+  const isThere = model.status.value === 'loaded';
+  const isOff = isThere ? pinned : model.status.value === 'loading';
+  const word = isThere ? 'Evict' : 'Load';
+  return (
+    <div class="actions">
+      <button
+        type="button"
+        onClick={() => isOff || change(isThere ? 'unload' : 'load', id)}
+        aria-disabled={isOff}
+        aria-label={`${word} ${id}`}
+        title={isThere && pinned ? 'It is pinned.' : undefined}
+      >
+        {word}
+      </button>
+      <button type="button" onClick={() => change(pinned ? 'unpin' : 'pin', id)} aria-pressed={pinned} aria-label={`Pin ${id}`}>
+        Pin
+      </button>
+    </div>
   );
 }
 
@@ -194,12 +224,11 @@ function lamp(model: Model): string {
 }
 
 function words(model: Model): string {
-  if (model.quarantined_for_seconds) return `set aside after a failure, for ${seconds(model.quarantined_for_seconds)}`;
+  if (model.quarantined_for_seconds) return `set aside after a failure, for ${span(model.quarantined_for_seconds)}`;
   if (model.gives_way_for) return `gives way: ${model.gives_way_for}`;
   const state = model.status.state ?? '';
   if (state === 'resident') return 'in use';
-  if (state === 'awaiting_room') return 'waits for room';
-  return state === '' || state === 'absent' ? 'not in memory' : state;
+  return state === '' || state === 'absent' ? 'not in memory' : state.replaceAll('_', ' ');
 }
 
 function leaves(model: Model, since: number): string {
@@ -207,14 +236,23 @@ function leaves(model: Model, since: number): string {
   if (model.pinned) return 'stays';
   if (model.status.state !== 'idle') return 'in use';
   const left = model.expires_in_seconds;
-  return left === null || left === undefined ? 'when needed' : clock(left - since);
+  return left === null || left === undefined ? 'stays until room is needed' : clock(left - since);
 }
 
-function lastLoad(model: Model): string {
-  if (model.last_load_seconds === null || model.last_load_seconds === undefined) return '–';
-  const label = model.last_load_source?.label ?? 'unknown';
-  const cache = label === 'page_cache_warm' ? ' warm' : label === 'page_cache_cold' ? ' cold' : '';
-  return `${seconds(model.last_load_seconds)}${cache}`;
+const SOURCES: Record<string, [string, string]> = {
+  page_cache_warm: ['warm', 'its file was in the page cache'],
+  page_cache_cold: ['cold', 'its file was read from the disk'],
+};
+
+function LastLoad({ model }: { model: Model }) {
+  const { last_load_seconds: lasted, last_load_source: source } = model;
+  if (lasted === null || lasted === undefined) return <>–</>;
+  const [word, meaning] = SOURCES[source?.label ?? ''] ?? ['', 'where its file was is unknown'];
+  return (
+    <span title={source?.major_faults ? `${meaning}; ${count(source.major_faults)} major faults` : meaning}>
+      {seconds(lasted)} <small>{word}</small>
+    </span>
+  );
 }
 
 function Evictions({ evictions, since }: { evictions: Eviction[]; since: number }) {
@@ -225,15 +263,19 @@ function Evictions({ evictions, since }: { evictions: Eviction[]; since: number 
       {latest.length === 0 ? (
         <Waiting what="None since this server began." />
       ) : (
-        <Wide label="Evictions">
-          <table>
+        <Wide label="Evictions, latest first">
+          <table class="evictions">
             <thead>
               <tr>
                 <th scope="col">when</th>
                 <th scope="col">model</th>
                 <th scope="col">why</th>
-                <th scope="col" class="number">gave back</th>
-                <th scope="col" class="number">idle for</th>
+                <th scope="col" class="number">
+                  gave back
+                </th>
+                <th scope="col" class="number">
+                  idle for
+                </th>
               </tr>
             </thead>
             <tbody>
@@ -243,7 +285,7 @@ function Evictions({ evictions, since }: { evictions: Eviction[]; since: number 
                   <th scope="row">{one.model}</th>
                   <td>{one.cause}</td>
                   <td class="number">{bytes(one.bytes)}</td>
-                  <td class="number">{seconds(one.idle_seconds)}</td>
+                  <td class="number">{span(one.idle_seconds)}</td>
                 </tr>
               ))}
             </tbody>

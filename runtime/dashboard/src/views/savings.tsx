@@ -2,41 +2,43 @@
 
 import { useEffect, useState } from 'preact/hooks';
 import { get } from '../ask';
-import { Chart } from '../chart';
-import { bytes, count, digits, gbHours, gbHoursOf, joules, money, nanos, percent, seconds } from '../format';
-import { Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
-import type { Arms, Comparison, Savings, SavingsReport } from '../wire';
+import { bytes, count, gbHours, joules, money, nanos, percent } from '../format';
+import { Choices, Figure, QualityKey, Verdict, Waiting, Wide } from '../parts';
+import { compared } from '../report';
+import type { Arm, Comparison, Savings, SavingsReport } from '../wire';
+import { Curves } from './curves';
+import { Inputs } from './inputs';
+import { Tiers } from './money';
 
 const WINDOWS = [
   ['run', 'this run'],
   ['24h', '24 h'],
   ['30d', '30 days'],
 ] as const;
-
-/** What a report compares: of everyone both baselines, of a tenant copies of its own. */
-function told(report: SavingsReport) {
-  const of = report.total ?? report;
-  const { ephemeral, held, dedicated } = of;
-  return ephemeral && held && dedicated ? { ephemeral, held, dedicated, shared: report.total?.shared_persistent ?? null } : null;
-}
+type Window = (typeof WINDOWS)[number][0];
 
 export function SavingsView({ savings, theme }: { savings: Savings; theme: string }) {
   const isOwn = savings.report === null;
-  const [since, setSince] = useState<string>(isOwn ? '24h' : 'run');
+  const [since, setSince] = useState<Window>(isOwn ? '24h' : 'run');
   const [earlier, setEarlier] = useState<SavingsReport | null>(null);
   const [refused, setRefused] = useState('');
   useEffect(() => {
     if (since === 'run') return;
     let isWanted = true;
     get<SavingsReport>(`/v1/savings?since=${since}`).then(
-      (report) => isWanted && setEarlier(report),
+      (report) => {
+        if (!isWanted) return;
+        setEarlier(report);
+        setRefused('');
+      },
       (error: Error) => isWanted && setRefused(error.message),
     );
     return () => {
       isWanted = false;
     };
-  }, [since]);
-  const choose = (chosen: string) => {
+    // Again with each point of the curve.
+  }, [since, savings.points.unix_ms.at(-1)]);
+  const choose = (chosen: Window) => {
     setSince(chosen);
     setEarlier(null);
     setRefused('');
@@ -45,15 +47,7 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
   return (
     <>
       <div class="choices">
-        <fieldset>
-          <legend>Over</legend>
-          {WINDOWS.filter(([value]) => !(isOwn && value === 'run')).map(([value, name]) => (
-            <label key={value}>
-              <input type="radio" name="since" checked={since === value} onChange={() => choose(value)} />
-              {name}
-            </label>
-          ))}
-        </fieldset>
+        <Choices legend="Over" name="since" options={isOwn ? WINDOWS.slice(1) : WINDOWS} chosen={since} choose={choose} />
         <QualityKey />
       </div>
       {refused && (
@@ -61,9 +55,11 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
           {refused}
         </p>
       )}
+      {!report && !refused && <Waiting what="reading the ledger…" />}
       {report && <Baselines report={report} />}
-      {report && <Inputs report={report} prices={savings.prices} />}
+      {report && <Inputs report={report} arms={compared(report)} prices={savings.prices} />}
       {report && <Price report={report} />}
+      {report?.money && <Tiers told={report.money} />}
       <Curves savings={savings} theme={theme} />
       {report && <ByTenant report={report} />}
     </>
@@ -71,18 +67,28 @@ export function SavingsView({ savings, theme }: { savings: Savings; theme: strin
 }
 
 function Baselines({ report }: { report: SavingsReport }) {
-  const arms = told(report);
+  const arms = compared(report);
   if (!arms) return null;
   const { shared, dedicated, ephemeral } = arms;
   const own = report.tenant === undefined ? 'Against a copy for each tenant' : 'Against copies of your own';
   return (
     <div class="baselines">
       {shared && (
-        <Baseline name="Against one shared copy of each model" note="the headline" comparison={shared} ephemeral={ephemeral} report={report} />
+        <Baseline
+          name="Against one shared copy of each model"
+          note="the headline"
+          comparison={shared}
+          ephemeral={ephemeral}
+          report={report}
+        />
       )}
       <Baseline name={own} note="" comparison={dedicated} ephemeral={ephemeral} report={report} />
     </div>
   );
+}
+
+function words(cause: string): string {
+  return cause.replaceAll('_', ' ');
 }
 
 function tone(value: number | null): 'loss' | 'saving' | undefined {
@@ -93,7 +99,7 @@ interface BaselineProps {
   name: string;
   note: string;
   comparison: Comparison;
-  ephemeral: Arms['ephemeral'];
+  ephemeral: Arm;
   report: SavingsReport;
 }
 
@@ -151,7 +157,7 @@ function Baseline({ name, note, comparison, ephemeral, report }: BaselineProps) 
       </dl>
       {judged.verdict === 'loss' && (
         <p class="remedy">
-          A loss{judged.cause && `: ${judged.cause.replaceAll('_', ' ')}`}
+          A loss{judged.cause && `: ${words(judged.cause)}`}
           {judged.remedy && `; ${judged.remedy}`}.
         </p>
       )}
@@ -161,7 +167,7 @@ function Baseline({ name, note, comparison, ephemeral, report }: BaselineProps) 
 
 function Price({ report }: { report: SavingsReport }) {
   const { requests, waited_ns, waits, break_even_per_second } = report.cold_starts;
-  const ephemeral = told(report)?.ephemeral;
+  const ephemeral = compared(report)?.ephemeral;
   return (
     <section aria-labelledby="price">
       <h2 id="price">What it cost</h2>
@@ -176,9 +182,7 @@ function Price({ report }: { report: SavingsReport }) {
         </div>
         <div>
           <dt>one wait: p50 · p95 · p99</dt>
-          <dd class="figure">
-            {waits.requests > 0 ? `${nanos(waits.p50_ns)} · ${nanos(waits.p95_ns)} · ${nanos(waits.p99_ns)}` : '–'}
-          </dd>
+          <dd class="figure">{waits.requests > 0 ? `${nanos(waits.p50_ns)} · ${nanos(waits.p95_ns)} · ${nanos(waits.p99_ns)}` : '–'}</dd>
         </div>
         <div>
           <dt>processor time of loads</dt>
@@ -187,7 +191,11 @@ function Price({ report }: { report: SavingsReport }) {
         <div>
           <dt>a waited second at which the saving is gone</dt>
           <dd class="figure">
-            {break_even_per_second === null ? '–' : break_even_per_second > 0 ? money(break_even_per_second, report.currency) : 'there is none'}
+            {break_even_per_second === null
+              ? '–'
+              : break_even_per_second > 0
+                ? money(break_even_per_second, report.currency)
+                : 'there is none'}
           </dd>
         </div>
         {report.page_cache && (
@@ -207,91 +215,26 @@ function Price({ report }: { report: SavingsReport }) {
   );
 }
 
-const HELD: readonly [keyof Arms['held'], string][] = [
-  ['active_kib_ms', 'weights while a request ran'],
-  ['keepalive_kib_ms', 'weights kept after the last request'],
-  ['pinned_kib_ms', 'weights that were pinned'],
-  ['load_kib_ms', 'weights while they were loaded'],
-  ['idle_kib_ms', 'weights held for nobody'],
-  ['pages_kib_ms', 'keys and values kept for later'],
-  ['process_kib_ms', 'the process beside models'],
-];
-
-function Inputs({ report, prices }: { report: SavingsReport; prices: Savings['prices'] }) {
-  const { currency } = report;
-  const arms = told(report);
-  if (!arms) return null;
-  const { shared, dedicated, ephemeral, held } = arms;
-  const price = (value: number | null, unit: string) => (value === null ? 'no price' : `${digits(value)} ${currency} per ${unit}`);
-  return (
-    <details class="inputs">
-      <summary>Formula and inputs</summary>
-      <p>
-        saved = baseline − ephemeral, over a window of <span class="figure">{seconds(report.window_ms / 1000)}</span>; a negative
-        figure is a loss and is never cut off.
-      </p>
-      <ul>
-        {shared && (
-          <li>
-            <b>one shared copy</b> = Σ over models (largest weights × window) + process × window = <span class="figure">{gbHours(shared.baseline.gb_hours)}</span>
-          </li>
-        )}
-        {shared ? (
-          <li>
-            <b>a copy per tenant</b> = Σ over tenants and models (largest weights × first request to last) + process × its longest ={' '}
-            <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
-          </li>
-        ) : (
-          <li>
-            <b>copies of your own</b> = Σ over models (largest weights × first request to last) = <span class="figure">{gbHours(dedicated.baseline.gb_hours)}</span>
-          </li>
-        )}
-        <li>
-          <b>ephemeral</b>, measured = <span class="figure">{gbHours(ephemeral.gb_hours)}</span>:
-          <table>
-            <tbody>
-              {HELD.map(([key, name]) => (
-                <tr key={key}>
-                  <th scope="row">{name}</th>
-                  <td class="number">{gbHours(gbHoursOf(held[key]))}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </li>
-        {report.process_bytes !== undefined && (
-          <li>
-            process = <span class="figure">{bytes(report.process_bytes)}</span>, measured before the first load
-          </li>
-        )}
-        <li>
-          money: {price(prices.memory_gb_hour, 'GB·h')}, {price(prices.cpu_hour, 'processor hour of loads')} ({report.rate_card})
-        </li>
-        <li>
-          energy: {report.energy_source}, ±{percent(report.energy_relative_uncertainty)}
-        </li>
-        {report.notes.map((note) => (
-          <li key={note}>{note}</li>
-        ))}
-      </ul>
-    </details>
-  );
-}
-
 function ByTenant({ report }: { report: SavingsReport }) {
   if (!report.tenants?.length) return null;
   return (
     <section aria-labelledby="by-tenant">
       <h2 id="by-tenant">By tenant</h2>
       <Wide label="Savings by tenant">
-        <table>
+        <table class="by-tenant">
           <thead>
             <tr>
               <th scope="col">tenant</th>
-              <th scope="col" class="number">ephemeral</th>
-              <th scope="col" class="number">saved, shared copy</th>
+              <th scope="col" class="number">
+                ephemeral
+              </th>
+              <th scope="col" class="number">
+                saved, shared copy
+              </th>
               <th scope="col">verdict</th>
-              <th scope="col" class="number">saved, own copies</th>
+              <th scope="col" class="number">
+                saved, own copies
+              </th>
               <th scope="col">verdict</th>
             </tr>
           </thead>
@@ -308,6 +251,7 @@ function ByTenant({ report }: { report: SavingsReport }) {
                   </td>,
                   <td key={`verdict-${place}`}>
                     <Verdict verdict={judged.verdict} />
+                    {judged.cause && <small> {words(judged.cause)}</small>}
                   </td>,
                 ])}
               </tr>
@@ -315,45 +259,6 @@ function ByTenant({ report }: { report: SavingsReport }) {
           </tbody>
         </table>
       </Wide>
-    </section>
-  );
-}
-
-function Curves({ savings, theme }: { savings: Savings; theme: string }) {
-  const { unix_ms, dedicated } = savings.points;
-  const nothing = unix_ms.map(() => null);
-  const shared = savings.points.shared ?? { gb_hours: nothing, attributional_joules: nothing, marginal_joules: nothing, cost: nothing };
-  const { currency } = savings.prices;
-  // Axes have whole seconds of memory where they have no hours.
-  const scale = Math.max(0, ...[...shared.gb_hours, ...dedicated.gb_hours].map((value) => Math.abs(value ?? 0))) < 0.1 ? 3600 : 1;
-  const curves = [
-    ['Memory saved', 'gb_hours', scale, (value: number) => gbHours(value / scale)],
-    ['Money saved, by the rate card', 'cost', 1, (value: number) => money(value, currency)],
-    ['≈ Energy saved, by memory held', 'attributional_joules', 1, joules],
-    ["≈ Energy saved, on this host's meter", 'marginal_joules', 1, joules],
-  ] as const;
-  const scaled = (curve: (number | null)[], by: number) => curve.map((value) => (value === null ? null : value * by));
-  return (
-    <section aria-labelledby="over-time">
-      <h2 id="over-time">Since this server began</h2>
-      <p class="legend-line">
-        <span class="line shared" aria-hidden="true" /> against one shared copy <span class="line dedicated" aria-hidden="true" /> against a copy
-        per tenant <span class="swatch loss-ground" aria-hidden="true" /> below zero: a loss
-      </p>
-      {unix_ms.length < 2 && <Waiting what="A point comes every 10 seconds at first." />}
-      <div class="charts">
-        {curves.map(([title, key, by, shown]) => (
-          <Chart
-            key={`${key} ${by}`}
-            title={title}
-            unixMs={unix_ms}
-            shared={scaled(shared[key], by)}
-            dedicated={scaled(dedicated[key], by)}
-            shown={shown}
-            theme={theme}
-          />
-        ))}
-      </div>
     </section>
   );
 }

@@ -94,7 +94,7 @@ pub(super) async fn front(headers: HeaderMap) -> Result<Response, ApiError> {
         Some(Err(_)) | None => true,
     };
     let mut response = if takes_page { dashboard::page(headers).await? } else { "Ollama is running".into_response() };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use super::form::{Form, any_object, list, must, text, told, word};
+use super::form::{Form, any_object, flag, list, must, or_null, text, told, word};
 use super::operation::{Operation, Tag};
 use crate::tenancy::Scope;
 
@@ -33,10 +33,21 @@ fn kept(operation: Operation) -> Operation {
 
 /// `POST /v1/sign-in`.
 pub(in crate::http) fn sign_in() -> Operation {
-    let scopes = list("What the key is for.", word("", &Scope::ALL.map(Scope::name)));
     Operation::new("signIn", Tag::Server, "Gives a browser that shows a key a cookie that stands for it.")
-        .answers(told("", [must("tenant", text("Whose key it is.")), must("scopes", scopes)]))
+        .answers(told("", [must("tenant", text("Whose key it is.")), must("scopes", scopes())]))
         .tells("Set-Cookie", text("The cookie."))
+}
+
+/// `GET /v1/sign-in`.
+pub(in crate::http) fn signed_in() -> Operation {
+    let tenant = or_null("tenant", text("Who it is; null where a key is needed."));
+    let is_signed_in = must("signed_in", flag("Whether that is by its cookie."));
+    Operation::new("signedIn", Tag::Server, "Who a browser is, whether it has signed in or not.")
+        .answers(told("", [tenant, must("scopes", scopes()), is_signed_in]))
+}
+
+fn scopes() -> Form {
+    list("What the key is for.", word("", &Scope::ALL.map(Scope::name)))
 }
 
 /// `DELETE /v1/sign-in`.
