@@ -1,6 +1,7 @@
 //! Which models there are: names to files in the models directories.
 //!
-//! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one; the shards of a
+//! A name is a file's stem as it is written (`*.gguf`, the extension in any case), or an alias of one (an alias whose model is
+//! not there leaves its name to a file that is called so); the shards of a
 //! split file are one model, called by what stands before their numbers; a folder of safetensors is one, called by the
 //! folder's name (in a Hugging Face cache the repository's). Names from
 //! requests are only ever looked up among the names that a scan found; they never become part of a path, so `../`,
@@ -262,7 +263,9 @@ impl Catalog {
             return Ok(entry);
         }
         let scan = self.current(asked);
-        if let Some(entry) = scan.found.get(stem).and_then(|found| self.look(stem, found)) {
+        let meant = [stem, name].into_iter();
+        let mut there = meant.filter_map(|stem| self.look(stem, scan.found.get(stem)?));
+        if let Some(entry) = there.next() {
             return Ok(entry);
         }
         match &scan.unreadable {

@@ -172,7 +172,9 @@ fn aliases_lead_to_the_true_name() {
     let root = Folder::new();
     root.write("long-name.gguf");
     root.write("taken.gguf");
-    let aliases = [("short", "long-name"), ("taken", "long-name"), ("twice", "short"), ("lost", "absent")];
+    root.write("left.gguf");
+    let aliases =
+        [("short", "long-name"), ("taken", "long-name"), ("twice", "short"), ("lost", "absent"), ("left", "absent")];
     let catalog = Catalog::new(CatalogOptions {
         roots: vec![root.0.path().into()],
         aliases: aliases.map(|(alias, stem)| (alias.into(), stem.into())).into(),
@@ -180,8 +182,9 @@ fn aliases_lead_to_the_true_name() {
     });
     assert_eq!(catalog.resolve("short").unwrap().name, "long-name");
     assert_eq!(catalog.resolve("taken").unwrap().name, "long-name");
+    assert_eq!(catalog.resolve("left").unwrap().name, "left");
     assert!(not_found(&catalog, "twice") && not_found(&catalog, "lost"));
-    assert_eq!(names(&catalog), ["long-name", "taken"]);
+    assert_eq!(names(&catalog), ["left", "long-name", "taken"]);
 }
 
 #[test]

@@ -42,18 +42,13 @@ pub(super) async fn tags(
     Ok(Json(json!({ "models": listed.await.map_err(ApiError::internal)? })))
 }
 
-/// Every name that means one of `entries`, in order, and which of them. An alias wins over a true name.
+/// Every name that means one of `entries`, in order, and which of them. An alias of one of them wins over a true name.
 fn named<'a>(entries: &'a [Entry], aliases: &'a BTreeMap<String, String>) -> BTreeMap<&'a str, usize> {
     let mut named: BTreeMap<&str, usize> =
         entries.iter().enumerate().map(|(index, entry)| (entry.name.as_str(), index)).collect();
     let meant: Vec<_> =
-        aliases.iter().map(|(alias, name)| (alias.as_str(), named.get(name.as_str()).copied())).collect();
-    for (alias, index) in meant {
-        match index {
-            Some(index) => named.insert(alias, index),
-            None => named.remove(alias),
-        };
-    }
+        aliases.iter().filter_map(|(alias, name)| Some((alias.as_str(), *named.get(name.as_str())?))).collect();
+    named.extend(meant);
     named
 }
 
