@@ -7,9 +7,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use benches::closed_loop::{Throughput, closed_loop};
 use benches::peers::OpenVino;
 use benches::server::Server;
-use benches::streams::{Prompts, Requests, Shape, Throughput, closed_loop};
+use benches::streams::{Prompts, Requests, Shape};
 use benches::{median, percentile};
 use clap::Parser;
 use comfy_table::{Table, presets};
