@@ -273,14 +273,7 @@ mod tests {
 
     #[test]
     fn truncation_gives_blocks_back() {
-        let mut cache = KvCache::new(KvShape {
-            layers: 1,
-            kv_heads: 1,
-            head_dim: 8,
-            block_positions: 4,
-            precision: KvPrecision::F16,
-        });
-        (0..4).for_each(|_| cache.push_block());
+        let mut cache = small(4);
         cache.set_len(14);
         cache.truncate(5);
         assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (5, 2, false));
