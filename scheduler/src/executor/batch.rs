@@ -269,4 +269,4 @@ fn largest(least: u32, most: u32, fits: impl Fn(u32) -> bool) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,9 +4,10 @@ use crate::executor::fair::VirtualTimes;
 use crate::limits::SHARED_PERCENT;
 use crate::testing::Random;
 
-const BOUNDS: StepBounds = StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
+pub(in crate::executor) const BOUNDS: StepBounds =
+    StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
 
-fn decode(id: u64, tenant: usize) -> Candidate {
+pub(in crate::executor) fn decode(id: u64, tenant: usize) -> Candidate {
     let demand = Demand {
         phase: Phase::Decode,
         tokens: 1,
