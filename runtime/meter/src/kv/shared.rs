@@ -89,13 +89,6 @@ impl SharedBlocks {
         });
     }
 
-    /// From `at` on `account` carries the block while nobody holds it.
-    pub fn kept_for(&mut self, block: BlockId, account: Account, at: Moment) {
-        if let Some(block) = self.advanced(block, at) {
-            block.kept_for = account.into_tenant();
-        }
-    }
-
     /// `request` holds the block from `at` on, once however often this is said.
     pub fn held(&mut self, block: BlockId, request: &str, at: Moment) {
         let Some(known) = self.advanced(block, at) else { return };
