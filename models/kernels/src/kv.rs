@@ -8,9 +8,9 @@
 //! A step of several sequences has one buffer for the keys of all, and one for the values: [`SequenceRows`] tells whose
 //! cache each row belongs to.
 //!
-//! One piece of memory per block, for all layers: an allocation, or bytes that someone else keeps (`block.rs`). Within it, for each layer and KV head: the keys transposed
-//! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
-//! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
+//! One piece of memory per block, for all layers: an allocation, or bytes that someone else keeps (`block.rs`). Within it, for
+//! each layer and KV head: the keys transposed \[head_dim\]\[positions\], so that scores of neighbouring positions come out
+//! side by side, then the values \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
 //! what llama.cpp keeps too. Numbers from 65,520 on become infinite. What bytes look like is in `packed.rs`.

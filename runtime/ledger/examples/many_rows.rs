@@ -1,8 +1,8 @@
 //! What metering costs a request, and how long a ledger with many rows takes to open after a kill, to tell the savings and
 //! to be verified: `many_rows [ROWS] [FOLDER]`.
 //!
-//! The rows are written by another process, which ends without closing the file and with 64 requests open. They are of a
-//! year and of 20 tenants, each with one of 5 models. A request is two rows, or three with the interval that follows every eighth.
+//! The rows are written by another process, which ends without closing the file and with 64 requests open. They are of a year
+//! and of 20 tenants, each with one of 5 models. A request is two rows, or three with the interval that follows every eighth.
 
 mod receipts;
 

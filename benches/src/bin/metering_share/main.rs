@@ -11,8 +11,8 @@
 //!   reading sensors, storing accounts. Whatever else an idle server does is in it too, so that it is no less than metering's.
 //!
 //! The share is their sum over the steps' processor time, which the server tells. What a request costs beyond the commits that
-//! it shares with others is what its calls take, and its rows in a ledger in memory of which many share a commit. Deliberately absent: metrics and logs, which
-//! are no metering, and arms without metering, which no server has.
+//! it shares with others is what its calls take, and its rows in a ledger in memory of which many share a commit. Deliberately
+//! absent: metrics and logs, which are no metering, and arms without metering, which no server has.
 
 mod calls;
 

@@ -42,8 +42,8 @@ fn even_and_odd(d: __m256) -> [__m256; 2] {
     [d, _mm256_mul_ps(d, _mm256_set1_ps(0.25))]
 }
 
-/// Of Q2_K: the scales of even and odd runs, −dmin, and a factor and a minimum for each 16 weights: byte i of a lane of vector j belongs to the
-/// sixteen number 4j + i.
+/// Of Q2_K: the scales of even and odd runs, −dmin, and a factor and a minimum for each 16 weights: byte i of a lane of vector
+/// j belongs to the sixteen number 4j + i.
 pub(super) struct ScalesQ2K {
     d: [__m256; 2],
     negative_dmin: __m256,

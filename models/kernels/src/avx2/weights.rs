@@ -1,8 +1,8 @@
 //! Eight rows × 32 weights in registers, and their products with one column's block.
 //!
-//! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants
-//! are broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps
-//! per block are `acc += (scale · column's scale) · sum · factor` (an integer) and, where there is an offset, `acc += offset · column's sum`,
+//! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants are
+//! broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps per block are
+//! `acc += (scale · column's scale) · sum · factor` (an integer) and, where there is an offset, `acc += offset · column's sum`,
 //! in this order for every number of columns, so a column's result does not depend on its neighbours.
 
 use std::arch::x86_64::*;
