@@ -77,6 +77,17 @@ impl Client {
         self.whole("POST", path, &body.to_string())
     }
 
+    /// Posts all of `bodies` at once, and reads every answer whole.
+    ///
+    /// # Errors
+    /// As [`Client::get`], of any of them.
+    pub fn post_at_once(&self, path: &str, bodies: &[Value]) -> anyhow::Result<Vec<Answer>> {
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = bodies.iter().map(|body| scope.spawn(move || self.post(path, body))).collect();
+            asked.into_iter().map(|asked| asked.join().expect("it returns its errors")).collect()
+        })
+    }
+
     /// Asks, and hands each event's data and the time since the request to `on_event`, until that breaks or all is read.
     /// Without a body it is a GET.
     ///

@@ -11,7 +11,7 @@
 //! - `… --bin fair_share` looks at what a tenant feels of one that asks a hundred times as often, `… --bin overload` at what
 //!   is left of a server that is asked for twenty times what it can do, `… --bin client_leaves` at what is left of a client
 //!   that does not wait for its answer.
-//! - `… --bin held_answers` looks at what keeping to a schema costs a token.
+//! - `… --bin held_answers` looks at what keeping to a schema costs a token, `… --bin speculation` at what drafts gain.
 //! - `… --bin conservation` holds the ledger against what clients saw and what another process sees of the server's memory
 //!   and processor time, over a long mixed run with crashes.
 //! - `… --bin metering_share` looks at what metering takes of the processors, beside the steps that it meters.
@@ -26,6 +26,7 @@
 //! Deliberately absent: assertions about time. A test that depends on how busy a machine is tells nothing.
 
 pub mod client;
+pub mod closed_loop;
 pub mod models;
 pub mod observer;
 pub mod open_loop;
@@ -34,7 +35,10 @@ pub mod process;
 pub mod roofline;
 pub mod server;
 pub mod streams;
+pub mod subject;
 pub mod weights;
+
+use serde_json::{Value, json};
 
 /// The middle of `values`, or what lies between the two in the middle; sorts them. 0 of none.
 #[must_use]
@@ -42,6 +46,12 @@ pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
     f64::midpoint(at(values.len().saturating_sub(1) / 2), at(values.len() / 2))
+}
+
+/// The median of `values`, and the least and the most of them; sorts them.
+#[must_use]
+pub fn spread(values: &mut [f64]) -> Value {
+    json!({ "median": median(values), "least": values.first(), "most": values.last() })
 }
 
 /// The value that `percent` of `values` do not exceed, by the nearest rank; sorts them. 0 of none.
@@ -62,6 +72,11 @@ mod tests {
         assert_eq!(median(&mut []), 0.0);
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn a_spread_is_from_the_least_to_the_most() {
+        assert_eq!(spread(&mut [3.0, 1.0, 2.5]), json!({ "median": 2.5, "least": 1.0, "most": 3.0 }));
     }
 
     #[test]

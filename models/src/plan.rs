@@ -47,8 +47,6 @@ impl Network {
 /// A decoder-only transformer over tensors of one artifact.
 #[derive(Debug)]
 pub struct Plan {
-    /// `general.architecture`.
-    pub architecture: &'static str,
     /// Width of the hidden state.
     pub hidden: usize,
     /// Width of the feed-forward layer.

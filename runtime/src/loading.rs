@@ -1,4 +1,5 @@
-//! From a model's name to a mapped model: the catalog and the kept descriptors. Each device's pool loads through it (`devices`).
+//! From a model's name to a mapped model: the catalog and the kept descriptors. Each device's pool loads through it
+//! (`devices`).
 //!
 //! A cold start maps the file and asks the system to bring its pages in; header, tokenizer and template of files that
 //! were used lately are kept by file identity, so that the next cold start skips them. What is costly of them also lies

@@ -5,8 +5,8 @@
 //! the ledger before its first step and settled before its last byte; what no request carries (keep-alive, idle, loads that
 //! nobody took) goes to the accounts in intervals.
 //!
-//! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an interval that
-//! the ledger did not take is offered again. Deliberately absent: prompts and answers.
+//! Invariants: each request that was announced ends exactly once, with a receipt or into the accounts ([`Stay`]'s drop); an
+//! interval that the ledger did not take is offered again. Deliberately absent: prompts and answers.
 
 pub(crate) mod energy;
 mod pages;

@@ -6,7 +6,6 @@
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::TcpStream;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,8 +14,8 @@ use anyhow::{Context as _, bail, ensure};
 use benches::client::Client;
 use benches::open_loop::wait_until;
 use benches::percentile;
-use benches::server::Server;
 use benches::streams::{Requests, Shape};
+use benches::subject::Subject;
 use clap::Parser;
 use comfy_table::{Table, presets};
 use serde_json::json;
@@ -24,12 +23,8 @@ use serde_json::json;
 /// Time until a client that leaves has left nothing behind.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Times that a client leaves in each state.
     #[arg(long, default_value_t = 50)]
     tries: usize,
@@ -68,7 +63,7 @@ impl Held {
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
+    let model = arguments.subject.model()?;
     let mut table = Table::new();
     table.load_preset(presets::ASCII_MARKDOWN).set_header(["leaves", "tries", "p50 ms", "p99 ms", "max ms"]);
     let states: [(&str, Leave); 3] =
@@ -76,7 +71,7 @@ fn main() -> anyhow::Result<()> {
     for (state, leave) in states {
         // One sequence at a time: whoever comes second waits.
         let config = "[scheduler]\nsequences_per_model_max = 1\n";
-        let server = Server::dayfly_over(&arguments.dayfly, &[&arguments.model], config)?;
+        let server = arguments.subject.start(config)?;
         let of =
             |prompt_words, tokens| Requests::new(server.client(), &model, Shape { prompt_words, shared: 0.0, tokens });
         let (short, long) = (of(8, TOKENS), of(arguments.prompt_words, TOKENS));

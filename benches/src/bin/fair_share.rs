@@ -4,14 +4,13 @@
 //! measure of those beside. Each round has a server of its own, whose end cuts off what the aggressor still waits for.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use benches::open_loop::{Offer, Offered, Tally, open_loop, wait_until};
-use benches::server::Server;
 use benches::streams::{Requests, Shape, Streamed};
+use benches::subject::Subject;
 use benches::{median, percentile};
 use clap::Parser;
 use comfy_table::{Table, presets};
@@ -21,12 +20,8 @@ use sha2::{Digest as _, Sha256};
 /// A tenant's latencies beside one that asks a hundred times as often.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model that both ask for.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Requests a second of the victim.
     #[arg(long, default_value_t = 1.0)]
     per_second: f64,
@@ -142,8 +137,8 @@ fn one_round(arguments: &Arguments) -> anyhow::Result<(Felt, Felt, Tally)> {
         let digest: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
         config.push_str(&format!("[[keys]]\ntenant = \"{name}\"\nsha256 = \"{digest}\"\n"));
     }
-    let server = Server::dayfly_over(&arguments.dayfly, &[&arguments.model], &config)?;
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
+    let server = arguments.subject.start(&config)?;
+    let model = arguments.subject.model()?;
     let shape = Shape { prompt_words: arguments.prompt_words, shared: 0.0, tokens: arguments.tokens };
     let of = |tenant| Requests::new(&server.client().with_key(tenant), &model, shape);
     let (victim, aggressor) = (of(VICTIM), of(AGGRESSOR));

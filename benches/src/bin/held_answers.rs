@@ -5,26 +5,20 @@
 //! by turns for the same number of tokens: no answer that keeps to the schema is whole before. A figure is tokens a second
 //! of all streams while they decode, by their receipts: prompts, and the first request's compilation, are not in it.
 
-use std::path::PathBuf;
-use std::thread;
-
 use anyhow::{Context as _, ensure};
 use benches::client::{Answer, Client};
-use benches::median;
 use benches::server::Server;
 use benches::streams::words;
+use benches::subject::Subject;
+use benches::{median, spread};
 use clap::Parser;
 use serde_json::{Value, json};
 
 /// Tokens a second with a schema and without.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Streams at a time, each number in its turn.
     #[arg(long, num_args = 1.., default_values_t = [1, 8])]
     streams: Vec<usize>,
@@ -69,15 +63,10 @@ impl Kind {
 
 /// Tokens a second of `streams` requests at once, from number `first` on.
 fn turn(client: &Client, arguments: &Arguments, kind: Kind, (streams, first): (usize, u64)) -> anyhow::Result<f64> {
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
-    let answers = thread::scope(|scope| {
-        let ask = |number| {
-            let body = kind.body(&model, number, arguments.tokens);
-            scope.spawn(move || client.post("/v1/completions", &body))
-        };
-        let asked: Vec<_> = (first..).take(streams).map(ask).collect();
-        asked.into_iter().map(|asked| asked.join().expect("it returns its errors")).collect::<anyhow::Result<Vec<_>>>()
-    })?;
+    let model = arguments.subject.model()?;
+    let bodies: Vec<Value> =
+        (first..).take(streams).map(|number| kind.body(&model, number, arguments.tokens)).collect();
+    let answers = client.post_at_once("/v1/completions", &bodies)?;
     answers.iter().map(|answer| rate(answer, arguments.tokens)).sum()
 }
 
@@ -94,7 +83,7 @@ fn rate(answer: &Answer, tokens: usize) -> anyhow::Result<f64> {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let config = format!("threads = {}\n[scheduler]\nspeculation = \"off\"\n", arguments.threads);
-    let server = Server::dayfly_over(&arguments.dayfly, &[&arguments.model], &config)?;
+    let server = arguments.subject.start(&config)?;
     for &streams in &arguments.streams {
         measure(&arguments, &server, streams)?;
     }
@@ -119,15 +108,13 @@ fn measure(arguments: &Arguments, server: &Server, streams: usize) -> anyhow::Re
             ratios.push(held / free);
         }
     }
-    let (least, most) =
-        (ratios.iter().copied().fold(f64::INFINITY, f64::min), ratios.iter().copied().fold(0.0, f64::max));
     println!(
         "{}",
         json!({
-            "model": arguments.model.file_stem().map(|stem| stem.to_string_lossy()),
+            "model": arguments.subject.model()?,
             "streams": streams,
             "tokens_per_second": { "free": median(&mut rates[0]), "held": median(&mut rates[1]) },
-            "ratio": { "median": median(&mut ratios), "least": least, "most": most },
+            "ratio": spread(&mut ratios),
         })
     );
     Ok(())

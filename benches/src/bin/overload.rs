@@ -5,16 +5,17 @@
 //! lives and is ready. Each round has a server of its own, whose end cuts off what still waits. The generator runs on the
 //! same processors: what both took of them is told.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use benches::closed_loop::{Window, answers_per_second};
 use benches::open_loop::{Offer, Offered, Tally, open_loop, wait_until};
 use benches::process::processor_time;
 use benches::server::Server;
-use benches::streams::{Requests, Shape, Window, answers_per_second};
+use benches::streams::{Requests, Shape};
+use benches::subject::Subject;
 use benches::{client::Answer, median, percentile};
 use clap::Parser;
 use comfy_table::{Table, presets};
@@ -23,12 +24,8 @@ use serde_json::{Value, json};
 /// Goodput, refusals and probes under many times the requests that a server can answer.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Numbers of clients among which the peak is looked for, separated by commas.
     #[arg(long, value_delimiter = ',', default_value = "8,32,64")]
     clients: Vec<usize>,
@@ -113,7 +110,7 @@ fn main() -> anyhow::Result<()> {
         "processors: server, generator",
     ]);
     for round in 0..arguments.rounds {
-        let server = Server::dayfly_over(&arguments.dayfly, &[&arguments.model], "")?;
+        let server = arguments.subject.start("")?;
         let requests = requests(&arguments, &server)?;
         let peaks = peaks(&arguments, &requests)?;
         let peak = peaks.iter().map(|(_, peak)| *peak).fold(0.0, f64::max);
@@ -147,7 +144,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Asks once, which loads the model.
 fn requests(arguments: &Arguments, server: &Server) -> anyhow::Result<Requests> {
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
+    let model = arguments.subject.model()?;
     let shape = Shape { prompt_words: arguments.prompt_words, shared: 0.0, tokens: arguments.tokens };
     let requests = Requests::new(server.client(), &model, shape);
     let answer = requests.whole()?;

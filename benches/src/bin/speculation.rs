@@ -4,27 +4,22 @@
 //! by chance from a seed. Each round asks something else, both servers the same; their answers must be the same to the
 //! letter. A figure is tokens a second of all answers of a round, from the request to its end.
 
-use std::path::PathBuf;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use benches::client::Client;
-use benches::median;
 use benches::server::Server;
 use benches::streams::words;
+use benches::subject::Subject;
+use benches::{median, spread};
 use clap::{Parser, ValueEnum};
 use serde_json::{Value, json};
 
 /// Tokens a second with drafts and without.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Kinds of text.
     #[arg(long, num_args = 1.., default_values = ["copy", "talk"])]
     texts: Vec<Text>,
@@ -87,16 +82,11 @@ impl Text {
 
 /// `streams` requests at once, from number `first` on.
 fn turn(client: &Client, arguments: &Arguments, text: Text, first: u64) -> anyhow::Result<Turn> {
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
+    let model = arguments.subject.model()?;
     let began = Instant::now();
-    let answers = thread::scope(|scope| {
-        let ask = |number| {
-            let body = text.body(&model, number, arguments.tokens);
-            scope.spawn(move || client.post("/v1/completions", &body))
-        };
-        let asked: Vec<_> = (first..).take(arguments.streams).map(ask).collect();
-        asked.into_iter().map(|asked| asked.join().expect("it returns its errors")).collect::<anyhow::Result<Vec<_>>>()
-    })?;
+    let bodies: Vec<Value> =
+        (first..).take(arguments.streams).map(|number| text.body(&model, number, arguments.tokens)).collect();
+    let answers = client.post_at_once("/v1/completions", &bodies)?;
     let mut turn = Turn { seconds: began.elapsed().as_secs_f64(), ..Turn::default() };
     for answer in answers {
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
@@ -114,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let server = |speculation: &str| {
         let config = format!("threads = {}\n[scheduler]\nspeculation = \"{speculation}\"\n", arguments.threads);
-        Server::dayfly_over(&arguments.dayfly, &[&arguments.model], &config)
+        arguments.subject.start(&config)
     };
     let (auto, off) = (server("auto")?, server("off")?);
     for &text in &arguments.texts {
@@ -144,18 +134,14 @@ fn measure(arguments: &Arguments, text: Text, servers: [&Server; 2]) -> anyhow::
             drafts = (drafts.0 + turns[0].accepted, drafts.1 + turns[0].rejected);
         }
     }
-    let range = |values: &[f64]| {
-        (values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(0.0, f64::max))
-    };
-    let (least, most) = range(&ratios);
     println!(
         "{}",
         json!({
-            "model": arguments.model.file_stem().map(|stem| stem.to_string_lossy()),
+            "model": arguments.subject.model()?,
             "text": format!("{text:?}").to_lowercase(),
             "streams": arguments.streams,
             "tokens_per_second": { "auto": median(&mut rates[0]), "off": median(&mut rates[1]) },
-            "ratio": { "median": median(&mut ratios), "least": least, "most": most },
+            "ratio": spread(&mut ratios),
             "drafts": { "accepted": drafts.0, "rejected": drafts.1 },
         })
     );

@@ -1,15 +1,16 @@
 //! Many streams at a time: tokens a second and the time to the first one, dayfly beside llama.cpp's server and OpenVINO GenAI.
 //!
-//! The servers run the whole time and are asked in turns, with prompts of the same sequence. Each is asked once before, which is not
-//! counted. OpenVINO GenAI is no server: it is started for each of its turns, which is not counted either, and there is no
-//! HTTP in its figures.
+//! The servers run the whole time and are asked in turns, with prompts of the same sequence. Each is asked once before, which
+//! is not counted. OpenVINO GenAI is no server: it is started for each of its turns, which is not counted either, and there is
+//! no HTTP in its figures.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use benches::closed_loop::{Throughput, closed_loop};
 use benches::peers::OpenVino;
 use benches::server::Server;
-use benches::streams::{Prompts, Requests, Shape, Throughput, closed_loop};
+use benches::streams::{Prompts, Requests, Shape};
 use benches::{median, percentile};
 use clap::Parser;
 use comfy_table::{Table, presets};

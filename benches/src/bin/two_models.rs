@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use benches::closed_loop::{Window, tokens_per_second};
 use benches::median;
 use benches::server::Server;
-use benches::streams::{Requests, Shape, Window, tokens_per_second};
+use benches::streams::{Requests, Shape};
 use clap::Parser;
 use comfy_table::{Table, presets};
 use serde_json::json;

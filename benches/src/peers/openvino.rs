@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use super::{Engine, Plan, Round, child, rates};
-use crate::streams::{Prompts, Throughput};
+use crate::closed_loop::Throughput;
+use crate::streams::Prompts;
 
 const SCRIPT: &str = include_str!("openvino.py");
 const STREAMS_SCRIPT: &str = include_str!("openvino_streams.py");

@@ -26,8 +26,9 @@
 /// How the pages of a file that was mapped come into memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BringIn {
-    /// They are read, in huge pages where the system has them for files (`MADV_HUGEPAGE`), and put into the page table
-    /// before the load is done (`MADV_POPULATE_READ`). The first step then waits for nothing, and a file that is cut or cannot be read is noticed by the load.
+    /// They are read, in huge pages where the system has them for files (`MADV_HUGEPAGE`), and put into the page table before
+    /// the load is done (`MADV_POPULATE_READ`). The first step then waits for nothing, and a file that is cut or cannot be read
+    /// is noticed by the load.
     #[default]
     Populate,
     /// The kernel is asked to read ahead, and the load does not wait: `MADV_WILLNEED`. The first step waits for what has

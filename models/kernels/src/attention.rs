@@ -5,6 +5,7 @@
 //! segments of a fixed number of positions, each with a softmax of its own, and merged in order; whether segments run on
 //! several threads or one after another changes nothing in the result.
 
+mod products;
 mod segment;
 #[cfg(test)]
 mod tests;

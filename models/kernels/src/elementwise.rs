@@ -94,13 +94,8 @@ impl Kernels {
     /// Source: arXiv:1910.07467.
     pub fn normalize(&self, x: &mut [f32], norm: RmsNorm<'_>) {
         let RmsNorm { gain, epsilon } = norm;
-        let width = gain.len();
-        let rows = whole_rows(x, width);
         let isa = self.isa();
-        let x = Shared::new(x);
-        self.for_rows(rows, width, &|row| {
-            // SAFETY: each row is written by the one thread that claimed it.
-            let x = unsafe { x.part(row * width..(row + 1) * width) };
+        self.for_each_row(x, gain.len(), |x| {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
@@ -122,14 +117,9 @@ impl Kernels {
     ///
     /// Source: arXiv:1607.06450.
     pub fn layer_normalize(&self, x: &mut [f32], norm: LayerNorm<'_>) {
-        let width = norm.gain.len();
-        assert_eq!(width, norm.bias.len(), "a gain and its bias");
-        let rows = whole_rows(x, width);
+        assert_eq!(norm.gain.len(), norm.bias.len(), "a gain and its bias");
         let isa = self.isa();
-        let x = Shared::new(x);
-        self.for_rows(rows, width, &|row| {
-            // SAFETY: each row is written by the one thread that claimed it.
-            let x = unsafe { x.part(row * width..(row + 1) * width) };
+        self.for_each_row(x, norm.gain.len(), |x| {
             match isa {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Kernels::new` made sure of the instruction set.
@@ -146,14 +136,7 @@ impl Kernels {
     /// # Panics
     /// When `x` is not a whole number of rows.
     pub fn add_to_rows(&self, x: &mut [f32], bias: &[f32]) {
-        let width = bias.len();
-        let rows = whole_rows(x, width);
-        let x = Shared::new(x);
-        self.for_rows(rows, width, &|row| {
-            // SAFETY: each row is written by the one thread that claimed it.
-            let x = unsafe { x.part(row * width..(row + 1) * width) };
-            x.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
-        });
+        self.for_each_row(x, bias.len(), |x| x.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias));
     }
 
     /// `x` += `y`, of one length.
@@ -164,6 +147,16 @@ impl Kernels {
         assert_eq!(x.len(), y.len(), "two terms");
         // The compiler vectorises this one by itself; it waits for memory whatever the instructions.
         self.for_pieces(x, &|start, x| x.iter_mut().zip(&y[start..]).for_each(|(x, y)| *x += y));
+    }
+
+    /// Runs `body` for each row of `x`.
+    fn for_each_row(&self, x: &mut [f32], width: usize, body: impl Fn(&mut [f32]) + Sync) {
+        let rows = whole_rows(x, width);
+        let x = Shared::new(x);
+        self.for_rows(rows, width, &|row| {
+            // SAFETY: each row is written by the one thread that claimed it.
+            body(unsafe { x.part(row * width..(row + 1) * width) });
+        });
     }
 
     /// Runs `body` for pieces of `out`, given where each begins.

@@ -8,9 +8,9 @@
 //! A step of several sequences has one buffer for the keys of all, and one for the values: [`SequenceRows`] tells whose
 //! cache each row belongs to.
 //!
-//! One piece of memory per block, for all layers: an allocation, or bytes that someone else keeps (`block.rs`). Within it, for each layer and KV head: the keys transposed
-//! \[head_dim\]\[positions\], so that scores of neighbouring positions come out side by side, then the values
-//! \[positions\]\[head_dim\]; both with rows padded to whole vectors.
+//! One piece of memory per block, for all layers: an allocation, or bytes that someone else keeps (`block.rs`). Within it, for
+//! each layer and KV head: the keys transposed \[head_dim\]\[positions\], so that scores of neighbouring positions come out
+//! side by side, then the values \[positions\]\[head_dim\]; both with rows padded to whole vectors.
 //!
 //! Halves, because reading the history is most of what a deep decoding step waits for beside the weights; they are
 //! what llama.cpp keeps too. Numbers from 65,520 on become infinite. What bytes look like is in `packed.rs`.
@@ -273,14 +273,7 @@ mod tests {
 
     #[test]
     fn truncation_gives_blocks_back() {
-        let mut cache = KvCache::new(KvShape {
-            layers: 1,
-            kv_heads: 1,
-            head_dim: 8,
-            block_positions: 4,
-            precision: KvPrecision::F16,
-        });
-        (0..4).for_each(|_| cache.push_block());
+        let mut cache = small(4);
         cache.set_len(14);
         cache.truncate(5);
         assert_eq!((cache.len(), cache.blocks(), cache.is_empty()), (5, 2, false));

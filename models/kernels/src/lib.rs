@@ -51,7 +51,7 @@ pub use elementwise::{Gate, LayerNorm, RmsNorm};
 pub use entry::Kernels;
 pub use isa::{Isa, IsaError};
 pub use kv::{CacheRows, KvBlock, KvBlockError, KvBytes, KvCache, KvPrecision, KvShape, SequenceRows};
-pub use logits::{argmax, log_softmax_at, softmax_in_place};
+pub use logits::argmax;
 pub use products::Product;
 pub use rope::{RopeStyle, RopeTable};
 pub use weights::{Matrix, ShapeError, WeightType};

@@ -50,12 +50,6 @@ impl RopeTable {
         Self { head_dim, rope_dim, style, frequencies: (0..pairs).map(frequency).collect(), pages }
     }
 
-    /// Width of a head.
-    #[must_use]
-    pub const fn head_dim(&self) -> usize {
-        self.head_dim
-    }
-
     /// Computes the angles of the first `positions` now, so that no later call allocates for them.
     pub fn reserve(&self, positions: usize) {
         for page in 0..positions.div_ceil(ROPE_PAGE_POSITIONS).min(ROPE_PAGES_MAX) {

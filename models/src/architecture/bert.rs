@@ -70,7 +70,6 @@ pub(super) fn plan(artifact: &Artifact) -> Result<EncoderPlan, ModelError> {
     }
     tensors.finish()?;
     Ok(EncoderPlan {
-        architecture: NAME,
         hidden: shape.hidden,
         feed_forward: shape.feed_forward,
         heads: shape.heads,

@@ -46,7 +46,6 @@ const NEUTRAL_KEYS: &[(&str, Neutral)] = &[
 
 /// A decoder-only transformer that is being read.
 pub(super) struct Decoder<'a> {
-    architecture: &'static str,
     keys: Keys<'a>,
     tensors: TensorSource<'a>,
     shape: Shape,
@@ -75,7 +74,7 @@ impl<'a> Decoder<'a> {
         keys.only(&[KNOWN_KEYS, scaling::KNOWN_KEYS, &neutral, own_keys])?;
         NEUTRAL_KEYS.iter().try_for_each(|key| keys.only_neutral(key))?;
         let shape = shape(&keys)?;
-        Ok(Self { architecture, keys, tensors: TensorSource::new(artifact, architecture), shape })
+        Ok(Self { keys, tensors: TensorSource::new(artifact, architecture), shape })
     }
 
     pub(super) fn keys(&self) -> &Keys<'a> {
@@ -200,7 +199,6 @@ impl<'a> Decoder<'a> {
         tensors.finish()?;
         let converted_bytes = tensors.converted_bytes();
         Ok(Plan {
-            architecture: self.architecture,
             hidden: shape.hidden,
             feed_forward: shape.feed_forward,
             heads: shape.heads,

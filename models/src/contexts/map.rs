@@ -62,12 +62,6 @@ impl MappedContext {
         Ok(Self { file: Arc::new(file), shape, blocks: record.blocks, begin, stride_bytes })
     }
 
-    /// How many there are.
-    #[must_use]
-    pub const fn blocks(&self) -> usize {
-        self.blocks
-    }
-
     /// One of them.
     ///
     /// # Panics

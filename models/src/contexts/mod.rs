@@ -155,9 +155,6 @@ pub enum ContextError {
     /// Its file is gone, torn, cut or changed: it has to be computed anew.
     #[error("the context's file is damaged or gone")]
     Damaged,
-    /// The file could not be read or mapped now.
-    #[error("the context's file cannot be read")]
-    Unreadable(#[source] io::Error),
     /// It cannot be mapped now.
     #[error("the context's file cannot be mapped")]
     Map(#[source] loader::MapError),

@@ -31,6 +31,26 @@ pub struct GenerationRequest {
     pub context: usize,
 }
 
+impl GenerationRequest {
+    /// One answer to each of `prompts`, drawn from what the model says, until a token that ends a text, `tokens_max` or the
+    /// end of `context`; nothing else is asked for.
+    #[must_use]
+    pub fn plain(prompts: Vec<Vec<u32>>, tokens_max: Tokens, context: usize) -> Self {
+        Self {
+            prompts,
+            choices: 1,
+            tokens_max,
+            sampling: Sampling::default(),
+            grammar: None,
+            stop: Vec::new(),
+            end: End::Honoured,
+            echo: Echo::Nothing,
+            logprobs: None,
+            context,
+        }
+    }
+}
+
 /// A bound on an answer's length.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tokens {

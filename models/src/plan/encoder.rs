@@ -5,8 +5,6 @@ use super::{Linear, Vector, Weight};
 /// A post-norm transformer encoder (BERT's) over tensors of one file.
 #[derive(Debug)]
 pub struct EncoderPlan {
-    /// `general.architecture`.
-    pub architecture: &'static str,
     /// Width of the hidden state.
     pub hidden: usize,
     /// Width of the feed-forward layer.

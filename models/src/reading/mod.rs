@@ -4,8 +4,8 @@
 //! that come in make no difference to what goes out but for where its texts are cut, so that an answer that is streamed is the
 //! answer that is given whole.
 //!
-//! Invariants: nothing that was said is lost but tags and the spaces around them; what looks like a call and is none (no JSON, a
-//! function that nobody offered) is said.
+//! Invariants: nothing that was said is lost but tags and the spaces around them; what looks like a call and is none (no JSON,
+//! a function that nobody offered) is said.
 //!
 //! Deliberately absent: names for calls, and whether arguments fit their function.
 

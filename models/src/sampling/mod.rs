@@ -1,7 +1,7 @@
 //! From logits to the next token.
 //!
-//! Order: `logit_bias`, penalties, what a grammar allows, temperature, `min_p`, `top_k`, `top_p`, draw. Temperature 0 takes the likeliest token
-//! after bias and penalties. Log-probabilities that a client sees are of the distribution before all of these.
+//! Order: `logit_bias`, penalties, what a grammar allows, temperature, `min_p`, `top_k`, `top_p`, draw. Temperature 0 takes the
+//! likeliest token after bias and penalties. Log-probabilities that a client sees are of the distribution before all of these.
 //!
 //! Invariant: the same seed, logits and settings give the same tokens, on every machine.
 

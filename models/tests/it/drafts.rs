@@ -174,18 +174,8 @@ impl Machine for Real<'_> {
 }
 
 fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
-    GenerationRequest {
-        prompts,
-        choices: 1,
-        tokens_max: Tokens::AtMost(40),
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Ignored,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 256,
-    }
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    GenerationRequest { sampling, end: End::Ignored, ..GenerationRequest::plain(prompts, Tokens::AtMost(40), 256) }
 }
 
 fn random_request(random: &mut Random) -> GenerationRequest {

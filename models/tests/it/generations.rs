@@ -179,18 +179,8 @@ fn check_kept(outputs: &[Output]) -> usize {
 #[test]
 fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
     let (_folder, model) = tiny(&TinyModel::default());
-    let request = GenerationRequest {
-        prompts: vec![(10..50).collect()],
-        choices: 1,
-        tokens_max: Tokens::AtMost(2),
-        sampling: Sampling::default(),
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Ignored,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 64,
-    };
+    let plain = GenerationRequest::plain(vec![(10..50).collect()], Tokens::AtMost(2), 64);
+    let request = GenerationRequest { end: End::Ignored, ..plain };
     let mut generation = Generation::new(request, Arc::clone(model.descriptor()));
     let mut logits = logits(&[], model.descriptor().tokenizer.len());
     let counts = |prompt, cached, completion, recomputed| TokenCounts {
@@ -218,18 +208,7 @@ fn a_prompt_is_counted_when_it_is_first_computed_or_reused() {
 #[test]
 fn a_prompt_alone_is_computed_and_nothing_is_drawn() {
     let (_folder, model) = tiny(&TinyModel::default());
-    let request = GenerationRequest {
-        prompts: vec![(10..50).collect()],
-        choices: 1,
-        tokens_max: Tokens::PromptAlone,
-        sampling: Sampling::default(),
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Honoured,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 64,
-    };
+    let request = GenerationRequest::plain(vec![(10..50).collect()], Tokens::PromptAlone, 64);
     let lived = live(&request, model.descriptor(), UNTOUCHED);
     assert_eq!((lived.computed, lived.counts.prompt, lived.counts.completion), (40, 40, 0));
     assert!(matches!(&lived.outputs[..], [Output { choice: 0, span, .. }] if span.is_empty()), "{:?}", lived.outputs);

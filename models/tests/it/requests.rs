@@ -17,18 +17,8 @@ use models::{Executor, Model};
 use crate::support::{cache, executor, log_softmax, logits, smollm2, tiny};
 
 fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
-    GenerationRequest {
-        prompts,
-        choices: 1,
-        tokens_max: Tokens::AtMost(12),
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Ignored,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 256,
-    }
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    GenerationRequest { sampling, end: End::Ignored, ..GenerationRequest::plain(prompts, Tokens::AtMost(12), 256) }
 }
 
 fn step(executor: &mut Executor, model: &Model, cache: &mut KvCache, generation: &mut Generation) -> Vec<Output> {

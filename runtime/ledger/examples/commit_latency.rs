@@ -2,17 +2,16 @@
 //!
 //! The folder's disk is what is measured; without one it is the folder for temporary files.
 
+mod receipts;
+
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Reservation, Settlement, wait};
-use meter::receipt::{
-    AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing,
-};
-use meter::{
-    CarbonFactors, CpuDescription, EnergyModel, KibMillis, Measured, Moment, Nanos, Quality, RateCard, RequestCharge,
-};
+use meter::Moment;
+
+use self::receipts::{Request, receipt};
 
 const REQUESTS: usize = 2000;
 
@@ -58,44 +57,19 @@ fn measure(ledger: &Ledger, threads: usize) -> Result<Vec<Duration>, LedgerError
 }
 
 fn serve(ledger: &Ledger, id: &str) -> Result<Duration, LedgerError> {
+    let (id, tenant, model) = (id.to_owned(), "acme".to_owned(), "smollm2".to_owned());
+    let request = Request { id, tenant, model, key_id: None, cold: false };
     let reservation = Reservation {
-        id: id.to_owned(),
-        tenant: "acme".to_owned(),
-        model: "smollm2".to_owned(),
+        id: request.id.clone(),
+        tenant: request.tenant.clone(),
+        model: request.model.clone(),
         at: Moment::ZERO,
         idempotency_key: None,
         key_id: None,
     };
     wait(|done| ledger.reserve(reservation, done))?;
-    let settlement = Settlement { at: Moment::new(1), receipt: Box::new(receipt(id)) };
+    let settlement = Settlement { at: Moment::new(1), receipt: Box::new(receipt(request)) };
     let begun = Instant::now();
     wait(|done| ledger.settle(settlement, done))?;
     Ok(begun.elapsed())
-}
-
-fn receipt(id: &str) -> Receipt {
-    let measured = Measured {
-        id: id.to_owned(),
-        tenant: "acme".to_owned(),
-        key_id: None,
-        model: "smollm2".to_owned(),
-        cold: false,
-        outcome: Outcome::Completed,
-        answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50, ..MeasuredTokens::default() },
-        times: MeasuredTimes { wall: Nanos::new(1_000_000_000), ..MeasuredTimes::default() },
-        cpu: MeasuredCpu { prefill: Nanos::new(1_000_000_000), ..MeasuredCpu::default() },
-        memory: MeasuredMemory {
-            weights: RequestCharge::default(),
-            kv: KibMillis::new(1000),
-            weights_bytes: 100_000_000,
-            quality: Quality::Measured,
-        },
-        busy: Nanos::default(),
-        kv_precision: None,
-        sharing: StepSharing::WholeStep,
-        routing: None,
-    };
-    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
-    Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
 }

@@ -1,8 +1,10 @@
 //! What metering costs a request, and how long a ledger with many rows takes to open after a kill, to tell the savings and
 //! to be verified: `many_rows [ROWS] [FOLDER]`.
 //!
-//! The rows are written by another process, which ends without closing the file and with 64 requests open. They are of a
-//! year and of 20 tenants, each with one of 5 models. A request is two rows, or three with the interval that follows every eighth.
+//! The rows are written by another process, which ends without closing the file and with 64 requests open. They are of a year
+//! and of 20 tenants, each with one of 5 models. A request is two rows, or three with the interval that follows every eighth.
+
+mod receipts;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,13 +13,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use ledger::{Ledger, LedgerError, LedgerOptions, Reservation, SavingsQuery, Settlement, Since};
-use meter::receipt::{
-    AnsweredFrom, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, Outcome, Receipt, StepSharing,
-};
-use meter::{
-    AccountInterval, CarbonFactors, CpuDescription, EnergyModel, HeldAs, KibMillis, Measured, Moment, Nanos, Quality,
-    RateCard, RequestCharge,
-};
+use meter::{AccountInterval, HeldAs, KibMillis, Moment};
+
+use self::receipts::{Request, receipt};
 
 const YEAR_MS: i64 = 365 * 86_400_000;
 const BEGIN_UNIX_MS: i64 = 1_767_225_600_000;
@@ -96,7 +94,7 @@ fn measure_cost() -> Result<(), LedgerError> {
         let (each, processor) = (begun.elapsed() / count, (processor_time() - processor) / count);
         let begun = processor_time();
         for number in 0..REQUESTS {
-            std::hint::black_box(receipt(number));
+            std::hint::black_box(receipt(request(number)));
         }
         let receipts = (processor_time() - begun) / count;
         println!(
@@ -188,7 +186,7 @@ impl Writing {
         };
         ledger.reserve(reservation, self.promise());
         if is_settled {
-            let settlement = Settlement { at: Moment::new(number + 1), receipt: Box::new(receipt(number)) };
+            let settlement = Settlement { at: Moment::new(number + 1), receipt: Box::new(receipt(request(number))) };
             ledger.settle(settlement, self.promise());
         }
         self.settle_one()
@@ -212,29 +210,12 @@ fn model(number: u64) -> String {
     format!("model-{}", number * 7 % 20 % 5)
 }
 
-fn receipt(number: u64) -> Receipt {
-    let measured = Measured {
+fn request(number: u64) -> Request {
+    Request {
         id: id(number),
         tenant: tenant(number),
-        key_id: key_id(number),
         model: model(number),
+        key_id: key_id(number),
         cold: number.is_multiple_of(10),
-        outcome: Outcome::Completed,
-        answered_from: AnsweredFrom::Model,
-        tokens: MeasuredTokens { prompt: 100, cached: 0, completion: 50, ..MeasuredTokens::default() },
-        times: MeasuredTimes { wall: Nanos::new(1_000_000_000), ..MeasuredTimes::default() },
-        cpu: MeasuredCpu { prefill: Nanos::new(1_000_000_000), ..MeasuredCpu::default() },
-        memory: MeasuredMemory {
-            weights: RequestCharge::default(),
-            kv: KibMillis::new(1000),
-            weights_bytes: 100_000_000,
-            quality: Quality::Measured,
-        },
-        busy: Nanos::default(),
-        kv_precision: None,
-        sharing: StepSharing::WholeStep,
-        routing: None,
-    };
-    let energy = EnergyModel::new(&CpuDescription::default(), 2, 8 << 30);
-    Receipt::assemble(measured, &energy, &CarbonFactors::default(), &RateCard::default())
+    }
 }

@@ -13,11 +13,11 @@
 //! ```
 //!
 //! `n`, `sequence`, lengths and values are 8 bytes, version, kind, tags and the count one; integers are little-endian and
-//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order; columns that
-//! a later schema added to a table are left out where all of them are null, so that a row from before has the digest that
-//! it had. The head's digest stands for every row before it: whoever keeps a copy of it elsewhere can tell later whether one was changed,
-//! added in between or taken away. Without such a copy the chain shows damage and careless changes, and not the work of
-//! somebody who computes it anew: there is no secret in it.
+//! signed ones in two's complement. The fields are [`Kind::columns`] and then [`Kind::bound`], in that order; columns that a
+//! later schema added to a table are left out where all of them are null, so that a row from before has the digest that it had.
+//! The head's digest stands for every row before it: whoever keeps a copy of it elsewhere can tell later whether one was
+//! changed, added in between or taken away. Without such a copy the chain shows damage and careless changes, and not the work
+//! of somebody who computes it anew: there is no secret in it.
 //!
 //! Deliberately absent: a key. What an auditor cannot check without the operator's secret proves nothing to the auditor.
 
@@ -135,7 +135,8 @@ mod tests {
         // Python: sha256(bytes(32) + pack('<q', 1) + pack('<BBqB', 1, 1, 1, 2) + pack('<Bq', 1, 5) + b'\0').hexdigest()
         let head = Head::START.after(&run(&[ValueRef::Integer(5), ValueRef::Null]));
         assert_eq!(hex(&head.digest), "8ee7e659aa6382648efc16154b28b92eb7adf313723cb0f52dc17e7b43bff487");
-        // The next: … + pack('<BBqB', 1, 2, 7, 3) + b'\3' + pack('<q', 2) + b'ab' + b'\4' + pack('<q', 1) + b'c' + pack('<Bd', 2, 0.5)
+        // The next: … + pack('<BBqB', 1, 2, 7, 3) + b'\3' + pack('<q', 2) + b'ab' + b'\4' + pack('<q', 1) + b'c'
+        // + pack('<Bd', 2, 0.5)
         let fields = [ValueRef::Text(b"ab"), ValueRef::Blob(b"c"), ValueRef::Real(0.5)];
         let next = head.after(&Row { kind: Kind::Reservation, sequence: 7, fields: &fields });
         assert_eq!(

@@ -1,16 +1,17 @@
 //! The durable record of what every request used.
 //!
-//! One SQLite file per runtime. A request is *reserved* before work is done for it, leaves *checkpoints* while it goes on
-//! for long, and is *settled*, with its receipt, before its last byte is sent; memory that no request carries is stored as
-//! account intervals, and what devices took in energy as intervals of their own. One thread writes, and commits everything that is queued in one transaction; reads go by a connection
-//! of their own. Every row is linked to the one before it by a digest (`chain`), sums by hour and day are kept beside the
-//! rows (`rollup`), old rows make way for anchors (`retention`), and all of that can be checked ([`Reader::verify`]).
+//! One SQLite file per runtime. A request is *reserved* before work is done for it, leaves *checkpoints* while it goes on for
+//! long, and is *settled*, with its receipt, before its last byte is sent; memory that no request carries is stored as account
+//! intervals, and what devices took in energy as intervals of their own. One thread writes, and commits everything that is
+//! queued in one transaction; reads go by a connection of their own. Every row is linked to the one before it by a digest
+//! (`chain`), sums by hour and day are kept beside the rows (`rollup`), old rows make way for anchors (`retention`), and all of
+//! that can be checked ([`Reader::verify`]).
 //!
-//! Invariants: rows are appended and never changed, and deleted only where an anchor covers them (triggers refuse
-//! anything else); a repeated operation is absorbed; a completion is called exactly once, and with `Ok` only after the
-//! commit is durable; one process at a time writes; a ledger that lacks what was acknowledged is refused; whatever a dead process had reserved is settled as crashed, at its last
-//! checkpoint, when the next one opens the file; the wall clock is stored for display and says which hour a row counts in
-//! and how old it is, and orders nothing. Prompts and answers are never stored.
+//! Invariants: rows are appended and never changed, and deleted only where an anchor covers them (triggers refuse anything
+//! else); a repeated operation is absorbed; a completion is called exactly once, and with `Ok` only after the commit is
+//! durable; one process at a time writes; a ledger that lacks what was acknowledged is refused; whatever a dead process had
+//! reserved is settled as crashed, at its last checkpoint, when the next one opens the file; the wall clock is stored for
+//! display and says which hour a row counts in and how old it is, and orders nothing. Prompts and answers are never stored.
 //!
 //! Beside it, in a file of its own, is what keys there are ([`keys`]): they outlive a ledger that is moved away, and a
 //! second process changes them while a server writes the ledger.

@@ -210,12 +210,6 @@ impl EnergyModel {
         }
     }
 
-    /// The power figures in use.
-    #[must_use]
-    pub const fn wall_power(&self) -> WallPower {
-        self.wall
-    }
-
     /// Processor time × (`max` − `idle`).
     #[must_use]
     pub fn dynamic(&self, cpu: Nanos) -> Nanojoules {

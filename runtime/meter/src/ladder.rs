@@ -131,12 +131,6 @@ impl Ladder {
         self.chosen = None;
     }
 
-    /// The device.
-    #[must_use]
-    pub const fn device(&self) -> Device {
-        self.device
-    }
-
     /// The kind of the sensor in use; `None` while the energy is modelled.
     #[must_use]
     pub fn rung(&self) -> Option<Rung> {

@@ -115,8 +115,8 @@ pub struct Residency {
 }
 
 impl Residency {
-    /// No models yet. `keep_alive` is how long after the last request its tenants carry a model;
-    /// [`Residency::keep_alive_changed`] overrides it for one model.
+    /// No models yet. `keep_alive` is how long after the last request its tenants carry a model, where
+    /// [`Residency::kept_until`] says nothing else.
     #[must_use]
     pub fn new(keep_alive: Duration) -> Self {
         Self { keep_alive, ..Self::default() }
@@ -191,13 +191,6 @@ impl Residency {
             resident.advance(at, charges);
         }
         self.charges.so_far(request)
-    }
-
-    /// From `at` on the last tenants carry `model` for `keep_alive` after its last request, until that copy is gone.
-    pub fn keep_alive_changed(&mut self, model: &str, keep_alive: Duration, at: Moment) {
-        let (resident, charges) = self.resident(model);
-        resident.advance(at, charges);
-        resident.set_keep_alive(keep_alive);
     }
 
     /// From `at` on the last tenants carry `model` until `until`, until that copy is gone or this is said anew.

@@ -9,10 +9,10 @@
 //! it did. What a process holds beside models is in every arm: one for all in two of them, one for each tenant, for as long as
 //! the longest of its copies, in the dedicated one.
 //!
-//! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of
-//! each arm exactly. Deliberately absent: key-value blocks while requests hold them, and the compute of prefill
-//! and decode, which are the same in every arm, and so what answers from the response cache did not compute; what the persistent
-//! arms would keep of keys and values for later, and their own loads, which are counted as nothing in their favour.
+//! Invariants: differences are signed, and never clipped or averaged away; the tenants' figures sum to the total of each arm
+//! exactly. Deliberately absent: key-value blocks while requests hold them, and the compute of prefill and decode, which are
+//! the same in every arm, and so what answers from the response cache did not compute; what the persistent arms would keep of
+//! keys and values for later, and their own loads, which are counted as nothing in their favour.
 
 mod arms;
 mod capacity;

@@ -12,7 +12,6 @@ use utoipa::ToSchema;
 
 const BYTES_PER_KIB: u64 = 1024;
 const NANOS_PER_SECOND: f64 = 1e9;
-const JOULES_PER_KWH: f64 = 3.6e6;
 
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {
@@ -118,12 +117,6 @@ impl Nanojoules {
     #[must_use]
     pub fn joules(self) -> f64 {
         self.0 as f64 / 1e9
-    }
-
-    /// For display: kilowatt-hours.
-    #[must_use]
-    pub fn kilowatt_hours(self) -> f64 {
-        self.joules() / JOULES_PER_KWH
     }
 }
 
@@ -358,7 +351,6 @@ mod tests {
         assert_eq!(KibMillis::held(1_024_000_000, Duration::from_secs(3600)).gb_hours(), 1.024);
         assert_eq!(KibMillis::held(1024, Duration::from_secs(2)).byte_seconds(), 2048.0);
         assert_eq!(KibMillis::held(1, Duration::from_millis(3)), KibMillis::new(3), "a started KiB counts whole");
-        assert_eq!(Nanojoules::new(3_600_000_000_000_000).kilowatt_hours(), 1.0);
         assert_eq!(PicoUnits::new(31_611_000_000).units(), 0.031_611);
         assert_eq!(Moment::after_start(Duration::from_micros(2999)), Moment::new(2));
         let (watt, second) = (Microwatts::new(1_000_000), Duration::from_secs(1));

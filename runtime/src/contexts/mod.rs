@@ -5,10 +5,10 @@
 //! is queued ([`Contexts::at_hand`]); the sequence then takes its pages over and lets everyone find them in the prefix
 //! cache, until the cache drops them or the model goes; and the next one maps them again.
 //!
-//! Invariants: a context serves only the very model, instructions and shape that computed it, and is *stale* otherwise;
-//! names are unique for a model; no more than `disk_max` and [`CONTEXTS_MAX`](crate::limits::CONTEXTS_MAX) are kept, planned ones included; nothing here
-//! blocks but what says so. A context that was deleted, replaced or found damaged is found by no sequence that begins
-//! later, mapped or not; those that run keep what they hold.
+//! Invariants: a context serves only the very model, instructions and shape that computed it, and is *stale* otherwise; names
+//! are unique for a model; no more than `disk_max` and [`CONTEXTS_MAX`](crate::limits::CONTEXTS_MAX) are kept, planned ones
+//! included; nothing here blocks but what says so. A context that was deleted, replaced or found damaged is found by no
+//! sequence that begins later, mapped or not; those that run keep what they hold.
 //!
 //! Deliberately absent: the bytes on disk, and when a page is dropped.
 

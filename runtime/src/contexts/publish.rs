@@ -5,9 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use meter::Receipt;
 use models::contexts::{ContextAbout, ContextDraft, ContextSource};
-use models::generation::{Echo, End, GenerationRequest, Tokens};
+use models::generation::{GenerationRequest, Tokens};
 use models::limits::KV_BLOCK_POSITIONS;
-use models::sampling::Sampling;
 use scheduler::KeepAlive;
 use uuid::Uuid;
 
@@ -98,18 +97,8 @@ fn prepare(
         let why = format_args!("has {} tokens; a context has at least {KV_BLOCK_POSITIONS}", tokens.len());
         return Err(ApiError::invalid_value(param_of(&source), why));
     }
-    let request = GenerationRequest {
-        prompts: vec![tokens[..computed].to_vec()],
-        choices: 1,
-        tokens_max: Tokens::PromptAlone,
-        sampling: Sampling::default(),
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Honoured,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: preparation.positions_max,
-    };
+    let prompts = vec![tokens[..computed].to_vec()];
+    let request = GenerationRequest::plain(prompts, Tokens::PromptAlone, preparation.positions_max);
     let draft = ContextDraft { about, tokens: tokens.into(), source };
     let publication = Publication::plan(contexts, draft, preparation.kv_shape(), authority)?;
     Ok(Work::Publish(request, Box::new(publication)))

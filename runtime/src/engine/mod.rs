@@ -6,8 +6,8 @@
 //! Drafts are computed in the room that there is, and for which none is asked of others: where the budget has none, there
 //! are fewer. What they left in the cache goes when they turn out wrong.
 //!
-//! Invariants: no block is taken that was not reserved; no block that others find holds a draft that was not accepted; after a step during which the file changed, nothing that it
-//! computed is shown, or found by others.
+//! Invariants: no block is taken that was not reserved; no block that others find holds a draft that was not accepted; after a
+//! step during which the file changed, nothing that it computed is shown, or found by others.
 
 mod arithmetic;
 mod cache;

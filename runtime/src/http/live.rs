@@ -85,7 +85,7 @@ impl Telling {
         let mut stopping = self.app.stopping.clone();
         let mut text = event("hello", &hello);
         tokio::select! {
-            () = self.follower.first(began) => {}
+            () = self.follower.first() => {}
             () = events.closed() => return,
             _ = stopping.wait_for(|&stopping| stopping) => return,
         }

@@ -1,7 +1,7 @@
 //! What had been saved when, since this server began: points of a curve.
 //!
-//! Invariants: there are [`SAVINGS_POINTS_MAX`] at most, about as far apart each; when there are more, every other one is forgotten,
-//! and the next ones come half as often. A point is what the report said at that moment, and never interpolated.
+//! Invariants: there are [`SAVINGS_POINTS_MAX`] at most, about as far apart each; when there are more, every other one is
+//! forgotten, and the next ones come half as often. A point is what the report said at that moment, and never interpolated.
 //! Deliberately absent: what an earlier process remembered.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -75,7 +75,8 @@ impl History {
         }
     }
 
-    /// The points of all, or of one tenant, which begin when it is first in a report: milliseconds since 1970, and what was saved.
+    /// The points of all, or of one tenant, which begin when it is first in a report: milliseconds since 1970, and what was
+    /// saved.
     pub(crate) fn of<'a>(&'a self, tenant: Option<&'a str>) -> impl Iterator<Item = (i64, Saved)> + 'a {
         self.points.iter().filter_map(move |point| {
             let saved = match tenant {

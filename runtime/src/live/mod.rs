@@ -46,6 +46,7 @@ pub(crate) struct Live {
 pub(crate) struct Follower {
     live: Arc<Live>,
     tenant: Arc<str>,
+    since: Instant,
     pub(crate) pool: watch::Receiver<Option<Arc<Pool>>>,
     pub(crate) ledger: watch::Receiver<Option<Arc<Recorded>>>,
 }
@@ -113,9 +114,11 @@ impl Live {
             return None;
         }
         followers.insert(Arc::clone(tenant), own + 1);
+        // Before anyone is woken: the look that this begins is new to it.
+        let since = Instant::now();
         self.wanted.notify_waiters();
         let (pool, ledger) = (self.pool.subscribe(), self.ledger.subscribe());
-        Some(Follower { live: Arc::clone(self), tenant: Arc::clone(tenant), pool, ledger })
+        Some(Follower { live: Arc::clone(self), tenant: Arc::clone(tenant), since, pool, ledger })
     }
 
     fn is_followed(&self) -> bool {
@@ -128,8 +131,9 @@ impl Live {
 }
 
 impl Follower {
-    /// Waits until everything was looked at since `moment`.
-    pub(crate) async fn first(&mut self, moment: Instant) {
+    /// Waits until everything was looked at since it came.
+    pub(crate) async fn first(&mut self) {
+        let moment = self.since;
         // Both end with the server alone, of which the stream hears by itself.
         let _ = self.pool.wait_for(|pool| pool.as_ref().is_some_and(|pool| pool.taken >= moment)).await;
         let _ = self.ledger.wait_for(|ledger| ledger.as_ref().is_some_and(|ledger| ledger.taken >= moment)).await;
@@ -306,6 +310,28 @@ mod tests {
         assert!(live.follow(&tenant(1000)).is_some());
         followers.clear();
         assert!(!live.is_followed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_look_that_a_follower_wakes_is_new_to_it() {
+        let live = Live::new();
+        let mut follower = live.follow(&"a".into()).unwrap();
+        let taken = Instant::now();
+        let pool = Pool {
+            taken,
+            version: 1,
+            entries: Arc::default(),
+            snapshots: Vec::new(),
+            prefixes: PrefixStatus::default(),
+            headers: (0, 0),
+            responses: ResponseCacheStatus::default(),
+            queued: Vec::new(),
+        };
+        live.pool.send_replace(Some(Arc::new(pool)));
+        live.ledger.send_replace(Some(Arc::new(Recorded { taken, version: 1, figures: None })));
+        // Its task runs a moment later.
+        tokio::time::advance(Duration::from_millis(1)).await;
+        tokio::time::timeout(LIVE_EVERY, follower.first()).await.expect("no other look is waited for");
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub(crate) fn good(folder: &Path) {
     write(folder, "good", &quick());
 }
 
-/// Writes a quick model with room for long prompts, called `good`, and one called `thinker` whose template knows tools, and whose
-/// answers begin with thoughts unless it is told otherwise.
+/// Writes a quick model with room for long prompts, called `good`, and one called `thinker` whose template knows tools, and
+/// whose answers begin with thoughts unless it is told otherwise.
 pub(crate) fn good_and_thinker(folder: &Path) {
     const TEMPLATE: &str = "{% for message in messages %}{{ message.role + ': ' + message.content + '\n' }}{% endfor %}\
         {% if tools %}{{ tools | tojson }}<tool_call>{% endif %}assistant: \

@@ -1,16 +1,15 @@
 //! What a step of one model consists of: a pure policy.
 //!
 //! Sequences that decode all step together, `sequences_max` of them: each tenant's longest rested first, tenants in turn, so
-//! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those
-//! of the tenant that has used least, then the oldest. A step computes `tokens_max` tokens, or what is predicted to take no
-//! longer than [`CHUNK_ALONE_WALL_MAX`], within which a client that leaves is noticed; while another sequence would
-//! wait for it, its chunks are cut so that it is predicted to take no longer than `wall_max`, or than [`DECODES_SLOWED_MAX`]
-//! times what its decodes alone would, or to a plain
-//! [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose tenants have used more than that of the
-//! first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. Where several tenants were here lately, so that
-//! one may come while it runs, all of a step is short ([`SHORT_STEP_DECODES`]): no more decode than fit, which rotate, in half
-//! of it if prompts wait. In the end those are left out that would make
-//! the step longer than fair to another tenant (`harm`). What is left of the tokens may go to drafts (`speculation`).
+//! that they rotate where there are more. Prompts are computed in chunks beside them, the most urgent first, then those of the
+//! tenant that has used least, then the oldest. A step computes `tokens_max` tokens, or what is predicted to take no longer
+//! than [`CHUNK_ALONE_WALL_MAX`], within which a client that leaves is noticed; while another sequence would wait for it, its
+//! chunks are cut so that it is predicted to take no longer than `wall_max`, or than [`DECODES_SLOWED_MAX`] times what its
+//! decodes alone would, or to a plain [`CHUNK_TOKENS_UNPREDICTED`] where nothing can be predicted; but those go first whose
+//! tenants have used more than that of the first prompt. In any case [`CHUNK_TOKENS_MIN`] prompt tokens go into a step. Where
+//! several tenants were here lately, so that one may come while it runs, all of a step is short ([`SHORT_STEP_DECODES`]): no
+//! more decode than fit, which rotate, in half of it if prompts wait. In the end those are left out that would make the step
+//! longer than fair to another tenant (`harm`). What is left of the tokens may go to drafts (`speculation`).
 //!
 //! A sequence that cannot share a step has one to itself when it comes first in that order.
 //!
@@ -269,4 +268,4 @@ fn largest(least: u32, most: u32, fits: impl Fn(u32) -> bool) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

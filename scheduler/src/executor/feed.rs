@@ -229,7 +229,8 @@ impl<E: Engine> Drop for Feed<E> {
 impl<E: Engine> Ticket<E> {
     /// The next event: outputs in order, then [`Event::Done`], then `None`.
     ///
-    /// `None` without a `Done`, or [`Self::ended`], before it means that the executor's thread died, which is a bug. Cancel-safe.
+    /// `None` without a `Done`, or [`Self::ended`], before it means that the executor's thread died, which is a bug.
+    /// Cancel-safe.
     pub async fn recv(&mut self) -> Option<Event<E>> {
         loop {
             match self.take() {

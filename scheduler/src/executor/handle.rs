@@ -244,12 +244,6 @@ impl<E: Engine> Executor<E> {
         self.handle.shared.queue.taken().1
     }
 
-    /// How long a client that is refused for load should wait.
-    #[must_use]
-    pub fn retry_after(&self) -> Duration {
-        self.handle.shared.retry_after()
-    }
-
     /// Refuses submissions from now on and waits, until `deadline`, for every sequence that was let in to end.
     pub async fn drain(&self, deadline: Instant) -> DrainOutcome {
         self.handle.shared.inbox.send(Signal::Drain);

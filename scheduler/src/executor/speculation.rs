@@ -121,24 +121,15 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::engine::{Batching, Demand, Drafts, Phase};
+    use crate::engine::{Demand, Drafts, Phase};
+    use crate::executor::batch::tests::{BOUNDS, decode};
     use crate::executor::batch::{Candidate, Share, Standing, StepBounds, compose};
-    use crate::executor::handle::Priority;
-    use crate::executor::inbox::SequenceId;
     use crate::testing::Random;
 
-    const BOUNDS: StepBounds = StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
-
     fn decoding(id: u64, tokens: u32, right_permille: u16) -> Candidate {
-        let demand = Demand {
-            phase: Phase::Decode,
-            tokens: 1,
-            kv_positions: 100,
-            room_bytes: 0,
-            batching: Batching::Together,
-            drafts: Drafts { tokens, right_permille },
-        };
-        Candidate { id: SequenceId(id), tenant: 0, priority: Priority::Normal, demand, stepped: 1 }
+        let one = decode(id, 0);
+        let demand = Demand { drafts: Drafts { tokens, right_permille }, ..one.demand };
+        Candidate { demand, stepped: 1, ..one }
     }
 
     fn prompt(id: u64, tokens: u32) -> Candidate {

@@ -53,12 +53,10 @@ impl<M> Lease<M> {
         Self { held: Arc::new(Held { resident: Some(resident), name, start, release: Some(release) }) }
     }
 
-    /// A lease of a model that no pool owns: for tests, and for commands that run a single model.
-    #[must_use]
-    pub fn unpooled(name: &str, model: M) -> Self {
-        let resident =
-            Arc::new(Resident { model, identity: Identity([0; 4]), bytes: 0, is_paged: false, _reservation: None });
-        Self { held: Arc::new(Held { resident: Some(resident), name: name.into(), start: Start::Warm, release: None }) }
+    /// A lease of a model that no pool owns.
+    #[cfg(test)]
+    pub(crate) fn unpooled(name: &str, model: M) -> Self {
+        Self::of_artifact(name, model, Identity([0; 4]))
     }
 
     /// One of a given artifact.

@@ -4,9 +4,9 @@
 //! Absent → Inspecting → AwaitingRoom → Loading → Resident(leases) ⇄ Idle → Evicting → Absent
 //! ```
 //!
-//! One task (`owner`) owns every state and handles one message at a time; [`Pool`] only sends it messages. Choosing
-//! who goes, who gives way (`victim`) and how long a model is worth its memory (`break_even`) are pure functions. Whatever blocks (inspecting, loading, dropping a model) runs on blocking
-//! threads (`workers`) and reports back.
+//! One task (`owner`) owns every state and handles one message at a time; [`Pool`] only sends it messages. Choosing who goes,
+//! who gives way (`victim`) and how long a model is worth its memory (`break_even`) are pure functions. Whatever blocks
+//! (inspecting, loading, dropping a model) runs on blocking threads (`workers`) and reports back.
 //!
 //! Invariants:
 //! - Loads are single-flight: all requests for a model share one, which survives whoever began it.

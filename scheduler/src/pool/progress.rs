@@ -58,12 +58,6 @@ impl Progress {
         Self { told: Mutex::new(LoadProgress::begin(total_bytes)), tell: Box::new(tell) }
     }
 
-    /// For a loader that is called by something else than a pool: nobody listens.
-    #[must_use]
-    pub fn unheard() -> Self {
-        Self::new(0, |_| ())
-    }
-
     /// The load is at `stage`, and `done_bytes` of its weights are in. What lies behind an earlier report is ignored.
     pub fn at(&self, stage: LoadStage, done_bytes: u64) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

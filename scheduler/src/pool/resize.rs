@@ -1,9 +1,9 @@
 //! The budget while it changes.
 //!
-//! A larger one serves those who wait, at once. A smaller one grants nothing beyond it from that moment on; idle models
-//! go until it holds, the least recently used first, what is kept for a chance alone goes where they do not suffice, busy ones as their leases end, taking turns as
-//! for any other need (`turns`). Pinned models stay, so a budget
-//! that leaves too little beside them is refused.
+//! A larger one serves those who wait, at once. A smaller one grants nothing beyond it from that moment on; idle models go
+//! until it holds, the least recently used first, what is kept for a chance alone goes where they do not suffice, busy ones as
+//! their leases end, taking turns as for any other need (`turns`). Pinned models stay, so a budget that leaves too little
+//! beside them is refused.
 
 use std::sync::Arc;
 use std::time::Duration;

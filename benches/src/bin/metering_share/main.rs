@@ -11,20 +11,21 @@
 //!   reading sensors, storing accounts. Whatever else an idle server does is in it too, so that it is no less than metering's.
 //!
 //! The share is their sum over the steps' processor time, which the server tells. What a request costs beyond the commits that
-//! it shares with others is what its calls take, and its rows in a ledger in memory of which many share a commit. Deliberately absent: metrics and logs, which
-//! are no metering, and arms without metering, which no server has.
+//! it shares with others is what its calls take, and its rows in a ledger in memory of which many share a commit. Deliberately
+//! absent: metrics and logs, which are no metering, and arms without metering, which no server has.
 
 mod calls;
 
-use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use benches::client::Client;
+use benches::closed_loop::closed_loop;
 use benches::median;
 use benches::server::Server;
-use benches::streams::{Requests, Shape, closed_loop};
+use benches::streams::{Requests, Shape};
+use benches::subject::Subject;
 use clap::Parser;
 use procfs::process::Process;
 use serde_json::json;
@@ -34,12 +35,8 @@ use self::calls::CallCosts;
 /// Processor time of metering beside that of the steps.
 #[derive(Parser)]
 struct Arguments {
-    /// The dayfly binary.
-    #[arg(long)]
-    dayfly: String,
-    /// The GGUF file of the model.
-    #[arg(long)]
-    model: PathBuf,
+    #[command(flatten)]
+    subject: Subject,
     /// Streams at a time.
     #[arg(long, default_value_t = 4)]
     streams: usize,
@@ -100,8 +97,8 @@ impl Round {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let calls = calls::measure(arguments.streams)?;
-    let model = arguments.model.file_stem().context("a path of a file")?.to_string_lossy();
-    let server = Server::dayfly_over(&arguments.dayfly, &[&arguments.model], "keep_alive = \"1h\"\n")?;
+    let model = arguments.subject.model()?;
+    let server = arguments.subject.start("keep_alive = \"1h\"\n")?;
     let Arguments { prompt_words, tokens, .. } = arguments;
     let requests = Requests::new(server.client(), &model, Shape { prompt_words, shared: 0.0, tokens });
     // The model is loaded, and step costs are known.

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::lanes::{
     EightRows, dwords, half_sums_of_words, halves, paired, pairs_of_halves, sums_of_dwords, transposed,
 };
-use super::pending::{Pending, PendingNibbles, PendingSums};
+use super::pending::{PendingNibbles, PendingSums};
 use super::weights::{ColumnBlock, Signed, Unsigned, Weights, sixteen};
 
 /// A type's blocks, eight rows at a time: a block has parts, which are transposed at once, and a part has runs of 32
@@ -42,20 +42,23 @@ pub(super) trait Blocks {
     /// The processor has AVX2, FMA and F16C.
     unsafe fn run<const R: usize>(scales: &Self::Scales, number: usize, part: &Self::Part) -> Self::Run;
 
-    /// What [`Self::products`] leaves to be done for each run.
-    type Pending: Pending;
-
-    /// Multiplies run `R` of a part with one column, up to the steps that wait for each other: with [`Pending::finish`]
-    /// the same as [`Self::run`] and [`Weights::accumulate`], bit for bit, but shorter where a type allows it.
+    /// Multiplies run `R` of a part with one column, up to the steps that wait for each other: the same as [`Self::run`]
+    /// and [`Weights::products`], bit for bit, but shorter where a type allows it. As it is here a part is the same for
+    /// its runs, and transposed once.
     ///
     /// # Safety
     /// `rows` are whole blocks, `column` is the run's. The processor has AVX2, FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
     unsafe fn products<const R: usize>(
         rows: EightRows,
         scales: &Self::Scales,
         number: usize,
         column: ColumnBlock,
-    ) -> Self::Pending;
+    ) -> <Self::Run as Weights>::Pending {
+        // SAFETY: by contract.
+        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
+    }
 }
 
 /// Products of nibbles, per row, in halves: one vector with the first 16 quants of a column, one with the others.
@@ -109,7 +112,6 @@ impl Blocks for Q4_0 {
     type Scales = __m256;
     type Part = [__m256i; 4];
     type Run = Unsigned<8>;
-    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -153,7 +155,6 @@ impl Blocks for Q4_1 {
     type Scales = (__m256, __m256);
     type Part = [__m256i; 4];
     type Run = Unsigned<8>;
-    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -196,7 +197,6 @@ impl Blocks for Q8_0 {
     type Scales = __m256;
     type Part = [[__m256i; 4]; 2];
     type Run = Signed;
-    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]

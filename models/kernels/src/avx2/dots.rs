@@ -11,7 +11,7 @@ use std::arch::asm;
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::weights::{ColumnBlock, PanelWeights, Weights};
+use super::weights::{ColumnBlock, Weights, times};
 
 /// What multiplies weights with several columns.
 pub(super) trait Multiply {
@@ -21,15 +21,17 @@ pub(super) trait Multiply {
     /// As [`Weights::accumulate`]; the processor has the instructions of `Self`.
     unsafe fn accumulate<W: Weights>(weights: &W, column: ColumnBlock, acc: __m256) -> __m256;
 
-    /// Adds the products of `R` groups of rows with `C` columns to `sums`.
+    /// `sums` + products of bytes below 16 with signed ones, eight times at most from zero on.
     ///
     /// # Safety
-    /// As [`PanelWeights::accumulate_tile`]; the processor has the instructions of `Self`.
-    unsafe fn accumulate_tile<W: PanelWeights, const R: usize, const C: usize>(
-        rows: [&W; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    );
+    /// The processor has AVX2, FMA and F16C, and the instructions of `Self`.
+    unsafe fn add_products(sums: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i;
+
+    /// Such sums times a 16-bit factor that stands twice in each lane: whole, in 32 bits.
+    ///
+    /// # Safety
+    /// As [`Multiply::add_products`].
+    unsafe fn times(sums: __m256i, factor: __m256i) -> __m256i;
 }
 
 /// Sums of four products of bytes.
@@ -60,13 +62,14 @@ impl Multiply for Pairs {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate_tile<W: PanelWeights, const R: usize, const C: usize>(
-        rows: [&W; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    ) {
-        // SAFETY: by contract.
-        unsafe { W::accumulate_tile(rows, columns, sums) }
+    unsafe fn add_products(sums: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
+        _mm256_add_epi16(sums, _mm256_maddubs_epi16(unsigned, signed))
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn times(sums: __m256i, factor: __m256i) -> __m256i {
+        _mm256_madd_epi16(sums, factor)
     }
 }
 
@@ -80,13 +83,15 @@ impl<D: Dot> Multiply for Fours<D> {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate_tile<W: PanelWeights, const R: usize, const C: usize>(
-        rows: [&W; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    ) {
+    unsafe fn add_products(sums: __m256i, unsigned: __m256i, signed: __m256i) -> __m256i {
         // SAFETY: by contract.
-        unsafe { W::accumulate_fours_tile::<D, R, C>(rows, columns, sums) }
+        unsafe { D::dot(sums, unsigned, signed) }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn times(sums: __m256i, factor: __m256i) -> __m256i {
+        times(sums, factor)
     }
 }
 

@@ -86,7 +86,6 @@ impl Blocks for Q5_0 {
     type Scales = ScalesOfFives;
     type Part = [__m256i; 4];
     type Run = Unsigned<4>;
-    type Pending = PendingOffsets;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -131,7 +130,6 @@ impl Blocks for Q5_1 {
     type Scales = ScalesOfFives;
     type Part = [__m256i; 4];
     type Run = Unsigned<4>;
-    type Pending = PendingOffsets;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]

@@ -5,9 +5,8 @@ use std::arch::x86_64::*;
 
 use super::blocks::Blocks;
 use super::lanes::{EightRows, dwords, halves, pairs_of_halves, transposed};
-use super::pending::{PendingMinima, PendingSums};
 use super::superblocks::{bit_of_run, factors_of_run, thirty_two, where_set};
-use super::weights::{ColumnBlock, Sixteenths, SixteenthsWithMinima};
+use super::weights::{Sixteenths, SixteenthsWithMinima};
 
 pub(super) enum Q2K {}
 pub(super) enum Q3K {}
@@ -43,8 +42,8 @@ fn even_and_odd(d: __m256) -> [__m256; 2] {
     [d, _mm256_mul_ps(d, _mm256_set1_ps(0.25))]
 }
 
-/// Of Q2_K: the scales of even and odd runs, −dmin, and a factor and a minimum for each 16 weights: byte i of a lane of vector j belongs to the
-/// sixteen number 4j + i.
+/// Of Q2_K: the scales of even and odd runs, −dmin, and a factor and a minimum for each 16 weights: byte i of a lane of vector
+/// j belongs to the sixteen number 4j + i.
 pub(super) struct ScalesQ2K {
     d: [__m256; 2],
     negative_dmin: __m256,
@@ -59,7 +58,6 @@ impl Blocks for Q2K {
     type Scales = ScalesQ2K;
     type Part = Pairs;
     type Run = SixteenthsWithMinima;
-    type Pending = PendingMinima;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -95,18 +93,6 @@ impl Blocks for Q2K {
             scale_of_minima: scales.negative_dmin,
         }
     }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scales: &ScalesQ2K,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingMinima {
-        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
-        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
-    }
 }
 
 /// Of Q3_K: the scales of even and odd runs, a signed factor for each 16 weights, and the third bits of the block, transposed.
@@ -125,7 +111,6 @@ impl Blocks for Q3K {
     type Scales = ScalesQ3K;
     type Part = Pairs;
     type Run = Sixteenths<4>;
-    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -169,17 +154,5 @@ impl Blocks for Q3K {
             offsets: [_mm256_slli_epi16::<2>(both), _mm256_slli_epi16::<4>(both)][R % 2],
             scale: scales.d[R % 2],
         }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scales: &ScalesQ3K,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingSums {
-        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
-        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
     }
 }

@@ -21,5 +21,6 @@ mod places;
 pub(crate) mod products;
 pub(crate) mod quantize;
 mod superblocks;
+mod tiles;
 pub(crate) mod vector;
 mod weights;

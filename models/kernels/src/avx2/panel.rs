@@ -12,13 +12,14 @@ use super::blocks::Blocks;
 use super::dots::Multiply;
 use super::lanes::EightRows;
 use super::products::{RowGroup, floats_of};
-use super::weights::{ColumnBlock, PanelWeights};
+use super::tiles;
+use super::weights::{ColumnBlock, Unsigned};
 use crate::activations::Tile;
 use crate::limits::{COLUMN_TILE_MAX, PANEL_BLOCKS, PANEL_GROUPS, ROW_GROUP};
 use crate::products::RowsOf;
 
 /// Runs of one group of rows.
-type Runs<B> = [MaybeUninit<<B as Blocks>::Run>; PANEL_BLOCKS];
+type Runs = [MaybeUninit<Unsigned<8>>; PANEL_BLOCKS];
 
 /// Columns whose sums fit the registers beside those of two groups of rows.
 const TILE_COLUMNS: usize = 4;
@@ -32,10 +33,11 @@ type ColumnSums = [__m256; PANEL_GROUPS];
 /// The rows are whole blocks of `B`, and as wide as the columns. The processor has AVX2, FMA and F16C, and the instructions
 /// of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn multiply<B: Blocks, M: Multiply>(part: &RowsOf<'_>, tile: Tile, columns: ColumnBlock)
-where
-    B::Run: PanelWeights,
-{
+pub(super) unsafe fn multiply<B: Blocks<Run = Unsigned<8>>, M: Multiply>(
+    part: &RowsOf<'_>,
+    tile: Tile,
+    columns: ColumnBlock,
+) {
     const { assert!(PANEL_BLOCKS.is_multiple_of(B::PARTS * B::RUNS), "whole blocks of every type") };
     let mut panel = [const { [const { MaybeUninit::uninit() }; PANEL_BLOCKS] }; PANEL_GROUPS];
     let mut sums = [[_mm256_setzero_ps(); PANEL_GROUPS]; COLUMN_TILE_MAX];
@@ -53,7 +55,7 @@ where
             }
             let columns = columns.right(first * tile.columns);
             // SAFETY: `blocks` runs of `count` groups were written, and as many blocks of each column are left.
-            unsafe { all_columns::<B, M>(&panel[..count], blocks, (columns, tile.columns), sums) };
+            unsafe { all_columns::<M>(&panel[..count], blocks, (columns, tile.columns), sums) };
         }
         for (column, sums) in sums.iter().enumerate() {
             for (group, sums) in of_panel.iter().flatten().zip(sums) {
@@ -69,7 +71,7 @@ where
 /// The rows have as many blocks left, a whole number of the type's. The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn unpack<B: Blocks>(rows: &mut EightRows, blocks: usize, runs: &mut Runs<B>) {
+unsafe fn unpack<B: Blocks<Run = Unsigned<8>>>(rows: &mut EightRows, blocks: usize, runs: &mut Runs) {
     let own = B::PARTS * B::RUNS;
     prefetch(*rows, blocks / own * B::BYTES);
     for first in (0..blocks).step_by(own) {
@@ -110,14 +112,12 @@ fn prefetch(rows: EightRows, bytes: usize) {
 /// The panel holds `blocks` runs of each group, and as many blocks of each column lie from `columns` on. The processor
 /// has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn all_columns<B: Blocks, M: Multiply>(
-    panel: &[Runs<B>],
+unsafe fn all_columns<M: Multiply>(
+    panel: &[Runs],
     blocks: usize,
     (columns, count): (ColumnBlock, usize),
     sums: &mut [ColumnSums],
-) where
-    B::Run: PanelWeights,
-{
+) {
     let mut done = 0;
     while done < count {
         let (left, columns) = ((count - done).min(TILE_COLUMNS), columns.right(done));
@@ -125,10 +125,10 @@ unsafe fn all_columns<B: Blocks, M: Multiply>(
         // SAFETY: by contract.
         unsafe {
             match left {
-                1 => all_groups::<B, M, 1>(panel, blocks, (columns, count), sums),
-                2 => all_groups::<B, M, 2>(panel, blocks, (columns, count), sums),
-                3 => all_groups::<B, M, 3>(panel, blocks, (columns, count), sums),
-                _ => all_groups::<B, M, 4>(panel, blocks, (columns, count), sums),
+                1 => all_groups::<M, 1>(panel, blocks, (columns, count), sums),
+                2 => all_groups::<M, 2>(panel, blocks, (columns, count), sums),
+                3 => all_groups::<M, 3>(panel, blocks, (columns, count), sums),
+                _ => all_groups::<M, 4>(panel, blocks, (columns, count), sums),
             }
         }
         done += left;
@@ -138,14 +138,12 @@ unsafe fn all_columns<B: Blocks, M: Multiply>(
 /// # Safety
 /// As [`all_columns`]; a block of a column is `stride` after that before.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn all_groups<B: Blocks, M: Multiply, const C: usize>(
-    panel: &[Runs<B>],
+unsafe fn all_groups<M: Multiply, const C: usize>(
+    panel: &[Runs],
     blocks: usize,
     (columns, stride): (ColumnBlock, usize),
     sums: &mut [ColumnSums],
-) where
-    B::Run: PanelWeights,
-{
+) {
     let sums = &mut sums[..C];
     for block in 0..blocks {
         let next = columns.right(block * stride + C);
@@ -162,13 +160,13 @@ unsafe fn all_groups<B: Blocks, M: Multiply, const C: usize>(
                 let mut tile: [[__m256; 2]; C] = std::array::from_fn(|c| [sums[c][group], sums[c][group + 1]]);
                 for block in 0..blocks {
                     let rows = [run(group, block), run(group + 1, block)];
-                    M::accumulate_tile(rows, columns.right(block * stride), &mut tile);
+                    tiles::accumulate::<M, 2, C>(rows, columns.right(block * stride), &mut tile);
                 }
                 (0..C).for_each(|c| [sums[c][group], sums[c][group + 1]] = tile[c]);
             } else {
                 let mut tile: [[__m256; 1]; C] = std::array::from_fn(|c| [sums[c][group]]);
                 for block in 0..blocks {
-                    M::accumulate_tile([run(group, block)], columns.right(block * stride), &mut tile);
+                    tiles::accumulate::<M, 1, C>([run(group, block)], columns.right(block * stride), &mut tile);
                 }
                 (0..C).for_each(|c| [sums[c][group]] = tile[c]);
             }

@@ -6,9 +6,16 @@ use super::weights::{ColumnBlock, scaled, scaled_with_offset};
 
 /// The last steps of a run's product. They are a chain of long latencies; done one run late, they overlap with the next
 /// run's loads, which the processor's window is too small to see otherwise.
-pub(super) trait Pending: Copy {
+///
+/// # Safety
+/// All zeros are a value: vectors and nothing else.
+pub(super) unsafe trait Pending: Copy {
     /// A product that adds nothing.
-    fn none() -> Self;
+    #[inline(always)]
+    fn none() -> Self {
+        // SAFETY: by the trait's contract.
+        unsafe { std::mem::zeroed() }
+    }
 
     /// Adds the products to `acc`.
     ///
@@ -50,13 +57,8 @@ pub(super) struct PendingOffsets {
     pub(super) offset: __m256,
 }
 
-impl Pending for PendingNibbles {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
+// SAFETY: vectors.
+unsafe impl Pending for PendingNibbles {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
@@ -66,13 +68,8 @@ impl Pending for PendingNibbles {
     }
 }
 
-impl Pending for PendingSums {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
+// SAFETY: vectors.
+unsafe impl Pending for PendingSums {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
@@ -81,13 +78,8 @@ impl Pending for PendingSums {
     }
 }
 
-impl Pending for PendingOffsets {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
+// SAFETY: vectors.
+unsafe impl Pending for PendingOffsets {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {
@@ -96,13 +88,8 @@ impl Pending for PendingOffsets {
     }
 }
 
-impl Pending for PendingMinima {
-    #[inline(always)]
-    fn none() -> Self {
-        // SAFETY: zeros are a value of every vector.
-        unsafe { std::mem::zeroed() }
-    }
-
+// SAFETY: vectors.
+unsafe impl Pending for PendingMinima {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn finish(self, column: ColumnBlock, acc: __m256) -> __m256 {

@@ -4,8 +4,7 @@ use std::arch::x86_64::*;
 
 use super::blocks::Blocks;
 use super::lanes::{EightRows, halves, pairs_of_halves, transposed};
-use super::pending::PendingSums;
-use super::weights::{ColumnBlock, Signed};
+use super::weights::Signed;
 use crate::scalar::dequantize::PLACES;
 
 pub(super) enum Iq4Nl {}
@@ -48,7 +47,6 @@ impl Blocks for Iq4Nl {
     type Scales = __m256;
     type Part = [__m256i; 4];
     type Run = Signed;
-    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -68,18 +66,6 @@ impl Blocks for Iq4Nl {
     #[inline]
     unsafe fn run<const R: usize>(&scale: &__m256, _: usize, part: &[__m256i; 4]) -> Signed {
         signed(part, _mm256_set1_epi16(1), scale)
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scale: &__m256,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingSums {
-        // SAFETY: by contract.
-        unsafe { Self::run::<R>(scale, number, &Self::part(rows, scale, number)).products(column) }
     }
 }
 
@@ -112,7 +98,6 @@ impl Blocks for Iq4Xs {
     type Scales = ScalesIq4Xs;
     type Part = [__m256i; 4];
     type Run = Signed;
-    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -134,17 +119,5 @@ impl Blocks for Iq4Xs {
     #[inline]
     unsafe fn run<const R: usize>(scales: &ScalesIq4Xs, number: usize, part: &[__m256i; 4]) -> Signed {
         signed(part, scales.of_run(number), scales.d)
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scales: &ScalesIq4Xs,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingSums {
-        // SAFETY: by contract.
-        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
     }
 }

@@ -14,7 +14,7 @@ use super::panel;
 use super::pending::Pending;
 use super::places::{Iq4Nl, Iq4Xs};
 use super::superblocks::{Q4K, Q5K, Q6K};
-use super::weights::{ColumnBlock, PanelWeights, Weights};
+use super::weights::{ColumnBlock, Unsigned, Weights};
 use crate::activations::{Activations, Tile};
 use crate::limits::{COLUMN_TILE_MAX, PANEL_COLUMNS_MIN, QUANT_BLOCK, ROW_GROUP};
 use crate::products::RowsOf;
@@ -101,10 +101,7 @@ impl RowGroup {
 /// # Safety
 /// The type's blocks are `B`; the processor has AVX2, FMA and F16C, and the instructions of `M`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn by_panels<B: Blocks, M: Multiply>(part: &RowsOf<'_>)
-where
-    B::Run: PanelWeights,
-{
+unsafe fn by_panels<B: Blocks<Run = Unsigned<8>>, M: Multiply>(part: &RowsOf<'_>) {
     for tile in part.activations.tiles() {
         // SAFETY: by contract; the rows are whole, and as wide as the columns (`products` asserts).
         unsafe {
@@ -195,7 +192,7 @@ pub(super) fn floats_of(v: __m256) -> [f32; ROW_GROUP] {
 /// The rows and the column have `blocks` blocks of 32, a whole number of the type's.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, blocks: usize) -> __m256 {
-    let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: B::Pending::none(), column };
+    let mut late = Late::<B> { acc: _mm256_setzero_ps(), pending: <B::Run as Weights>::Pending::none(), column };
     let mut ahead = Ahead::of_group(rows.at(0, ROW_GROUP * rows.stride), ROW_GROUP * rows.stride);
     for _ in 0..blocks / (B::PARTS * B::RUNS) {
         // SAFETY: a whole block is left of every row and of the column. Prefetching never faults.
@@ -223,7 +220,7 @@ unsafe fn one_column<B: Blocks>(mut rows: EightRows, mut column: ColumnBlock, bl
 /// Sums whose last addend is still pending.
 struct Late<B: Blocks> {
     acc: __m256,
-    pending: B::Pending,
+    pending: <B::Run as Weights>::Pending,
     column: ColumnBlock,
 }
 
@@ -234,7 +231,7 @@ impl<B: Blocks> Late<B> {
     /// `column` is that of `next`.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn add(&mut self, next: B::Pending, column: ColumnBlock) {
+    unsafe fn add(&mut self, next: <B::Run as Weights>::Pending, column: ColumnBlock) {
         // SAFETY: the columns are whole blocks.
         self.acc = unsafe { self.pending.finish(self.column, self.acc) };
         (self.pending, self.column) = (next, column);

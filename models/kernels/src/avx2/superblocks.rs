@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::blocks::{Blocks, nibble_products};
 use super::lanes::{EightRows, halves, paired, pairs_of_halves, transposed};
-use super::pending::{PendingNibbles, PendingOffsets, PendingSums};
+use super::pending::PendingNibbles;
 use super::weights::{ColumnBlock, Sixteenths, Unsigned};
 
 pub(super) enum Q4K {}
@@ -106,7 +106,6 @@ impl Blocks for Q4K {
     type Scales = ScalesQ4K;
     type Part = [[__m256i; 4]; 2];
     type Run = Unsigned<8>;
-    type Pending = PendingNibbles;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -168,7 +167,6 @@ impl Blocks for Q5K {
     /// Nibbles of runs 0 and 1, of runs 2 and 3.
     type Part = [[__m256i; 8]; 2];
     type Run = Unsigned<4>;
-    type Pending = PendingOffsets;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -199,18 +197,6 @@ impl Blocks for Q5K {
         let quants = [quants(0), quants(1), quants(2), quants(3), quants(4), quants(5), quants(6), quants(7)];
         Unsigned { quants, factor, scale, offset }
     }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scales: &ScalesQ5K,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingOffsets {
-        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
-        unsafe { Self::run::<R>(scales, number, &Self::part(rows, scales, number)).products(column) }
-    }
 }
 
 /// Of Q6_K: d, and a signed factor for each 16 weights.
@@ -233,7 +219,6 @@ impl Blocks for Q6K {
     type Scales = ScalesQ6K;
     type Part = PartQ6K;
     type Run = Sixteenths<2>;
-    type Pending = PendingSums;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
@@ -274,21 +259,6 @@ impl Blocks for Q6K {
             // 32 times.
             offsets: _mm256_slli_epi16::<5>(both),
             scale: scales.d,
-        }
-    }
-
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn products<const R: usize>(
-        rows: EightRows,
-        scales: &ScalesQ6K,
-        number: usize,
-        column: ColumnBlock,
-    ) -> PendingSums {
-        // SAFETY: by contract. The part is the same for its four runs, and transposed once.
-        unsafe {
-            let part = Self::part(rows, scales, number);
-            Self::run::<R>(scales, number, &part).products(column)
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Eight rows × 32 weights in registers, and their products with one column's block.
 //!
-//! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants
-//! are broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps
-//! per block are `acc += (scale · column's scale) · sum · factor` (an integer) and, where there is an offset, `acc += offset · column's sum`,
+//! Everywhere, vector i of eight holds weights 4i to 4i + 3 of rows 0 to 7, four bytes a row: a column's four quants are
+//! broadcast against it and no lane is ever summed across. The sums of a block are exact integers; the f32 steps per block are
+//! `acc += (scale · column's scale) · sum · factor` (an integer) and, where there is an offset, `acc += offset · column's sum`,
 //! in this order for every number of columns, so a column's result does not depend on its neighbours.
 
 use std::arch::x86_64::*;
 
 use super::dots::Dot;
-use super::pending::{Pending, PendingMinima, PendingOffsets, PendingSums};
+use super::pending::{Pending, PendingMinima, PendingNibbles, PendingOffsets, PendingSums};
 
 /// One block of one column.
 #[derive(Clone, Copy)]
@@ -21,42 +21,31 @@ pub(super) struct ColumnBlock {
 
 /// Weights ready to be multiplied.
 pub(super) trait Weights {
-    /// Adds the products of the rows with `column` to `acc`.
+    /// What [`Self::products`] leaves to be done.
+    type Pending: Pending;
+
+    /// The products of the rows with `column`, all that is an integer included.
     ///
     /// # Safety
     /// The pointers of `column` are those of a whole block. The processor has AVX2, FMA and F16C.
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256;
+    unsafe fn products(&self, column: ColumnBlock) -> Self::Pending;
+
+    /// Adds the products of the rows with `column` to `acc`.
+    ///
+    /// # Safety
+    /// As [`Weights::products`].
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe { self.products(column).finish(column, acc) }
+    }
 
     /// The same, bit for bit, by sums of four products.
     ///
     /// # Safety
-    /// As [`Weights::accumulate`]; the processor has the instructions of `D`.
+    /// As [`Weights::products`]; the processor has the instructions of `D`.
     unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256;
-}
-
-/// Weights that a panel of rows is made of, to be multiplied with many columns.
-pub(super) trait PanelWeights: Weights {
-    /// Adds the products of `R` groups of rows with `C` columns to `sums`: the same, bit for bit, as
-    /// [`Weights::accumulate`] does one by one.
-    ///
-    /// # Safety
-    /// The pointers of `columns` are those of `C` whole blocks, one of each column, side by side. The processor has AVX2,
-    /// FMA and F16C.
-    unsafe fn accumulate_tile<const R: usize, const C: usize>(
-        rows: [&Self; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    );
-
-    /// The same, bit for bit, by sums of four products.
-    ///
-    /// # Safety
-    /// As [`PanelWeights::accumulate_tile`]; the processor has the instructions of `D`.
-    unsafe fn accumulate_fours_tile<D: Dot, const R: usize, const C: usize>(
-        rows: [&Self; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    );
 }
 
 /// Quants without sign, of which `RUN` pairs of products fit 16 bits, with a factor, a scale and an offset per row.
@@ -100,10 +89,13 @@ pub(super) struct SixteenthsWithMinima {
 }
 
 /// Quants 4i to 4i + 3 of a column, in every lane.
+///
+/// # Safety
+/// The pointers of `column` are those of a whole block.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn four(column: ColumnBlock, i: usize) -> __m256i {
-    // SAFETY: a block has 32 quants (contract of `accumulate`).
+pub(super) unsafe fn four(column: ColumnBlock, i: usize) -> __m256i {
+    // SAFETY: a block has 32 quants.
     unsafe { _mm256_set1_epi32(column.quants.cast::<i32>().add(i).read_unaligned()) }
 }
 
@@ -125,7 +117,7 @@ pub(super) unsafe fn sixteen(column: ColumnBlock, half: usize) -> __m256i {
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 pub(super) unsafe fn scaled(sum: __m256i, scale: __m256, column: ColumnBlock, acc: __m256) -> __m256 {
-    // SAFETY: a block has a scale (contract of `accumulate`).
+    // SAFETY: a block has a scale.
     let scale = _mm256_mul_ps(scale, _mm256_set1_ps(unsafe { *column.scale }));
     _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, acc)
 }
@@ -165,43 +157,28 @@ unsafe fn fours<D: Dot, const FROM: usize, const TO: usize>(quants: &[__m256i; 8
 /// `sum` times a factor that stands twice in each lane.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn times(sum: __m256i, factor: __m256i) -> __m256i {
+pub(super) fn times(sum: __m256i, factor: __m256i) -> __m256i {
     _mm256_mullo_epi32(sum, _mm256_srai_epi32::<16>(factor))
 }
 
 impl<const RUN: usize> Unsigned<RUN> {
-    /// The products with a column, the factor included.
+    /// Sums of products with a column's first and last 16 quants, in 16 bits.
     ///
     /// # Safety
     /// The pointers of `column` are those of a whole block.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingOffsets {
-        const { assert!(RUN == 8 || RUN == 4) };
+    unsafe fn halves(&self, column: ColumnBlock) -> [__m256i; 2] {
         // SAFETY: by this function's contract.
         let p = |i: usize| unsafe { _mm256_maddubs_epi16(self.quants[i], four(column, i)) };
-        let low = _mm256_add_epi16(_mm256_add_epi16(p(0), p(1)), _mm256_add_epi16(p(2), p(3)));
-        let high = _mm256_add_epi16(_mm256_add_epi16(p(4), p(5)), _mm256_add_epi16(p(6), p(7)));
-        let sums = if RUN == 8 {
-            _mm256_madd_epi16(_mm256_add_epi16(low, high), self.factor)
-        } else {
-            _mm256_add_epi32(_mm256_madd_epi16(low, self.factor), _mm256_madd_epi16(high, self.factor))
-        };
-        PendingOffsets { sums, scale: self.scale, offset: self.offset }
-    }
-}
-
-impl<const RUN: usize> Weights for Unsigned<RUN> {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by this function's contract.
-        unsafe { self.products(column).finish(column, acc) }
+        [0, 4].map(|i| _mm256_add_epi16(_mm256_add_epi16(p(i), p(i + 1)), _mm256_add_epi16(p(i + 2), p(i + 3))))
     }
 
+    /// # Safety
+    /// As [`Weights::accumulate_fours`].
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+    unsafe fn fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
         // SAFETY: by this function's contract.
         unsafe {
             let (low, high) = (fours::<D, 0, 4>(&self.quants, column), fours::<D, 4, 8>(&self.quants, column));
@@ -211,87 +188,51 @@ impl<const RUN: usize> Weights for Unsigned<RUN> {
     }
 }
 
-impl PanelWeights for Unsigned<8> {
+impl Weights for Unsigned<8> {
+    type Pending = PendingNibbles;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate_tile<const R: usize, const C: usize>(
-        rows: [&Self; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    ) {
-        let mut products = [[_mm256_setzero_si256(); R]; C];
-        for i in 0..8 {
-            for c in 0..C {
-                // SAFETY: by this function's contract.
-                let a = unsafe { four(columns.right(c), i) };
-                for r in 0..R {
-                    products[c][r] = _mm256_add_epi16(products[c][r], _mm256_maddubs_epi16(rows[r].quants[i], a));
-                }
-            }
-            pin(&mut products);
-        }
-        for c in 0..C {
-            for r in 0..R {
-                let dwords = _mm256_madd_epi16(products[c][r], rows[r].factor);
-                let scales = (rows[r].scale, rows[r].offset);
-                // SAFETY: by this function's contract.
-                sums[c][r] = unsafe { scaled_with_offset(dwords, scales, columns.right(c), sums[c][r]) };
-            }
-        }
+    unsafe fn products(&self, column: ColumnBlock) -> PendingNibbles {
+        // SAFETY: by this function's contract.
+        let [low, high] = unsafe { self.halves(column) };
+        let &Self { factor, scale, offset, .. } = self;
+        PendingNibbles { half_sums: _mm256_add_epi16(low, high), factor, scale, offset }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn accumulate_fours_tile<D: Dot, const R: usize, const C: usize>(
-        rows: [&Self; R],
-        columns: ColumnBlock,
-        sums: &mut [[__m256; R]; C],
-    ) {
-        let mut products = [[_mm256_setzero_si256(); R]; C];
-        for i in 0..8 {
-            for c in 0..C {
-                // SAFETY: by this function's contract.
-                let a = unsafe { four(columns.right(c), i) };
-                for r in 0..R {
-                    // SAFETY: by this function's contract.
-                    products[c][r] = unsafe { D::dot(products[c][r], rows[r].quants[i], a) };
-                }
-            }
-            pin(&mut products);
-        }
-        for c in 0..C {
-            for r in 0..R {
-                let scales = (rows[r].scale, rows[r].offset);
-                let product = times(products[c][r], rows[r].factor);
-                // SAFETY: by this function's contract.
-                sums[c][r] = unsafe { scaled_with_offset(product, scales, columns.right(c), sums[c][r]) };
-            }
-        }
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe { self.fours::<D>(column, acc) }
     }
 }
 
-/// Has each vector in a register here, in turn, and all loads that come later in the text after it. Without it the
-/// compiler has the products of all steps of an unrolled loop under way at once, far more than there are registers, and
-/// spends the time on moving them to the stack and back.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-fn pin<const R: usize, const C: usize>(vectors: &mut [[__m256i; R]; C]) {
-    for c in 0..C {
-        for r in 0..R {
-            // SAFETY: no instruction at all.
-            unsafe { std::arch::asm!("/* {0} */", inout(ymm_reg) vectors[c][r], options(nostack, preserves_flags)) };
-        }
+impl Weights for Unsigned<4> {
+    type Pending = PendingOffsets;
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn products(&self, column: ColumnBlock) -> PendingOffsets {
+        // SAFETY: by this function's contract.
+        let [low, high] = unsafe { self.halves(column) }.map(|half| _mm256_madd_epi16(half, self.factor));
+        PendingOffsets { sums: _mm256_add_epi32(low, high), scale: self.scale, offset: self.offset }
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn accumulate_fours<D: Dot>(&self, column: ColumnBlock, acc: __m256) -> __m256 {
+        // SAFETY: by this function's contract.
+        unsafe { self.fours::<D>(column, acc) }
     }
 }
 
-impl Signed {
-    /// The products with a column, the factor included.
-    ///
-    /// # Safety
-    /// The pointers of `column` are those of a whole block.
+impl Weights for Signed {
+    type Pending = PendingSums;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
+    unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
         // A column's quants are never −128, so their signs can be turned; |−128| is 128 without sign, and two products
         // of 128 × 127 still fit 16 bits.
         let p = |i: usize| {
@@ -302,15 +243,6 @@ impl Signed {
         let low = _mm256_add_epi32(_mm256_add_epi32(p(0), p(1)), _mm256_add_epi32(p(2), p(3)));
         let high = _mm256_add_epi32(_mm256_add_epi32(p(4), p(5)), _mm256_add_epi32(p(6), p(7)));
         PendingSums { sums: _mm256_add_epi32(low, high), scale: self.scale }
-    }
-}
-
-impl Weights for Signed {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by this function's contract.
-        unsafe { self.products(column).finish(column, acc) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -377,28 +309,17 @@ unsafe fn half_sums(column: ColumnBlock) -> __m256i {
     unsafe { _mm256_set1_epi32(column.half_sums.cast::<i32>().read_unaligned()) }
 }
 
-impl<const RUN: usize> Sixteenths<RUN> {
-    /// The products with a column, factors and offsets included.
-    ///
-    /// # Safety
-    /// The pointers of `column` are those of a whole block.
+impl<const RUN: usize> Weights for Sixteenths<RUN> {
+    type Pending = PendingSums;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
+    unsafe fn products(&self, column: ColumnBlock) -> PendingSums {
         // The whole stays below 2²⁴ once the offset is gone, so its conversion to f32 is exact.
         // SAFETY: by this function's contract.
         let (sums, halves) =
             unsafe { (sums_of_sixteens::<RUN>(&self.quants, &self.factors, column), half_sums(column)) };
         PendingSums { sums: _mm256_sub_epi32(sums, _mm256_madd_epi16(self.offsets, halves)), scale: self.scale }
-    }
-}
-
-impl<const RUN: usize> Weights for Sixteenths<RUN> {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by this function's contract.
-        unsafe { self.products(column).finish(column, acc) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -413,27 +334,16 @@ impl<const RUN: usize> Weights for Sixteenths<RUN> {
     }
 }
 
-impl SixteenthsWithMinima {
-    /// The products with a column, factors and minima included.
-    ///
-    /// # Safety
-    /// The pointers of `column` are those of a whole block.
+impl Weights for SixteenthsWithMinima {
+    type Pending = PendingMinima;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    pub(super) unsafe fn products(&self, column: ColumnBlock) -> PendingMinima {
+    unsafe fn products(&self, column: ColumnBlock) -> PendingMinima {
         // SAFETY: by this function's contract.
         let (sums, halves) = unsafe { (sums_of_sixteens::<4>(&self.quants, &self.factors, column), half_sums(column)) };
         let minima = _mm256_madd_epi16(self.minima, halves);
         PendingMinima { sums, minima, scale: self.scale, scale_of_minima: self.scale_of_minima }
-    }
-}
-
-impl Weights for SixteenthsWithMinima {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn accumulate(&self, column: ColumnBlock, acc: __m256) -> __m256 {
-        // SAFETY: by this function's contract.
-        unsafe { self.products(column).finish(column, acc) }
     }
 
     #[target_feature(enable = "avx2,fma,f16c")]

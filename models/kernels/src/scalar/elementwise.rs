@@ -91,9 +91,3 @@ pub(crate) fn softmax(x: &mut [f32]) {
     }
     x.iter_mut().for_each(|x| *x /= sum);
 }
-
-/// The greatest, and Σ e^(x − greatest).
-pub(crate) fn greatest_and_exp_sum(x: &[f32]) -> (f32, f32) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (max, x.iter().map(|x| (x - max).exp()).sum())
-}

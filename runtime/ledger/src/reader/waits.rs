@@ -9,8 +9,8 @@ use crate::LedgerError;
 use crate::limits::{WAITS_LOOKED_THROUGH_MAX, WAITS_READ_MAX};
 use crate::rollup::Span;
 
-/// Of the latest waits, of everyone or of one tenant, those that retention has left. No more are looked at than may be, whoever's
-/// they are; where there are older ones, that is told. By an index over such rows alone.
+/// Of the latest waits, of everyone or of one tenant, those that retention has left. No more are looked at than may be,
+/// whoever's they are; where there are older ones, that is told. By an index over such rows alone.
 pub(super) fn load_waits(
     connection: &Connection,
     since: Since,

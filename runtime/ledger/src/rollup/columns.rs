@@ -25,8 +25,11 @@ pub(super) enum Rule {
     Most,
 }
 
-pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
-    ("requests", Rule::Add),
+/// A column and its rule.
+type Column = (&'static str, Rule);
+
+/// What requests used, by whatever names they are summed.
+const USED: [Column; 15] = [
     ("cold", Rule::Add),
     ("prompt_tokens", Rule::Add),
     ("cached_tokens", Rule::Add),
@@ -42,17 +45,23 @@ pub(super) const REQUEST_COLUMNS: [(&str, Rule); 20] = [
     ("micrograms_co2e", Rule::Add),
     ("pico_units", Rule::Add),
     ("unpriced", Rule::Add),
-    ("first_ms", Rule::Least),
-    ("last_ms", Rule::Most),
-    ("weights_bytes", Rule::Most),
-    // The link of the last row that tells a size. Nothing reads it; anchors of every schema bind it.
-    ("weights_link", Rule::Most),
 ];
 
-const ACCOUNT_COLUMNS: [(&str, Rule); 4] =
+pub(super) const REQUEST_COLUMNS: [Column; 20] = around_used(
+    &[("requests", Rule::Add)],
+    &[
+        ("first_ms", Rule::Least),
+        ("last_ms", Rule::Most),
+        ("weights_bytes", Rule::Most),
+        // The link of the last row that tells a size. Nothing reads it; anchors of every schema bind it.
+        ("weights_link", Rule::Most),
+    ],
+);
+
+const ACCOUNT_COLUMNS: [Column; 4] =
     [("intervals", Rule::Add), ("kib_ms", Rule::Add), ("first_ms", Rule::Least), ("last_ms", Rule::Most)];
 
-const ENERGY_COLUMNS: [(&str, Rule); 11] = [
+const ENERGY_COLUMNS: [Column; 11] = [
     ("intervals", Rule::Add),
     ("energy_nj", Rule::Add),
     ("requests_nj", Rule::Add),
@@ -66,27 +75,9 @@ const ENERGY_COLUMNS: [(&str, Rule); 11] = [
     ("last_ms", Rule::Most),
 ];
 
-const KEY_COLUMNS: [(&str, Rule); 17] = [
-    ("requests", Rule::Add),
-    ("completed", Rule::Add),
-    ("cold", Rule::Add),
-    ("prompt_tokens", Rule::Add),
-    ("cached_tokens", Rule::Add),
-    ("completion_tokens", Rule::Add),
-    ("load_wait_ns", Rule::Add),
-    ("wall_ns", Rule::Add),
-    ("cpu_ns", Rule::Add),
-    ("load_cpu_ns", Rule::Add),
-    ("weights_kib_ms", Rule::Add),
-    ("load_kib_ms", Rule::Add),
-    ("kv_kib_ms", Rule::Add),
-    ("energy_nj", Rule::Add),
-    ("micrograms_co2e", Rule::Add),
-    ("pico_units", Rule::Add),
-    ("unpriced", Rule::Add),
-];
+const KEY_COLUMNS: [Column; 17] = around_used(&[("requests", Rule::Add), ("completed", Rule::Add)], &[]);
 
-const HELD_COLUMNS: [(&str, Rule); 9] = [
+const HELD_COLUMNS: [Column; 9] = [
     ("intervals", Rule::Add),
     ("kib_ms", Rule::Add),
     ("cpu_ns", Rule::Add),
@@ -128,7 +119,7 @@ impl Of {
         self.rules().iter().map(|(column, _)| *column)
     }
 
-    pub(super) const fn rules(self) -> &'static [(&'static str, Rule)] {
+    pub(super) const fn rules(self) -> &'static [Column] {
         match self {
             Self::Requests => &REQUEST_COLUMNS,
             Self::Accounts => &ACCOUNT_COLUMNS,
@@ -137,4 +128,21 @@ impl Of {
             Self::Held => &HELD_COLUMNS,
         }
     }
+}
+
+/// [`USED`] between other columns.
+const fn around_used<const N: usize>(before: &[Column], after: &[Column]) -> [Column; N] {
+    let parts = [before, &USED, after];
+    let mut columns = [("", Rule::Add); N];
+    let (mut part, mut index, mut count) = (0, 0, 0);
+    while part < parts.len() {
+        if index < parts[part].len() {
+            columns[count] = parts[part][index];
+            (index, count) = (index + 1, count + 1);
+        } else {
+            (part, index) = (part + 1, 0);
+        }
+    }
+    assert!(count == N);
+    columns
 }

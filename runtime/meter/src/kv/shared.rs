@@ -1,9 +1,9 @@
 //! Key-value blocks that several requests may hold at once: each carries its part of a block, by the number of its holders.
 //!
-//! A block is charged for from its publication until it is gone: to the requests that hold it, equally, or while none does
-//! to the account that was named for it (a tenant's own cached prefix, and a context that it published:
-//! [`Account::Keepalive`]; what everyone finds anyway: [`Account::Idle`]). A block may stand for a whole run of them that is held and let go together, which is what a prefix
-//! is: what a change costs grows with the runs that it touches, and an interval's end with all runs.
+//! A block is charged for from its publication until it is gone: to the requests that hold it, equally, or while none does to
+//! the account that was named for it (a tenant's own cached prefix, and a context that it published: [`Account::Keepalive`];
+//! what everyone finds anyway: [`Account::Idle`]). A block may stand for a whole run of them that is held and let go together,
+//! which is what a prefix is: what a change costs grows with the runs that it touches, and an interval's end with all runs.
 //!
 //! Invariants: what requests and accounts are charged and what is carried sum to the integral of published bytes over time
 //! exactly ([`SharedBlocks::imbalance`]). What cannot be split into whole KiB · ms (less than one for each holder) is
@@ -87,13 +87,6 @@ impl SharedBlocks {
             clock: at,
             carried: 0,
         });
-    }
-
-    /// From `at` on `account` carries the block while nobody holds it.
-    pub fn kept_for(&mut self, block: BlockId, account: Account, at: Moment) {
-        if let Some(block) = self.advanced(block, at) {
-            block.kept_for = account.into_tenant();
-        }
     }
 
     /// `request` holds the block from `at` on, once however often this is said.

@@ -112,7 +112,7 @@ fn the_keep_alive_of_one_model_can_differ_until_it_is_evicted() {
         residency.request_ends("r", at(from));
     };
     serve_once(&mut residency, 0);
-    residency.keep_alive_changed("m", Duration::ZERO, at(0));
+    residency.kept_until("m", at(0), at(0));
     assert_eq!(charged(&mut residency, 40), [("m".into(), Account::Idle, 40)]);
     residency.copy_freed("m", ONE, at(40));
     serve_once(&mut residency, 50);
@@ -305,12 +305,11 @@ fn arbitrary_event(residency: &mut Residency, arbitrary: &mut Arbitrary, when: M
         4 => return (0, u128::from(residency.request_ends(request.id, when).total().get())),
         5 | 6 => residency.copy_freed(model, artifact, when),
         7 => residency.resident_bytes_sampled(model, (artifact, bytes), when),
-        8 => residency.keep_alive_changed(model, Duration::from_millis(arbitrary.below(100)), when),
         9 => {
             let pins = [Pin::NotPinned, Pin::Operator, Pin::Tenant("e".into())];
             residency.pinned(model, pins[arbitrary.index(3)].clone(), when);
         }
-        10 => residency.kept_until(model, at(when.get().saturating_add(arbitrary.below(50))), when),
+        8 | 10 => residency.kept_until(model, at(when.get().saturating_add(arbitrary.below(50))), when),
         _ => return (sum(&residency.take_intervals(when)), 0),
     }
     (0, 0)

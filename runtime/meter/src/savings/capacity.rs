@@ -1,9 +1,9 @@
 //! What each arm's machine would cost: the smallest one of a catalogue that fits what the arm holds in 99 of 100 hours.
 //!
-//! What an arm holds in an hour is everything that it holds at any time of that hour, as if all at once: more than there
-//! ever was where models took turns within the hour, so that a saving is not flattered; of a model that nobody asked for only its
-//! mean is known, over the hour or a shorter window. Keys and values, which are the same in every arm, are in each by their mean over the hour; what a process holds
-//! beside models is in each, for each of its processes.
+//! What an arm holds in an hour is everything that it holds at any time of that hour, as if all at once: more than there ever
+//! was where models took turns within the hour, so that a saving is not flattered; of a model that nobody asked for only its
+//! mean is known, over the hour or a shorter window. Keys and values, which are the same in every arm, are in each by their
+//! mean over the hour; what a process holds beside models is in each, for each of its processes.
 //!
 //! Deliberately absent: a catalogue. Prices of machines are the operator's to say, with where they are from.
 

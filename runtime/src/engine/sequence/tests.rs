@@ -1,4 +1,4 @@
-use models::generation::{Echo, End, GenerationRequest, Tokens};
+use models::generation::{End, GenerationRequest, Tokens};
 use models::sampling::Sampling;
 
 use super::*;
@@ -10,18 +10,10 @@ fn generation(choices: usize) -> Generation {
     loader::fixture::tiny_model(&loader::fixture::TinyModel::default()).write_to(&path).unwrap();
     let artifact = loader::Artifact::open(&path).unwrap();
     let descriptor = models::Descriptor::of(&artifact, None).unwrap();
-    let request = GenerationRequest {
-        prompts: vec![(0..40).map(|index| 3 + index).collect()],
-        choices,
-        tokens_max: Tokens::AtMost(40),
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        grammar: None,
-        stop: Vec::new(),
-        end: End::Ignored,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 512,
-    };
+    let prompts = vec![(0..40).map(|index| 3 + index).collect()];
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let plain = GenerationRequest::plain(prompts, Tokens::AtMost(40), 512);
+    let request = GenerationRequest { choices, sampling, end: End::Ignored, ..plain };
     Generation::new(request, Arc::new(descriptor))
 }
 

@@ -4,9 +4,10 @@ use crate::executor::fair::VirtualTimes;
 use crate::limits::SHARED_PERCENT;
 use crate::testing::Random;
 
-const BOUNDS: StepBounds = StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
+pub(in crate::executor) const BOUNDS: StepBounds =
+    StepBounds { tokens_max: 256, sequences_max: 64, wall_max: Duration::from_millis(60) };
 
-fn decode(id: u64, tenant: usize) -> Candidate {
+pub(in crate::executor) fn decode(id: u64, tenant: usize) -> Candidate {
     let demand = Demand {
         phase: Phase::Decode,
         tokens: 1,
@@ -198,7 +199,8 @@ fn one_that_cannot_share_steps_alone_when_it_comes_first() {
 
 #[test]
 fn nobody_is_slowed_down_by_more_than_a_fair_slice() {
-    // Together they take 10 + 51 × 0.5 ms; the one decode alone 10.5 ms: twice that is fair, and two fifths of the second half are had.
+    // Together they take 10 + 51 × 0.5 ms; the one decode alone 10.5 ms: twice that is fair, and two fifths of the second half
+    // are had.
     let mut candidates: Vec<_> = (0..50).map(|id| decode(id, 0)).collect();
     candidates.push(decode(50, 1));
     let composed = composed(&scene(&candidates, &tenants(&[9, 0])), &affine);

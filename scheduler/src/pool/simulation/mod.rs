@@ -1,8 +1,8 @@
 //! A seeded simulation of the whole pool: the real owner, handles and leases, on one thread, in paused time.
 //!
-//! Clients lease, hold, leave early, want room, load, pin, unpin, unload and look, and change the budget; artifacts break,
-//! fail in use and are replaced; some holds are lost for long; loads take random time. Every option of the pool is random too. The same seed is the same run. After
-//! every act of a client, and at regular times, the world is checked:
+//! Clients lease, hold, leave early, want room, load, pin, unpin, unload and look, and change the budget; artifacts break, fail
+//! in use and are replaced; some holds are lost for long; loads take random time. Every option of the pool is random too. The
+//! same seed is the same run. After every act of a client, and at regular times, the world is checked:
 //!
 //! - the budget is never exceeded, and covers every live model and every sequence; after it was cut, what exceeds it only
 //!   becomes less, and no load begins meanwhile;

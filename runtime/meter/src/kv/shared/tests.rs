@@ -42,13 +42,14 @@ fn a_block_is_divided_by_the_number_of_its_holders() {
 
 #[test]
 fn what_nobody_holds_is_carried_by_who_it_is_kept_for() {
-    let mut blocks = with_one(2 * KIB);
+    let mut blocks = SharedBlocks::new();
+    let kept_for = Account::Keepalive("a".into());
+    blocks.published(PublishedBlock { kept_for, ..block(1, 2 * KIB) }, at(0));
     blocks.held(BlockId(1), "r", at(10));
-    blocks.kept_for(BlockId(1), Account::Keepalive("a".into()), at(15));
     assert_eq!(blocks.request_ends("r", at(20)), KibMillis::new(20), "while it is held its holders carry it");
     blocks.freed(BlockId(1), at(25));
     blocks.freed(BlockId(1), at(35));
-    assert_eq!(charged(&mut blocks, 99), [(Account::Keepalive("a".into()), 10), (Account::Idle, 20)]);
+    assert_eq!(charged(&mut blocks, 99), [(Account::Keepalive("a".into()), 20 + 10)]);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_remainder_is_carried_to_the_next_span_and_to_the_account_idle_at_the_end() 
         blocks.held(BlockId(1), request, at(0));
     }
     // A KiB · ms in each step: each third one makes a whole one for each of three.
-    (1..=8).for_each(|millis| blocks.kept_for(BlockId(1), Account::Idle, at(millis)));
+    (1..=8).for_each(|millis| blocks.held(BlockId(1), "r", at(millis)));
     blocks.freed(BlockId(1), at(8));
     let ends = ["r", "s", "t"].map(|request| blocks.request_ends(request, at(9)).get());
     assert_eq!(ends, [2, 2, 2]);
@@ -88,7 +89,6 @@ fn repeated_unknown_and_late_events_change_nothing() {
     blocks.released(BlockId(9), "r", at(5));
     blocks.released(BlockId(1), "r", at(5));
     blocks.freed(BlockId(9), at(5));
-    blocks.kept_for(BlockId(9), Account::Load, at(5));
     blocks.held(BlockId(1), "r", at(10));
     blocks.released(BlockId(1), "r", at(3));
     assert_eq!(blocks.request_ends("r", at(4)), KibMillis::ZERO);
