@@ -45,6 +45,7 @@ mod ollama;
 mod ollama_tools;
 mod openapi;
 mod operations;
+mod penalties;
 mod pool;
 mod pools;
 mod precision;

@@ -266,7 +266,7 @@ mod tests {
             (r#""min_keep":1"#, "unsupported_parameter", "min_keep"),
             (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
             (r#""lora":[{"id":0}]"#, "unsupported_parameter", "lora"),
-            (r#""repeat_penalty":1.1,"repeat_last_n":64"#, "unsupported_parameter", "repeat_last_n"),
+            (r#""repeat_penalty":1.1,"repeat_last_n":-2"#, "invalid_value", "repeat_last_n"),
             (r#""logit_bias":[1,2]"#, "invalid_type", "logit_bias"),
             (r#""logit_bias":[["text",1]]"#, "invalid_type", "logit_bias[0]"),
             (r#""logit_bias":[[1,true]]"#, "invalid_type", "logit_bias[0]"),
