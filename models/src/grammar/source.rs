@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::calls::Calls;
 use super::closed::closed;
+use super::thoughtful::Opening;
 use super::{expression, finite};
 use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX, GRAMMAR_SPACES_MAX, SCHEMA_VALUES_MAX};
 
@@ -24,6 +25,8 @@ pub enum GrammarSource {
     Lark(String),
     /// Calls of functions.
     Calls(Box<Calls>),
+    /// One of the others, behind thoughts.
+    Behind(Opening, Box<GrammarSource>),
 }
 
 /// Why a grammar cannot be used. Each is the grammar's fault, but for the first.
@@ -85,6 +88,14 @@ impl GrammarSource {
             Self::Regex(regex) => ("regex", regex.clone()),
             Self::Lark(lark) => ("lark", lark.clone()),
             Self::Calls(calls) => ("calls", calls.lark()),
+            Self::Behind(opening, held) => {
+                let (kind, text) = held.canonical();
+                let opening = match opening {
+                    Opening::Possible => "behind possible thoughts",
+                    Opening::Begun => "behind thoughts",
+                };
+                (opening, format!("{kind}\n{text}"))
+            }
         }
     }
 
@@ -120,6 +131,7 @@ impl GrammarSource {
                 Ok(())
             }
             Self::Calls(calls) => calls.check(),
+            Self::Behind(_, held) => held.check(),
         }
     }
 }

@@ -67,5 +67,6 @@ mod sockets;
 mod structure;
 mod swaps;
 mod texts;
+mod thoughtful;
 mod tools;
 mod unknown_fields;
