@@ -1,5 +1,5 @@
-//! Answers that keep to a grammar: a JSON schema, a regular expression, a context-free grammar in Lark's notation, or calls
-//! of functions; from their first token on, or behind what the model thinks (`thoughtful`).
+//! Answers that keep to a grammar: a JSON schema, a regular expression, a context-free grammar in Lark's notation or in GBNF,
+//! or calls of functions; from their first token on, or behind what the model thinks (`thoughtful`).
 //!
 //! The tokens of a model are made ready once ([`Vocabulary`], which takes long), a grammar is compiled for them
 //! ([`Vocabulary::compile`]), and each answer goes through it by a [`Matching`] of its own: before a token is drawn it
@@ -10,12 +10,13 @@
 //! not by time, so that the same grammar is always accepted or always refused. Nothing that one answer does is seen by
 //! another: what is learned of a grammar while it is followed goes with the answer.
 //!
-//! Deliberately absent: forced tokens (the model is asked for each), GBNF, and schemas behind addresses.
+//! Deliberately absent: forced tokens (the model is asked for each), and schemas behind addresses.
 
 mod calls;
 mod closed;
 mod expression;
 mod finite;
+mod gbnf;
 mod matching;
 mod source;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use llguidance::toktrie::{
 use llguidance::{Matcher, ParserFactory};
 
 pub use calls::{CallNumber, Calls, Instead};
+pub use gbnf::is_gbnf;
 pub use matching::{Allowed, GrammarFault, Matching};
 pub use source::{GrammarError, GrammarSource, quoted};
 pub use thoughtful::Opening;
@@ -111,6 +113,10 @@ impl Vocabulary {
     /// [`GrammarError`] when it is empty, too large, contradicts itself, or asks for what cannot be enforced.
     pub fn compile(&self, source: &GrammarSource) -> Result<Grammar, GrammarError> {
         source.check()?;
+        self.compiled(source).map_err(|error| source.told(error))
+    }
+
+    fn compiled(&self, source: &GrammarSource) -> Result<Grammar, GrammarError> {
         let grammar = match source {
             GrammarSource::Behind(opening, held) => thoughtful::behind(*opening, grammar_of(held)?),
             held => TopLevelGrammar::from_grammar(grammar_of(held)?),
@@ -131,6 +137,7 @@ fn grammar_of(source: &GrammarSource) -> Result<GrammarWithLexer, GrammarError> 
         GrammarSource::JsonSchema(schema) => GrammarWithLexer::from_json_schema(source::with_options(schema)),
         GrammarSource::Regex(regex) => GrammarWithLexer::from_regex(regex),
         GrammarSource::Lark(lark) => GrammarWithLexer::from_lark(lark.clone()),
+        GrammarSource::Gbnf(gbnf) => GrammarWithLexer::from_lark(gbnf::to_lark(gbnf)?),
         GrammarSource::Calls(calls) => GrammarWithLexer::from_lark(calls.lark()),
         GrammarSource::Behind(_, held) => grammar_of(held)?,
     })

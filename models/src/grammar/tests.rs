@@ -1,5 +1,6 @@
 //! Grammars over a vocabulary of bytes; over those of real models they are tested in `tests/it/grammars.rs`.
 
+mod gbnf;
 mod thoughtful;
 
 use serde_json::{Value, json};

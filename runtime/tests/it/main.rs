@@ -29,6 +29,7 @@ mod faults;
 mod fields;
 mod files;
 mod formats;
+mod gbnf;
 mod grammars;
 mod idle;
 mod keeping;

@@ -128,6 +128,7 @@ fn openai_s_chats_think_before_formats_and_calls() {
         json!({ "response_format": format(), "reasoning_effort": "high" }),
         json!({ "guided_json": weather(), "chat_template_kwargs": { "enable_thinking": true } }),
         json!({ "regex": "\\{\"city\": \"(Rome|Oslo)\"\\}" }),
+        json!({ "grammar": "root ::= \"{\\\"city\\\":\\\"\" (\"Rome\" | \"Oslo\") \"\\\"}\"" }),
     ] {
         check_all(false, |question| openai(&server, &chat("begins", question, &more)));
     }

@@ -115,7 +115,10 @@ fn constraints() -> Vec<Member> {
     let choice = || list_of("One of these texts.", text_of("", 1..=usize::MAX), 1..=usize::MAX);
     vec![
         maybe("response_format", named("ResponseFormat")),
-        maybe("grammar", text("A grammar in llguidance's dialect of Lark.")),
+        maybe(
+            "grammar",
+            text("A grammar in GBNF, where it begins as that does (`name ::= …`), or in llguidance's dialect of Lark."),
+        ),
         maybe("regex", text("A regular expression of Rust's `regex`, for all of the answer.")),
         maybe(
             "structured_outputs",
