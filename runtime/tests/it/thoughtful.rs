@@ -294,7 +294,7 @@ fn responses_reason_before_formats_and_calls() {
             let answer = server.post("/v1/responses", &body).ok();
             body["stream"] = json!(true);
             let events = server.post("/v1/responses", &body).text();
-            let last = events.lines().filter_map(|line| line.strip_prefix("data: ")).last().unwrap();
+            let last = events.lines().filter_map(|line| line.strip_prefix("data: ")).next_back().unwrap();
             let last: Value = serde_json::from_str(last).unwrap();
             let streamed = of_items(&last["response"]["output"], &last["response"]["status"]);
             [of_items(&answer["output"], &answer["status"]), streamed]
