@@ -77,6 +77,14 @@ pub const GRAMMAR_BYTES_MAX: usize = 64 << 10;
 pub const GRAMMAR_NESTING_MAX: usize = 200;
 /// Parts of a regular expression once its counts are written out.
 pub const REGEX_SIZE_MAX: usize = 10_000;
+/// Parts of a grammar in GBNF.
+pub const GBNF_PARTS_MAX: usize = 4_000;
+/// How many times a part of it may be repeated by a count.
+pub const GBNF_TIMES_MAX: u32 = 2_000;
+/// Characters of a part of it that is looked at as a word; what has more is made of smaller ones.
+pub const GBNF_STATES_MAX: usize = 400;
+/// Steps to find its words, of some nanoseconds each.
+pub const GBNF_STEPS_MAX: usize = 20_000_000;
 /// Values of a schema.
 pub const SCHEMA_VALUES_MAX: usize = 10_000;
 /// Parts of a schema that are looked at to see that it has an end.

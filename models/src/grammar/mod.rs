@@ -1,5 +1,5 @@
-//! Answers that keep to a grammar: a JSON schema, a regular expression, a context-free grammar in Lark's notation, or
-//! calls of functions.
+//! Answers that keep to a grammar: a JSON schema, a regular expression, a context-free grammar in Lark's notation or in GBNF,
+//! or calls of functions; from their first token on, or behind what the model thinks (`thoughtful`).
 //!
 //! The tokens of a model are made ready once ([`Vocabulary`], which takes long), a grammar is compiled for them
 //! ([`Vocabulary::compile`]), and each answer goes through it by a [`Matching`] of its own: before a token is drawn it
@@ -10,16 +10,18 @@
 //! not by time, so that the same grammar is always accepted or always refused. Nothing that one answer does is seen by
 //! another: what is learned of a grammar while it is followed goes with the answer.
 //!
-//! Deliberately absent: forced tokens (the model is asked for each), GBNF, and schemas behind addresses.
+//! Deliberately absent: forced tokens (the model is asked for each), and schemas behind addresses.
 
 mod calls;
 mod closed;
 mod expression;
 mod finite;
+mod gbnf;
 mod matching;
 mod source;
 #[cfg(test)]
 mod tests;
+mod thoughtful;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,8 +34,10 @@ use llguidance::toktrie::{
 use llguidance::{Matcher, ParserFactory};
 
 pub use calls::{CallNumber, Calls, Instead};
+pub use gbnf::is_gbnf;
 pub use matching::{Allowed, GrammarFault, Matching};
 pub use source::{GrammarError, GrammarSource, quoted};
+pub use thoughtful::Opening;
 
 use crate::limits::{
     GRAMMAR_COMPILE_FUEL, GRAMMAR_MASK_FUEL, GRAMMAR_MASK_ITEMS_MAX, GRAMMAR_ROW_ITEMS_MAX, GRAMMAR_STATES_MAX,
@@ -109,13 +113,15 @@ impl Vocabulary {
     /// [`GrammarError`] when it is empty, too large, contradicts itself, or asks for what cannot be enforced.
     pub fn compile(&self, source: &GrammarSource) -> Result<Grammar, GrammarError> {
         source.check()?;
+        self.compiled(source).map_err(|error| source.told(error))
+    }
+
+    fn compiled(&self, source: &GrammarSource) -> Result<Grammar, GrammarError> {
         let grammar = match source {
-            GrammarSource::JsonSchema(schema) => GrammarWithLexer::from_json_schema(source::with_options(schema)),
-            GrammarSource::Regex(regex) => GrammarWithLexer::from_regex(regex),
-            GrammarSource::Lark(lark) => GrammarWithLexer::from_lark(lark.clone()),
-            GrammarSource::Calls(calls) => GrammarWithLexer::from_lark(calls.lark()),
+            GrammarSource::Behind(opening, held) => thoughtful::behind(*opening, grammar_of(held)?),
+            held => TopLevelGrammar::from_grammar(grammar_of(held)?),
         };
-        let parser = self.factory.create_parser(TopLevelGrammar::from_grammar(grammar));
+        let parser = self.factory.create_parser(grammar);
         let mut start = Matcher::new(Ok(parser.map_err(|error| GrammarError::refused(&error))?));
         // What allows nothing at its very beginning would end each answer before it has begun.
         start.compute_mask().map_err(|error| GrammarError::refused(&error))?;
@@ -123,6 +129,18 @@ impl Vocabulary {
         grammar.begin().allowed().map_err(|fault| GrammarError::refused(&fault))?;
         Ok(grammar)
     }
+}
+
+/// In `llguidance`'s own form. Thoughts stand before other grammars alone, and never within them.
+fn grammar_of(source: &GrammarSource) -> Result<GrammarWithLexer, GrammarError> {
+    Ok(match source {
+        GrammarSource::JsonSchema(schema) => GrammarWithLexer::from_json_schema(source::with_options(schema)),
+        GrammarSource::Regex(regex) => GrammarWithLexer::from_regex(regex),
+        GrammarSource::Lark(lark) => GrammarWithLexer::from_lark(lark.clone()),
+        GrammarSource::Gbnf(gbnf) => GrammarWithLexer::from_lark(gbnf::to_lark(gbnf)?),
+        GrammarSource::Calls(calls) => GrammarWithLexer::from_lark(calls.lark()),
+        GrammarSource::Behind(_, held) => grammar_of(held)?,
+    })
 }
 
 /// What the arranged tokens take, for each byte of their texts: nodes of a tree of 8 bytes, in parts that overlap.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::calls::Calls;
 use super::closed::closed;
+use super::thoughtful::Opening;
 use super::{expression, finite};
 use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX, GRAMMAR_SPACES_MAX, SCHEMA_VALUES_MAX};
 
@@ -22,8 +23,12 @@ pub enum GrammarSource {
     Regex(String),
     /// A text of this grammar in `llguidance`'s dialect of Lark, from `start` on.
     Lark(String),
+    /// A text of this grammar in llama.cpp's notation, GBNF, from `root` on.
+    Gbnf(String),
     /// Calls of functions.
     Calls(Box<Calls>),
+    /// One of the others, behind thoughts.
+    Behind(Opening, Box<GrammarSource>),
 }
 
 /// Why a grammar cannot be used. Each is the grammar's fault, but for the first.
@@ -46,6 +51,16 @@ pub enum GrammarError {
     /// It refers to itself in a way that no finite answer can keep to.
     #[error("it refers to itself without end")]
     Endless,
+    /// In GBNF, where it is wrong or cannot be kept to.
+    #[error("line {line}, column {column} of GBNF: {reason}")]
+    Gbnf {
+        /// From 1 on.
+        line: usize,
+        /// From 1 on, in characters.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+    },
     /// A name that is not the client's to use.
     #[error("`{OPTIONS}` is not supported")]
     Options,
@@ -84,7 +99,27 @@ impl GrammarSource {
             Self::JsonSchema(schema) => ("json_schema", schema.to_string()),
             Self::Regex(regex) => ("regex", regex.clone()),
             Self::Lark(lark) => ("lark", lark.clone()),
+            Self::Gbnf(gbnf) => ("gbnf", gbnf.clone()),
             Self::Calls(calls) => ("calls", calls.lark()),
+            Self::Behind(opening, held) => {
+                let (kind, text) = held.canonical();
+                let opening = match opening {
+                    Opening::Possible => "behind possible thoughts",
+                    Opening::Begun => "behind thoughts",
+                };
+                (opening, format!("{kind}\n{text}"))
+            }
+        }
+    }
+
+    /// `error`, which says in which notation it was read where it could have been another.
+    pub(super) fn told(&self, error: GrammarError) -> GrammarError {
+        match (self, error) {
+            (Self::Lark(_), GrammarError::Refused { reason }) => {
+                GrammarError::Refused { reason: format!("read in Lark's notation: {reason}") }
+            }
+            (Self::Behind(_, held), error) => held.told(error),
+            (_, error) => error,
         }
     }
 
@@ -106,12 +141,13 @@ impl GrammarSource {
                 expression::check_all(schema)?;
                 finite::check(schema)
             }
-            Self::Regex(text) | Self::Lark(text) => {
+            Self::Regex(text) | Self::Lark(text) | Self::Gbnf(text) => {
                 if text.trim().is_empty() {
                     return Err(GrammarError::Empty);
                 }
                 check_bytes(text.len())?;
-                if nesting(text) > GRAMMAR_NESTING_MAX {
+                // Brackets of GBNF are counted as it is read, which tells them from those in texts.
+                if !matches!(self, Self::Gbnf(_)) && nesting(text) > GRAMMAR_NESTING_MAX {
                     return Err(GrammarError::TooLarge { max: GRAMMAR_NESTING_MAX, unit: "levels of brackets" });
                 }
                 if let Self::Regex(regex) = self {
@@ -120,6 +156,7 @@ impl GrammarSource {
                 Ok(())
             }
             Self::Calls(calls) => calls.check(),
+            Self::Behind(_, held) => held.check(),
         }
     }
 }

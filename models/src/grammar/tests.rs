@@ -1,8 +1,11 @@
 //! Grammars over a vocabulary of bytes; over those of real models they are tested in `tests/it/grammars.rs`.
 
+mod gbnf;
+mod thoughtful;
+
 use serde_json::{Value, json};
 
-use super::{CallNumber, Calls, GrammarError, GrammarSource, Instead, Vocabulary, quoted};
+use super::{CallNumber, Calls, Grammar, GrammarError, GrammarSource, Instead, Vocabulary, quoted};
 use crate::limits::{GRAMMAR_BYTES_MAX, GRAMMAR_NESTING_MAX, REGEX_SIZE_MAX, SCHEMA_REFERENCES_MAX, SCHEMA_VALUES_MAX};
 use crate::reading::CallFormat;
 use crate::template::Tool;
@@ -21,7 +24,11 @@ fn tokenizer() -> Tokenizer {
 fn follow(source: &GrammarSource, text: &str) -> (bool, bool) {
     let tokenizer = tokenizer();
     let vocabulary = Vocabulary::of(&tokenizer).unwrap();
-    let mut matching = vocabulary.compile(source).unwrap().begin();
+    walk(&tokenizer, &vocabulary.compile(source).unwrap(), text)
+}
+
+fn walk(tokenizer: &Tokenizer, grammar: &Grammar, text: &str) -> (bool, bool) {
+    let mut matching = grammar.begin();
     for id in tokenizer.encode(text, Special::Plain, Start::Bare).unwrap() {
         if matching.is_complete() || !matching.allowed().unwrap().holds(id) {
             return (false, false);

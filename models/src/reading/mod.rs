@@ -14,7 +14,7 @@ mod calls;
 mod tests;
 mod thoughts;
 
-use crate::template::{ChatTemplate, Extras, TemplateError};
+use crate::template::{ChatTemplate, Extras, Thoughts};
 use calls::CallReader;
 use thoughts::ThoughtReader;
 
@@ -72,26 +72,19 @@ pub struct AnswerReader {
     calls: Option<CallReader>,
 }
 
-/// Whether an answer may begin with thoughts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Thinking {
-    /// Where the model's template knows them.
-    AsModel,
-    /// It keeps to a grammar from its first token on.
-    Never,
-}
-
 impl AnswerReader {
-    /// Of answers to a conversation with `extras`.
-    ///
-    /// # Errors
-    /// [`TemplateError`] when the template, which did well with the conversation, fails without it.
-    pub fn new(template: &ChatTemplate, extras: &Extras, thinking: Thinking) -> Result<Self, TemplateError> {
-        let may_think = thinking == Thinking::AsModel && template.knows_thinking();
-        let thoughts = if may_think { Some(ThoughtReader::new(template.begins_thinking(extras)?)) } else { None };
+    /// Of answers to a conversation with `extras`, whose prompt ends with `thoughts`. What was switched off is read as
+    /// thoughts all the same where a model has them.
+    #[must_use]
+    pub fn new(template: &ChatTemplate, extras: &Extras, thoughts: Thoughts) -> Self {
+        let thoughts = match thoughts {
+            Thoughts::Unknown => None,
+            Thoughts::Off | Thoughts::Possible => Some(ThoughtReader::new(false)),
+            Thoughts::Begun => Some(ThoughtReader::new(true)),
+        };
         let names: Vec<String> = extras.tools.iter().map(|tool| tool.name.clone()).collect();
         let calls = (!names.is_empty()).then(|| CallReader::new(CallFormat::of(template), names));
-        Ok(Self { thoughts, calls })
+        Self { thoughts, calls }
     }
 
     /// Of answers that are text and nothing else.

@@ -1,6 +1,6 @@
 use serde_json::{Map, json};
 
-use super::{AnswerReader, Call, CallFormat, Said, Thinking};
+use super::{AnswerReader, Call, CallFormat, Said};
 use crate::template::{ChatTemplate, Extras, Tool};
 use crate::tokenizer::Tokenizer;
 
@@ -19,7 +19,7 @@ fn tools(names: &[&str]) -> Extras {
 fn read(source: &str, extras: &Extras, answer: &str) -> Vec<Said> {
     let template = template(source);
     let in_pieces = |bytes: usize| {
-        let mut reader = AnswerReader::new(&template, extras, Thinking::AsModel).unwrap();
+        let mut reader = AnswerReader::new(&template, extras, template.thoughts(extras).unwrap());
         let mut said: Vec<Said> = Vec::new();
         let characters: Vec<char> = answer.chars().collect();
         for piece in characters.chunks(bytes) {

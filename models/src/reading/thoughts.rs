@@ -1,10 +1,7 @@
 //! Thoughts, which come first and between tags.
 
 use super::{Said, begun};
-
-/// What begins thoughts.
-pub(super) const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+use crate::template::thoughts::{CLOSE, OPEN};
 
 /// Tells an answer's thoughts from the rest.
 #[derive(Clone, Debug)]

@@ -6,12 +6,15 @@
 //! Invariant: the same seed, logits and settings give the same tokens, on every machine.
 
 mod logprobs;
+mod penalties;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::grammar::Allowed;
 pub use logprobs::{Logprob, TokenLogprobs};
+use penalties::Penalties;
+pub use penalties::Reach;
 
 /// How a request wants its tokens drawn.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Subtracted from a token's logit for each time it is in the answer.
     pub frequency_penalty: f32,
+    /// Which tokens these three look at.
+    pub reach: Reach,
     /// Added to the logits of these tokens.
     pub logit_bias: Vec<(u32, f32)>,
     /// Start of the random numbers.
@@ -47,6 +52,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,
+            reach: Reach::Whole,
             logit_bias: Vec::new(),
             seed: 0,
         }
@@ -63,8 +69,7 @@ pub struct NonFiniteLogits;
 pub struct Sampler {
     sampling: Sampling,
     random: ChaCha12Rng,
-    seen: Vec<u32>,
-    counts: Vec<(u32, u32)>,
+    penalties: Penalties,
     candidates: Vec<(f32, u32)>,
 }
 
@@ -72,15 +77,10 @@ impl Sampler {
     /// A sampler for choice number `choice` of a request whose prompt is `prompt`.
     #[must_use]
     pub fn new(sampling: Sampling, choice: u64, prompt: &[u32]) -> Self {
-        let mut seen = Vec::new();
-        if sampling.repetition_penalty != 1.0 {
-            seen.extend_from_slice(prompt);
-            seen.sort_unstable();
-            seen.dedup();
-        }
+        let penalties = Penalties::new(&sampling, prompt);
         let mut random = ChaCha12Rng::seed_from_u64(sampling.seed);
         random.set_stream(choice);
-        Self { sampling, random, seen, counts: Vec::new(), candidates: Vec::new() }
+        Self { sampling, random, penalties, candidates: Vec::new() }
     }
 
     /// Draws the next token, one of those that are `allowed` where not all are. `logits` (\[vocabulary\]) are changed on the
@@ -102,39 +102,15 @@ impl Sampler {
         }
         let best = id_of(best);
         let id = if self.sampling.temperature == 0.0 { best } else { self.draw(logits, logits[best as usize]) };
-        self.remember(id);
+        self.penalties.remember(id);
         Ok(id)
-    }
-
-    fn remember(&mut self, id: u32) {
-        match self.counts.iter_mut().find(|(token, _)| *token == id) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((id, 1)),
-        }
-        if self.sampling.repetition_penalty != 1.0
-            && let Err(place) = self.seen.binary_search(&id)
-        {
-            self.seen.insert(place, id);
-        }
     }
 
     fn adjust(&self, logits: &mut [f32]) {
         for &(id, bias) in &self.sampling.logit_bias {
             logits[id as usize] += bias;
         }
-        let repetition = self.sampling.repetition_penalty;
-        for &id in &self.seen {
-            let logit = &mut logits[id as usize];
-            *logit = if *logit > 0.0 { *logit / repetition } else { *logit * repetition };
-        }
-        let (presence, frequency) = (self.sampling.presence_penalty, self.sampling.frequency_penalty);
-        if presence != 0.0 || frequency != 0.0 {
-            for &(id, count) in &self.counts {
-                #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^24")]
-                let count = count as f32;
-                logits[id as usize] -= presence + frequency * count;
-            }
-        }
+        self.penalties.adjust(logits);
     }
 
     /// One token by chance. `best` is the highest logit.

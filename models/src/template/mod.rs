@@ -24,6 +24,7 @@ mod instruction;
 mod message;
 #[cfg(test)]
 mod tests;
+pub(crate) mod thoughts;
 #[cfg(test)]
 mod tools_tests;
 
@@ -34,13 +35,12 @@ use serde_json::Value as Json;
 
 pub use self::builtin::{builtin, builtin_names};
 pub use self::message::{Extras, Message, Tool, ToolCall};
+pub use self::thoughts::Thoughts;
 use crate::ModelError;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
 use crate::tokenizer::{TokenizeError, Tokenizer};
 
 const NAME: &str = "chat";
-/// What begins a model's thoughts, in the families that show them.
-const THINK: &str = "<think>";
 
 /// A compiled chat template.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl ChatTemplate {
     /// Whether it is for models that think, so that what they think can be told from what they say.
     #[must_use]
     pub fn knows_thinking(&self) -> bool {
-        self.source.contains(THINK)
+        self.source.contains(thoughts::OPEN)
     }
 
     /// Token ids of a conversation, ready for the assistant's answer. Gives up soon after there are more than
@@ -171,20 +171,6 @@ impl ChatTemplate {
         let mark = mark(messages, &extras).ok_or(TemplateError::NoMark)?;
         let marked = self.prompt(messages, &extras, mark)?;
         Ok(marked.replace(mark, ""))
-    }
-
-    /// Whether a prompt ends where the model has begun to think, so that its answer begins with what it thinks.
-    ///
-    /// # Errors
-    /// [`TemplateError`] when the template fails.
-    pub fn begins_thinking(&self, extras: &Extras) -> Result<bool, TemplateError> {
-        if !self.knows_thinking() {
-            return Ok(false);
-        }
-        let message = Message { role: "user".to_owned(), content: "a".to_owned(), ..Message::default() };
-        let mark = mark(&[], extras).ok_or(TemplateError::NoMark)?;
-        let values = Extras { tools: Vec::new(), values: extras.values.clone() };
-        Ok(self.render(&[message], &values, mark)?.trim_end().ends_with(THINK))
     }
 
     /// The marked text; what the template does not know of tools and calls is spelled out for it.

@@ -17,7 +17,7 @@ use super::vocabulary::Vocabulary;
 use super::{Kind, Tokenizer};
 
 /// The version of what [`Tokenizer::tables`] gives: raised with every change of it, and of how it is made.
-pub const TABLES_LAYOUT: u32 = 1;
+pub const TABLES_LAYOUT: u32 = 2;
 
 const BYTES: u32 = 0;
 const SPACES: u32 = 1;

@@ -51,6 +51,8 @@ const END_NAMES: [&str; 33] = [
 ];
 /// Tokens of the harmony format that are shown, whatever the file says. Source: as above.
 const SHOWN_NAMES: [&str; 4] = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
+/// Tokens around what a model thinks, which are shown though a file calls them control tokens.
+const THOUGHT_NAMES: [&str; 2] = ["<think>", "</think>"];
 
 /// Tokens whose places in an index are waited for together.
 const TOKENS_AT_ONCE: usize = 64;
@@ -338,6 +340,7 @@ fn role(token: &[u8], ty: i32) -> Role {
         }
     }
     match ty {
+        2 | 3 if is_named(&THOUGHT_NAMES, token) => Role::UserDefined,
         2 | 3 => Role::Control,
         4 => Role::UserDefined,
         6 if byte_named(token).is_some() => Role::Byte,

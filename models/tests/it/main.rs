@@ -19,4 +19,5 @@ mod refusals;
 mod requests;
 mod stored;
 mod support;
+mod thoughts;
 mod windows;

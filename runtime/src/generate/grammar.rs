@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use models::Descriptor;
 use models::generation::End;
-use models::grammar::{CallNumber, Calls, GrammarSource, Instead};
+use models::grammar::{CallNumber, Calls, GrammarSource, Instead, Opening};
 use models::reading::CallFormat;
 use models::template::Tool;
 use scheduler::Instant;
 
-use super::{Asked, Prompt, check_is_decoder};
+use super::{Asked, Prompt, check_is_decoder, conversation_error};
 use crate::app::App;
 use crate::grammars::{Compiled, Uncompiled};
 use crate::http::error::ApiError;
@@ -37,9 +37,9 @@ pub(super) async fn compiled(
     if let (Some(options), Some(template)) = (options, &descriptor.template) {
         // What its template does not know is refused before it is loaded, too.
         options.extras_for(template)?;
-        check_room_for_thoughts(asked, options)?;
     }
     let Some(constraint) = constraint(asked, &descriptor)? else { return Ok(None) };
+    let constraint = behind_thoughts(constraint, asked, &descriptor)?;
     if asked.common.end == End::Ignored {
         let why = format_args!("an answer that keeps to `{}` ends where that does", constraint.param);
         return Err(ApiError::invalid_value("ignore_eos", why));
@@ -49,16 +49,19 @@ pub(super) async fn compiled(
     compiled.map(Some).map_err(|error| refusal(&constraint.param, error))
 }
 
-/// Refuses to think where an answer keeps to something from its first token on.
-fn check_room_for_thoughts(asked: &Asked, options: &ChatOptions) -> Result<(), ApiError> {
-    let is_held = asked.common.constraint.is_some() || options.calls_are_forced();
-    match options.thinking.iter().find(|wish| wish.asks_to_think()) {
-        Some(wish) if is_held => {
-            let why = "an answer that keeps to a format or has to call a function has no room for thoughts";
-            Err(ApiError::invalid_value(wish.param, why))
-        }
-        _ => Ok(()),
-    }
+/// The same behind the thoughts that an answer begins with where the model's template has them.
+fn behind_thoughts(constraint: Constraint, asked: &Asked, descriptor: &Descriptor) -> Result<Constraint, ApiError> {
+    let (Prompt::Messages(_, options), Some(template)) = (&asked.prompt, &descriptor.template) else {
+        return Ok(constraint);
+    };
+    let extras = options.extras_for(template)?;
+    let thoughts = template.thoughts(&extras).map_err(|error| conversation_error(error, (options, &extras)))?;
+    let Constraint { source, param } = constraint;
+    let source = match Opening::of(thoughts) {
+        Some(opening) => source.behind(opening),
+        None => source,
+    };
+    Ok(Constraint { source, param })
 }
 
 fn refusal(param: &str, error: Uncompiled) -> ApiError {

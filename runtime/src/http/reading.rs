@@ -1,7 +1,8 @@
 //! How the text of a conversation's answers is read: as thoughts, words and calls, in the forms of the model's template.
 
 use models::Descriptor;
-use models::reading::{AnswerReader, Thinking};
+use models::reading::AnswerReader;
+use models::template::Thoughts;
 
 use super::error::ApiError;
 use super::wire::{ChatOptions, Common};
@@ -10,16 +11,15 @@ use crate::generate::template_error;
 /// What decides how an answer is read.
 pub(super) struct Reading {
     options: ChatOptions,
-    thinking: Thinking,
+    /// Whether all of it keeps to something, but for thoughts before it.
+    is_held: bool,
 }
 
 impl Reading {
     /// Of answers to a conversation with these `options`.
     pub(super) fn of(common: &Common, options: &ChatOptions) -> Self {
-        // What keeps to a grammar from its first token on has no room for thoughts.
-        let is_constrained = common.constraint.is_some() || options.calls_are_forced();
-        let thinking = if is_constrained { Thinking::Never } else { Thinking::AsModel };
-        Self { options: options.clone(), thinking }
+        let is_held = common.constraint.is_some() || options.calls_are_forced();
+        Self { options: options.clone(), is_held }
     }
 
     /// What reads the answers of a model.
@@ -29,6 +29,11 @@ impl Reading {
     pub(super) fn reader(&self, descriptor: &Descriptor) -> Result<AnswerReader, ApiError> {
         let Some(template) = &descriptor.template else { return Ok(AnswerReader::plain()) };
         let extras = self.options.extras_for(template)?;
-        AnswerReader::new(template, &extras, self.thinking).map_err(template_error)
+        let thoughts = match template.thoughts(&extras).map_err(template_error)? {
+            // Nothing that looks like thoughts is any: it keeps to what was asked for from its first token on.
+            Thoughts::Off if self.is_held => Thoughts::Unknown,
+            thoughts => thoughts,
+        };
+        Ok(AnswerReader::new(template, &extras, thoughts))
     }
 }

@@ -7,7 +7,7 @@
 use loader::ArtifactIdentity;
 use models::generation::{Echo, End};
 use models::grammar::CallNumber;
-use models::sampling::Sampling;
+use models::sampling::{Reach, Sampling};
 use models::template::{Extras, Message, ToolCall};
 use models::tokenizer::Special;
 use sha2::{Digest as _, Sha256};
@@ -134,6 +134,7 @@ impl Writing {
             repetition_penalty,
             presence_penalty,
             frequency_penalty,
+            reach,
             logit_bias,
             seed,
         } = sampling;
@@ -142,6 +143,11 @@ impl Writing {
         for float in [top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty] {
             self.float(*float);
         }
+        let last = match reach {
+            Reach::Whole => None,
+            Reach::Last(tokens) => Some(*tokens),
+        };
+        self.choice(last, Self::count);
         self.list(logit_bias, |writing, (id, bias)| {
             writing.number((*id).into());
             writing.float(*bias);

@@ -197,8 +197,6 @@ fn thoughts_are_blocks_where_a_model_thinks() {
     server.post("/v1/messages", &body("good", &disabled)).ok();
     let asked = json!({ "thinking": enabled, "max_tokens": 2000 });
     refused(&server.post("/v1/messages", &body("good", &asked)), "thinking");
-    let forced = json!({ "thinking": enabled, "max_tokens": 2000, "tools": tools(), "tool_choice": { "type": "any" } });
-    refused(&server.post("/v1/messages", &body("thinker", &forced)), "thinking");
     let effort = json!({ "output_config": { "effort": "low" } });
     refused(&server.post("/v1/messages", &body("good", &effort)), "output_config.effort");
 }

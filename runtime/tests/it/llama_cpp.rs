@@ -164,7 +164,7 @@ fn errors_are_told_in_its_words() {
         refused(&response, response.status, kind)
     };
     assert!(refuses("mirostat", json!(2), "invalid_request_error").contains("mirostat"));
-    assert!(refuses("grammar", json!("root ::= \"a\""), "invalid_request_error").contains("grammar"));
+    assert!(refuses("grammar", json!(5), "invalid_request_error").contains("grammar"));
     assert!(refuses("model", json!("none"), "not_found_error").contains("none"));
     assert!(refuses("n_predict", json!(100_000), "exceed_context_size_error").contains("context"));
     refused(&server.get("/completion"), 405, "invalid_request_error");

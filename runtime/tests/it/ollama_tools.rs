@@ -131,7 +131,6 @@ fn what_is_thought_stands_apart_where_a_model_thinks() {
     refused(&server.post("/api/chat", &chat("good", &json!({ "think": true }))), "think");
     refused(&server.post("/api/generate", &generation(&json!({ "think": "high" }))), "think");
     server.post("/api/chat", &chat("good", &json!({ "think": false }))).ok();
-    refused(&server.post("/api/chat", &chat("thinker", &json!({ "think": true, "format": "json" }))), "think");
     let capabilities = |model: &str| server.post("/api/show", &json!({ "model": model })).ok()["capabilities"].clone();
     assert_eq!(capabilities("thinker"), json!(["completion", "tools", "thinking"]));
     assert_eq!(capabilities("good"), json!(["completion"]));

@@ -3,6 +3,7 @@
 use meter::Receipt;
 use meter::receipt::AnsweredFrom;
 use models::generation::{FinishReason, Output, ScoredToken};
+use models::sampling::Reach;
 use models::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
@@ -93,6 +94,10 @@ impl LlamaCppAnswer {
             "top_k": sampling.top_k,
             "top_p": sampling.top_p,
             "min_p": sampling.min_p,
+            "repeat_last_n": match sampling.reach {
+                Reach::Last(tokens) if tokens < usize::MAX => json!(tokens),
+                Reach::Last(_) | Reach::Whole => json!(-1),
+            },
             "repeat_penalty": sampling.repetition_penalty,
             "presence_penalty": sampling.presence_penalty,
             "frequency_penalty": sampling.frequency_penalty,

@@ -2,9 +2,9 @@
 //! `/health`; `/tokenize` and `/detokenize` (`http::tokenize`), `/models` and what changes them (`http::models`,
 //! `http::model_changes`), in the form of its router: requests name their model.
 //!
-//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05). `json_schema` holds an
-//! answer. Samplers that are not here, another order of them, grammars in GBNF and the rest of what would change the answer
-//! are refused by name where they are switched on.
+//! What is not said is as llama.cpp has it (temperature 0.8, `top_k` 40, `top_p` 0.95, `min_p` 0.05, `repeat_last_n` 64).
+//! `json_schema` or a `grammar` in GBNF holds an answer. Samplers that are not here, another order of them and the rest of what
+//! would change the answer are refused by name where they are switched on.
 //!
 //! Deliberately absent, and told as it tells what is switched off: slots, adapters, infill, changing properties.
 

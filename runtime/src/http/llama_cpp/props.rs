@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::query::Query;
+use crate::http::wire::samplers::WINDOW_TOKENS;
 use crate::tenancy::Access;
 
 /// `GET /props`.
@@ -54,6 +55,7 @@ fn of_model(app: &App, name: &str, descriptor: &Descriptor) -> Value {
                 "top_k": 40,
                 "top_p": 0.95,
                 "min_p": 0.05,
+                "repeat_last_n": WINDOW_TOKENS,
                 "repeat_penalty": 1.0,
                 "presence_penalty": 0.0,
                 "frequency_penalty": 0.0,

@@ -10,7 +10,7 @@ use crate::http::error::ApiError;
 use crate::http::wire::generation::stops;
 use crate::http::wire::sampling::bias;
 use crate::http::wire::{
-    Common, Delivery, Fields, Node, PromptInput, Urgency, constraint, inputs, keep_alive, messages_if_any,
+    Common, Constraint, Delivery, Fields, Node, PromptInput, Urgency, constraint, inputs, keep_alive, messages_if_any,
     parse_object, samplers, sampling,
 };
 use crate::limits::TOKENS_MAX;
@@ -75,7 +75,7 @@ impl CompletionRequest {
             // Tokens come with their log-probabilities.
             logprobs: (top > 0 || shows_tokens).then_some(top),
             delivery,
-            constraint: constraint::schema_or_any(&mut fields, "json_schema")?,
+            constraint: held(&mut fields)?,
             keep_alive: keep_alive::take(&mut fields)?,
             urgency: Urgency::take(&mut fields)?,
             ..Common::plain(model, (sampling, repeats))
@@ -191,6 +191,18 @@ fn pair(item: Node, path: &str) -> Result<(u32, f32), ApiError> {
     Ok((id, bias(&value, path)?))
 }
 
+/// `json_schema` or `grammar`, which is in GBNF.
+fn held(fields: &mut Fields) -> Result<Option<Constraint>, ApiError> {
+    let schema = constraint::schema_or_any(fields, "json_schema")?;
+    let grammar = constraint::gbnf(fields, "grammar")?;
+    match (schema, grammar) {
+        (Some(_), Some(Constraint { param, .. })) => {
+            Err(ApiError::invalid_value(param, "an answer keeps to `json_schema` already"))
+        }
+        (schema, grammar) => Ok(schema.or(grammar)),
+    }
+}
+
 /// Takes what changes no answer.
 fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     // What was computed before is always used, and nothing of a prompt is ever dropped to make room.
@@ -201,9 +213,9 @@ fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// What llama.cpp does and this server does not do here, in the forms that ask for nothing. Among it: GBNF in `grammar`.
+/// What llama.cpp does and this server does not do here, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields, sampling: &Sampling) -> Result<(), ApiError> {
-    for empty in ["grammar", "lora", "response_fields", "images"] {
+    for empty in ["lora", "response_fields", "images"] {
         fields.only_empty(empty)?;
     }
     for number in ["n_indent", "min_keep", "t_max_predict_ms"] {
@@ -248,7 +260,8 @@ mod tests {
             (r#""n_predict":0"#, "unsupported_parameter", "n_predict"),
             (r#""n_predict":-2"#, "invalid_value", "n_predict"),
             (r#""n_predict":1,"max_tokens":2"#, "invalid_value", "max_tokens"),
-            (r#""grammar":"root ::= x""#, "unsupported_parameter", "grammar"),
+            (r#""grammar":5"#, "invalid_type", "grammar"),
+            (r#""grammar":"root ::= \"a\"","json_schema":{}"#, "invalid_value", "grammar"),
             (r#""json_schema":[]"#, "invalid_type", "json_schema"),
             (r#""top_n_sigma":1"#, "unsupported_parameter", "top_n_sigma"),
             (r#""n_indent":2"#, "unsupported_parameter", "n_indent"),
@@ -266,7 +279,7 @@ mod tests {
             (r#""min_keep":1"#, "unsupported_parameter", "min_keep"),
             (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
             (r#""lora":[{"id":0}]"#, "unsupported_parameter", "lora"),
-            (r#""repeat_penalty":1.1,"repeat_last_n":64"#, "unsupported_parameter", "repeat_last_n"),
+            (r#""repeat_penalty":1.1,"repeat_last_n":-2"#, "invalid_value", "repeat_last_n"),
             (r#""logit_bias":[1,2]"#, "invalid_type", "logit_bias"),
             (r#""logit_bias":[["text",1]]"#, "invalid_type", "logit_bias[0]"),
             (r#""logit_bias":[[1,true]]"#, "invalid_type", "logit_bias[0]"),

@@ -6,7 +6,7 @@
 //! has no tag, as there; names with it and without mean the same.
 //!
 //! What differs, beside what is refused by name: options that are not said are Ollama's (temperature 0.8, `top_k` 40,
-//! `top_p` 0.9) but for `repeat_penalty`, which is off: there it looks at 64 tokens, here at all of them. A text that is longer
+//! `top_p` 0.9, `repeat_last_n` 64) but for `repeat_penalty`, which is off. A text that is longer
 //! than the context is refused and never cut, as is a `num_predict` that it has no room for. Loading, unloading (an empty
 //! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
 //! bytes. A model's further names are listed as copies of it would be, with its digest; deleted by any of them it is gone.

@@ -196,11 +196,7 @@ mod tests {
             (r#""prompt":"a","tools":[]"#, "unsupported_parameter", "tools"),
             (r#""prompt":"a","raw":true,"system":"b""#, "invalid_value", "system"),
             (r#""prompt":"a","options":{"mirostat":1}"#, "unsupported_parameter", "options.mirostat"),
-            (
-                r#""prompt":"a","options":{"repeat_penalty":1.1,"repeat_last_n":64}"#,
-                "unsupported_parameter",
-                "options.repeat_last_n",
-            ),
+            (r#""prompt":"a","options":{"repeat_last_n":-2}"#, "invalid_value", "options.repeat_last_n"),
             (r#""prompt":"a","options":{"vocab_only":true}"#, "unsupported_parameter", "options.vocab_only"),
             (r#""prompt":"a","options":{"temprature":1}"#, "unsupported_parameter", "options.temprature"),
             (r#""prompt":"a","options":{"temperature":3}"#, "invalid_value", "options.temperature"),

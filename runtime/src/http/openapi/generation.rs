@@ -115,7 +115,10 @@ fn constraints() -> Vec<Member> {
     let choice = || list_of("One of these texts.", text_of("", 1..=usize::MAX), 1..=usize::MAX);
     vec![
         maybe("response_format", named("ResponseFormat")),
-        maybe("grammar", text("A grammar in llguidance's dialect of Lark.")),
+        maybe(
+            "grammar",
+            text("A grammar in GBNF, where it begins as that does (`name ::= …`), or in llguidance's dialect of Lark."),
+        ),
         maybe("regex", text("A regular expression of Rust's `regex`, for all of the answer.")),
         maybe(
             "structured_outputs",
@@ -353,10 +356,11 @@ pub(super) fn prompt(about: &str, (chars_min, items_max): (usize, usize)) -> For
     either(about, [text(), ids(), several])
 }
 
-/// What llama.cpp and Ollama know of sampling and is not here, where it is switched off.
+/// What llama.cpp and Ollama know of sampling beside the rest; what is not here, where it is switched off.
 pub(super) fn absent_samplers() -> Vec<Member> {
     let mut members = switched_off();
-    let window = "How far back penalties look: at all there is (-1), or not (0); any number where there are none.";
+    let window =
+        "How many of the last tokens of prompt and answer penalties look at: 64 unless told, all (-1), or none (0).";
     members.push(maybe("repeat_last_n", whole(window, -1..=u32::MAX.into())));
     members
 }

@@ -62,10 +62,11 @@ fn without() -> Vec<Member> {
         maybe("top_n_sigma", whole("Not supported.", -1..=-1)),
         maybe("samplers", list("In llama.cpp's own order, in which those that are off may stand.", text(""))),
         maybe("json_schema", named("JsonSchema")),
+        maybe("grammar", text("In GBNF, from `root` on.")),
     ];
     let ignored = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
     members.extend(ignored.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
-    members.extend(["grammar", "lora", "response_fields", "images"].map(|name| maybe(name, empty())));
+    members.extend(["lora", "response_fields", "images"].map(|name| maybe(name, empty())));
     members
         .extend(["n_indent", "min_keep", "t_max_predict_ms"].map(|name| maybe(name, whole("Not supported.", 0..=0))));
     let flags = ["timings_per_token", "return_progress", "post_sampling_probs"];

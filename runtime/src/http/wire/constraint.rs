@@ -1,6 +1,6 @@
 //! What an answer has to keep to: OpenAI's `response_format`, and the same by the names that other servers know.
 
-use models::grammar::{GrammarSource, quoted};
+use models::grammar::{GrammarSource, is_gbnf, quoted};
 use models::limits::SCHEMA_VALUES_MAX;
 use serde_json::{Value, json};
 
@@ -130,16 +130,19 @@ fn regex(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError
     Ok(fields.text(name)?.map(|regex| Constraint { source: GrammarSource::Regex(regex), param }))
 }
 
-/// A grammar in Lark's notation. GBNF, which llama.cpp has in this field, is another one.
+/// A grammar in GBNF, which llama.cpp has in this field, where it begins as that does, and otherwise one in Lark's notation.
 fn grammar(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
     let param = fields.path(name);
     let Some(text) = fields.text(name)? else { return Ok(None) };
-    if text.contains("::=") {
-        let why =
-            "this is GBNF, which is not supported: write it in Lark's notation, with `start: …` as the first rule";
-        return Err(ApiError::invalid_schema(param, why));
-    }
-    Ok(Some(Constraint { source: GrammarSource::Lark(text), param }))
+    let source = if is_gbnf(&text) { GrammarSource::Gbnf(text) } else { GrammarSource::Lark(text) };
+    Ok(Some(Constraint { source, param }))
+}
+
+/// A grammar in GBNF, whatever it begins with; an empty one is none.
+pub(crate) fn gbnf(fields: &mut Fields, name: &str) -> Result<Option<Constraint>, ApiError> {
+    let param = fields.path(name);
+    let text = fields.text(name)?.filter(|text| !text.is_empty());
+    Ok(text.map(|text| Constraint { source: GrammarSource::Gbnf(text), param }))
 }
 
 /// One of some texts.
@@ -244,7 +247,6 @@ mod tests {
                 "invalid_type",
                 "response_format.json_schema.strict",
             ),
-            (r#""grammar":"root ::= \"a\"""#, "invalid_schema", "grammar"),
             (r#""grammar":5"#, "invalid_type", "grammar"),
             (r#""regex":"a","grammar":"start: \"a\"""#, "invalid_value", "regex"),
             (r#""guided_json":"{","#, "invalid_schema", "guided_json"),
@@ -282,6 +284,7 @@ mod tests {
             (r#"{"guided_regex":"a+"}"#, Some(regex)),
             (r#"{"guided_choice":["a","\"b\""]}"#, Some(choice)),
             (r#"{"grammar":"start: \"a\""}"#, Some(GrammarSource::Lark("start: \"a\"".to_owned()))),
+            (r#"{"grammar":"root ::= \"a\""}"#, Some(GrammarSource::Gbnf("root ::= \"a\"".to_owned()))),
         ] {
             assert_eq!(source(body), expected, "{body}");
         }

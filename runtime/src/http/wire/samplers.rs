@@ -1,9 +1,13 @@
-//! What llama.cpp and Ollama can ask of sampling and this server cannot do, in the settings that switch it off.
+//! What llama.cpp and Ollama can ask of sampling: how far back penalties look, and what this server cannot do, in the settings
+//! that switch it off.
 
-use models::sampling::Sampling;
+use models::sampling::{Reach, Sampling};
 
 use super::{Fields, Node};
 use crate::http::error::ApiError;
+
+/// Tokens that penalties look at where nothing is said, in both.
+pub(crate) const WINDOW_TOKENS: usize = 64;
 
 /// Takes samplers that are not here: each may be named where it is switched off.
 pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
@@ -29,20 +33,21 @@ pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Takes `repeat_last_n`: how far back penalties look. Here they look at all there is (-1), or not (0).
+/// Takes `repeat_last_n`: how many of the last tokens of prompt and answer all penalties look at, which are all that the
+/// context has (-1), or none (0).
 pub(crate) fn take_window(fields: &mut Fields, sampling: &mut Sampling) -> Result<(), ApiError> {
     let window: Option<i64> = fields.integer("repeat_last_n", -1..=i128::from(u32::MAX))?;
     let off = Sampling::default();
     match window {
+        None => sampling.reach = Reach::Last(WINDOW_TOKENS),
         Some(0) => {
             sampling.repetition_penalty = off.repetition_penalty;
             sampling.presence_penalty = off.presence_penalty;
             sampling.frequency_penalty = off.frequency_penalty;
-            Ok(())
         }
-        Some(1..) if is_penalized(sampling) => Err(ApiError::unsupported_field(fields.path("repeat_last_n"))),
-        Some(_) | None => Ok(()),
+        Some(tokens) => sampling.reach = Reach::Last(usize::try_from(tokens).unwrap_or(usize::MAX)),
     }
+    Ok(())
 }
 
 /// Whether anything is penalized.
@@ -69,7 +74,7 @@ pub(crate) fn is_number(node: &Node, expected: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use models::sampling::Sampling;
+    use models::sampling::{Reach, Sampling};
 
     use super::{take_absent, take_window};
     use crate::http::error::ApiError;
@@ -91,12 +96,19 @@ mod tests {
             (r#""typical_p":0.5"#, "unsupported_parameter", "typical_p"),
             (r#""mirostat":2"#, "unsupported_parameter", "mirostat"),
             (r#""dry_multiplier":0.8"#, "unsupported_parameter", "dry_multiplier"),
-            (r#""repeat_last_n":64"#, "unsupported_parameter", "repeat_last_n"),
             (r#""repeat_last_n":-2"#, "invalid_value", "repeat_last_n"),
         ];
         each_refused(parse, "", &table);
-        let kept = parse(br#"{"typical_p":1.0,"tfs_z":1,"mirostat":0,"mirostat_tau":5,"repeat_last_n":-1}"#);
+        let kept = parse(br#"{"typical_p":1.0,"tfs_z":1,"mirostat":0,"mirostat_tau":5}"#);
         assert_eq!(kept.expect("all off").repetition_penalty, 1.5);
+    }
+
+    #[test]
+    fn penalties_look_as_far_back_as_is_said() {
+        let reach = |body: &str| parse(body.as_bytes()).expect(body).reach;
+        assert_eq!(reach("{}"), Reach::Last(64));
+        assert_eq!(reach(r#"{"repeat_last_n":7}"#), Reach::Last(7));
+        assert_eq!(reach(r#"{"repeat_last_n":-1}"#), Reach::Last(usize::MAX));
         let none = parse(br#"{"repeat_last_n":0}"#).expect("looks at nothing");
         assert_eq!((none.repetition_penalty, none.presence_penalty), (1.0, 0.0));
     }

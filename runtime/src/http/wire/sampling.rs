@@ -46,6 +46,7 @@ pub(crate) fn take_over(fields: &mut Fields, default: Sampling) -> Result<(Sampl
         repetition_penalty: repetition(fields)?.unwrap_or(default.repetition_penalty),
         presence_penalty: fields.number("presence_penalty", PENALTY)?.unwrap_or(default.presence_penalty),
         frequency_penalty: fields.number("frequency_penalty", PENALTY)?.unwrap_or(default.frequency_penalty),
+        reach: default.reach,
         logit_bias: logit_bias(fields)?,
         seed: seed.unwrap_or_else(random_seed),
     };

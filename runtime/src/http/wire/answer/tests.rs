@@ -2,7 +2,7 @@
 
 use loader::gguf;
 use models::generation::{FinishReason, Output, ScoredToken, Span};
-use models::reading::{AnswerReader, Thinking};
+use models::reading::AnswerReader;
 use models::sampling::{Logprob, TokenLogprobs};
 use models::template::{ChatTemplate, Extras, Tool};
 use models::tokenizer::Tokenizer;
@@ -224,7 +224,7 @@ fn calling(fields: &str) -> AnswerWriter {
     let template = ChatTemplate::compile("{{ tools }}<tool_call><think></think>", &tokenizer()).expect("a template");
     let tool = Tool { name: "get".to_owned(), description: None, parameters: None };
     let extras = Extras { tools: vec![tool], ..Extras::default() };
-    writer.read_by(AnswerReader::new(&template, &extras, Thinking::AsModel).expect("it renders"));
+    writer.read_by(AnswerReader::new(&template, &extras, template.thoughts(&extras).expect("it renders")));
     writer
 }
 

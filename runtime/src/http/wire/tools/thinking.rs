@@ -41,7 +41,7 @@ impl ThinkingWish {
     /// Whether there are to be thoughts.
     pub(crate) fn asks_to_think(&self) -> bool {
         match &self.level {
-            // It is what is done anyway: nothing is missed where there is no room for thoughts.
+            // It is what is done anyway.
             ThinkingLevel::Off | ThinkingLevel::High => false,
             ThinkingLevel::On => true,
             ThinkingLevel::Effort(effort) => effort != "none",
