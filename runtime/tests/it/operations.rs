@@ -225,9 +225,11 @@ fn dashboard_and_alerts_ask_for_what_is_told() {
                 continue;
             }
             let is_over_time = ["rate(", "increase("].iter().any(|function| before.ends_with(function));
+            // What came with its series: `x unless x offset 15m`.
+            let is_new = before.ends_with("unless ") || after.contains(" unless ") && before.ends_with("or (");
             let has_growth =
                 kind == "counter" && name.ends_with("_total") || kind == "histogram" && name.ends_with("_bucket");
-            assert_eq!(is_over_time, has_growth, "{name} is a {kind}: {expression}");
+            assert_eq!(is_over_time || is_new, has_growth, "{name} is a {kind}: {expression}");
             let labels = &scrape.labels[name];
             let asked = if after.starts_with('{') { label_names(after) } else { Vec::new() };
             for label in &asked {
@@ -260,6 +262,10 @@ fn dashboard_and_alerts_ask_for_what_is_told() {
 #[test]
 fn alerts_are_valid_and_fire() {
     let alerts = deployed("prometheus/alerts.yml");
+    let tested = read("prometheus/alerts.test.yml");
+    for name in read("prometheus/alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tested.contains(&format!("alertname=\"{name}\"")), "no test has {name} fire");
+    }
     if let Some(told) = checked_by("promtool", &[Path::new("check rules"), &alerts]) {
         assert!(told.contains("SUCCESS"), "{told}");
         checked_by("promtool", &[Path::new("test rules"), &deployed("prometheus/alerts.test.yml")]);
