@@ -180,6 +180,10 @@ fn scraped(server: &Server, admin: &str) -> Scrape {
 fn expressions() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&read("grafana/dayfly.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let otherwise = &panel["fieldConfig"]["defaults"]["noValue"];
+        assert!(otherwise.is_string(), "{} says nothing where there is nothing", panel["title"]);
+    }
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut all: Vec<_> = targets.map(|target| (text(&target["expr"]), text(&target["legendFormat"]))).collect();
