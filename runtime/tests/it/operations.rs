@@ -63,6 +63,10 @@ fn the_image_asks_for_health_by_a_command_that_there_is() {
             && file.contains("STOPSIGNAL SIGTERM")
             && file.contains("USER 10001")
     );
+    // Wherever they lie: a pattern without `**` is about the root alone.
+    for ignored in ["**/target", "**/node_modules", "**/*.gguf", "**/*.safetensors", "**/*.sqlite*"] {
+        assert!(read("Dockerfile.dockerignore").lines().any(|line| line == ignored), "{ignored}");
+    }
     let server = Server::serving(good);
     let health = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
