@@ -24,6 +24,8 @@ use self::events::{Event, Events};
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// How long `/livez` may take, before whoever listens there counts as somebody else.
 const LIVEZ_MAX: Duration = Duration::from_secs(2);
+/// How long a server may take to tell what it knows, with the ledger's sums over years.
+const GET_MAX: Duration = Duration::from_secs(60);
 /// Bytes of an answer that is read whole.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -101,20 +103,24 @@ impl Client {
         format!("http://{}{}", self.authority, self.prefix)
     }
 
-    /// Whether it is dayfly that listens there.
-    pub(crate) async fn is_dayfly(&self) -> bool {
+    /// The version of the dayfly that listens there, if it is one.
+    pub(crate) async fn version(&self) -> Option<String> {
         let asked = timeout(LIVEZ_MAX, self.send(Method::GET, "/livez", None)).await;
-        let Ok(Ok(response)) = asked else { return false };
-        let server = response.headers().get(SERVER).and_then(|name| name.to_str().ok());
-        response.status() == StatusCode::OK && server.is_some_and(|name| name.starts_with("dayfly/"))
+        let response = asked.ok()?.ok().filter(|response| response.status() == StatusCode::OK)?;
+        let server = response.headers().get(SERVER)?.to_str().ok()?;
+        server.strip_prefix("dayfly/").map(str::to_owned)
     }
 
-    /// Asks for `path`.
+    /// Asks for `path`: what there is, and nothing that first has to be done.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]; a server that does not answer in time is one that cannot be reached.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        whole(self.send(Method::GET, path, None).await?).await
+        let asked = async { whole(self.send(Method::GET, path, None).await?).await };
+        timeout(GET_MAX, asked).await.unwrap_or_else(|_| {
+            let source = io::ErrorKind::TimedOut.into();
+            Err(ClientError::Unreachable { authority: self.authority.clone(), source })
+        })
     }
 
     /// Sends `body` to `path`.
@@ -274,6 +280,16 @@ mod tests {
         assert!(error.to_string().contains("502") && !error.is_model_not_found());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_stands_still_is_not_waited_for_for_ever() {
+        // The kernel takes the connection, and nobody answers on it.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), None).unwrap();
+        let began = tokio::time::Instant::now();
+        assert!(matches!(client.get("/models").await, Err(ClientError::Unreachable { .. })));
+        assert!(began.elapsed() <= GET_MAX);
+    }
+
     #[tokio::test]
     async fn nobody_there_is_unreachable() {
         // Bound, and given back at once: nobody listens there now.
@@ -282,6 +298,6 @@ mod tests {
         drop(listener);
         let client = Client::new(&format!("http://{address}"), None).unwrap();
         assert!(matches!(client.get("/livez").await, Err(ClientError::Unreachable { .. })));
-        assert!(!client.is_dayfly().await);
+        assert_eq!(client.version().await, None);
     }
 }

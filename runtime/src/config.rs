@@ -62,7 +62,7 @@ pub(crate) use self::machine::Bounds;
 use self::machine::Machine;
 pub(crate) use self::pool::{ModelChoices, PagePolicy};
 use self::quantity::Parsed;
-pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Span, Stay, bytes_text, decimal, word_of};
+pub(crate) use self::quantity::{ByteSize, Choice, IsaName, Named, Span, Stay, bytes_text, decimal, word_of};
 pub(crate) use self::response_cache::ResponseCacheChoices;
 pub(crate) use self::savings::MoneyChoices;
 pub(crate) use self::scheduler::{SchedulerChoices, Speculation};

@@ -4,18 +4,34 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How a process ends that was told twice: as one that was killed by SIGTERM (128 + 15).
-const EXIT_AT_ONCE: i32 = 143;
+/// Which of them came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndSignal {
+    /// SIGTERM: whoever started the process wants it to end.
+    Terminate,
+    /// SIGINT: its user does.
+    Interrupt,
+}
+
+impl EndSignal {
+    /// The exit status of a process that such a signal has ended, as shells tell it: 128 and the signal's number.
+    pub(crate) const fn exit_code(self) -> u8 {
+        match self {
+            Self::Terminate => 143,
+            Self::Interrupt => 130,
+        }
+    }
+}
 
 /// Completes at the first of them. From then on the next one ends the process.
 ///
 /// # Errors
 /// When the signals cannot be listened to.
-pub(crate) async fn requested() -> io::Result<()> {
+pub(crate) async fn requested() -> io::Result<EndSignal> {
     let mut signals = Signals::listen()?;
-    signals.next().await;
+    let first = signals.next().await;
     signals.end_at_the_next();
-    Ok(())
+    Ok(first)
 }
 
 /// SIGTERM and SIGINT, which are for us from here on.
@@ -34,10 +50,10 @@ impl Signals {
     }
 
     /// Completes at the next one.
-    pub(crate) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> EndSignal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => EndSignal::Terminate,
+            _ = self.interrupt.recv() => EndSignal::Interrupt,
         }
     }
 
@@ -45,8 +61,8 @@ impl Signals {
     pub(crate) fn end_at_the_next(mut self) {
         tracing::info!("draining; a signal from here on ends at once");
         tokio::spawn(async move {
-            self.next().await;
-            std::process::exit(EXIT_AT_ONCE);
+            let second = self.next().await;
+            std::process::exit(second.exit_code().into());
         });
     }
 }

@@ -24,6 +24,7 @@ use crate::LedgerError;
 use crate::chain::hex;
 use crate::error::StoreFailure;
 use crate::limits::KEYS_MAX;
+use crate::owner::give_to_folder_owner;
 use crate::store::{settle_plans, unix_millis};
 
 /// What every key begins with, so that one that was published by mistake is recognized as a key.
@@ -123,7 +124,7 @@ impl KeyStore {
         }
     }
 
-    /// Opens the store at `path`, creating it (mode 0600) and its folders (0700) if they do not exist.
+    /// Opens the store at `path`, creating it (mode 0600, and the folder's owner's) and its folders (0700) if they do not exist.
     ///
     /// # Errors
     /// [`LedgerError::KeyStore`].
@@ -132,7 +133,11 @@ impl KeyStore {
             if let Some(folder) = path.parent() {
                 DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
-            OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+            match OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
+                Ok(made) => give_to_folder_owner(&made, path)?,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            }
             Self::opened(path)
         };
         create().map_err(|source| unusable(path, source))

@@ -27,6 +27,7 @@ mod limits;
 mod lock;
 mod mark;
 mod operation;
+mod owner;
 mod reader;
 mod retention;
 mod rollup;

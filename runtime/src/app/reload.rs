@@ -150,6 +150,10 @@ impl Reload {
 
 /// What the file says now, and what of it is to count where `before` did. Changes nothing.
 fn prepare(source: &Source, before: &Table, app: &App) -> anyhow::Result<Prepared> {
+    // Also where nobody asked for it by name: it may have had the keys, and without them whoever comes is let in.
+    if !before.is_empty() && !source.file().try_exists().unwrap_or(true) {
+        anyhow::bail!("it is gone; what it said goes on until another is put in its place, or until the next start");
+    }
     let file = source.read()?;
     // All of it, so that nobody finds out at the next start.
     source.config(&file)?;

@@ -23,10 +23,10 @@ pub(super) struct Wishes {
     #[arg(long, value_name = "N")]
     pub(super) max_tokens: Option<u32>,
     /// How freely to draw; 0 always takes the likeliest token; 0.7 if not given
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true)]
     pub(super) temperature: Option<f64>,
     /// Draw from the likeliest tokens that have this probability together; 0.95 if not given
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     pub(super) top_p: Option<f64>,
     /// Draw from so many of the likeliest tokens
     #[arg(long, value_name = "K")]

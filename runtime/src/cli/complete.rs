@@ -4,14 +4,14 @@
 //! other for longer than a shell runs. An answer looks at the models directories and at no server. Whatever is wrong with
 //! the configuration is not told here: then there are no names.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, ValueEnum};
 use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 use loader::catalog::Catalog;
 use loader::pull::KNOWN;
 
 use super::failure::Failure;
-use super::{Cli, names, output};
+use super::{names, output};
 use crate::config::{Config, Environment, Layer};
 
 /// What a shell says that asks.
@@ -63,7 +63,7 @@ impl Completions {
 
 /// Answers a shell and ends the process, if it was a shell that asked.
 pub(super) fn answer_shell() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).bin(NAME).completer(NAME).complete();
+    CompleteEnv::with_factory(super::command).var(VARIABLE).bin(NAME).completer(NAME).complete();
 }
 
 /// Names of models that there are, or that can be pulled.
@@ -79,6 +79,11 @@ pub(super) fn known() -> ArgValueCandidates {
 /// Names of models that there are.
 pub(super) fn models_here() -> ArgValueCandidates {
     ArgValueCandidates::new(|| candidates(|catalog| catalog.list().into_iter().map(|entry| entry.name).collect()))
+}
+
+/// Words that call commands.
+pub(super) fn commands() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| super::command().get_subcommands().map(|sub| sub.get_name().to_owned().into()).collect())
 }
 
 fn candidates(names: impl FnOnce(&Catalog) -> Vec<String>) -> Vec<CompletionCandidate> {

@@ -9,6 +9,7 @@ use ledger::{Reader, SettledRequest};
 
 use super::failure::Failure;
 use super::flags::Context;
+use super::ledger::opened;
 use super::output;
 use super::usage::since_ms;
 use crate::config::{Config, Layer};
@@ -74,7 +75,7 @@ impl Export {
         let since_ms = self.since.as_deref().map(since_ms).transpose()?.unwrap_or(i64::MIN);
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
         let unread = || format!("{} cannot be read", config.ledger.display());
-        let reader = Reader::open(&config.ledger).with_context(unread)?;
+        let reader = opened(&config.ledger)?;
         let mut out = io::BufWriter::new(io::stdout().lock());
         match self.format {
             Shape::Focus => {

@@ -2,8 +2,11 @@
 
 use std::io::{self, Write as _};
 
+use hyper::StatusCode;
+
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::shutdown::EndSignal;
 
 /// Exit status of wrong usage, clap's own.
 pub(super) const USAGE: u8 = 2;
@@ -19,8 +22,10 @@ pub(super) enum Failure {
     NotFound(anyhow::Error),
     /// Nobody answers.
     NoServer(anyhow::Error),
-    /// The user wants no more.
-    Interrupted,
+    /// The key is missing, is none, or is not for that.
+    NotAllowed(anyhow::Error),
+    /// The user, or whoever started the command, wants no more.
+    Interrupted(EndSignal),
     /// Nobody reads stdout any more, which is fine.
     Closed,
 }
@@ -34,7 +39,8 @@ impl Failure {
             Self::Usage(_) => USAGE,
             Self::NotFound(_) => 3,
             Self::NoServer(_) => 4,
-            Self::Interrupted => 130,
+            Self::NotAllowed(_) => 5,
+            Self::Interrupted(signal) => signal.exit_code(),
         }
     }
 
@@ -49,10 +55,12 @@ impl Failure {
     /// Why, if there is more to say than the exit status does.
     pub(super) fn why(&self) -> Option<String> {
         match self {
-            Self::Failed(error) | Self::Usage(error) | Self::NotFound(error) | Self::NoServer(error) => {
-                Some(format!("{error:#}"))
-            }
-            Self::Interrupted | Self::Closed => None,
+            Self::Failed(error)
+            | Self::Usage(error)
+            | Self::NotFound(error)
+            | Self::NoServer(error)
+            | Self::NotAllowed(error) => Some(format!("{error:#}")),
+            Self::Interrupted(_) | Self::Closed => None,
         }
     }
 
@@ -85,28 +93,49 @@ impl From<ClientError> for Failure {
             ClientError::Address { .. } => Self::Usage(error.into()),
             ClientError::Unreachable { .. } => Self::NoServer(error.into()),
             error if error.is_model_not_found() => Self::NotFound(error.into()),
+            ClientError::Refused { status, .. } => Self::of_refusal(status, error.into()),
             error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl Failure {
+    /// Whose fault it is that a server said no.
+    fn of_refusal(status: StatusCode, error: anyhow::Error) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => {
+                Self::NotAllowed(anyhow::anyhow!("{error}: say it in DAYFLY_API_KEY; `dayfly key create` makes one"))
+            }
+            StatusCode::FORBIDDEN => Self::NotAllowed(error),
+            StatusCode::BAD_REQUEST => Self::Usage(error),
+            _ => Self::Failed(error),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::StatusCode;
-
     use super::*;
 
     #[test]
     fn scripts_can_tell_failures_apart() {
-        let refused = |code: &str| ClientError::Refused {
-            status: StatusCode::NOT_FOUND,
-            code: Some(code.into()),
-            message: String::new(),
-        };
+        let refused_as =
+            |status, code: &str| ClientError::Refused { status, code: Some(code.into()), message: String::new() };
+        let refused = |code: &str| refused_as(StatusCode::NOT_FOUND, code);
         let unreachable = ClientError::Unreachable { authority: String::new(), source: io::ErrorKind::TimedOut.into() };
         let broken_pipe = ClientError::Passing(io::ErrorKind::BrokenPipe.into());
         let full = ClientError::Passing(io::ErrorKind::StorageFull.into());
-        let codes = [(broken_pipe, 0), (full, 1), (refused("x"), 1), (refused("model_not_found"), 3), (unreachable, 4)];
+        let codes = [
+            (broken_pipe, 0),
+            (full, 1),
+            (refused("x"), 1),
+            (refused_as(StatusCode::SERVICE_UNAVAILABLE, "x"), 1),
+            (refused_as(StatusCode::BAD_REQUEST, "invalid_value"), USAGE),
+            (refused("model_not_found"), 3),
+            (unreachable, 4),
+            (refused_as(StatusCode::UNAUTHORIZED, "invalid_api_key"), 5),
+            (refused_as(StatusCode::FORBIDDEN, "insufficient_scope"), 5),
+        ];
         for (error, code) in codes {
             let shown = format!("{error:?}");
             assert_eq!(Failure::from(error).exit_code(), code, "{shown}");

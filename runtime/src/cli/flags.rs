@@ -4,13 +4,16 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use kernels::Isa;
 use loader::catalog::LinkPolicy;
 
 use super::failure::Failure;
 use super::output::Format;
-use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, PullPolicy, Source};
+use crate::config::{ByteSize, Choice, Config, Environment, IsaName, Layer, Named, PullPolicy, Source};
 use crate::limits::BLOCKED_MAX;
 use crate::logging::Log;
+use crate::shutdown;
 
 /// What help puts them under, behind a command's own.
 const OF_ALL: &str = "Options of every command";
@@ -47,14 +50,14 @@ pub(super) struct ServerFlags {
     /// Threads that compute
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
-    /// Instructions to use: avx512, avx2 or scalar
-    #[arg(long, value_name = "NAME")]
+    /// Instructions to use; the best that the processor has without it
+    #[arg(long, value_name = "NAME", value_parser = isa())]
     pub(super) isa: Option<IsaName>,
     /// Where receipts are kept
     #[arg(long, value_name = "FILE")]
     pub(super) ledger: Option<PathBuf>,
-    /// What links inside the models directories may do: confined or followed
-    #[arg(long, value_name = "POLICY")]
+    /// What links inside the models directories may do
+    #[arg(long, value_name = "POLICY", value_parser = word::<LinkPolicy>())]
     pub(super) links: Option<Choice<LinkPolicy>>,
 }
 
@@ -126,6 +129,22 @@ impl Context {
     pub(super) fn server(&self) -> Option<&str> {
         self.global.server.as_deref().or(self.environment.server())
     }
+}
+
+/// Reads one of the words for a `T`, of which help and shells are told.
+pub(super) fn word<T: Named + Send + Sync>() -> impl TypedValueParser<Value = Choice<T>> {
+    let words = T::WORDS.iter().map(|(word, _)| *word);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Choice<T>>())
+}
+
+/// Reads the name of instructions, of which help and shells are told.
+pub(super) fn isa() -> impl TypedValueParser<Value = IsaName> {
+    PossibleValuesParser::new(Isa::ALL.map(Isa::name)).try_map(|name| name.parse::<IsaName>())
+}
+
+/// Completes when the command is to end before it is done: by SIGINT or SIGTERM. From then on the next one ends it at once.
+pub(super) async fn interrupted() -> Failure {
+    shutdown::requested().await.map_or_else(|error| Failure::Failed(error.into()), Failure::Interrupted)
 }
 
 /// Runs a command's asynchronous part on threads of its own. Work that blocks and was given up (a pull, a load) does not

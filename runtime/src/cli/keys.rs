@@ -14,7 +14,7 @@ use super::flags::Context;
 use super::output::{self, Column, Format, table};
 use crate::config::{Config, Layer, check_tenant};
 use crate::limits::TENANT_CHARS_MAX;
-use crate::tenancy::{Allowance, Budget, Budgets, ModelNames, Permissions, RequestRate, Scopes};
+use crate::tenancy::{Allowance, Budget, Budgets, ModelNames, Permissions, RequestRate, Scope, Scopes};
 
 /// Make, list and revoke the keys by which tenants come in, beside a running server or without one
 #[derive(Debug, Subcommand)]
@@ -33,8 +33,8 @@ pub(super) struct Create {
     /// What people call it
     #[arg(long)]
     name: Option<String>,
-    /// What it is for: inference, read or admin; repeat it for several. Inference and read, unless it is said
-    #[arg(long = "scope", value_name = "SCOPE")]
+    /// What it is for; repeat it for several. Inference and read, unless it is said
+    #[arg(long = "scope", value_name = "SCOPE", value_parser = Scope::ALL.map(Scope::name))]
     scopes: Vec<String>,
     /// A model that there is for it, or a pattern with `*`; repeat it for several. All of them, unless it is said
     #[arg(long = "model", value_name = "NAME")]

@@ -1,14 +1,15 @@
 //! `dayfly ledger verify`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use ledger::{Reader, Verification};
 use serde_json::json;
 
 use super::failure::Failure;
 use super::flags::Context;
-use super::output::{self, Column, Format, table};
+use super::output::{self, Column, Format, counted, table};
 use crate::config::Layer;
 
 /// What can be done with a ledger's file.
@@ -36,8 +37,8 @@ impl Ledger {
 impl Verify {
     fn run(&self, context: &Context) -> Result<(), Failure> {
         let path = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?.ledger;
-        let unread = |error| anyhow::Error::new(error).context(format!("{} cannot be verified", path.display()));
-        let found = Reader::open(&path).and_then(|reader| reader.verify()).map_err(unread)?;
+        let verified = opened(&path)?.verify();
+        let found = verified.with_context(|| format!("{} cannot be verified", path.display()))?;
         if context.format() == Format::Json {
             output::print_json(&json!({ "sound": found.is_sound(), "ledger": path, "found": found }))?;
         } else {
@@ -49,6 +50,18 @@ impl Verify {
         let faults = counted(found.faults.len() as u64, "fault");
         Err(anyhow::anyhow!("{}: {faults} in the ledger", path.display()).into())
     }
+}
+
+/// The ledger at `path`, to be read.
+///
+/// # Errors
+/// That there is none yet, if so; what opening it fails with.
+pub(super) fn opened(path: &Path) -> anyhow::Result<Reader> {
+    let shown = path.display();
+    if matches!(path.try_exists(), Ok(false)) {
+        anyhow::bail!("there is no ledger {shown} yet: the first server, or `dayfly run`, makes it");
+    }
+    Reader::open(path).with_context(|| format!("{shown} cannot be read"))
 }
 
 /// For people: what there is, and what is wrong.
@@ -69,8 +82,4 @@ fn shown(found: &Verification) -> String {
         lines.push(format!("head: link {} {}", found.head_link, found.head_digest));
     }
     lines.join("\n")
-}
-
-fn counted(count: u64, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

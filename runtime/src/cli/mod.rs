@@ -13,6 +13,7 @@ mod config;
 mod contexts;
 mod demo;
 mod doctor;
+mod examples;
 mod export;
 mod failure;
 mod flags;
@@ -41,7 +42,7 @@ mod usage;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::failure::Failure;
 use self::flags::{Context, Global};
@@ -60,18 +61,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the models of the models directories by OpenAI's HTTP interface
     Serve(serve::Serve),
-    /// Ask a model one question; the answer goes to stdout, the receipt to stderr
     Run(run::Run),
-    /// Talk with a model
     Chat(chat::Chat),
-    /// Bring a model into the models directory
     Pull(pull::Pull),
-    /// List the models of the models directories
     #[command(visible_alias = "ls")]
     List(list::List),
-    /// Show what a model's file says about itself
     Show(show::Show),
     Rm(rm::Rm),
     Usage(usage::Usage),
@@ -81,9 +76,7 @@ enum Command {
     /// Check the record of what every request used
     #[command(subcommand)]
     Ledger(ledger::Ledger),
-    /// Show which models a running server has in memory
     Ps(ps::Ps),
-    /// Let a running server unload a model
     #[command(visible_alias = "unload")]
     Stop(stop::Stop),
     Load(load::Load),
@@ -95,7 +88,6 @@ enum Command {
     Health(health::Health),
     #[command(subcommand)]
     Key(keys::KeyCommand),
-    /// Serve a small model to three tenants, and show what that cost and saved
     Demo(demo::Demo),
     Claims(Box<claims::Claims>),
     /// Measure a model on this machine, or a server
@@ -108,78 +100,82 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "Exit status: 0 done, 1 failed, 2 wrong usage or configuration, 3 no such model, \
-                          4 no server, 130 interrupted. More with --help.";
+                          4 no server, 5 not allowed, 130 interrupted, 143 terminated. More with --help.";
 
 fn after_long_help() -> String {
-    let variables: Vec<String> =
-        crate::config::VARIABLES.iter().map(|(name, meaning)| format!("  {name:<22} {meaning}")).collect();
-    format!("{CONFIGURATION}\n\nEnvironment:\n{}\n  {:<22} no colours\n\n{EXIT}", variables.join("\n"), "NO_COLOR")
+    format!("Configuration:\n{CONFIGURATION}\n\nEnvironment:\n{}\n\nExit status:\n{EXIT}", variables())
+}
+
+/// What the environment may say, and what that means.
+fn variables() -> String {
+    let known = crate::config::VARIABLES.iter().copied().chain([("NO_COLOR", "no colours")]);
+    known.map(|(name, meaning)| format!("  {name:<24} {meaning}")).collect::<Vec<_>>().join("\n")
 }
 
 const CONFIGURATION: &str = "\
-Configuration: flags win over the environment, that over the file, that over the defaults. The file is TOML, by default
-dayfly/config.toml in the user's configuration folder; keys that are not known are refused. All that it can say:
+Flags win over the environment, that over the file, that over the defaults. The file is TOML, by
+default dayfly/config.toml in the user's configuration folder; keys that are not known are
+refused. What it can say (`dayfly config show` prints all of it, with the values that count and
+where each is from):
 
   listen = \"127.0.0.1:8787\"        # other than loopback needs keys
   models_dirs = [\"models\"]         # relative to this file; pulls go to the first
   ledger = \"ledger.sqlite\"
   ledger_retention = \"90d\"         # older rows make way for their sums; without it all are kept
-  descriptors_dir = \"descriptors\" # tokenizers between runs, for the first cold start of the next; may be lost
+  descriptors_dir = \"descriptors\"  # tokenizers between runs, for cold starts; may be lost
   memory_budget = \"700MiB\"         # weights and key-value caches together
   ctx_max = 4096                   # positions of a sequence
   threads = 2
-  isa = \"avx2\"                     # or avx512, avxvnni, scalar; by default the best that the processor has
+  isa = \"avx2\"                     # or avx512, avxvnni, scalar; without it the best there is
   keep_alive = \"5m\"                # 0 unloads after the answer, -1 never
-  exit_when_idle = \"10m\"           # the server ends by itself when nobody has used it for so long; never without it
+  exit_when_idle = \"10m\"           # `serve` ends when unused for so long; never without it
   log = \"info\"                     # or dayfly=debug and the like
   links = \"confined\"               # or followed: links may lead out of the models directories
   pull = \"on-first-use\"            # or never
   hosts = [\"models.example\"]       # names that requests may address, beside this machine's
   origins = [\"https://app.example\"] # web pages that may ask
-  anonymous = \"auto\"             # who shows no key: on loopback without keys; or served, refused
+  anonymous = \"auto\"               # who shows no key: let in on loopback; or served, refused
   [aliases]
   small = \"SmolLM2-135M-Instruct.Q4_1\"
-  [chat_templates]                 # instead of the file's own: chatml, gemma, llama2, llama3, mistral, or a Jinja file
+  [chat_templates]                 # instead of the file's: chatml, gemma, llama2 … or a file
   small = \"chatml\"
   [contexts]                       # texts that are computed once for everyone
   dir = \"contexts\"
   disk_max = \"4GiB\"
   [tenants.acme]                   # also models, requests_per_second, tokens_per_minute
   publishes_contexts = true        # beside whoever administers
-  budgets = [\"5 USD/day\"]        # tokens, a currency, GBh, J or gCO2e by hour, day or month
+  budgets = [\"5 USD/day\"]          # tokens, a currency, GBh, J or gCO2e by hour, day or month
   [[keys]]                         # beside those of `dayfly key`; printf %s KEY | sha256sum
   tenant = \"acme\"
   sha256 = \"…\"
-  scopes = [\"inference\", \"read\"]  # what a key is for; admin, too
+  scopes = [\"inference\", \"read\"]   # what a key is for; admin, too
   [energy]
-  design_watts = 65                # thermal design power of all processors: judges sensors, models what is not known
+  design_watts = 65                # of all processors: judges sensors, models the unknown
   [carbon]                         # place (such as DE), or grams_per_kwh with source; and pue
   place = \"World\"
   [rates]                          # prices; one that is missing makes costs unknown
   currency = \"USD\"
   cpu_hour = 0.031611
-  memory_gb_hour = 0.004237        # also kilowatt_hour, prompt_token, cached_token, completion_token, name";
+  memory_gb_hour = 0.004237        # also kilowatt_hour, name, prompt_token, cached_token …";
 
 const EXIT: &str = "\
-Exit status:
   0    done
   1    failed
   2    wrong usage or configuration
   3    no such model
   4    no server answers
-  130  interrupted";
+  5    the key is missing, wrong, or not for that
+  130  interrupted (SIGINT); a server, and a conversation at a terminal, end well by it
+  143  terminated (SIGTERM); a server ends well by it";
 
 /// The program.
 pub(crate) fn main() -> ExitCode {
     complete::answer_shell();
     let environment = Environment::of_process();
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nobody to tell if this cannot be printed.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE));
-        }
+        Err(error) => return told(&error),
     };
     let log = match log_to_stderr(&cli.command, &environment) {
         Ok(log) => log,
@@ -195,6 +191,24 @@ pub(crate) fn main() -> ExitCode {
             failure.tell();
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// The command line, with examples in its help.
+fn command() -> clap::Command {
+    examples::shown_in(Cli::command())
+}
+
+/// Prints help that was asked for, or what is wrong with the line.
+fn told(error: &clap::Error) -> ExitCode {
+    let printed = error.print().map_err(Failure::of_stdout);
+    match printed {
+        Err(failure @ Failure::Failed(_)) if !error.use_stderr() => {
+            failure.tell();
+            ExitCode::from(failure.exit_code())
+        }
+        // Nobody to tell if this cannot be printed.
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(failure::USAGE)),
     }
 }
 
@@ -230,9 +244,12 @@ fn dispatch(command: &Command, context: &Context) -> Result<(), Failure> {
     }
 }
 
+/// What commands log that are no server. Refusals are not among it: the command itself tells of them.
+const WHAT_IS_WRONG: &str = "warn,dayfly::http::error=error";
+
 /// A server tells what it does; other commands only what is wrong.
 fn log_to_stderr(command: &Command, environment: &Environment) -> Result<Log, Failure> {
-    let Command::Serve(serve) = command else { return Ok(Log::begin("warn", LogFormat::Text, environment)) };
+    let Command::Serve(serve) = command else { return Ok(Log::begin(WHAT_IS_WRONG, LogFormat::Text, environment)) };
     let format = serve.log_format().or(environment.log_format()?).map_or(LogFormat::Text, |Choice(format)| format);
     let log = Log::begin("info", format, environment);
     tell_panics();

@@ -1,5 +1,6 @@
 //! Data to stdout, everything else to stderr.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -34,11 +35,18 @@ pub(super) fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
     print(serde_json::to_string(value).map_err(anyhow::Error::from)?)
 }
 
-/// A piece of an answer, shown at once.
+/// A piece of an answer, shown at once. A terminal gets no control characters: what a model says is text, and no command.
 pub(super) fn print_piece(piece: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    stdout.write_all(piece.as_bytes())?;
+    let shown = if stdout.is_terminal() { harmless(piece) } else { Cow::Borrowed(piece) };
+    stdout.write_all(shown.as_bytes())?;
     stdout.flush()
+}
+
+/// The text with something that shows in the place of control characters, but for those that end lines and columns.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let commands = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
+    if text.contains(commands) { text.replace(commands, "\u{fffd}").into() } else { text.into() }
 }
 
 /// A line that is no data. It does not matter whether anybody reads it.
@@ -82,6 +90,11 @@ pub(super) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<Strin
     table.trim_fmt()
 }
 
+/// So many of something.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A figure with three significant digits, never in scientific notation.
 pub(super) fn figure(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
@@ -99,4 +112,23 @@ pub(super) fn figure(value: f64) -> String {
 /// A span for people.
 pub(super) fn seconds_text(seconds: f64) -> String {
     if seconds < 1.0 { format!("{} ms", figure(seconds * 1e3)) } else { format!("{} s", figure(seconds)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_model_says_commands_no_terminal() {
+        assert!(matches!(harmless("日本語\tand\n\"text\""), Cow::Borrowed(_)));
+        assert_eq!(
+            harmless("a\u{1b}]52;c;eA==\u{7}b\u{9b}1m\r\u{7f}"),
+            "a\u{fffd}]52;c;eA==\u{fffd}b\u{fffd}1m\u{fffd}\u{fffd}"
+        );
+    }
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "row")), ["0 rows", "1 row", "2 rows"]);
+    }
 }

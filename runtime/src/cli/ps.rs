@@ -10,7 +10,9 @@ use super::reach;
 use crate::client::{Client, ClientError};
 use crate::config::{Layer, bytes_text};
 
-/// Show which models a running server has in memory, the budget, and what was unloaded lately and why. Wakes nothing.
+/// Show which models a running server has in memory
+///
+/// And the budget, and what was unloaded lately and why. It wakes nothing.
 #[derive(Args, Debug)]
 pub(super) struct Ps {
     /// Also show models that are not in memory
@@ -69,6 +71,21 @@ impl Ps {
         }
         text.trim_end().to_owned()
     }
+}
+
+/// Whether the server has a model that goes by `name`.
+///
+/// # Errors
+/// As [`Client::get`]; that it is not found, if so.
+pub(super) async fn one(client: &Client, name: &str) -> Result<(), ClientError> {
+    client.get(&format!("/v1/models/{}", path_part(name))).await.map(|_| ())
+}
+
+/// A name as it stands in a path.
+fn path_part(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    let part = |byte: u8| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    name.bytes().map(part).collect()
 }
 
 /// The names of all models that the server knows.

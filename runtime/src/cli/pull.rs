@@ -7,7 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use loader::ArtifactFiles;
 use loader::catalog::{CatalogError, Entry};
-use loader::pull::{Known, Progress, PullError, PullRequest, Puller, Source, Stage};
+use loader::pull::{KNOWN, Known, Progress, PullError, PullRequest, Puller, Source, Stage};
 use serde_json::json;
 
 use super::complete;
@@ -17,7 +17,9 @@ use super::names;
 use super::output::{self, Format};
 use crate::config::{Config, Layer, PullPolicy, bytes_text};
 
-/// Bring a model into the (first) models directory. What was broken off goes on where it stopped.
+/// Bring a model into the models directory
+///
+/// The first one, where there are several. What was broken off goes on where it stopped.
 #[derive(Args, Debug)]
 pub(super) struct Pull {
     #[arg(value_name = "NAME|URI", help = SOURCES, add = complete::known())]
@@ -31,8 +33,10 @@ impl Pull {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer::default())?;
         let folder = config.models_dirs.first().cloned().unwrap_or_default();
-        let request =
-            PullRequest::parse(&self.source, &folder).map_err(|error| Failure::Usage(anyhow::Error::new(error)))?;
+        let request = PullRequest::parse(&self.source, &folder).map_err(|error| {
+            let known: Vec<&str> = KNOWN.iter().map(|known| known.alias).collect();
+            Failure::Usage(anyhow::anyhow!("{error}{}", names::hint(&self.source, &known)))
+        })?;
         let path = pull(&config, &request)?;
         let files = ArtifactFiles::at(&path);
         let name = files.name();

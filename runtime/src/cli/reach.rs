@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use ledger::LedgerError;
 use sha2::{Digest as _, Sha256};
 use uuid::{NoContext, Timestamp, Uuid};
 
@@ -15,6 +16,9 @@ use crate::tenancy::{ModelNames, Scopes};
 
 /// Who is charged on a server of a command's own, as on any server without keys.
 const TENANT: &str = "anonymous";
+
+/// What a server of another version may not understand, or say otherwise.
+const OWN_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A server to talk to.
 pub(super) struct Reached {
@@ -42,7 +46,10 @@ pub(super) async fn running(context: &Context, config: &Config) -> Result<Client
         return Ok(Client::new(url, api_key)?);
     }
     let client = Client::new(&url_of(config.listen), api_key)?;
-    if client.is_dayfly().await {
+    if let Some(version) = client.version().await {
+        if version != OWN_VERSION {
+            output::note(format_args!("the server at {} is dayfly {version}, this is {OWN_VERSION}", client.url()));
+        }
         return Ok(client);
     }
     Err(Failure::NoServer(anyhow::anyhow!("no server runs at {}; start one by `dayfly serve`", client.url())))
@@ -70,9 +77,19 @@ pub(super) async fn running_or_own(context: &Context, flags: &ServerFlags, model
     let (key, key_hash) = fresh_key(TENANT);
     config.listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     config.keys = vec![key_hash];
-    let server = app::start(config).await?;
+    let server = app::start(config).await.map_err(told_of_another)?;
     let client = Client::new(&url_of(server.address()), Some(&key))?;
     Ok(Reached { client, own: Some(server) })
+}
+
+/// A ledger has one writer: where that is a server which runs elsewhere, it can be asked.
+fn told_of_another(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<LedgerError>() {
+        Some(LedgerError::Locked { .. }) => {
+            anyhow::anyhow!("{error:#}: a server that listens elsewhere is named by --server, another file by --ledger")
+        }
+        _ => error,
+    }
 }
 
 /// The address that leads to a server which listens on `listen`.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use ledger::Reader;
 use meter::replay::{Policy, Replayed, Trace, replay};
 use meter::savings::SavingsReport;
 use scheduler::KeepAlive;
@@ -17,6 +16,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::flags::Context;
+use super::ledger::opened;
 use super::output::{self, Column, Format, figure, seconds_text, table};
 use super::receipt::money;
 use crate::config::{ByteSize, Layer, Stay, bytes_text};
@@ -88,9 +88,7 @@ impl Replay {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
         let trace = if self.trace.as_os_str() == "-" {
-            let reader = Reader::open(&config.ledger);
-            let reader = reader.with_context(|| format!("{} cannot be read", config.ledger.display()))?;
-            trace_of(&reader).context("the ledger cannot be replayed")?
+            trace_of(&opened(&config.ledger)?).context("the ledger cannot be replayed")?
         } else {
             let file = File::open(&self.trace).with_context(|| format!("{} cannot be read", self.trace.display()))?;
             read_trace(BufReader::new(file)).with_context(|| self.trace.display().to_string())?

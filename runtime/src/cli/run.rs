@@ -1,12 +1,12 @@
 //! `dayfly run`
 
-use std::io::{self, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::Args;
 
 use super::ask::{Answer, Prompt, Wishes, ask, message};
 use super::failure::Failure;
-use super::flags::{Context, ServerFlags, block_on};
+use super::flags::{Context, ServerFlags, block_on, interrupted};
 use super::output::{self, Format};
 use super::reach::{self, Reached};
 use super::receipt::{Line, receipts};
@@ -14,14 +14,16 @@ use super::{complete, names, ps};
 use crate::client::ClientError;
 use crate::limits::PROMPT_BYTES_MAX;
 
-/// Ask a model one question. A running server is used where there is one, else one is started for the question.
+/// Ask a model one question; the answer goes to stdout, the receipt to stderr
+///
+/// A running server is used where there is one, else one is started for the question, and ends with it.
 #[derive(Args, Debug)]
 pub(super) struct Run {
     /// A name or alias of `dayfly list`, or a known model
     #[arg(add = complete::models())]
     model: String,
-    /// The question; - reads it from stdin
-    prompt: String,
+    /// The question; - reads it from stdin, as it is without one where stdin is no terminal
+    prompt: Option<String>,
     /// Go on with the text instead of answering it
     #[arg(long, conflicts_with = "system")]
     complete: bool,
@@ -39,7 +41,7 @@ impl Run {
             let reached = reach::running_or_own(context, &self.server, &self.model).await?;
             let asked = tokio::select! {
                 asked = self.ask(&reached, &prompt, format) => asked,
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+                failure = interrupted() => Err(failure),
             };
             reached.close().await;
             show(&self.model, &asked?, format)
@@ -47,14 +49,23 @@ impl Run {
     }
 
     fn prompt(&self) -> Result<String, Failure> {
-        if self.prompt != "-" {
-            return Ok(self.prompt.clone());
+        match self.prompt.as_deref() {
+            Some("-") => {}
+            Some(prompt) => return Ok(prompt.to_owned()),
+            None if io::stdin().is_terminal() => {
+                let model = &self.model;
+                return Err(usage(format!("say what to ask, or pipe it in; `dayfly chat {model}` is a conversation")));
+            }
+            None => {}
         }
         let mut text = String::new();
         let read = io::stdin().lock().take(PROMPT_BYTES_MAX as u64 + 1).read_to_string(&mut text);
         read.map_err(|error| anyhow::Error::new(error).context("stdin cannot be read"))?;
         if text.len() > PROMPT_BYTES_MAX {
-            return Err(Failure::Usage(anyhow::anyhow!("a prompt has at most {PROMPT_BYTES_MAX} bytes")));
+            return Err(usage(format!("a prompt has at most {PROMPT_BYTES_MAX} bytes")));
+        }
+        if text.trim().is_empty() {
+            return Err(usage("stdin has no question".to_owned()));
         }
         Ok(text)
     }
@@ -68,6 +79,10 @@ impl Run {
             asked => Ok(asked?),
         }
     }
+}
+
+fn usage(why: String) -> Failure {
+    Failure::Usage(anyhow::Error::msg(why))
 }
 
 /// What happens to each piece of an answer.

@@ -8,13 +8,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use ledger::{Reader, SavingsQuery, Since};
+use ledger::{SavingsQuery, Since};
 use meter::savings::{SavingsReport, TenantReport};
 use serde_json::Value;
 
 pub(super) use self::text::text as savings_text;
 use super::failure::Failure;
 use super::flags::{Context, block_on};
+use super::ledger::opened;
 use super::output::{self, Format};
 use super::usage::since_ms;
 use crate::client::Client;
@@ -76,8 +77,8 @@ impl Savings {
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
         let query = SavingsQuery { since: since.map_or(Since::Beginning, Since::UnixMillis), until: None };
         let prices = reports::prices_of(&config);
+        let reader = opened(&config.ledger)?;
         let read = || {
-            let reader = Reader::open(&config.ledger)?;
             let inputs = reports::savings_inputs(&reader, query, 0)?;
             let report = reports::savings_of(&inputs, &prices);
             reports::told_in_money(report, &inputs, (&reader, query), &config.savings)

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
-use super::flags::{Context, ServerFlags, block_on};
+use super::flags::{Context, ServerFlags, block_on, word};
 use super::output::{self, Format};
 use crate::app::{self, Manner, Reload};
 use crate::config::{Choice, Layer, Span, Stay};
@@ -15,13 +15,15 @@ use crate::logging::LogFormat;
 use crate::service::{Notifier, passed_listener};
 use crate::shutdown::Signals;
 
-/// Serve the models of the models directories. The first SIGTERM or SIGINT lets running requests end, a second ends all;
-/// SIGHUP reads the configuration file again
+/// Serve the models of the models directories by OpenAI's HTTP interface
+///
+/// The first SIGTERM or SIGINT lets running requests end, a second ends all at once; SIGHUP reads the configuration file again.
+/// What is listened on goes to stdout, the log to stderr.
 #[derive(Args, Debug)]
 pub(super) struct Serve {
     /// Address and port; port 0 takes a free one. Other than loopback needs keys in the configuration. A socket that a
     /// service manager passes is listened on instead
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
     /// How long a model stays after its last answer: 5m, 30s; 0 unloads it at once, -1 keeps it
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
@@ -29,11 +31,15 @@ pub(super) struct Serve {
     /// End when nobody has used the server for so long: 10m, 30s. Probes and scrapes are no use; a pinned model keeps it
     #[arg(long, value_name = "TIME")]
     exit_when_idle: Option<Span>,
-    /// How to log: text or json
-    #[arg(long, value_name = "FORMAT")]
+    /// How to log
+    #[arg(long, value_name = "FORMAT", value_parser = word::<LogFormat>())]
     log_format: Option<Choice<LogFormat>>,
     #[command(flatten)]
     server: ServerFlags,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "it is an IP address and a port, such as 127.0.0.1:8787 or [::1]:8787".to_owned())
 }
 
 impl Serve {
@@ -58,7 +64,7 @@ impl Serve {
             notifier.ready(&format!("listening on {url}"));
             let app = std::sync::Arc::clone(&server.app);
             let why = tokio::select! {
-                () = signals.next() => "a signal",
+                _ = signals.next() => "a signal",
                 () = server.idle() => "nobody uses it",
                 () = reload.follow(std::sync::Arc::clone(&app), &notifier, hangup) => {
                     "the configuration is not followed any more"

@@ -14,12 +14,14 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::flags::Context;
-use super::output::{self, Column, Format, table};
+use super::output::{self, Column, Format, counted, table};
 use super::{complete, names};
 use crate::config::{Config, Layer, bytes_text};
 use crate::facts::parameters;
 
-/// Show what a model's file says about itself: its header alone is read.
+/// Show what a model's file says about itself
+///
+/// Its header alone is read.
 #[derive(Args, Debug)]
 pub(super) struct Show {
     /// A name or alias of `dayfly list`, or a file that ends in .gguf
@@ -199,7 +201,9 @@ impl Facts {
         let types: Vec<String> = self
             .types
             .iter()
-            .map(|share| format!("{} ({} tensors, {})", share.name, share.tensors, bytes_text(share.bytes)))
+            .map(|share| {
+                format!("{} ({}, {})", share.name, counted(share.tensors as u64, "tensor"), bytes_text(share.bytes))
+            })
             .collect();
         let tokenizer = format!(
             "{}, {} ({} tokens)",

@@ -9,7 +9,9 @@ use super::output::{self, Format};
 use super::{complete, names, ps, reach};
 use crate::config::Layer;
 
-/// Let a running server unload a model: at once, or when the requests that use it have ended.
+/// Let a running server unload a model
+///
+/// At once, or when the requests that use it have ended.
 #[derive(Args, Debug)]
 pub(super) struct Stop {
     /// A name or alias

@@ -25,6 +25,17 @@ fn the_help_shows_a_file_that_is_valid() {
 }
 
 #[test]
+fn what_stands_in_help_as_it_is_fits_where_no_terminal_says_how_wide_it_is() {
+    // What clap takes for a line then.
+    const COLUMNS: usize = 100;
+
+    let help = after_long_help();
+    for line in help.lines() {
+        assert!(line.chars().count() < COLUMNS, "{line}");
+    }
+}
+
+#[test]
 fn global_flags_stand_before_and_after_the_command() {
     for line in ["--json --no-pull list", "list --json --no-pull", "ls --no-pull --json"] {
         let cli = parsed(line).unwrap();
@@ -51,6 +62,7 @@ fn serves_flags_become_its_layer() {
 #[test]
 fn the_lines_that_are_documented_parse() {
     for line in [
+        "run smollm2",
         "run smollm2 hello",
         "run smollm2 - --json --max-tokens 5 --temperature 0 --seed -3 --keep-alive 0",
         "run smollm2 text --complete",
@@ -96,7 +108,7 @@ fn what_makes_no_sense_is_wrong_usage() {
     for line in [
         "",
         "srve",
-        "run smollm2",
+        "run",
         "serve --listen 8787",
         "serve --memory-budget much",
         "serve --threads 0",

@@ -7,13 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat};
 use clap::{Args, ValueEnum};
-use ledger::{Reader, SeriesQuery, Span, TenantTotal, UsageBucket};
+use ledger::{SeriesQuery, Span, TenantTotal, UsageBucket};
 use meter::{Account, Nanos};
 use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::flags::{Context, block_on};
-use super::output::{self, Column, Format, figure, seconds_text, table};
+use super::ledger::opened;
+use super::output::{self, Column, Format, counted, figure, seconds_text, table};
 use super::receipt::money;
 use crate::client::Client;
 use crate::config::{Config, Layer};
@@ -145,7 +146,10 @@ impl Usage {
         let mut text = table(&columns, rows);
         let unpriced: u64 = lines.values().map(|line| line.total.unpriced).sum();
         if unpriced > 0 {
-            text.push_str(&format!("\n{unpriced} requests have no price: the rate card lacked one when they ran"));
+            let requests = counted(unpriced, "request");
+            text.push_str(&format!(
+                "\n{requests} without a price: the rate card lacked one when they ran, or they crashed"
+            ));
         }
         text.push_str(
             "\nRequests, and what was kept and loaded beside them, as they were metered and priced; what was kept before there \
@@ -230,7 +234,7 @@ pub(super) fn since_ms(text: &str) -> Result<i64, Failure> {
 fn read(config: &Config, (width, since): (Span, Option<i64>)) -> Result<Vec<UsageBucket>, Failure> {
     let from_unix_s = since.map_or(i64::MIN, |since| since.div_euclid(1000));
     let query = SeriesQuery { width, from_unix_s, to_unix_s: i64::MAX };
-    let read = Reader::open(&config.ledger).and_then(|reader| reader.series(query));
+    let read = opened(&config.ledger)?.series(query);
     Ok(read.with_context(|| format!("{} cannot be read", config.ledger.display()))?)
 }
 

@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use serde_json::Value;
 
 use crate::commands::{dayfly, stderr, stdout};
-use crate::models::good;
+use crate::models::{good, slow, write};
 use crate::server::Server;
 
 /// Types `lines` at a conversation with `model`.
@@ -52,7 +52,7 @@ fn every_answer_has_a_receipt_unless_nobody_wants_it() {
     for word in [
         "did you mean /help?",
         "did you mean temperature?",
-        "until now: 1 answers",
+        "until now: 1 answer,",
         "messages: 2",
         "top_p: 0.95, as nothing is set",
     ] {
@@ -67,9 +67,36 @@ fn every_answer_has_a_receipt_unless_nobody_wants_it() {
 fn a_refusal_ends_its_question_and_not_the_conversation() {
     let server = Server::serving(good);
     let told = chat(&server, &["--quiet", "--json"], "/set top_p 7\nhello\n/set top_p none\nhello\n");
-    assert!(told.status.success(), "{}", stderr(&told));
+    assert_eq!(told.status.code(), Some(1), "who sent a file is told by the exit status");
     assert!(stderr(&told).contains("top_p"), "{}", stderr(&told));
+    assert!(stderr(&told).ends_with("dayfly: 1 question not answered\n"), "{}", stderr(&told));
     assert_eq!(stdout(&told).lines().count(), 1);
     let unknown = chat(&server, &["--system", "x"], "");
     assert!(unknown.status.success() && stdout(&unknown).is_empty(), "an empty pipe asks nothing");
+}
+
+#[test]
+fn a_conversation_goes_on_from_a_file_and_with_another_model() {
+    let server = Server::serving(|folder| {
+        good(folder);
+        write(folder, "other", &slow());
+    });
+    let file = server.home().join("talk.json");
+    let lines = |text: &str| text.replace("FILE", file.to_str().unwrap());
+    let told = chat(&server, &["--json"], &lines("hello\n/model othr\n/model other\nagain\n/save FILE\n/save\n"));
+    assert!(told.status.success(), "{}", stderr(&told));
+    let answers: Vec<Value> = stdout(&told).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let models: Vec<&str> = answers.iter().map(|answer| answer["dayfly"]["model"].as_str().unwrap()).collect();
+    assert_eq!(models, ["good", "other"]);
+    for word in ["did you mean other?", "4 messages saved", "it is used so: /save FILE"] {
+        assert!(stderr(&told).contains(word), "{word}: {}", stderr(&told));
+    }
+    let loaded = chat(&server, &["--json"], &lines("/load FILE\nand again\n/load FILE.not\n"));
+    assert!(loaded.status.success(), "{}", stderr(&loaded));
+    let answer: Value = serde_json::from_str(stdout(&loaded).trim()).unwrap();
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(tokens(&answer) > tokens(&answers[1]), "what was said before is behind it");
+    for word in ["4 messages, had with other", "cannot be read"] {
+        assert!(stderr(&loaded).contains(word), "{word}: {}", stderr(&loaded));
+    }
 }

@@ -2,7 +2,7 @@
 //! told.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -66,6 +66,15 @@ fn a_shell_is_told_commands_flags_and_models() {
     assert_eq!(completed(&["show", "g"]), ["good"], "what is not there cannot be shown");
     assert_eq!(completed(&["pull", "min"]), ["minilm"]);
     assert_eq!(completed(&["bench", "run", "go"]), ["good"]);
+    assert_eq!(completed(&["man", "sav"]), ["savings"]);
+    for (words, word) in [
+        (&["run", "--isa", "sc"][..], "scalar"),
+        (&["run", "--links", "conf"], "confined"),
+        (&["serve", "--log-format", "js"], "json"),
+        (&["key", "create", "--scope", "inf"], "inference"),
+    ] {
+        assert_eq!(completed(words), [word], "{words:?}");
+    }
     // What zsh's calls the first time is what it defines.
     let script = stdout(&ran(home.path(), ["completions", "zsh"]));
     let called = script.lines().last().unwrap().split(' ').find(|word| word.starts_with("_clap")).unwrap();
@@ -93,12 +102,21 @@ fn every_command_has_a_page_of_the_manual() {
         main.contains("memory_budget") && main.contains("DAYFLY_THREADS"),
         "configuration and environment are in it"
     );
-    assert!(page("dayfly-run").contains("temperature"));
+    assert!(page("dayfly-run").contains("temperature") && page("dayfly-run").contains("EXAMPLES"));
     assert!(page("dayfly-key-create").contains("budget"));
     assert_eq!(stdout(&ran(home.path(), ["man", "key", "create"])).trim_end(), page("dayfly-key-create").trim_end());
+    assert_eq!(stdout(&ran(home.path(), ["man", "ls"])), stdout(&ran(home.path(), ["man", "list"])));
+    // Where it is installed.
+    if let Ok(checked) = Command::new("mandoc").arg("-Tlint").args(all_in(&folder)).output() {
+        assert!(checked.status.success() && checked.stdout.is_empty(), "{}", stdout(&checked));
+    }
     let none = ran(home.path(), ["man", "serv"]);
     assert_eq!(none.status.code(), Some(2));
     assert!(stderr(&none).contains("did you mean serve?"), "{}", stderr(&none));
+}
+
+fn all_in(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod access;
 mod answers;
 mod anthropic;
 mod anthropic_tools;
+mod asking;
 mod batching;
 mod cancellation;
 mod chatting;

@@ -63,6 +63,10 @@ fn the_image_asks_for_health_by_a_command_that_there_is() {
             && file.contains("STOPSIGNAL SIGTERM")
             && file.contains("USER 10001")
     );
+    // Wherever they lie: a pattern without `**` is about the root alone.
+    for ignored in ["**/target", "**/node_modules", "**/*.gguf", "**/*.safetensors", "**/*.sqlite*"] {
+        assert!(read("Dockerfile.dockerignore").lines().any(|line| line == ignored), "{ignored}");
+    }
     let server = Server::serving(good);
     let health = |url: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dayfly"));
@@ -180,6 +184,10 @@ fn scraped(server: &Server, admin: &str) -> Scrape {
 fn expressions() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&read("grafana/dayfly.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        let otherwise = &panel["fieldConfig"]["defaults"]["noValue"];
+        assert!(otherwise.is_string(), "{} says nothing where there is nothing", panel["title"]);
+    }
     let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut all: Vec<_> = targets.map(|target| (text(&target["expr"]), text(&target["legendFormat"]))).collect();
@@ -225,9 +233,11 @@ fn dashboard_and_alerts_ask_for_what_is_told() {
                 continue;
             }
             let is_over_time = ["rate(", "increase("].iter().any(|function| before.ends_with(function));
+            // What came with its series: `x unless x offset 15m`.
+            let is_new = before.ends_with("unless ") || after.contains(" unless ") && before.ends_with("or (");
             let has_growth =
                 kind == "counter" && name.ends_with("_total") || kind == "histogram" && name.ends_with("_bucket");
-            assert_eq!(is_over_time, has_growth, "{name} is a {kind}: {expression}");
+            assert_eq!(is_over_time || is_new, has_growth, "{name} is a {kind}: {expression}");
             let labels = &scrape.labels[name];
             let asked = if after.starts_with('{') { label_names(after) } else { Vec::new() };
             for label in &asked {
@@ -260,6 +270,10 @@ fn dashboard_and_alerts_ask_for_what_is_told() {
 #[test]
 fn alerts_are_valid_and_fire() {
     let alerts = deployed("prometheus/alerts.yml");
+    let tested = read("prometheus/alerts.test.yml");
+    for name in read("prometheus/alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(tested.contains(&format!("alertname=\"{name}\"")), "no test has {name} fire");
+    }
     if let Some(told) = checked_by("promtool", &[Path::new("check rules"), &alerts]) {
         assert!(told.contains("SUCCESS"), "{told}");
         checked_by("promtool", &[Path::new("test rules"), &deployed("prometheus/alerts.test.yml")]);

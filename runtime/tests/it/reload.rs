@@ -140,3 +140,30 @@ fn what_is_logged_changes() {
     until("a line", SOON, || (lines() > 1).then_some(()));
     assert_eq!(lines(), 2, "one of three was not wanted:\n{}", server.said());
 }
+
+#[test]
+fn a_file_that_is_gone_opens_no_door() {
+    // In the user's configuration folder, where nobody has to have one.
+    const AT_ITS_USUAL_PLACE: &str = r#"mkdir -p "$XDG_CONFIG_HOME/dayfly"; mv "$7" "$XDG_CONFIG_HOME/dayfly/config.toml"
+        binary=$1; shift 7; exec "$binary" serve --no-pull --listen 127.0.0.1:0 "$@""#;
+
+    // printf %s secret | sha256sum
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    let keys = format!("[[keys]]\ntenant = \"acme\"\nsha256 = \"{hash}\"\nscopes = [\"read\", \"admin\"]\n");
+    let options = Options::with_models(good).config(&keys);
+    let server = options.launched_by(&["sh", "-c", AT_ITS_USUAL_PLACE, "sh"]).start();
+    let key = "authorization: Bearer secret";
+    let asked = |path: &str, header: &str| server.send(&request("GET", path, &[header], b""));
+    assert_eq!(asked("/v1/models", "accept: */*").status, 401);
+    let file = server.home().join("config/dayfly/config.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    server.signal(Signal::HUP);
+    let invalid = "dayfly_config_reloads_total{result=\"invalid\"} 1";
+    until("it is missed", SOON, || asked("/metrics", key).text().contains(invalid).then_some(()));
+    assert_eq!(asked("/v1/models", "accept: */*").status, 401, "whoever has no key stays outside");
+    std::fs::write(&file, format!("keep_alive = \"7m\"\n{text}")).unwrap();
+    let applied = "dayfly_config_reloads_total{result=\"applied\"} 1";
+    until("another is read", SOON, || asked("/metrics", key).text().contains(applied).then_some(()));
+    assert!(server.said().contains("it is gone; what it said goes on"), "{}", server.said());
+}

@@ -14,6 +14,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use crate::error::StoreFailure;
+use crate::owner::give_to_folder_owner;
 
 const SECRET_BYTES: usize = 32;
 /// Bits of the mode that let others than the owner in.
@@ -59,7 +60,14 @@ impl KeySecret {
         // Whole or not at all, whenever this process dies.
         let mut draft = path.as_os_str().to_owned();
         draft.push(".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // One that was left by a process that died; and whatever else is there is not written into.
+        if let Err(error) = fs::remove_file(&draft)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error.into());
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        give_to_folder_owner(&file, path)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;

@@ -1,7 +1,7 @@
 //! The store of keys.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use ledger::LedgerError;
@@ -119,4 +119,26 @@ fn a_full_store_lets_go_of_revoked_keys_alone() {
     let keys = store.list().unwrap();
     assert_eq!(keys.len(), ledger::KEYS_MAX);
     assert!(keys.contains(&late) && keys.iter().all(|key| key.id != first.id));
+}
+
+/// The administrator makes keys for a server that runs as somebody else. Only root can give files away: for others there is
+/// nothing to give.
+#[test]
+fn what_root_makes_beside_another_s_ledger_is_that_user_s() {
+    const SOMEBODY: u32 = 12_345;
+
+    let folder = folder();
+    let given = chown(folder.path(), Some(SOMEBODY), Some(SOMEBODY));
+    let owner = if given.is_ok() { SOMEBODY } else { folder.path().metadata().unwrap().uid() };
+    let path = folder.path().join("ledger.keys");
+    // Of a process that died; and not to be written into.
+    let other = folder.path().join("other");
+    fs::write(&other, "left alone").unwrap();
+    std::os::unix::fs::symlink(&other, folder.path().join("ledger.keys.secret.new")).unwrap();
+    KeyStore::open_or_create(&path).unwrap().add(wanted("acme")).unwrap();
+    for name in ["ledger.keys", "ledger.keys.secret"] {
+        let metadata = folder.path().join(name).metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o600), "{name}");
+    }
+    assert_eq!(fs::read_to_string(&other).unwrap(), "left alone");
 }

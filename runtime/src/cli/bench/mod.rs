@@ -13,7 +13,7 @@ use loader::BringIn;
 use models::{Descriptor, Executor, Model};
 
 use super::failure::Failure;
-use super::flags::Context;
+use super::flags::{Context, isa};
 use super::{pull, show};
 use crate::config::{Config, IsaName, Layer};
 
@@ -35,8 +35,8 @@ pub(super) struct Compute {
     /// Threads that compute
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<NonZeroUsize>,
-    /// Instructions to use: avx512, avx2 or scalar
-    #[arg(long, value_name = "NAME")]
+    /// Instructions to use; the best that the processor has without it
+    #[arg(long, value_name = "NAME", value_parser = isa())]
     pub(super) isa: Option<IsaName>,
 }
 

@@ -14,6 +14,9 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
         "/set [NAME VALUE]",
         "change temperature, top_p, top_k, seed, max_tokens or keep_alive, or show them; none unsets",
     ),
+    ("/model NAME", "go on with another model; what was said stays"),
+    ("/save FILE", "keep the conversation in a file, which only you may read"),
+    ("/load FILE", "go on with a conversation that was saved, instead of this one"),
     ("/show", "show the model, where it is, and what is set"),
     ("/receipt", "show the last answer's receipt, and what all took until now"),
     ("/bye", "end"),
@@ -28,8 +31,13 @@ pub(super) enum Said<'a> {
     Clear,
     System(Option<&'a str>),
     Set(Setting<'a>),
+    Model(&'a str),
+    Save(&'a str),
+    Load(&'a str),
     Show,
     Receipt,
+    /// Without what it is about: how it is used.
+    Incomplete(&'static str),
     /// With what may have been meant.
     Unknown(String),
     Question(&'a str),
@@ -64,6 +72,12 @@ pub(super) fn said(message: &str) -> Said<'_> {
             Some((name, value)) => Said::Set(Setting::One(name, value.trim())),
             None => Said::Set(Setting::One(setting, "")),
         },
+        ("/model", "") => Said::Incomplete("/model NAME"),
+        ("/model", name) => Said::Model(name),
+        ("/save", "") => Said::Incomplete("/save FILE"),
+        ("/save", file) => Said::Save(file),
+        ("/load", "") => Said::Incomplete("/load FILE"),
+        ("/load", file) => Said::Load(file),
         ("/show", "") => Said::Show,
         ("/receipt", "") => Said::Receipt,
         _ => {
@@ -135,6 +149,8 @@ mod tests {
         assert_eq!((said("/system"), said("/system  be short ")), (Said::System(None), Said::System(Some("be short"))));
         assert_eq!(said("/set"), Said::Set(Setting::All));
         assert_eq!(said("/set top_k  5"), Said::Set(Setting::One("top_k", "5")));
+        assert_eq!((said("/model m"), said("/save a b.json")), (Said::Model("m"), Said::Save("a b.json")));
+        assert_eq!((said("/load x"), said("/load")), (Said::Load("x"), Said::Incomplete("/load FILE")));
         assert_eq!(said("/hlep"), Said::Unknown(" (did you mean /help?)".into()));
         assert!(matches!(said("/bye now"), Said::Unknown(_)));
     }

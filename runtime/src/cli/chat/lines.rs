@@ -9,6 +9,7 @@ use std::io::{self, BufRead, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use rustyline::{Behavior, Config, Editor};
@@ -36,6 +37,8 @@ pub(super) enum Typed {
 pub(super) struct Lines {
     asked: Sender<&'static str>,
     lines: mpsc::Receiver<Read>,
+    /// How the terminal was before, if there is one.
+    before: Option<Termios>,
 }
 
 /// What came of asking for a line.
@@ -67,6 +70,7 @@ impl Lines {
     pub(super) fn open(history: Option<PathBuf>) -> Self {
         let (asked, asking) = channel();
         let (sender, lines) = mpsc::channel(1);
+        let before = tcgetattr(io::stdin()).ok();
         std::thread::spawn(move || {
             if io::stdin().is_terminal() {
                 match Terminal::open(history) {
@@ -78,7 +82,16 @@ impl Lines {
                 each(&asking, &sender, |_| line_of(&mut stdin));
             }
         });
-        Self { asked, lines }
+        Self { asked, lines, before }
+    }
+
+    /// Leaves the terminal as it was, where a line was being typed.
+    pub(super) fn break_off(&self) {
+        let Some(before) = &self.before else { return };
+        if tcsetattr(io::stdin(), OptionalActions::Now, before).is_ok() && io::stderr().is_terminal() {
+            // Pastes are marked while a line is typed.
+            output::note("\x1b[?2004l");
+        }
     }
 
     /// The next message; `None` at the end.

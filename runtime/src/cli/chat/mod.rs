@@ -1,27 +1,35 @@
 //! `dayfly chat`: a conversation, at a terminal or from a pipe.
 //!
 //! Invariants: an answer that failed or was broken off leaves no trace in the conversation; what the model says goes to stdout
-//! and all else to stderr. Deliberately absent: conversations that outlast the command (the history is of lines typed).
+//! and all else to stderr; only `/save` keeps what was said (the history is of lines typed).
 
 mod commands;
 mod lines;
+mod saved;
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::Value;
 
 use self::commands::{COMMANDS, Said, Setting, said};
 use self::lines::{Lines, Typed};
+use self::saved::Saved;
 use super::ask::{Answer, Prompt, Wishes, ask, message};
-use super::complete;
 use super::failure::Failure;
 use super::flags::{Context, ServerFlags, block_on};
-use super::output::{self, Format, figure};
+use super::output::{self, Format, counted, figure};
 use super::reach::{self, Reached};
 use super::receipt::{Line, money, one_line, receipts};
 use super::run::{not_found, shown_in};
+use super::{complete, names, ps};
 use crate::config::Layer;
+use crate::shutdown::{EndSignal, Signals};
 
-/// Talk with a model. /help tells the commands, Ctrl-C breaks an answer off, Ctrl-D ends.
+/// Talk with a model
+///
+/// /help tells the commands, Ctrl-C breaks an answer off, Ctrl-D ends.
 ///
 /// A message goes on over lines that end in a backslash, or from a line that begins with """ to one that ends so. What is typed
 /// at a terminal is kept for the next time in chat_history in the user's state folder, which only that user reads.
@@ -54,10 +62,14 @@ struct Talk<'a> {
     chat: &'a Chat,
     context: &'a Context,
     reached: &'a Reached,
+    /// As it is now.
+    model: String,
     /// As they are now.
     wishes: Wishes,
     messages: Vec<Value>,
     last: Option<Answer>,
+    /// Questions that failed.
+    unanswered: u64,
     total: Total,
 }
 
@@ -81,12 +93,20 @@ impl Chat {
                 chat: self,
                 context,
                 reached: &reached,
+                model: self.model.clone(),
                 wishes: self.wishes.clone(),
                 messages: Vec::new(),
                 last: None,
+                unanswered: 0,
                 total: Total { cost: Some(0.0), ..Total::default() },
             };
-            let ended = talk.go_on(Lines::open(history)).await;
+            let mut signals = Signals::listen().map_err(anyhow::Error::from)?;
+            let mut lines = Lines::open(history);
+            let ended = talk.go_on(&mut lines, &mut signals).await;
+            if matches!(ended, Err(Failure::Interrupted(_))) {
+                lines.break_off();
+            }
+            signals.end_at_the_next();
             reached.close().await;
             ended
         })
@@ -94,26 +114,36 @@ impl Chat {
 }
 
 impl Talk<'_> {
-    async fn go_on(&mut self, mut lines: Lines) -> Result<(), Failure> {
+    async fn go_on(&mut self, lines: &mut Lines, signals: &mut Signals) -> Result<(), Failure> {
         loop {
             let typed = tokio::select! {
                 typed = lines.message() => typed,
-                _ = tokio::signal::ctrl_c() => None,
+                signal = signals.next() => return Err(Failure::Interrupted(signal)),
             };
             match typed {
-                None => return Ok(()),
+                None => return self.ended(),
                 Some(Typed::Interrupted) => output::note("Ctrl-D or /bye ends"),
                 Some(Typed::TooLong) => output::note("that is more than a message may have"),
                 Some(Typed::Message(text)) => {
-                    if self.hear(&text).await? == Next::Ends {
-                        return Ok(());
+                    if self.hear(&text, signals).await? == Next::Ends {
+                        return self.ended();
                     }
                 }
             }
         }
     }
 
-    async fn hear(&mut self, text: &str) -> Result<Next, Failure> {
+    /// Whoever typed has seen what failed; whoever sent a file has to be told.
+    fn ended(&self) -> Result<(), Failure> {
+        match self.unanswered {
+            unanswered @ 1.. if !io::stdin().is_terminal() => {
+                Err(anyhow::anyhow!("{} not answered", counted(unanswered, "question")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn hear(&mut self, text: &str, signals: &mut Signals) -> Result<Next, Failure> {
         match said(text) {
             Said::Nothing => {}
             Said::Bye => return Ok(Next::Ends),
@@ -129,22 +159,29 @@ impl Talk<'_> {
                     output::note(why);
                 }
             }
+            Said::Model(name) => self.change_model(name).await,
+            Said::Save(file) => self.save(Path::new(file)),
+            Said::Load(file) => self.load(Path::new(file)),
+            Said::Incomplete(usage) => output::note(format_args!("it is used so: {usage}")),
             Said::Show => output::note(self.described()),
             Said::Receipt => self.tell_receipt()?,
             Said::Unknown(hint) => output::note(format_args!("there is no such command{hint}; /help tells them")),
-            Said::Question(question) => self.answer(question).await?,
+            Said::Question(question) => self.answer(question, signals).await?,
         }
         Ok(Next::GoesOn)
     }
 
     /// Answers, and remembers both.
-    async fn answer(&mut self, question: &str) -> Result<(), Failure> {
+    async fn answer(&mut self, question: &str, signals: &mut Signals) -> Result<(), Failure> {
         self.messages.push(message("user", question));
-        let (model, format) = (&self.chat.model, self.context.format());
+        let (model, format) = (&self.model, self.context.format());
         let prompt = Prompt::Messages(&self.messages);
         let asked = tokio::select! {
             asked = ask(&self.reached.client, &self.wishes, (model, prompt), shown_in(format)) => asked,
-            _ = tokio::signal::ctrl_c() => {
+            signal = signals.next() => {
+                if signal == EndSignal::Terminate || !io::stdin().is_terminal() {
+                    return Err(Failure::Interrupted(signal));
+                }
                 self.messages.pop();
                 output::note("\n(broken off)");
                 return Ok(());
@@ -157,8 +194,9 @@ impl Talk<'_> {
             }
             Err(error) if error.is_model_not_found() => Err(not_found(self.reached, model, error).await),
             Err(error) => match Failure::from(error) {
-                failure @ Failure::Failed(_) => {
+                failure @ (Failure::Failed(_) | Failure::Usage(_)) => {
                     self.messages.pop();
+                    self.unanswered += 1;
                     failure.tell();
                     Ok(())
                 }
@@ -172,7 +210,7 @@ impl Talk<'_> {
         let receipt = answer.receipt()?;
         self.total.add(&receipt);
         match format {
-            Format::Json => output::print_json_line(&answer.to_json(&self.chat.model))?,
+            Format::Json => output::print_json_line(&answer.to_json(&self.model))?,
             Format::Text if !answer.text.ends_with('\n') => output::print("")?,
             Format::Text => {}
         }
@@ -196,9 +234,43 @@ impl Talk<'_> {
         Ok(())
     }
 
+    /// Goes on with the model of that name, if the server has it.
+    async fn change_model(&mut self, name: &str) {
+        match ps::one(&self.reached.client, name).await {
+            Ok(()) => self.model = name.to_owned(),
+            Err(error) if error.is_model_not_found() => {
+                let known = ps::names(&self.reached.client).await.unwrap_or_default();
+                output::note(format_args!("{error}{}", names::hint(name, &known)));
+            }
+            Err(error) => Failure::from(error).tell(),
+        }
+    }
+
+    fn save(&self, path: &Path) {
+        let messages = serde_json::from_value(Value::Array(self.messages.clone()));
+        let messages = messages.expect("those of a conversation are the user's and the model's");
+        let saved = Saved { model: self.model.clone(), system: self.wishes.system.clone(), messages };
+        match saved.write(path) {
+            Ok(()) => output::note(format_args!("{} saved", counted(self.messages.len() as u64, "message"))),
+            Err(error) => output::note(format_args!("{error:#}")),
+        }
+    }
+
+    fn load(&mut self, path: &Path) {
+        match Saved::read(path) {
+            Ok(Saved { model, system, messages }) => {
+                let with = if model == self.model { String::new() } else { format!(", had with {model}") };
+                output::note(format_args!("{}{with}", counted(messages.len() as u64, "message")));
+                self.messages = messages.iter().map(|message| serde_json::json!(message)).collect();
+                self.wishes.system = system;
+            }
+            Err(error) => output::note(format_args!("{error:#}")),
+        }
+    }
+
     fn described(&self) -> String {
         let system = self.wishes.system.as_deref().unwrap_or("none");
-        let (model, url, messages) = (&self.chat.model, self.reached.client.url(), self.messages.len());
+        let (model, url, messages) = (&self.model, self.reached.client.url(), self.messages.len());
         format!("{model} at {url}\nmessages: {messages}\nsystem: {system}\n{}", commands::settings(&self.wishes))
     }
 }
@@ -214,7 +286,7 @@ impl Total {
     fn text(&self, currency: &str) -> String {
         let Self { answers, tokens, joules, cost } = self;
         let cost = cost.map_or_else(|| "unknown".to_owned(), |amount| money(amount, currency));
-        format!("until now: {answers} answers, {tokens} tokens, {} J, {cost}", figure(*joules))
+        format!("until now: {}, {tokens} tokens, {} J, {cost}", counted(*answers, "answer"), figure(*joules))
     }
 }
 

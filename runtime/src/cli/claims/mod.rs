@@ -28,7 +28,7 @@ use self::day::Day;
 use self::judged::{CLAIMS, Claim, Found, Judged};
 use super::bench::Compute;
 use super::failure::Failure;
-use super::flags::{Context, block_on};
+use super::flags::{Context, block_on, interrupted};
 use super::output::{self, Column, Format, table};
 use crate::config::{ByteSize, Layer};
 
@@ -76,7 +76,7 @@ impl Claims {
             output::note(format_args!("{}: {}", claim.number, claim.claim));
             match tests.test(claim) {
                 Ok(found) => all.push(Judged::of(claim, found)),
-                Err(failure @ (Failure::Interrupted | Failure::Closed)) => return Err(failure),
+                Err(failure @ (Failure::Interrupted(_) | Failure::Closed)) => return Err(failure),
                 Err(failure) => {
                     all.push(Judged::not_run(claim, &failure.why().unwrap_or_default()));
                     // What this machine or model cannot do is no failure of the run.
@@ -165,10 +165,7 @@ fn interruptible<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
     block_on(async {
         tokio::select! {
             done = work => done,
-            interrupted = crate::shutdown::requested() => match interrupted {
-                Ok(()) => Err(Failure::Interrupted),
-                Err(error) => Err(Failure::Failed(error.into())),
-            },
+            failure = interrupted() => Err(failure),
         }
     })
 }

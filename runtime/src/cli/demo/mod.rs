@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::story::{Story, Teller, Tenant};
 use super::failure::Failure;
-use super::flags::{Context, ServerFlags, block_on};
+use super::flags::{Context, ServerFlags, block_on, interrupted};
 use super::output::{self, Format};
 use super::receipt::{Line, receipts};
 use super::savings::savings_text;
@@ -77,10 +77,12 @@ impl Demo {
         let teller = Teller { format, model: model.to_owned(), quiet: Duration::from_secs(self.quiet) };
         let shown = tokio::select! {
             shown = self.show(&server, &teller, &tenants) => shown,
-            _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+            failure = interrupted() => Err(failure),
         };
         let kept = match shown {
-            Ok(()) if self.keep => shutdown::requested().await.map_err(|error| Failure::Failed(error.into())),
+            Ok(()) if self.keep => {
+                shutdown::requested().await.map(|_| ()).map_err(|error| Failure::Failed(error.into()))
+            }
             shown => shown,
         };
         server.stop().await;

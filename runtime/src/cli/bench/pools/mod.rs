@@ -42,7 +42,7 @@ use self::workload::{Arrivals, Crowd, Shape, Workload};
 use super::Compute;
 use crate::cli::complete;
 use crate::cli::failure::Failure;
-use crate::cli::flags::{Context, block_on};
+use crate::cli::flags::{Context, block_on, interrupted};
 use crate::cli::output::{self, Format};
 use crate::cli::{pull, reach};
 use crate::config::{ByteSize, Config, Layer, Stay, bytes_text};
@@ -153,10 +153,7 @@ impl Pools {
         let seen = block_on(async {
             tokio::select! {
                 seen = see(&stage) => seen,
-                interrupted = crate::shutdown::requested() => match interrupted {
-                    Ok(()) => Err(Failure::Interrupted),
-                    Err(error) => Err(Failure::Failed(error.into())),
-                },
+                failure = interrupted() => Err(failure),
             }
         })?;
         folder.close().context("the copies cannot be removed")?;

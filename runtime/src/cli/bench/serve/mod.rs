@@ -18,7 +18,7 @@ use super::pools::drive::{Driver, Prompts};
 use super::pools::positive;
 use super::pools::workload::{Arrival, Arrivals, Crowd, Pacing, Shape, Workload};
 use crate::cli::failure::Failure;
-use crate::cli::flags::{Context, ServerFlags, block_on};
+use crate::cli::flags::{Context, ServerFlags, block_on, interrupted};
 use crate::cli::output::{self, Format};
 use crate::cli::reach::{self, Reached};
 use crate::cli::{complete, names, ps};
@@ -74,7 +74,7 @@ impl Serve {
             let reached = reach::running_or_own(context, &self.server, &self.model).await?;
             let report = tokio::select! {
                 report = self.drive(&reached, workload) => report,
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted),
+                failure = interrupted() => Err(failure),
             };
             reached.close().await;
             report
