@@ -10,6 +10,7 @@ mod access;
 mod answers;
 mod anthropic;
 mod anthropic_tools;
+mod base_urls;
 mod batching;
 mod cancellation;
 mod chatting;
