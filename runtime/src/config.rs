@@ -56,7 +56,7 @@ pub(crate) use self::environment::{Environment, VARIABLES};
 pub(crate) use self::error::ConfigError;
 use self::file::ConfigFile;
 pub(crate) use self::file::{Fault, Faults};
-pub(crate) use self::http::UnknownFields;
+pub(crate) use self::http::{Overlong, UnknownFields};
 pub(crate) use self::layer::Layer;
 pub(crate) use self::machine::Bounds;
 use self::machine::Machine;
@@ -137,6 +137,8 @@ pub(crate) struct Config {
     pub(crate) origins: Vec<String>,
     /// What becomes of a body's fields that mean nothing here.
     pub(crate) unknown_fields: UnknownFields,
+    /// What becomes of requests whose answers may be longer than there is room for.
+    pub(crate) overlong_answers: Overlong,
     /// Whether known models are fetched when they are first used.
     pub(crate) pull: PullPolicy,
     /// Where the Hugging Face Hub is, and the token to present to it.
@@ -295,6 +297,7 @@ impl Config {
             hosts: chosen.hosts.unwrap_or_default(),
             origins: chosen.origins.unwrap_or_default(),
             unknown_fields: chosen.http.unwrap_or_default().unknown_fields(),
+            overlong_answers: chosen.http.unwrap_or_default().overlong_answers(),
             pull: chosen.pull.map_or(PullPolicy::default(), |Choice(pull)| pull),
             hub: chosen.hf_endpoint.map_or_else(Hub::default, |Parsed(endpoint)| Hub { endpoint, token: None }),
             design_power: chosen.energy.unwrap_or_default().design_power()?,

@@ -107,6 +107,8 @@ pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Functions that a request may offer.
 pub(crate) const TOOLS_MAX: usize = 128;
+/// Changes to a conversation that a request asks for.
+pub(crate) const CONTEXT_EDITS_MAX: usize = 8;
 /// Characters of a function's name.
 pub(crate) const TOOL_NAME_CHARS_MAX: usize = 64;
 /// Calls of a message.

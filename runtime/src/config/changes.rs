@@ -13,10 +13,11 @@ use meter::rate::RateCard;
 use toml::{Table, Value};
 
 /// What may change while a server runs, with all that is below; `*` is any name.
-pub(crate) const LIVE: [&str; 14] = [
+pub(crate) const LIVE: [&str; 15] = [
     "anonymous",
     "carbon",
     "hosts",
+    "http.overlong_answers",
     "http.unknown_fields",
     "keep_alive",
     "keys",

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::PullPolicy;
 use super::devices::DeviceWord;
-use super::http::UnknownFields;
+use super::http::{Overlong, UnknownFields};
 use super::scheduler::{PrefixScope, Speculation};
 use super::tenants::AnonymousPolicy;
 use crate::logging::LogFormat;
@@ -124,6 +124,10 @@ impl Named for LetGo {
 
 impl Named for UnknownFields {
     const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("accept", Self::Accept)];
+}
+
+impl Named for Overlong {
+    const WORDS: &'static [(&'static str, Self)] = &[("refuse", Self::Refuse), ("cut", Self::Cut)];
 }
 
 impl Named for LogFormat {

@@ -10,6 +10,7 @@ use models::template::{Extras, Message, TemplateError};
 use models::tokenizer::{Special, Start};
 
 use super::{Preparation, bound};
+use crate::config::Overlong;
 use crate::contexts::{Context, param_of};
 use crate::grammars::Compiled;
 use crate::http::error::ApiError;
@@ -70,7 +71,8 @@ impl Asked {
             Prompt::Messages(..) => "messages",
             Prompt::Raw(..) => "prompt",
         };
-        let limits = Limits { context, tokens_max: self.common.tokens_max, param };
+        let (tokens_max, overlong) = (self.common.tokens_max, self.common.overlong);
+        let limits = Limits { context, tokens_max, overlong, param };
         let named = self.common.context.as_deref();
         let named = named.map(|name| preparation.contexts.of_model(name, &preparation.name)).transpose()?;
         let prompts = match self.prompt {
@@ -90,10 +92,11 @@ impl Asked {
             }
         };
         limits.check_answers(&prompts, self.common.choices, self.echo)?;
+        let room = context - prompts.iter().map(Vec::len).max().unwrap_or(0);
         Ok(GenerationRequest {
             prompts,
             choices: self.common.choices,
-            tokens_max: bound(self.common.tokens_max),
+            tokens_max: bound(self.common.tokens_max.map(|most| most.min(room))),
             sampling: self.common.sampling,
             grammar: compiled.map(|compiled| compiled.grammar),
             stop: self.common.stop,
@@ -142,7 +145,8 @@ fn behind_messages(
 pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'_>) -> Result<Vec<u32>, ApiError> {
     let descriptor = preparation.descriptor;
     check_is_decoder(descriptor)?;
-    let limits = Limits { context: preparation.positions_max, tokens_max: None, param: param_of(source) };
+    let (context, param) = (preparation.positions_max, param_of(source));
+    let limits = Limits { context, tokens_max: None, overlong: Overlong::Refuse, param };
     match source {
         ContextSource::Text(text) => {
             let input = PromptInput::Text(text.clone());
@@ -167,18 +171,27 @@ pub(crate) fn encode_context(source: &ContextSource, preparation: &Preparation<'
 struct Limits {
     context: usize,
     tokens_max: Option<usize>,
+    overlong: Overlong,
     /// The field that texts came in.
     param: &'static str,
 }
 
 impl Limits {
+    /// Tokens of an answer that there has to be room for.
+    fn needed(&self) -> usize {
+        let asked = self.tokens_max.unwrap_or(1);
+        match self.overlong {
+            Overlong::Refuse => asked,
+            Overlong::Cut => asked.min(1),
+        }
+    }
+
     /// A prompt that has a token and leaves room for what is asked.
     fn checked(&self, prompt: Vec<u32>) -> Result<Vec<u32>, ApiError> {
         if prompt.is_empty() {
             return Err(ApiError::invalid_value(self.param, "it has no tokens".to_owned()));
         }
-        let asked = self.tokens_max.unwrap_or(1);
-        if prompt.len().saturating_add(asked) > self.context {
+        if prompt.len().saturating_add(self.needed()) > self.context {
             return Err(self.exceeded(prompt.len()));
         }
         Ok(prompt)
@@ -187,7 +200,8 @@ impl Limits {
     /// Refuses more answers than can be kept for a client.
     fn check_answers(&self, prompts: &[Vec<u32>], choices: usize, echo: Echo) -> Result<(), ApiError> {
         let answer = |prompt: &Vec<u32>| {
-            let generated = self.tokens_max.unwrap_or(self.context - prompt.len());
+            let room = self.context - prompt.len();
+            let generated = self.tokens_max.map_or(room, |most| most.min(room));
             if echo == Echo::Prompt { generated + prompt.len() } else { generated }
         };
         let tokens = prompts.iter().map(answer).sum::<usize>().saturating_mul(choices);
@@ -199,10 +213,19 @@ impl Limits {
     }
 
     fn exceeded(&self, tokens: usize) -> ApiError {
-        let (asked, context) = (self.tokens_max.unwrap_or(1), self.context);
-        let why = format_args!(
-            "the prompt has {tokens} tokens or more and {asked} were asked for; the context has {context}"
-        );
+        let (asked, context) = (self.needed(), self.context);
+        let why = match context.checked_sub(tokens) {
+            // Anthropic's clients know it by these words, which are as good as others. It is counted no further than needed.
+            None | Some(0) => {
+                format!(
+                    "prompt is too long: {} tokens > {context} maximum of the context, an answer's first included",
+                    tokens + 1
+                )
+            }
+            Some(room) => {
+                format!("the prompt has {tokens} tokens and {asked} were asked for: the context has room for {room}")
+            }
+        };
         ApiError::context_length_exceeded(self.param, why)
     }
 

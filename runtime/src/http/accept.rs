@@ -136,9 +136,14 @@ fn connection(
 
 /// A request whose length is told in two ways is read by its chunks, and its connection is closed: nothing that follows
 /// on it is taken for a request.
-async fn answer(router: Router, request: Request<Incoming>, arriving: Option<Hold>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    mut request: Request<Incoming>,
+    arriving: Option<Hold>,
+) -> Result<Response, Infallible> {
     let headers = request.headers();
     let is_ambiguous = headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
+    super::paths::tidy(request.uri_mut());
     let mut response = router.oneshot(request).await?;
     // From its arrival on the request itself is held.
     drop(arriving);

@@ -1,10 +1,10 @@
 //! The HTTP interface: sockets, who may speak, what is asked, what is answered.
 //!
-//! A request passes [`accept`] → [`record`] → [`guard`] → its route → `generate`, or `embed` over it → [`stream`]. Errors are
-//! [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's interface, in one
-//! place. Interfaces other than OpenAI's older ones have folders: [`ollama`], [`anthropic`], [`llama_cpp`], [`responses`].
-//! Each reads its requests into what ours are, so that whatever is true of a request (its way, its receipt, its refusals) is
-//! true of theirs.
+//! A request passes [`accept`] (and [`paths`]) → [`record`] → [`guard`] → its route → `generate`, or `embed` over it →
+//! [`stream`]. Errors are [`error::ApiError`]s made where they are met, and become an envelope, OpenAI's or that of the path's
+//! interface, in one place. Interfaces other than OpenAI's older ones have folders: [`ollama`], [`anthropic`], [`llama_cpp`],
+//! [`responses`]. Each reads its requests into what ours are, so that whatever is true of a request (its way, its receipt, its
+//! refusals) is true of theirs.
 
 mod accept;
 mod anthropic;
@@ -27,6 +27,7 @@ mod ollama;
 mod openai;
 mod openapi;
 mod organization;
+mod paths;
 mod probes;
 mod progress;
 pub(crate) mod query;

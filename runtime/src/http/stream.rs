@@ -24,6 +24,7 @@ use super::progress;
 use super::wire::answer::{Choice, Collector};
 use super::wire::{Delivery, IncludeProgress};
 use crate::app::App;
+use crate::config::Overlong;
 use crate::generate::{Answer, Asked, CacheUse, Finished, Piece, generate};
 
 /// The type of a stream of server-sent events.
@@ -146,9 +147,12 @@ pub(super) fn stream_of(parts: mpsc::Receiver<Bytes>, kind: &'static str) -> Res
 /// Those from before anything was shown, where the answer is not to tell what it waits for.
 pub(super) async fn answer(
     app: &Arc<App>,
-    asked: Asked,
+    mut asked: Asked,
     dialect: impl Dialect + 'static,
 ) -> Result<Response, ApiError> {
+    if app.config().overlong_answers == Overlong::Cut {
+        asked.common.overlong = Overlong::Cut;
+    }
     let dialect: Box<dyn Dialect> = Box::new(dialect);
     Ok(match asked.common.delivery {
         Delivery::Whole => whole(generate(app, asked).await?, dialect).await,

@@ -12,6 +12,7 @@ use models::template::{Extras, Message, ToolCall};
 use models::tokenizer::Special;
 use sha2::{Digest as _, Sha256};
 
+use crate::config::Overlong;
 use crate::generate::{Asked, Prompt};
 use crate::http::wire::{ChatOptions, Common, Constraint, PromptInput, ThinkingLevel, ToolChoice};
 
@@ -95,6 +96,7 @@ impl Writing {
             choices,
             tokens_max,
             context_max,
+            overlong,
             sampling,
             constraint,
             stop,
@@ -111,6 +113,10 @@ impl Writing {
         self.count(*choices);
         self.choice(*tokens_max, Self::count);
         self.choice(*context_max, Self::count);
+        self.number(match overlong {
+            Overlong::Refuse => 0,
+            Overlong::Cut => 1,
+        });
         self.sampling(sampling);
         self.choice(constraint.as_ref(), |writing, Constraint { source, param: _ }| {
             let (kind, text) = source.canonical();

@@ -101,6 +101,28 @@ fn the_text_that_ends_an_answer_is_named() {
 }
 
 #[test]
+fn an_answer_that_may_be_longer_than_there_is_room_ends_with_the_context() {
+    let server = crate::server::Options::with_models(good).flag("--ctx-max", "64").start();
+    let mut endless = body(32_000);
+    let prompt = server.post("/v1/messages", &body(1)).ok()["dayfly"]["tokens"]["prompt"].as_u64().unwrap();
+    // What ends a text is never drawn.
+    let chat = json!({
+        "model": "good", "messages": endless["messages"], "max_tokens": 64 - prompt, "temperature": 0, "ignore_eos": false,
+    });
+    let bounded = server.chat(&chat).ok();
+    let answer = server.post("/v1/messages", &endless).ok();
+    assert_eq!(answer["content"][0]["text"], bounded["choices"][0]["message"]["content"]);
+    let is_cut = bounded["choices"][0]["finish_reason"] == "length";
+    assert!(is_cut, "the model goes on and on");
+    assert_eq!(answer["stop_reason"], "model_context_window_exceeded");
+    assert_eq!(answer["usage"]["output_tokens"], 64 - prompt);
+    endless["stream"] = json!(true);
+    let events = events(&server.post("/v1/messages", &endless));
+    assert_eq!(events[events.len() - 2]["delta"]["stop_reason"], "model_context_window_exceeded");
+    assert_eq!(server.post("/v1/messages", &body(64 - prompt)).ok()["stop_reason"], "max_tokens");
+}
+
+#[test]
 fn tokens_are_counted_as_they_would_be_used() {
     let server = Server::serving(good);
     let mut counted = body(1);
@@ -128,7 +150,8 @@ fn errors_are_told_in_its_words() {
     assert!(refused(&with("model", json!("none")), 404, "not_found_error").contains("none"));
     assert!(refused(&with("tools", json!([{ "name": "t" }])), 400, invalid).contains("tools"));
     assert!(refused(&with("max_tokens", Value::Null), 400, invalid).contains("max_tokens"));
-    assert!(refused(&with("max_tokens", json!(100_000)), 400, invalid).contains("context"));
+    let long = json!([{ "role": "user", "content": "hello ".repeat(1000) }]);
+    assert!(refused(&with("messages", long), 400, invalid).starts_with("prompt is too long: "));
     let said = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "b" }]);
     assert!(refused(&with("messages", said), 400, invalid).contains("assistant"));
     refused(&server.get("/v1/messages"), 405, invalid);

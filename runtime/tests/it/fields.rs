@@ -320,6 +320,30 @@ fn row_29_numbers_out_of_range() {
 }
 
 #[test]
+fn answers_may_be_cut_at_the_context_where_the_operator_lets_them() {
+    let cut = "[http]\noverlong_answers = \"cut\"";
+    let server = Options::with_models(good).flag("--ctx-max", "64").config(cut).start();
+    let body = |prompt: usize, tokens: u32| {
+        let prompt = vec![5; prompt];
+        json!({ "model": "good", "prompt": prompt, "max_tokens": tokens, "ignore_eos": true })
+    };
+    for (tokens, expected) in [(u32::MAX, 4), (5, 4), (4, 4), (3, 3)] {
+        let answer = server.complete(&body(60, tokens)).ok();
+        assert_eq!(
+            (&answer["usage"]["completion_tokens"], &answer["choices"][0]["finish_reason"]),
+            (&json!(expected), &json!("length"))
+        );
+    }
+    let mut echoed = body(64, 0);
+    echoed["echo"] = json!(true);
+    assert_eq!(server.complete(&echoed).ok()["usage"]["completion_tokens"], 0);
+    let mut several = body(1, 3);
+    several["n"] = json!(128);
+    assert_eq!(server.complete(&several).ok()["usage"]["completion_tokens"], 3 * 128);
+    server.complete(&body(64, 1)).refused_about(400, "context_length_exceeded", "prompt");
+}
+
+#[test]
 fn row_30_longer_than_the_context() {
     let server = Options::with_models(good).flag("--ctx-max", "64").start();
     let ids: Vec<u32> = vec![5; 60];

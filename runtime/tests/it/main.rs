@@ -11,6 +11,7 @@ mod answers;
 mod anthropic;
 mod anthropic_tools;
 mod asking;
+mod base_urls;
 mod batching;
 mod cancellation;
 mod chatting;

@@ -111,7 +111,7 @@ fn num_ctx_bounds_prompt_and_answer() {
     let tokens = answer["prompt_eval_count"].as_u64().unwrap() + answer["eval_count"].as_u64().unwrap();
     assert!(tokens <= 5 && (answer["done_reason"] == "stop" || tokens == 5), "{answer}");
     body["prompt"] = json!("hello hello hello hello hello hello");
-    assert!(refused(&server.post("/api/generate", &body), 400).contains("the context has 5"));
+    assert!(refused(&server.post("/api/generate", &body), 400).contains("tokens > 5 maximum"));
 }
 
 #[test]

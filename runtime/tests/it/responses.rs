@@ -26,6 +26,18 @@ fn events(response: &Response) -> Vec<Value> {
 }
 
 #[test]
+fn tokens_of_an_input_are_counted_as_they_would_be_used() {
+    let server = Server::serving(good);
+    let asked = json!({ "model": "good", "instructions": "Be brief.", "input": "hello", "max_output_tokens": 1 });
+    let used = server.post("/v1/responses", &asked).ok()["usage"]["input_tokens"].clone();
+    let counted = server.post("/v1/responses/input_tokens", &asked).ok();
+    assert_eq!(counted, json!({ "object": "response.input_tokens", "input_tokens": used }));
+    let long = json!({ "model": "good", "input": "a".repeat((1 << 20) + 1) });
+    server.post("/v1/responses/input_tokens", &long).refused_about(400, "invalid_value", "input");
+    server.settled_rows(1);
+}
+
+#[test]
 fn a_response_has_its_shape_and_is_metered() {
     let server = Server::serving(good);
     let messages = json!([{ "role": "system", "content": "be brief" }, { "role": "user", "content": "hello" }]);

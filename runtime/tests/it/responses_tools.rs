@@ -127,6 +127,34 @@ fn functions_are_called_whole_and_streamed_alike() {
 }
 
 #[test]
+fn a_function_of_a_namespace_is_called_by_both_names() {
+    let server = Server::serving(good_and_thinker);
+    let namespace = json!({
+        "type": "namespace", "name": "sky", "description": "What is above.",
+        "tools": [{ "type": "function", "name": WEATHER, "parameters": weather() }],
+    });
+    let known_as = format!("sky.{WEATHER}");
+    let more = json!({
+        "tools": [namespace, tools()[1]], "parallel_tool_calls": false,
+        "tool_choice": { "type": "function", "name": known_as },
+    });
+    let asked = body("good", &more);
+    let answer = server.post("/v1/responses", &asked).ok();
+    let call = &answer["output"][0];
+    assert_eq!((&call["namespace"], &call["name"]), (&json!("sky"), &json!(WEATHER)), "{answer}");
+    assert_eq!(answer["tools"][0]["tools"][0]["name"], WEATHER, "as it was offered");
+    assert_eq!(plain(&streamed(&server, &asked)), plain(&answer["output"]));
+    // As it came, it goes back.
+    let gave = json!({ "type": "function_call_output", "call_id": call["call_id"], "output": "Sun." });
+    let input = json!([{ "role": "user", "content": "How is the weather in Rome?" }, call, gave]);
+    server.post("/v1/responses", &body("good", &json!({ "input": input, "tools": more["tools"] }))).ok();
+    let of_service = body("good", &json!({ "tools": [{ "type": "web_search" }] }));
+    let refused = server.post("/v1/responses", &of_service);
+    refused.refused_about(400, "unsupported_parameter", "tools[0].type");
+    assert!(refused.text().contains("leave it out"), "{refused}");
+}
+
+#[test]
 fn what_a_function_gave_is_told_to_the_model() {
     let server = Server::serving(good_and_thinker);
     let prompt_tokens = |more: &[Value]| {

@@ -136,7 +136,7 @@ def before_call(context, case, kwargs):
                 options["num_predict"] = TOKENS
 
 
-CONSTRAINTS = "response_format grammar regex structured_outputs guided_json guided_regex guided_choice".split()
+CONSTRAINTS = "response_format grammar regex structured_outputs json_schema guided_json guided_regex guided_choice".split()
 BIASES = ["logit_bias", "repeat_penalty", "repeat_last_n"]
 
 

@@ -30,6 +30,7 @@ short = "Long.Q4_0"
 short = "gemma"
 [http]
 unknown_fields = "accept"
+overlong_answers = "cut"
 [pool]
 busy_turn_max = "1.5s"
 residency_min = "500ms"

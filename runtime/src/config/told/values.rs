@@ -45,8 +45,12 @@ impl Config {
             ("disk_max", Some(size_value(self.contexts.disk_bytes_max))),
         ];
         let energy = vec![("design_watts", self.design_power.map(|power| Value::from(power.get() as f64 / 1e6)))];
+        let http = vec![
+            ("unknown_fields", Some(word_of(self.unknown_fields).into())),
+            ("overlong_answers", Some(word_of(self.overlong_answers).into())),
+        ];
         vec![
-            ("http", vec![("unknown_fields", Some(word_of(self.unknown_fields).into()))]),
+            ("http", http),
             ("pool", self.of_pool()),
             ("contexts", contexts),
             ("scheduler", self.of_scheduler()),

@@ -26,6 +26,8 @@ pub(super) struct AnthropicAnswer {
     id: String,
     /// As the request names it.
     model: String,
+    /// Tokens that it may have.
+    tokens_max: Option<usize>,
     /// Texts that end it.
     stops: Vec<String>,
     reading: Reading,
@@ -50,6 +52,7 @@ impl AnthropicAnswer {
         Self {
             id,
             model: request.model.clone(),
+            tokens_max: request.tokens_max,
             stops: request.stop.clone(),
             reading,
             display,
@@ -74,9 +77,12 @@ impl AnthropicAnswer {
         })
     }
 
-    /// Why it ended, and by which text.
-    fn stop(&self, finish: Option<FinishReason>) -> (&'static str, Option<&str>) {
+    /// Why it ended, with so many tokens, and by which text.
+    fn stop(&self, finish: Option<FinishReason>, tokens: u64) -> (&'static str, Option<&str>) {
         match finish {
+            Some(FinishReason::Length) if self.tokens_max.is_some_and(|most| tokens < most as u64) => {
+                ("model_context_window_exceeded", None)
+            }
             Some(FinishReason::Length) => ("max_tokens", None),
             Some(FinishReason::StopString(which)) => ("stop_sequence", self.stops.get(which).map(String::as_str)),
             Some(FinishReason::Stop) if self.reader.has_called() => ("tool_use", None),
@@ -202,7 +208,7 @@ impl Dialect for AnthropicAnswer {
             self.open(&mut text, Open::Text);
         }
         self.close(&mut text);
-        let (reason, sequence) = self.stop(self.finish);
+        let (reason, sequence) = self.stop(self.finish, receipt.tokens.completion);
         push(
             &mut text,
             &json!({
@@ -230,7 +236,7 @@ impl Dialect for AnthropicAnswer {
         }
         let blocks = parts.into_iter().map(|part| self.block(part)).collect();
         let mut told = self.message(&blocks, &usage(receipt));
-        let (reason, sequence) = self.stop(*finish);
+        let (reason, sequence) = self.stop(*finish, receipt.tokens.completion);
         told["stop_reason"] = json!(reason);
         told["stop_sequence"] = json!(sequence);
         told["dayfly"] = json!(receipt);

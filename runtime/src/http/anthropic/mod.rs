@@ -3,6 +3,8 @@
 //! Keys come as `x-api-key` or as a bearer's. The header `anthropic-version` may be left out; the versions are 2023-06-01
 //! and 2026-10-21, which no longer has `temperature`, `top_p` and `top_k`: here they are honoured in both. What was found
 //! computed (`cache_read_input_tokens`) needs no `cache_control`. The receipt, `dayfly`, stands beside the last usage.
+//! An answer that may be longer than the context has room for ends with it, and says so (`model_context_window_exceeded`). Of
+//! `context_management` those edits are taken that clear nothing.
 //!
 //! Tools are the client's own (`custom`); uses of them come whole, also in streams. `tool_choice` and `strict` hold answers, and
 //! `output_config.format` (`output_format`, as it was called) does. What is thought is a block, in whichever way the model's

@@ -6,7 +6,7 @@ use models::grammar::CallNumber;
 
 use crate::http::error::ApiError;
 use crate::http::wire::constraint::{self, Constraint};
-use crate::http::wire::tools::functions::{check_choice, function_of, named, offered};
+use crate::http::wire::tools::functions::{check_choice, function_of, named, no_function, offered};
 use crate::http::wire::tools::{Offered, call_number};
 use crate::http::wire::{ChatOptions, Fields, Node, ThinkingLevel, ThinkingWish, ToolChoice};
 use crate::limits::TOKENS_MAX;
@@ -63,7 +63,9 @@ fn tool(item: Node, path: &str) -> Result<Offered, ApiError> {
     const SCHEMA: &str = "input_schema";
     let mut fields = Fields::of(item, path)?;
     // The others are the service's own.
-    fields.only_words("type", &["custom"])?;
+    if fields.text("type")?.is_some_and(|kind| kind != "custom") {
+        return Err(no_function(&fields));
+    }
     let offered = function_of(&mut fields, SCHEMA)?;
     if offered.tool.parameters.is_none() {
         return Err(ApiError::missing_field(fields.path(SCHEMA)));

@@ -5,10 +5,11 @@ use models::template::Message;
 
 use super::conversation::conversation;
 use super::options::{Display, Options};
+use crate::config::Overlong;
 use crate::http::error::ApiError;
 use crate::http::wire::generation::{stops, tokens_max};
-use crate::http::wire::{ChatOptions, Common, Delivery, Fields, parse_object, sampling};
-use crate::limits::USER_BYTES_MAX;
+use crate::http::wire::{ChatOptions, Common, Delivery, Fields, Node, parse_object, sampling};
+use crate::limits::{CONTEXT_EDITS_MAX, USER_BYTES_MAX};
 
 /// A conversation to go on with.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ impl MessagesRequest {
         let drawing = sampling::take_named(&mut fields, &["temperature", "top_k", "top_p"], Sampling::default())?;
         let common = Common {
             tokens_max: Some(tokens_max),
+            // Every request has to say a bound, and many say more than a small model has room for.
+            overlong: Overlong::Cut,
             stop: stops(&mut fields, "stop_sequences")?,
             delivery: Delivery::plain(fields.flag("stream")?.unwrap_or(false)),
             constraint,
@@ -69,6 +72,7 @@ impl Counting {
         let messages = conversation(&mut fields)?;
         let Options { chat: options, .. } = Options::take(&mut fields, None)?;
         fields.object("cache_control")?;
+        take_context_management(&mut fields)?;
         fields.finish()?;
         Ok(Self { model, messages, options })
     }
@@ -85,9 +89,38 @@ fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     }
     // What is alike is found again without being marked.
     fields.object("cache_control")?;
+    take_context_management(fields)?;
+    // Of which there are none.
+    fields.only_empty("mcp_servers")?;
     // Both are what every request has here.
     fields.only_words("service_tier", &["auto", "standard_only"])?;
     fields.only_words("speed", &["standard"])
+}
+
+/// Takes what is to be cleared out of the conversation, as far as nothing is.
+fn take_context_management(fields: &mut Fields) -> Result<(), ApiError> {
+    let Some(mut management) = fields.object("context_management")? else { return Ok(()) };
+    let path = management.path("edits");
+    let edits = management.list("edits", CONTEXT_EDITS_MAX, "an array of edits")?.unwrap_or_default();
+    for (index, edit) in edits.into_iter().enumerate() {
+        let mut edit = Fields::of(edit, &format!("{path}[{index}]"))?;
+        if edit.required_text("type")? != "clear_thinking_20251015" {
+            let why = "nothing is cleared out of a conversation here: send it as it is to be";
+            return Err(ApiError::unsupported_value(edit.path("type"), why));
+        }
+        let keep = edit.path("keep");
+        let is_all = match edit.take("keep") {
+            Some(Node::Text(word)) => word == "all",
+            Some(node) => Fields::of(node, &keep)?.required_text("type")? == "all",
+            // The last turn's.
+            None => false,
+        };
+        if !is_all {
+            return Err(ApiError::unsupported_value(keep, "thoughts that are sent are kept: must be `all`"));
+        }
+        edit.finish()?;
+    }
+    management.finish()
 }
 
 #[cfg(test)]
@@ -101,7 +134,7 @@ mod tests {
     fn what_would_change_the_answer_is_refused_by_name() {
         let table = [
             (r#""thinking":{"type":"enabled","budget_tokens":1024}"#, "invalid_value", "thinking.budget_tokens"),
-            (r#""mcp_servers":[]"#, "unsupported_parameter", "mcp_servers"),
+            (r#""mcp_servers":[{}]"#, "unsupported_parameter", "mcp_servers"),
             (r#""service_tier":"flex""#, "unsupported_parameter", "service_tier"),
             (r#""speed":"fast""#, "unsupported_parameter", "speed"),
             (r#""output_config":{"speed":"low"}"#, "unsupported_parameter", "output_config.speed"),
@@ -112,8 +145,27 @@ mod tests {
             (r#""stop":"x""#, "unsupported_parameter", "stop"),
             (r#""metadata":{"user_id":5}"#, "invalid_type", "metadata.user_id"),
             (r#""metadata":{"team":"a"}"#, "unsupported_parameter", "metadata.team"),
+            (
+                r#""context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#,
+                "unsupported_parameter",
+                "context_management.edits[0].type",
+            ),
+            (
+                r#""context_management":{"edits":[{"type":"clear_thinking_20251015"}]}"#,
+                "unsupported_parameter",
+                "context_management.edits[0].keep",
+            ),
+            (
+                r#""context_management":{"edits":[{"type":"clear_thinking_20251015","keep":{"type":"thinking_turns","value":1}}]}"#,
+                "unsupported_parameter",
+                "context_management.edits[0].keep",
+            ),
+            (r#""context_management":{"clear":1}"#, "unsupported_parameter", "context_management.clear"),
         ];
         each_refused(MessagesRequest::parse, MINIMUM, &table);
+        let edits = [r#"{"type":"clear_thinking_20251015","keep":"all"}"#; CONTEXT_EDITS_MAX + 1].join(",");
+        let many = format!(r#""context_management":{{"edits":[{edits}]}}"#);
+        each_refused(MessagesRequest::parse, MINIMUM, &[(&many, "invalid_value", "context_management.edits")]);
     }
 
     #[test]
@@ -133,7 +185,9 @@ mod tests {
         let request = MessagesRequest::parse(
             br#"{"model":"m","max_tokens":7,"stream":true,"temperature":0.5,"top_k":3,"stop_sequences":["x","y"],
                 "system":"be brief","metadata":{"user_id":"u"},"service_tier":"auto","output_config":{"effort":null},"tools":[],
-                "thinking":{"type":"disabled"},"cache_control":{"type":"ephemeral"},
+                "thinking":{"type":"disabled"},"mcp_servers":[],"cache_control":{"type":"ephemeral"},
+                "context_management":{"edits":[{"type":"clear_thinking_20251015","keep":"all"},
+                    {"type":"clear_thinking_20251015","keep":{"type":"all"}}]},
                 "messages":[{"role":"user","content":"a"},{"role":"assistant","content":"c"},{"role":"system","content":"now"},
                     {"role":"user","content":"d"}]}"#,
         );

@@ -46,6 +46,23 @@ impl ApiError {
         Self::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).about(param)
     }
 
+    /// A field that means nothing here, which the operator could let pass.
+    pub(crate) fn unknown_field(param: impl Into<String>) -> Self {
+        let param = shortened(param);
+        let message = format!(
+            "`{param}` is not supported: leave it out, or let fields that mean nothing here pass by `unknown_fields = \"accept\"` \
+             in the server's configuration"
+        );
+        Self::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).about(param)
+    }
+
+    /// A field that asks for what this server cannot do, and what to do about it.
+    pub(crate) fn unsupported_value(param: impl Into<String>, why: impl Display) -> Self {
+        let param = shortened(param);
+        let message = format!("`{param}`: {why}");
+        Self::invalid(StatusCode::BAD_REQUEST, "unsupported_parameter", message).about(param)
+    }
+
     /// A schema or a grammar cannot be kept to, or not within its bounds.
     pub(crate) fn invalid_schema(param: impl Into<String>, why: impl Display) -> Self {
         let param = shortened(param);
@@ -125,7 +142,9 @@ impl ApiError {
 
     /// There is nothing at this path.
     pub(crate) fn not_found() -> Self {
-        Self::invalid(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path".to_owned())
+        let message = "there is nothing at this path: OpenAI's and Anthropic's begin with /v1 (once), Ollama's with /api, and \
+                       `GET /openapi.json` tells all of them";
+        Self::invalid(StatusCode::NOT_FOUND, "not_found", message.to_owned())
     }
 
     /// The path does not answer this method. The router adds `Allow`.

@@ -11,14 +11,21 @@ use super::operation::{Operation, Tag};
 use super::shared::receipt;
 use crate::http::anthropic::{BUDGET_TOKENS_MIN, VERSION_HEADER, VERSIONS};
 use crate::http::wire::EFFORTS;
-use crate::limits::{MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, USER_BYTES_MAX};
+use crate::limits::{CONTEXT_EDITS_MAX, MESSAGES_MAX, TOKENS_MAX, TOOLS_MAX, USER_BYTES_MAX};
+
+/// Why an answer ended.
+const STOP_REASONS: [&str; 5] =
+    ["end_turn", "max_tokens", "model_context_window_exceeded", "stop_sequence", "tool_use"];
 
 /// `POST /v1/messages`.
 pub(in crate::http) fn messages() -> Operation {
     let metadata = asked("", [maybe("user_id", text_of("Means nothing here.", 0..=USER_BYTES_MAX))]);
     let mut members = conversation();
     members.extend([
-        must("max_tokens", whole("Tokens of the answer at most.", 1..=TOKENS_MAX.into())),
+        must(
+            "max_tokens",
+            whole("Tokens of the answer at most; it ends where the context does.", 1..=TOKENS_MAX.into()),
+        ),
         temperature(),
         top_k(),
         top_p(),
@@ -27,6 +34,7 @@ pub(in crate::http) fn messages() -> Operation {
         maybe("metadata", metadata),
         maybe("service_tier", word("", &["auto", "standard_only"])),
         maybe("speed", word("", &["standard"])),
+        maybe("mcp_servers", empty()),
     ]);
     Operation::new("createMessage", Tag::Anthropic, "Goes on with a conversation.")
         .hears(VERSION_HEADER, word("", &VERSIONS))
@@ -96,7 +104,16 @@ fn options() -> Vec<Member> {
         maybe("output_config", output),
         maybe("output_format", format()),
         maybe("cache_control", any_object("What is alike is found again without it.")),
+        maybe("context_management", kept_as_it_is()),
     ]
+}
+
+/// Changes to the conversation, as far as nothing of it changes.
+fn kept_as_it_is() -> Form {
+    let all = || word("", &["all"]);
+    let keep = either("Thoughts that are sent are kept.", [all(), asked("", [must("type", all())])]);
+    let edit = asked("", [must("type", word("", &["clear_thinking_20251015"])), must("keep", keep)]);
+    asked("Nothing is cleared.", [maybe("edits", list_of("", edit, 0..=CONTEXT_EDITS_MAX))])
 }
 
 fn tool() -> Form {
@@ -150,7 +167,7 @@ fn message() -> Vec<Member> {
         must("role", word("", &["assistant"])),
         must("model", text("As the request names it.")),
         must("content", list("", block())),
-        or_null("stop_reason", word("", &["end_turn", "max_tokens", "stop_sequence", "tool_use"])),
+        or_null("stop_reason", word("", &STOP_REASONS)),
         or_null("stop_sequence", text("The text that ended it.")),
         must("usage", used()),
     ]

@@ -127,6 +127,7 @@ fn constraints() -> Vec<Member> {
                 [maybe("json", schema()), maybe("regex", text("")), maybe("choice", choice())],
             ),
         ),
+        maybe("json_schema", schema()),
         maybe("guided_json", schema()),
         maybe("guided_regex", text("As `regex`.")),
         maybe("guided_choice", choice()),

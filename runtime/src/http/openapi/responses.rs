@@ -8,7 +8,7 @@ use super::form::{
 };
 use super::generation::{
     caller, empty, function, keep_alive, max_tokens, model, most, names_of_users, schema, stream, temperature,
-    top_logprobs, top_p, unheard_of_tools, urgency,
+    tool_name, top_logprobs, top_p, unheard_of_tools, urgency,
 };
 use super::operation::{Operation, Tag};
 use crate::http::wire::EFFORTS;
@@ -19,6 +19,22 @@ const STATES: [&str; 4] = ["in_progress", "completed", "incomplete", "failed"];
 
 /// `POST /v1/responses`.
 pub(in crate::http) fn responses() -> Operation {
+    Operation::new("createResponse", Tag::OpenAi, "Answers an input.")
+        .takes(request())
+        .computes()
+        .answers(named("Response"))
+        .answers_events(event())
+}
+
+/// `POST /v1/responses/input_tokens`.
+pub(in crate::http) fn input_tokens() -> Operation {
+    Operation::new("countResponseTokens", Tag::OpenAi, "Counts an input's tokens; no model is loaded for it.")
+        .takes(request())
+        .of_a_model()
+        .answers(told("", [must("object", word("", &["response.input_tokens"])), must("input_tokens", count(""))]))
+}
+
+fn request() -> Form {
     let included = word("", &["message.output_text.logprobs", "reasoning.encrypted_content"]);
     let mut members = vec![
         model(),
@@ -32,39 +48,57 @@ pub(in crate::http) fn responses() -> Operation {
         stream(),
         maybe("stream_options", asked("", [maybe("include_obfuscation", always("Nothing is padded.", false))])),
         keep_alive(),
+        maybe("ignore_eos", flag("Whether the token that ends a text is no end.")),
         maybe("metadata", map("Told again.", text_of("", 0..=USER_BYTES_MAX), Some(METADATA_MAX))),
     ];
     members.extend(urgency());
     members.extend(names_of_users());
     members.extend(options());
-    Operation::new("createResponse", Tag::OpenAi, "Answers an input.")
-        .takes(closed("Something to answer.", members))
-        .computes()
-        .answers(named("Response"))
-        .answers_events(event())
+    closed("Something to answer.", members)
 }
 
 /// What there is not, in the forms that ask for nothing; functions, reasoning, and what the answer keeps to.
-fn options() -> [Member; 10] {
+fn options() -> [Member; 11] {
     let one = asked("This one.", [must("type", word("", &["function"])), must("name", text("One of `tools`."))]);
     let choice =
         either("For requests with `tools`, but for `none` and `auto`.", [word("", &["none", "auto", "required"]), one]);
-    let mut tool = function(maybe("parameters", any_object("A JSON schema of its arguments.")));
-    tool.push(must("type", word("", &["function"])));
-    tool.extend(unheard_of_tools());
+    let namespace = asked(
+        "Functions that are called by its name and theirs.",
+        [
+            must("type", word("", &["namespace"])),
+            must("name", tool_name()),
+            must("description", text("Stands before what is said of each.")),
+            must("tools", list_of("", tool(), 0..=TOOLS_MAX)),
+        ],
+    );
+    let summary = || word("Thoughts are told in full.", &["auto", "detailed"]);
     let effort = "How long the model is to think, where its template knows that.";
+    let reasoning = [
+        maybe("effort", word(effort, &EFFORTS)),
+        maybe("summary", summary()),
+        maybe("generate_summary", summary()),
+        maybe("context", word("", &["auto"])),
+    ];
     [
-        maybe("tools", list_of("Functions that may be called.", closed("", tool), 0..=TOOLS_MAX)),
+        maybe("tools", list_of("Functions that may be called.", either("", [tool(), namespace]), 0..=TOOLS_MAX)),
         maybe("tool_choice", choice),
         maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
         maybe("max_tool_calls", whole("Of tools that are the service's own: there are none.", 0..=u32::MAX.into())),
         maybe("store", always("Nothing is stored.", false)),
         maybe("background", always("Not supported.", false)),
         maybe("truncation", word("Nothing is cut to fit.", &["disabled"])),
-        maybe("reasoning", asked("", [maybe("effort", word(effort, &EFFORTS)), at_times("summary", null())])),
+        maybe("reasoning", asked("", reasoning)),
+        maybe("client_metadata", any_object("Means nothing here.")),
         maybe("text", asked("", [maybe("format", format()), maybe("verbosity", word("", &["medium"]))])),
         maybe("previous_response_id", null()),
     ]
+}
+
+fn tool() -> Form {
+    let mut tool = function(maybe("parameters", any_object("A JSON schema of its arguments.")));
+    tool.push(must("type", word("", &["function"])));
+    tool.extend(unheard_of_tools());
+    closed("", tool)
 }
 
 fn format() -> Form {
@@ -108,6 +142,7 @@ fn input() -> Form {
             must("type", word("", &["function_call"])),
             must("call_id", text("")),
             must("name", text("")),
+            maybe("namespace", text("")),
             must("arguments", text("JSON, as a text.")),
             caller(),
         ]),
@@ -115,6 +150,7 @@ fn input() -> Form {
             must("type", word("", &["function_call_output"])),
             must("call_id", text("")),
             maybe("name", text("")),
+            maybe("namespace", text("")),
             must("output", texts()),
             caller(),
         ]),
@@ -218,7 +254,8 @@ fn item() -> Form {
         open("", all)
     };
     let parts = || must("content", list("", named("ResponsePart")));
-    let call = ["call_id", "name", "arguments"].map(|name| must(name, text(""))).into();
+    let mut call: Vec<Member> = ["call_id", "name", "arguments"].map(|name| must(name, text(""))).into();
+    call.push(at_times("namespace", text("")));
     either(
         "An item of the output.",
         [

@@ -68,7 +68,7 @@ impl ResponseAnswer {
     pub(super) fn new(id: String, request: &Common, (told, reading): (Told, Reading)) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
-            events: Events::new(&id),
+            events: Events::new(&id, told.tools.namespaces.clone()),
             id,
             created_unix_s: since.as_secs(),
             common: request.clone(),
@@ -173,7 +173,8 @@ impl Dialect for ResponseAnswer {
 
     fn whole(&mut self, choices: &[Choice], receipt: &Receipt, tokenizer: &Tokenizer) -> String {
         let Choice { span, finish } = &choices[0];
-        let mut items: Vec<Item> = self.reader.all_parts(&span.text).into_iter().map(Item::from).collect();
+        let item = |part| Item::of(part, &self.told.tools.namespaces);
+        let mut items: Vec<Item> = self.reader.all_parts(&span.text).into_iter().map(item).collect();
         if items.is_empty() {
             items.push(Item::Message(String::new(), Vec::new()));
         }
@@ -183,7 +184,7 @@ impl Dialect for ResponseAnswer {
         let last = items.len() - 1;
         let told = |(number, item): (usize, &Item)| {
             // A call only comes when it is whole.
-            let goes_on = number == last && !matches!(item, Item::Call(_));
+            let goes_on = number == last && !matches!(item, Item::Call(..));
             let status = if goes_on { last_status(*finish) } else { ItemStatus::Completed };
             item.told(&item.id(&self.id, number), status)
         };

@@ -6,12 +6,15 @@
 use serde_json::{Value, json};
 
 use super::items::{Item, ItemStatus};
+use super::tools::Namespaces;
 use crate::http::stream::push_named_event;
-use crate::http::wire::answer::{Part, ShownCall};
+use crate::http::wire::answer::Part;
 
 /// The events of one output, as far as it was streamed.
 pub(super) struct Events {
     response_id: String,
+    /// Of what may be called.
+    namespaces: Namespaces,
     /// Events so far.
     sequence: u64,
     /// Items that have ended.
@@ -23,8 +26,9 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(response_id: &str) -> Self {
-        Self { response_id: response_id.to_owned(), sequence: 0, ended: Vec::new(), open: None, untold: Vec::new() }
+    pub(super) fn new(response_id: &str, namespaces: Namespaces) -> Self {
+        let response_id = response_id.to_owned();
+        Self { response_id, namespaces, sequence: 0, ended: Vec::new(), open: None, untold: Vec::new() }
     }
 
     /// Adds an event, with its number and what it is about.
@@ -40,7 +44,7 @@ impl Events {
         self.untold.extend(scores);
         for part in parts {
             match part {
-                Part::Call(called) => self.call(text, called),
+                Part::Call(_) => self.call(text, Item::of(part, &self.namespaces)),
                 Part::Thought(thought) => self.go_on(text, Item::Reasoning(String::new()), &thought),
                 Part::Text(said) => self.go_on(text, Item::Message(String::new(), Vec::new()), &said),
             }
@@ -79,7 +83,7 @@ impl Events {
                 let delta = self.about_part(json!({ "delta": more, "logprobs": new }));
                 self.push(text, "response.output_text.delta", delta);
             }
-            Some(Item::Call(_)) | None => unreachable!("it was begun, and calls do not go on"),
+            Some(Item::Call(..)) | None => unreachable!("it was begun, and calls do not go on"),
         }
     }
 
@@ -95,10 +99,11 @@ impl Events {
         }
     }
 
-    fn call(&mut self, text: &mut String, called: ShownCall) {
+    fn call(&mut self, text: &mut String, item: Item) {
+        let Item::Call(called, _) = &item else { unreachable!("what is called is a call") };
+        let (name, arguments) = (called.call.name.clone(), called.call.arguments.clone());
         self.close(text, ItemStatus::Completed);
-        self.begin(text, Item::Call(called.clone()));
-        let (name, arguments) = (called.call.name, called.call.arguments);
+        self.begin(text, item);
         let delta = self.about(json!({ "delta": arguments }));
         self.push(text, "response.function_call_arguments.delta", delta);
         let done = self.about(json!({ "name": name, "arguments": arguments }));
@@ -114,7 +119,7 @@ impl Events {
             Item::Message(said, scores) => {
                 Some(("response.output_text.done", json!({ "text": said, "logprobs": scores })))
             }
-            Item::Call(_) => None,
+            Item::Call(..) => None,
         };
         if let Some((kind, done)) = done {
             let done = self.about_part(done);
@@ -149,6 +154,7 @@ mod tests {
     use models::reading::Call;
 
     use super::*;
+    use crate::http::wire::answer::ShownCall;
 
     fn kinds(text: &str) -> Vec<&str> {
         text.lines().filter_map(|line| line.strip_prefix("event: response.")).collect()
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn items_begin_and_end_as_what_is_said_changes() {
-        let mut events = Events::new("resp_1");
+        let mut events = Events::new("resp_1", Namespaces::default());
         let call = Call { name: "get".to_owned(), arguments: "{}".to_owned() };
         let call = Part::Call(ShownCall { index: 0, id: "call_1".to_owned(), call });
         let mut text = String::new();
@@ -190,7 +196,7 @@ mod tests {
     #[test]
     fn an_output_without_anything_is_an_empty_message() {
         let mut text = String::new();
-        let output = Events::new("resp_1").end(&mut text, ItemStatus::Completed);
+        let output = Events::new("resp_1", Namespaces::default()).end(&mut text, ItemStatus::Completed);
         assert_eq!((output.as_array().map(Vec::len), &output[0]["content"][0]["text"]), (Some(1), &json!("")));
         assert_eq!(kinds(&text).first(), Some(&"output_item.added"));
     }

@@ -4,6 +4,7 @@
 
 use models::template::{Message, ToolCall};
 
+use super::tools::Namespaces;
 use crate::http::error::ApiError;
 use crate::http::wire::{Fields, Node, said};
 use crate::limits::{MESSAGES_MAX, TOOL_CALLS_MAX};
@@ -65,7 +66,9 @@ fn message_of(item: Node, path: &str) -> Result<Message, ApiError> {
         Some("function_call") => Message { tool_calls: vec![call(&mut fields)?], ..said("assistant", String::new()) },
         Some("function_call_output") => {
             let id = fields.required_text("call_id")?;
+            let namespace = fields.text("namespace")?;
             let (name, content) = (fields.text("name")?, text_of(&mut fields, "output")?);
+            let name = name.map(|name| known_as(namespace, name));
             take_caller(&mut fields)?;
             Message { name, tool_call_id: Some(id), ..said("tool", content) }
         }
@@ -117,7 +120,16 @@ fn thoughts(fields: &mut Fields, name: &str, kind: &str) -> Result<String, ApiEr
 fn call(fields: &mut Fields) -> Result<ToolCall, ApiError> {
     take_caller(fields)?;
     let (id, name) = (fields.required_text("call_id")?, fields.required_text("name")?);
+    let name = known_as(fields.text("namespace")?, name);
     Ok(ToolCall { id, name, arguments: fields.required_text("arguments")? })
+}
+
+/// What the model knows a function as.
+fn known_as(namespace: Option<String>, name: String) -> String {
+    match namespace {
+        Some(namespace) => Namespaces::known_as(&namespace, &name),
+        None => name,
+    }
 }
 
 /// Takes who called: there is nobody here but the model.
@@ -227,7 +239,7 @@ mod tests {
                 {"type":"message","role":"assistant","id":"msg_1","status":"completed",
                     "content":[{"type":"output_text","text":"d","annotations":[],"logprobs":[]}]},
                 {"type":"function_call","id":"fc_1","call_id":"c1","name":"f","arguments":"{}","status":"completed"},
-                {"type":"function_call","call_id":"c2","name":"g","arguments":"{}","caller":{"type":"direct"}},
+                {"type":"function_call","call_id":"c2","name":"g","namespace":"n","arguments":"{}","caller":{"type":"direct"}},
                 {"type":"function_call_output","call_id":"c1","output":"4"},
                 {"type":"function_call_output","call_id":"c2","output":[{"type":"input_text","text":"5"}]},
                 {"type":"reasoning","summary":[{"type":"summary_text","text":"s"}]},
@@ -247,7 +259,7 @@ mod tests {
         ];
         assert_eq!(said, expected);
         let calls: Vec<_> = messages[2].tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str())).collect();
-        assert_eq!(calls, [("c1", "f"), ("c2", "g")]);
+        assert_eq!(calls, [("c1", "f"), ("c2", "n.g")]);
         let thoughts = [2, 5].map(|index| messages[index].reasoning_content.as_deref());
         assert_eq!(thoughts, [Some("hm"), Some("s")]);
         assert_eq!(messages[4].tool_call_id.as_deref(), Some("c2"));

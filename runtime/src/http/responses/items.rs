@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::tools::Namespaces;
 use crate::http::wire::answer::{Part, ShownCall};
 
 /// How far an item is.
@@ -19,8 +20,8 @@ pub(super) enum Item {
     Reasoning(String),
     /// What it says, and the scores of the answer's tokens, where they are shown.
     Message(String, Vec<Value>),
-    /// What it calls.
-    Call(ShownCall),
+    /// What it calls, by the name that it has in its namespace, if it stands in one.
+    Call(ShownCall, Option<String>),
 }
 
 impl ItemStatus {
@@ -33,23 +34,27 @@ impl ItemStatus {
     }
 }
 
-impl From<Part> for Item {
-    fn from(part: Part) -> Self {
+impl Item {
+    pub(super) fn of(part: Part, namespaces: &Namespaces) -> Self {
         match part {
             Part::Thought(text) => Self::Reasoning(text),
             Part::Text(text) => Self::Message(text, Vec::new()),
-            Part::Call(call) => Self::Call(call),
+            Part::Call(mut called) => match namespaces.of(&called.call.name) {
+                Some((namespace, name)) => {
+                    called.call.name = name.to_owned();
+                    Self::Call(called, Some(namespace.to_owned()))
+                }
+                None => Self::Call(called, None),
+            },
         }
     }
-}
 
-impl Item {
     /// Its id: the one of this number in the response of this id.
     pub(super) fn id(&self, response_id: &str, number: usize) -> String {
         let prefix = match self {
             Self::Reasoning(_) => "rs",
             Self::Message(..) => "msg",
-            Self::Call(_) => "fc",
+            Self::Call(..) => "fc",
         };
         format!("{prefix}_{}_{number}", response_id.trim_start_matches("resp_"))
     }
@@ -68,14 +73,20 @@ impl Item {
                 "role": "assistant",
                 "content": parts,
             }),
-            Self::Call(called) => json!({
-                "id": id,
-                "type": "function_call",
-                "status": status.name(),
-                "call_id": called.id,
-                "name": called.call.name,
-                "arguments": if status == ItemStatus::InProgress { "" } else { &*called.call.arguments },
-            }),
+            Self::Call(called, namespace) => {
+                let mut told = json!({
+                    "id": id,
+                    "type": "function_call",
+                    "status": status.name(),
+                    "call_id": called.id,
+                    "name": called.call.name,
+                    "arguments": if status == ItemStatus::InProgress { "" } else { &*called.call.arguments },
+                });
+                if let Some(namespace) = namespace {
+                    told["namespace"] = json!(namespace);
+                }
+                told
+            }
         }
     }
 
@@ -86,7 +97,7 @@ impl Item {
             Self::Message(text, scores) => {
                 json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": scores })
             }
-            Self::Call(_) => Value::Null,
+            Self::Call(..) => Value::Null,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use models::generation::End;
 use models::grammar::GrammarSource;
 use models::limits::TOP_LOGPROBS_MAX;
 use models::sampling::Sampling;
@@ -60,6 +61,7 @@ impl ResponseRequest {
             constraint,
             tokens_max: tokens_max(&mut fields, "max_output_tokens", 1)?,
             logprobs: logprobs(&mut fields)?,
+            end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
             delivery: delivery(&mut fields)?,
             keep_alive: keep_alive::take(&mut fields)?,
             urgency: Urgency::take(&mut fields)?,
@@ -172,10 +174,14 @@ fn format(mut format: Fields) -> Result<(Option<Constraint>, Value), ApiError> {
     Ok(taken)
 }
 
-/// `reasoning`. Thoughts are told as they are: there is nobody to sum them up.
+/// `reasoning`. Thoughts are told as they are, which is the most detailed summary that there can be.
 fn reasoning(fields: &mut Fields) -> Result<Option<String>, ApiError> {
     let Some(mut reasoning) = fields.object("reasoning")? else { return Ok(None) };
     let effort = reasoning.text("effort")?;
+    for name in ["summary", "generate_summary"] {
+        reasoning.only_words(name, &["auto", "detailed"])?;
+    }
+    reasoning.only_words("context", &["auto"])?;
     reasoning.finish()?;
     Ok(effort)
 }
@@ -185,6 +191,8 @@ fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
     for flag in ["store", "background"] {
         fields.only_off(flag)?;
     }
+    // What a client tells of itself.
+    fields.object("client_metadata")?;
     fields.only_words("truncation", &["disabled"])
 }
 
@@ -203,7 +211,7 @@ mod tests {
             (r#""previous_response_id":"resp_1""#, "unsupported_parameter", "previous_response_id"),
             (r#""conversation":"conv_1""#, "unsupported_parameter", "conversation"),
             (r#""reasoning":{"effort":"endless"}"#, "invalid_value", "reasoning.effort"),
-            (r#""reasoning":{"summary":"auto"}"#, "unsupported_parameter", "reasoning.summary"),
+            (r#""reasoning":{"summary":"concise"}"#, "unsupported_parameter", "reasoning.summary"),
             (r#""text":{"format":{"type":"xml"}}"#, "unsupported_parameter", "text.format.type"),
             (r#""text":{"format":{"type":"json_schema"}}"#, "missing_required_parameter", "text.format.name"),
             (
@@ -243,7 +251,8 @@ mod tests {
             br#"{"model":"m","instructions":"be brief","input":[{"role":"user","content":"e"}],
                 "max_output_tokens":7,"store":false,"text":{"verbosity":"medium","format":{"type":"json_schema","name":"n",
                     "strict":true,"schema":{"type":"integer"}}},
-                "reasoning":{"effort":"low","summary":null},"include":["message.output_text.logprobs","reasoning.encrypted_content"],
+                "reasoning":{"effort":"low","summary":"auto","context":"auto"},"client_metadata":{"turn":"1"},
+                "include":["message.output_text.logprobs","reasoning.encrypted_content"],
                 "metadata":{"a":"b"},"user":"u","stream":true,"keep_alive":"1m","truncation":"disabled"}"#,
         );
         let ResponseRequest { common, messages, options, told } = request.expect("all of it is supported");

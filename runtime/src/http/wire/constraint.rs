@@ -19,11 +19,13 @@ pub(crate) struct Constraint {
 
 /// Takes the fields that say what an answer has to keep to: one of them at most.
 pub(super) fn take(fields: &mut Fields) -> Result<Option<Constraint>, ApiError> {
-    let readers: [(&str, Reader); 7] = [
+    let readers: [(&str, Reader); 8] = [
         ("response_format", response_format),
         ("grammar", grammar),
         ("regex", regex),
         ("structured_outputs", structured_outputs),
+        // llama.cpp's and vLLM's names for a schema.
+        ("json_schema", schema),
         ("guided_json", schema),
         ("guided_regex", regex),
         ("guided_choice", choice),
@@ -277,6 +279,7 @@ mod tests {
                 Some(schema.clone()),
             ),
             (r#"{"response_format":{"type":"json_object","schema":{"type":"integer"}}}"#, Some(schema.clone())),
+            (r#"{"json_schema":{"type":"integer"}}"#, Some(schema.clone())),
             (r#"{"guided_json":{"type":"integer"}}"#, Some(schema.clone())),
             (r#"{"guided_json":"{\"type\":\"integer\"}"}"#, Some(schema.clone())),
             (r#"{"structured_outputs":{"json":{"type":"integer"}}}"#, Some(schema)),

@@ -169,7 +169,8 @@ impl Fields {
     pub(crate) fn finish(self) -> Result<(), ApiError> {
         match self.entries.keys().find(|name| !unknown::may_pass(name, &self.path(name))) {
             None => Ok(()),
-            Some(name) => Err(ApiError::unsupported_field(self.path(name))),
+            Some(name) if unknown::is_known(name) => Err(ApiError::unsupported_field(self.path(name))),
+            Some(name) => Err(ApiError::unknown_field(self.path(name))),
         }
     }
 }

@@ -8,6 +8,7 @@ use scheduler::KeepAlive;
 use super::json::Node;
 use super::sampling::{self, Repeats};
 use super::{Constraint, Fields, Urgency, constraint, keep_alive, restated};
+use crate::config::Overlong;
 use crate::http::error::ApiError;
 use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
 
@@ -40,6 +41,8 @@ pub(crate) struct Common {
     pub(crate) context: Option<String>,
     /// Positions that prompt and answer may have together, where the request bounds them below what the model has.
     pub(crate) context_max: Option<usize>,
+    /// What becomes of it where the answer may be longer than that.
+    pub(crate) overlong: Overlong,
     /// Whether the same request has the same answer again.
     pub(crate) repeats: Repeats,
     /// Whether the answer may be one that was given before.
@@ -114,6 +117,7 @@ impl Common {
             urgency: Urgency::take(fields)?,
             context: fields.text("context")?,
             context_max: None,
+            overlong: Overlong::default(),
             repeats,
             cache: cache_wish(fields, repeats)?,
         })

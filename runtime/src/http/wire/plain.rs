@@ -6,6 +6,7 @@ use models::template::Message;
 use uuid::Uuid;
 
 use super::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage, Repeats, Urgency};
+use crate::config::Overlong;
 
 impl Common {
     /// A request to `model` that says no more than how its tokens are drawn: one answer, whole, as long as it gets.
@@ -24,6 +25,7 @@ impl Common {
             urgency: Urgency::default(),
             context: None,
             context_max: None,
+            overlong: Overlong::default(),
             repeats,
             cache: CacheWish::Unsaid,
         }

@@ -28,27 +28,41 @@ pub(crate) fn offered(
     let items = fields.list("tools", TOOLS_MAX, "an array of tools")?.unwrap_or_default();
     let mut tools: Vec<Offered> = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        let offered = read(item, &format!("{path}[{index}]"))?;
-        if tools.iter().any(|before| before.tool.name == offered.tool.name) {
-            let why = format_args!("`{}` is offered twice", offered.tool.name);
-            return Err(ApiError::invalid_value(offered.name_path, why));
-        }
-        tools.push(offered);
+        offer(&mut tools, read(item, &format!("{path}[{index}]"))?)?;
     }
     Ok(tools)
+}
+
+/// Adds a function to those that are offered.
+pub(crate) fn offer(tools: &mut Vec<Offered>, offered: Offered) -> Result<(), ApiError> {
+    if tools.len() == TOOLS_MAX {
+        return Err(ApiError::invalid_value(offered.name_path, format_args!("is one of more than {TOOLS_MAX}")));
+    }
+    if tools.iter().any(|before| before.tool.name == offered.tool.name) {
+        let why = format_args!("`{}` is offered twice", offered.tool.name);
+        return Err(ApiError::invalid_value(offered.name_path, why));
+    }
+    tools.push(offered);
+    Ok(())
 }
 
 /// `{"type": "function", "function": {…}}`.
 pub(super) fn nested(item: Node, path: &str) -> Result<Offered, ApiError> {
     let mut fields = Fields::of(item, path)?;
     if fields.required_text("type")? != "function" {
-        return Err(ApiError::unsupported_field(fields.path("type")));
+        return Err(no_function(&fields));
     }
     let mut function = fields.required_object("function")?;
     fields.finish()?;
     let offered = function_of(&mut function, "parameters")?;
     function.finish()?;
     Ok(offered)
+}
+
+/// What is said of a tool that is none of the client's own.
+pub(crate) fn no_function(fields: &Fields) -> ApiError {
+    let why = "only functions can be offered, as this server runs no tools of its own: leave it out";
+    ApiError::unsupported_value(fields.path("type"), why)
 }
 
 /// Takes what describes a function: its name, what it does, `strict`, and the schema of its arguments, called `schema`.
@@ -67,7 +81,7 @@ pub(crate) fn function_of(fields: &mut Fields, schema: &str) -> Result<Offered, 
 }
 
 /// The name of a function, in the characters that every format of calls can say.
-fn name(fields: &mut Fields) -> Result<String, ApiError> {
+pub(crate) fn name(fields: &mut Fields) -> Result<String, ApiError> {
     let name = fields.required_text("name")?;
     let is_sayable = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if name.is_empty() || name.len() > TOOL_NAME_CHARS_MAX || !name.bytes().all(is_sayable) {
