@@ -206,11 +206,6 @@ impl Folders {
             config: base.config_dir().join("dayfly"),
         })
     }
-
-    /// The file that is read where none is named.
-    fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
-    }
 }
 
 impl Config {
@@ -222,18 +217,6 @@ impl Config {
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         let source = Source::find(flags, file, environment)?;
         source.config(&source.read()?)
-    }
-
-    /// The file that was named, or the environment's, or the one in the user's configuration folder if it is there.
-    fn file(
-        named: Option<&Path>,
-        environment: &Environment,
-        folders: &Folders,
-    ) -> Result<Option<ConfigFile>, ConfigError> {
-        match named.or(environment.config_file()) {
-            Some(path) => ConfigFile::read(path).map(Some),
-            None => ConfigFile::read_if_there(&folders.config_file()),
-        }
     }
 
     /// The first layer that has a value decides; then come the defaults.
