@@ -8,6 +8,7 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod allowed_origin;
 mod changes;
 mod chat_templates;
 mod check;
@@ -48,6 +49,7 @@ use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+use self::allowed_origin::AllowedOrigin;
 pub(crate) use self::changes::{Change, Effect, changes, with_live};
 pub(crate) use self::check::Checked;
 pub(crate) use self::contexts::ContextChoices;
@@ -133,8 +135,8 @@ pub(crate) struct Config {
     pub(crate) tenants: TenantChoices,
     /// Names under which the server may be addressed, beside those of this machine.
     pub(crate) hosts: Vec<String>,
-    /// Web pages that may use the server.
-    pub(crate) origins: Vec<String>,
+    /// Web pages of other origins that may use the server.
+    pub(crate) origins: Vec<AllowedOrigin>,
     /// What becomes of a body's fields that mean nothing here.
     pub(crate) unknown_fields: UnknownFields,
     /// Whether known models are fetched when they are first used.
