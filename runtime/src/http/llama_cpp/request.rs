@@ -177,11 +177,12 @@ fn pair(item: Node, path: &str) -> Result<(u32, f32), ApiError> {
             _ => return Err(ApiError::invalid_type(path, EXPECTED)),
         },
         Node::List(pair) => match <[Node; 2]>::try_from(pair) {
-            Ok([Node::Integer(id), value]) => {
+            Ok([id, value]) => {
+                // A text would be a bias for each of its tokens.
+                let id = id.whole().ok_or_else(|| ApiError::invalid_type(path, EXPECTED))?;
                 (u32::try_from(id).map_err(|_| ApiError::invalid_value(path, "names no token"))?, value)
             }
-            // A text would be a bias for each of its tokens.
-            _ => return Err(ApiError::invalid_type(path, EXPECTED)),
+            Err(_) => return Err(ApiError::invalid_type(path, EXPECTED)),
         },
         _ => return Err(ApiError::invalid_type(path, EXPECTED)),
     };

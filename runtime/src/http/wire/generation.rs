@@ -247,7 +247,7 @@ mod tests {
             (r#""n":-1"#, "invalid_value", "n"),
             (r#""n":129"#, "invalid_value", "n"),
             (r#""n":9223372036854775808"#, "invalid_value", "n"),
-            (r#""n":1.0"#, "invalid_type", "n"),
+            (r#""n":1.5"#, "invalid_type", "n"),
             (r#""stop":"""#, "invalid_value", "stop"),
             (r#""stop":["a",""]"#, "invalid_value", "stop[1]"),
             (r#""stop":["a",1]"#, "invalid_type", "stop[1]"),
