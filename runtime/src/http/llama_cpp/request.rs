@@ -192,28 +192,37 @@ fn pair(item: Node, path: &str) -> Result<(u32, f32), ApiError> {
     Ok((id, bias(&value, path)?))
 }
 
+/// Numbers that mean nothing here.
+pub(crate) const HARMLESS: [&str; 5] = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
+/// What is not done here, and empty asks for nothing. Among it: GBNF in `grammar`.
+pub(crate) const EMPTY: [&str; 4] = ["grammar", "lora", "response_fields", "images"];
+/// What is not done here, and 0 asks for nothing.
+pub(crate) const ZERO: [&str; 3] = ["n_indent", "min_keep", "t_max_predict_ms"];
+/// What is not done here.
+pub(crate) const OFF: [&str; 3] = ["timings_per_token", "return_progress", "post_sampling_probs"];
+
 /// Takes what changes no answer.
 fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     // What was computed before is always used, and nothing of a prompt is ever dropped to make room.
     fields.flag("cache_prompt")?;
-    for name in ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"] {
+    for name in HARMLESS {
         fields.integer::<i64>(name, i128::from(i32::MIN)..=i128::from(i32::MAX))?;
     }
     Ok(())
 }
 
-/// What llama.cpp does and this server does not do here, in the forms that ask for nothing. Among it: GBNF in `grammar`.
+/// What llama.cpp does and this server does not do here, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields, sampling: &Sampling) -> Result<(), ApiError> {
-    for empty in ["grammar", "lora", "response_fields", "images"] {
+    for empty in EMPTY {
         fields.only_empty(empty)?;
     }
-    for number in ["n_indent", "min_keep", "t_max_predict_ms"] {
+    for number in ZERO {
         fields.only_number(number, 0)?;
     }
     fields.only_number("top_n_sigma", -1)?;
     let usual = if samplers::is_penalized(sampling) { &USUAL_ORDER[..] } else { &USUAL_ORDER[1..] };
     fields.only("samplers", |node| matches!(node, Node::List(names) if is_order(names, usual)))?;
-    for flag in ["timings_per_token", "return_progress", "post_sampling_probs"] {
+    for flag in OFF {
         fields.only_off(flag)?;
     }
     Ok(())

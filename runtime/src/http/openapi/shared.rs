@@ -4,7 +4,10 @@ use meter::Receipt;
 use utoipa::ToSchema;
 use utoipa::openapi::{ComponentsBuilder, RefOr, Schema};
 
-use super::form::{Form, Member, count, list, maybe, must, named, number, open, or_null, text, told, whole, word};
+use super::form::{
+    ANY_OBJECT, Form, Member, count, list, maybe, must, named, number, object_of_any, open, or_null, text, told, whole,
+    word,
+};
 use crate::http::error::ErrorKind;
 
 /// Where a receipt stands.
@@ -21,6 +24,7 @@ pub(super) fn with<T: ToSchema>(components: ComponentsBuilder) -> ComponentsBuil
 
 pub(super) fn add_to(components: ComponentsBuilder) -> ComponentsBuilder {
     let own = [
+        (ANY_OBJECT, object_of_any("Whatever there is.")),
         ("OpenAiError", openai_error()),
         ("OllamaError", told("An error.", [must("error", text("What is wrong."))])),
         ("AnthropicError", anthropic_error()),
