@@ -19,6 +19,7 @@ mod commands;
 mod configuration;
 mod contexts;
 mod dashboard;
+mod described;
 mod devices;
 mod dialects;
 mod drafts;
