@@ -161,6 +161,7 @@ fn components(errors: BTreeMap<String, Response>) -> Components {
     ];
     let components = security::add_to(ComponentsBuilder::new()).schemas_from_iter(own.into_iter().flatten());
     let components = figures::add_to(openai::add_to(shared::add_to(components)));
+    let components = components.schemas_from_iter(shared::split_methods());
     let components = operation::headers().into_iter().fold(components, |all, (name, header)| all.header(name, header));
     errors.into_iter().fold(components, |components, (name, error)| components.response(name, error)).build()
 }

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::form::{
     Form, Member, anything, asked, at_times, count, either, flag, list, maybe, must, named, number, open, or_null,
-    text, text_like, told, whole, word,
+    saying, text, text_like, told, whole, word,
 };
 use super::generation::{keep_alive, model};
 use super::operation::{Operation, Tag};
@@ -56,7 +56,7 @@ pub(in crate::http) fn budget() -> Operation {
     let size = either(
         about,
         [
-            whole("", least..=i64::MAX),
+            saying("maximum", u64::MAX.into(), whole("", least..=i64::MAX)),
             text_like("", r"^[1-9][0-9]{0,5}(\.[0-9]{0,9})?\s?([mM][iI][bB]|[gGtT]([iI]?[bB])?)$"),
         ],
     );
