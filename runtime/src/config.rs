@@ -8,6 +8,7 @@
 //! beyond this machine has keys; the memory budget is never more than the machine, or its container, has.
 //! Deliberately absent: what no operator needs to choose (see [`limits`](crate::limits)).
 
+mod allowed_origin;
 mod changes;
 mod chat_templates;
 mod check;
@@ -48,6 +49,7 @@ use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
 
+use self::allowed_origin::AllowedOrigin;
 pub(crate) use self::changes::{Change, Effect, changes, with_live};
 pub(crate) use self::check::Checked;
 pub(crate) use self::contexts::ContextChoices;
@@ -133,8 +135,8 @@ pub(crate) struct Config {
     pub(crate) tenants: TenantChoices,
     /// Names under which the server may be addressed, beside those of this machine.
     pub(crate) hosts: Vec<String>,
-    /// Web pages that may use the server.
-    pub(crate) origins: Vec<String>,
+    /// Web pages of other origins that may use the server.
+    pub(crate) origins: Vec<AllowedOrigin>,
     /// What becomes of a body's fields that mean nothing here.
     pub(crate) unknown_fields: UnknownFields,
     /// What becomes of requests whose answers may be longer than there is room for.
@@ -208,11 +210,6 @@ impl Folders {
             config: base.config_dir().join("dayfly"),
         })
     }
-
-    /// The file that is read where none is named.
-    fn config_file(&self) -> PathBuf {
-        self.config.join("config.toml")
-    }
 }
 
 impl Config {
@@ -224,18 +221,6 @@ impl Config {
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         let source = Source::find(flags, file, environment)?;
         source.config(&source.read()?)
-    }
-
-    /// The file that was named, or the environment's, or the one in the user's configuration folder if it is there.
-    fn file(
-        named: Option<&Path>,
-        environment: &Environment,
-        folders: &Folders,
-    ) -> Result<Option<ConfigFile>, ConfigError> {
-        match named.or(environment.config_file()) {
-            Some(path) => ConfigFile::read(path).map(Some),
-            None => ConfigFile::read_if_there(&folders.config_file()),
-        }
     }
 
     /// The first layer that has a value decides; then come the defaults.

@@ -189,6 +189,8 @@ pub(crate) const SIGN_INS_MAX: usize = 1024;
 pub(crate) const SIGN_INS_PER_TENANT_MAX: usize = 16;
 /// How long a browser is signed in.
 pub(crate) const SIGN_IN_LASTS: Duration = Duration::from_secs(12 * 3600);
+/// How long a browser may remember what a page of another origin may do.
+pub(crate) const PREFLIGHT_LASTS: Duration = Duration::from_secs(600);
 /// How often the memory that there is is looked at again: a container's limit may change.
 pub(crate) const MEMORY_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
 /// The least memory that a server may be asked to work in.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ledger::keys::KeyStore;
 
 use super::machine::Machine;
+use super::source::Place;
 use super::{Config, ConfigError, Environment, Fault, Folders, Layer, StoredKeys};
 use crate::limits::CONFIG_FAULTS_MAX;
 
@@ -31,7 +32,8 @@ impl Config {
     pub(crate) fn check(flags: &Layer, file: Option<&Path>, environment: &Environment) -> Result<Checked, ConfigError> {
         environment.warn_of_unknown();
         let folders = Folders::of_user()?;
-        let found = Self::file(file, environment, &folders)?;
+        let place = Place::of(file, environment, &folders);
+        let found = place.read()?;
         let (variables, mut faults) = variables(environment);
         faults.extend(environment.log_format().err().map(|error| of_error(&error)));
         faults.extend(environment.hf_token().err().map(|error| of_error(&error)));
@@ -39,7 +41,7 @@ impl Config {
             let layers = [flags.clone(), variables, Layer::default()];
             let checked = Self::of(layers, &folders, &Machine::detect()).and_then(Self::checked_for_strangers);
             faults.extend(checked.err().map(|error| of_error(&error)));
-            return Ok(Checked { path: folders.config_file(), is_there: false, faults });
+            return Ok(Checked { path: place.path, is_there: false, faults });
         };
         let mut document = match file.document() {
             Ok(document) => document,

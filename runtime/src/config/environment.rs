@@ -155,9 +155,6 @@ impl Environment {
 
     /// What the variables choose.
     pub(super) fn layer(&self) -> Result<Layer, ConfigError> {
-        let list = |text: &str| -> Result<Vec<String>, std::convert::Infallible> {
-            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(Into::into).collect())
-        };
         let models_dirs = self.values.get("DAYFLY_MODELS_DIRS");
         Ok(Layer {
             listen: self.parsed("DAYFLY_LISTEN")?,
@@ -195,4 +192,9 @@ impl Environment {
         let text = value.to_str().ok_or(ConfigError::Variable { name, source: "it is no valid UTF-8".into() })?;
         read(text).map(Some).map_err(|source| ConfigError::Variable { name, source: Box::new(source) })
     }
+}
+
+/// Items that are separated by commas.
+fn list<T: FromStr>(text: &str) -> Result<Vec<T>, T::Err> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::parse).collect()
 }

@@ -9,6 +9,7 @@ use loader::catalog::LinkPolicy;
 use loader::pull::Url;
 use serde::Deserialize;
 
+use super::allowed_origin::AllowedOrigin;
 use super::contexts::ContextsTable;
 use super::devices::DeviceTable;
 use super::energy::EnergyTable;
@@ -43,7 +44,7 @@ pub(crate) struct Layer {
     pub(crate) pull: Option<Choice<PullPolicy>>,
     pub(crate) hf_endpoint: Option<Parsed<Url>>,
     pub(crate) hosts: Option<Vec<String>>,
-    pub(crate) origins: Option<Vec<String>>,
+    pub(crate) origins: Option<Vec<AllowedOrigin>>,
     pub(crate) http: Option<HttpTable>,
     pub(crate) aliases: Option<BTreeMap<String, String>>,
     pub(crate) chat_templates: Option<BTreeMap<String, PathBuf>>,

@@ -12,29 +12,33 @@ use super::{Config, ConfigError, ConfigFile, Environment, Faults, Folders, Layer
 pub(crate) struct Source {
     flags: Layer,
     environment: Environment,
-    file: PathBuf,
-    /// Whether it was asked for by name, and so has to be there.
-    is_named: bool,
+    place: Place,
     folders: Folders,
 }
 
+/// Where the file is.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    /// Whether it was asked for by name, and so has to be there.
+    is_named: bool,
+}
+
 impl Source {
-    /// The file is `file`, or the environment's, or the one in the user's configuration folder.
+    /// The file is that of [`Place::of`].
     ///
     /// # Errors
     /// [`ConfigError::NoHome`].
     pub(crate) fn find(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         environment.warn_of_unknown();
         let folders = Folders::of_user()?;
-        let named = file.or(environment.config_file()).map(Path::to_owned);
-        let is_named = named.is_some();
-        let file = named.unwrap_or_else(|| folders.config_file());
-        Ok(Self { flags, environment: environment.clone(), file, is_named, folders })
+        let place = Place::of(file, environment, &folders);
+        Ok(Self { flags, environment: environment.clone(), place, folders })
     }
 
     /// The file's path.
     pub(crate) fn file(&self) -> &Path {
-        &self.file
+        &self.place.path
     }
 
     /// What the file says now: nothing, where it is not there and nobody asked for it. Blocks on the file system.
@@ -42,11 +46,7 @@ impl Source {
     /// # Errors
     /// Those of a file that cannot be read or is not valid in itself.
     pub(crate) fn read(&self) -> Result<Table, ConfigError> {
-        let file = match self.is_named {
-            true => Some(ConfigFile::read(&self.file)?),
-            false => ConfigFile::read_if_there(&self.file)?,
-        };
-        let Some(file) = file else { return Ok(Table::new()) };
+        let Some(file) = self.place.read()? else { return Ok(Table::new()) };
         file.layer()?;
         file.table()
     }
@@ -65,10 +65,28 @@ impl Source {
     /// What such a file chooses.
     pub(super) fn layer(&self, file: &Table) -> Result<Layer, ConfigError> {
         let layer: Layer = file.clone().try_into().map_err(|error| self.invalid(&error))?;
-        Ok(layer.relative_to(self.file.parent().unwrap_or(Path::new(""))))
+        Ok(layer.relative_to(self.place.path.parent().unwrap_or(Path::new(""))))
     }
 
     fn invalid(&self, error: &toml::de::Error) -> ConfigError {
-        ConfigError::Invalid(Faults::of(&self.file, error.message()))
+        ConfigError::Invalid(Faults::of(&self.place.path, error.message()))
+    }
+}
+
+impl Place {
+    /// The file is `named`, or the environment's, or the one in the user's configuration folder.
+    pub(super) fn of(named: Option<&Path>, environment: &Environment, folders: &Folders) -> Self {
+        match named.or(environment.config_file()) {
+            Some(path) => Self { path: path.to_owned(), is_named: true },
+            None => Self { path: folders.config.join("config.toml"), is_named: false },
+        }
+    }
+
+    /// The file: none, where it is not there and nobody asked for it. Blocks on the file system.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it cannot be read.
+    pub(super) fn read(&self) -> Result<Option<ConfigFile>, ConfigError> {
+        if self.is_named { ConfigFile::read(&self.path).map(Some) } else { ConfigFile::read_if_there(&self.path) }
     }
 }

@@ -14,6 +14,7 @@ use toml::Value;
 use self::values::{Values, path_value};
 use super::file::Document;
 use super::machine::Machine;
+use super::source::Place;
 use super::{Config, ConfigError, ConfigFile, Environment, Folders, Layer};
 
 /// Stands for what is not shown.
@@ -69,7 +70,7 @@ impl Config {
     /// [`ConfigError`].
     pub(crate) fn told(flags: &Layer, file: Option<&Path>, environment: &Environment) -> Result<Told, ConfigError> {
         let folders = Folders::of_user()?;
-        let found = Self::file(file, environment, &folders)?;
+        let found = Place::of(file, environment, &folders).read()?;
         let from_file = found.as_ref().map(ConfigFile::layer).transpose()?.unwrap_or_default();
         let layers = [flags.clone(), environment.layer()?, from_file.clone()];
         let mut config = Self::of(layers, &folders, &Machine::detect())?;

@@ -5,8 +5,8 @@
 //! read, what changes something for everyone is administered, the rest is inference. Whoever has no valid key is refused
 //! alike, whatever is wrong with it.
 //!
-//! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; there are no CORS
-//! headers unless an origin is configured. Who shows no key may show the cookie of a sign-in instead; what that changes
+//! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; what browsers are told of those that may
+//! ask is said by [`cors`]. Who shows no key may show the cookie of a sign-in instead; what that changes
 //! has to come from a page of this very origin.
 
 use std::net::IpAddr;
@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 use super::record::RequestRecord;
-use super::{dashboard, openapi, sign_in};
+use super::{cors, dashboard, openapi, sign_in};
 use crate::app::App;
 use crate::config::Config;
 use crate::tenancy::{Access, Level, Scope, Shown, TooFast};
@@ -55,43 +55,47 @@ pub(super) fn access_to(method: &Method, path: &str) -> RouteAccess {
 }
 
 /// The middleware before every route.
-pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    if OPEN_TO_PROBES.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
+pub(super) async fn guard(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let is_probe = OPEN_TO_PROBES.contains(&request.uri().path());
     let origin = match check_origin(&app.config(), request.uri(), request.headers()) {
         Ok(origin) => origin,
+        Err(_) if is_probe => Origin::Unsaid,
         Err(error) => return error.into_response(),
     };
-    if is_open(request.method(), request.uri().path()) {
-        return next.run(request).await;
+    let response = if cors::is_preflight(request.method(), request.headers()) {
+        match origin {
+            Origin::Configured(_) => cors::allowed(request.headers()),
+            Origin::Unsaid | Origin::Own => ApiError::forbidden("no page of another origin asks").into_response(),
+        }
+    } else if is_probe || is_open(request.method(), request.uri().path()) {
+        next.run(request).await
+    } else {
+        for_somebody(&app, &origin, (request, next)).await
+    };
+    match origin {
+        Origin::Configured(origin) => cors::told_to(origin, response),
+        Origin::Unsaid | Origin::Own => response,
     }
-    if request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
-        return match origin {
-            Origin::Configured(origin) => with_cors(StatusCode::NO_CONTENT.into_response(), origin),
-            _ => ApiError::forbidden("cross-origin requests are not allowed").into_response(),
-        };
-    }
-    let response = match admit(&app, (request.method(), request.uri().path()), request.headers(), &origin).await {
-        Ok(access) => {
-            let response = match take_request(&app, &access) {
-                Ok(()) => {
-                    if let Some(record) = request.extensions().get::<Arc<RequestRecord>>() {
-                        record.is_let_in(&access);
-                    }
-                    request.extensions_mut().insert(Arc::clone(&access));
-                    next.run(request).await
-                }
-                Err(error) => error.into_response(),
-            };
-            with_levels(response, &app.admissions.levels(&access))
+}
+
+/// The answer of a route that is somebody's.
+async fn for_somebody(app: &App, origin: &Origin, (mut request, next): (Request, Next)) -> Response {
+    let admitted = admit(app, (request.method(), request.uri().path()), request.headers(), origin).await;
+    let access = match admitted {
+        Ok(access) => access,
+        Err(error) => return error.into_response(),
+    };
+    let response = match take_request(app, &access) {
+        Ok(()) => {
+            if let Some(record) = request.extensions().get::<Arc<RequestRecord>>() {
+                record.is_let_in(&access);
+            }
+            request.extensions_mut().insert(Arc::clone(&access));
+            next.run(request).await
         }
         Err(error) => error.into_response(),
     };
-    match origin {
-        Origin::Configured(origin) => with_cors(response, origin),
-        Origin::Unsaid | Origin::Own => response,
-    }
+    with_levels(response, &app.admissions.levels(&access))
 }
 
 /// The key that a request shows: none if it shows none at all.
@@ -185,12 +189,11 @@ fn check_origin(config: &Config, uri: &Uri, headers: &HeaderMap) -> Result<Origi
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(Origin::Unsaid) };
     let text = origin.to_str().unwrap_or_default();
-    if config.origins.iter().any(|allowed| allowed == text) {
-        return Ok(Origin::Configured(origin.clone()));
-    }
+    // What a page of this server may do is not less where the operator names it, or everybody.
     let own = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     match own {
         Some(own) if own.eq_ignore_ascii_case(authority) => Ok(Origin::Own),
+        _ if config.origins.iter().any(|allowed| allowed.allows(text)) => Ok(Origin::Configured(origin.clone())),
         _ => Err(ApiError::forbidden("requests from this origin are not allowed")),
     }
 }
@@ -237,17 +240,6 @@ fn span_text(span: Duration) -> String {
     }
     let seconds = span.as_secs() + u64::from(span.subsec_nanos() > 0);
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
-}
-
-fn with_cors(mut response: Response, origin: HeaderValue) -> Response {
-    let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-    let allowed =
-        HeaderValue::from_static("anthropic-version, authorization, content-type, idempotency-key, x-api-key");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
-    response
 }
 
 #[cfg(test)]

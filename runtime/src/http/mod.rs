@@ -12,6 +12,7 @@ mod body;
 mod chat;
 mod completions;
 mod contexts;
+mod cors;
 mod dashboard;
 mod embeddings;
 mod energy;

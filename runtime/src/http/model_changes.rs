@@ -168,10 +168,14 @@ pub(super) async fn unload(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let mut fields = parse_object(&body.bytes)?;
-    let name = fields.required_text("model")?;
+    let name = fields.model()?;
     fields.finish()?;
-    let model = known_name(&app, &access, name).await?;
+    let known = app.known_name(&access, &name).await?;
+    let is_known = known.is_some();
+    let model = known.unwrap_or(name);
     Ok(Json(match let_go(&app, &model).await? {
+        // One whose file is gone may still be in memory.
+        UnloadOutcome::NotLoaded if !is_known => return Err(ApiError::model_not_found(&model)),
         UnloadOutcome::Evicting => json!({ "success": true, "model": model, "outcome": "evicting" }),
         UnloadOutcome::WhenFree { users } => {
             json!({ "success": true, "model": model, "outcome": "when_free", "users": users })
@@ -239,9 +243,12 @@ pub(super) async fn unpin(
     let mut fields = parse_object(&body.bytes)?;
     let name = fields.model()?;
     fields.finish()?;
-    let model = known_name(&app, &access, name).await?;
+    let known = app.known_name(&access, &name).await?;
+    let is_known = known.is_some();
+    let model = known.unwrap_or(name);
     let outcome = app.devices.first().pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
     let outcome = match outcome {
+        UnpinOutcome::NotPinned if !is_known => return Err(ApiError::model_not_found(&model)),
         UnpinOutcome::Unpinned => "unpinned",
         UnpinOutcome::NotPinned => "not_pinned",
     };

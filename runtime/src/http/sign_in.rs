@@ -31,7 +31,7 @@ pub(super) async fn begin(
     Extension(access): Extension<Arc<Access>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let key = guard::key(&headers).ok_or_else(|| ApiError::missing_field("Authorization"))?;
+    let key = guard::key(&headers).ok_or_else(ApiError::invalid_api_key)?;
     let mark = app.keyring.mark(key);
     let token = app.sign_ins.begin(&access.tenant, mark, Instant::now()).map_err(|error| match error {
         SignInError::Full => ApiError::overloaded(RETRY_AFTER_MIN),

@@ -225,13 +225,62 @@ fn row_28_configured_hosts_and_origins() {
     let answer = complete(&server, &["origin: https://app.example"]);
     answer.ok();
     assert_eq!(answer.header("access-control-allow-origin"), Some("https://app.example"));
-    let asks = "access-control-request-method: POST";
-    let preflight = server.send(&request("OPTIONS", "/v1/completions", &["origin: https://app.example", asks], b""));
-    assert_eq!(preflight.status, 204, "{preflight}");
-    assert_eq!(preflight.header("access-control-allow-origin"), Some("https://app.example"));
-    assert!(preflight.header("access-control-allow-headers").unwrap().contains("authorization"));
+    assert_eq!(answer.header("access-control-expose-headers"), Some("*"));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
     let foreign = complete(&server, &["origin: https://evil.example"]);
     foreign.refused(403, "invalid_request_error", "forbidden");
     assert_eq!(foreign.header("access-control-allow-origin"), None);
     assert_eq!(server.settled_rows(1)[0].tenant, json!("anonymous"));
+}
+
+#[test]
+fn row_28_preflights_of_configured_origins() {
+    let options = Options::with_models(good);
+    let server = options.config("origins = [\"http://localhost:*\", \"chrome-extension://*\"]").start();
+    let asks = |origin: &str, path: &str| {
+        let origin = format!("origin: {origin}");
+        let names = "access-control-request-headers: authorization, content-type, x-stainless-lang";
+        let headers = [&origin[..], "access-control-request-method: POST", names];
+        server.send(&request("OPTIONS", path, &headers, b""))
+    };
+    for path in ["/v1/completions", "/api/chat", "/openapi.json", "/health", "/nothing"] {
+        let answer = asks("http://localhost:3000", path);
+        assert_eq!((answer.status, answer.body.len()), (204, 0), "{path}: {answer}");
+        for (name, value) in [
+            ("access-control-allow-origin", "http://localhost:3000"),
+            ("access-control-allow-methods", "GET, POST, DELETE"),
+            ("access-control-allow-headers", "authorization, content-type, x-stainless-lang"),
+            ("access-control-max-age", "600"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}: {name}");
+        }
+        assert_eq!(
+            answer.header("access-control-allow-credentials"),
+            None,
+            "a sign-in is of this server's pages alone"
+        );
+    }
+    assert_eq!(asks("chrome-extension://abc", "/v1/models").status, 204);
+    for origin in ["http://localhost", "http://localhost.evil.example:80", "https://localhost:3000", "null"] {
+        asks(origin, "/v1/models").refused(403, "invalid_request_error", "forbidden");
+    }
+    for path in ["/openapi.json", "/health", "/v1/models", "/nothing"] {
+        let answer = get(&server, path, &["origin: http://localhost:3000"]);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("http://localhost:3000"), "{path}: {answer}");
+    }
+    let probe = get(&server, "/health", &["origin: https://evil.example"]);
+    assert_eq!((probe.status, probe.header("access-control-allow-origin")), (200, None));
+    server.settled_rows(0);
+}
+
+#[test]
+fn other_methods_are_told_which_there_are() {
+    let server = Server::serving(good);
+    for (path, allowed) in [("/v1/models", "GET,HEAD"), ("/v1/completions", "POST"), ("/v1/contexts", "GET,HEAD,POST")]
+    {
+        for method in ["OPTIONS", "PUT", "PATCH", "TRACE", "DELETE"] {
+            let answer = server.send(&request(method, path, &[], b""));
+            assert_eq!((answer.status, answer.header("allow")), (405, Some(allowed)), "{method} {path}");
+        }
+    }
 }

@@ -205,7 +205,7 @@ fn a_request_has_the_time_that_it_gives_itself() {
     body["service_tier"] = json!("flex");
     assert_eq!(server.complete(&body).ok()["service_tier"], "flex");
     body["service_tier"] = json!("priority");
-    server.complete(&body).refused_about(400, "invalid_value", "service_tier");
+    server.complete(&body).refused_about(403, "permission_denied", "service_tier");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_tenant_may_be_urgent_where_the_operator_says_so() {
     let server = Options::with_models(both).config(&config).start();
     let body = json!({ "model": "good", "prompt": "hello", "max_tokens": 2, "service_tier": "priority" });
     assert_eq!(complete_as(&server, "acme", &body).ok()["service_tier"], "priority");
-    complete_as(&server, "other", &body).refused_about(400, "invalid_value", "service_tier");
+    complete_as(&server, "other", &body).refused_about(403, "permission_denied", "service_tier");
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn a_tenants_oldest_sign_in_makes_way() {
 fn without_keys_there_is_nothing_to_sign_in_with() {
     let server = Server::serving(good);
     let response = server.send(&request("POST", "/v1/sign-in", &[], b""));
-    response.refused_about(400, "missing_required_parameter", "Authorization");
+    response.refused(401, "invalid_request_error", "invalid_api_key");
 }
 
 #[test]

@@ -125,7 +125,7 @@ fn row_19_wrong_types() {
         ("top_p", json!(true)),
         ("top_k", json!(1.5)),
         ("max_tokens", json!("9")),
-        ("max_tokens", json!(1.0)),
+        ("max_tokens", json!(1.5)),
         ("n", json!(1.5)),
         ("n", json!("1")),
         ("seed", json!("7")),

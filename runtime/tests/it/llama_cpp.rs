@@ -148,10 +148,13 @@ fn what_is_absent_is_told_as_switched_off() {
         server.post("/infill", &body),
         server.get("/slots"),
         server.post("/slots/0?action=save", &json!({ "filename": "a" })),
-        server.post("/props", &json!({})),
-        server.post("/lora-adapters", &json!([])),
     ] {
         refused(&response, 501, "not_supported_error");
+    }
+    for (path, body) in [("/props", json!({})), ("/lora-adapters", json!([]))] {
+        let response = server.post(path, &body);
+        refused(&response, 405, "invalid_request_error");
+        assert_eq!(response.header("allow"), Some("GET,HEAD"), "{response}");
     }
     assert_eq!(server.get("/lora-adapters").ok(), json!([]));
 }

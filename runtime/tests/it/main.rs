@@ -21,6 +21,7 @@ mod commands;
 mod configuration;
 mod contexts;
 mod dashboard;
+mod described;
 mod devices;
 mod dialects;
 mod drafts;

@@ -205,7 +205,7 @@ fn each_tenant_has_its_own_and_may_have_it_unasked() {
     assert_eq!(said(&complete_as(&server, "acme", &drawn)), None);
     // What an answer that is computed would be refused for.
     let urgent = with(&asking, "service_tier", json!("priority"));
-    complete_as(&server, "acme", &urgent).refused_about(400, "invalid_value", "service_tier");
+    complete_as(&server, "acme", &urgent).refused_about(403, "permission_denied", "service_tier");
 }
 
 #[test]

@@ -147,8 +147,8 @@ def mend(operation, body):
         for name in names:
             body.pop(name, None)
 
-    for name in list(body):
-        body[name] = whole(body[name], name in ("prompt", "input", "tokens"))
+    for name in {"prompt", "input", "tokens"} & body.keys():
+        body[name] = of_a_vocabulary(body[name])
     # What they mean depends on the model, and has tests of its own.
     drop(CONSTRAINTS + BIASES + ["context", "cache", "chat_template_kwargs", "reasoning_effort", "dimensions"])
     drop(["name"] if operation.startswith("ollama") else [])
@@ -187,18 +187,13 @@ def mend(operation, body):
         body["tools"] = list(offered.values())
 
 
-def whole(value, is_of_tokens):
-    """JSON's schemas take 1.0 for a whole number, and this server does not; ids have to be in a vocabulary."""
+def of_a_vocabulary(value):
+    """Ids that there are; and of nothing some models make no token, and what is long is costly."""
     if isinstance(value, list):
-        return [whole(one, is_of_tokens) for one in value]
-    if isinstance(value, dict):
-        return {name: whole(one, False) for name, one in value.items()}
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        value = int(value)
-    if is_of_tokens and isinstance(value, int) and not isinstance(value, bool):
+        return [of_a_vocabulary(one) for one in value]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value % 1000
-    # Of nothing some models make no token, and answers that are asked again may be longer than a context.
-    return (value[:1000] or "so?") if is_of_tokens and isinstance(value, str) else value
+    return (value[:1000] or "so?") if isinstance(value, str) else value
 
 
 def is_short(seconds):

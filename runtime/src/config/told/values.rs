@@ -6,7 +6,7 @@ use std::time::Duration;
 use scheduler::{KeepAlive, PoolOptions};
 use toml::Value;
 
-use crate::config::{Config, PagePolicy, word_of};
+use crate::config::{AllowedOrigin, Config, PagePolicy, word_of};
 
 /// Keys and values of one table that are known without a file; `None` where nothing is chosen.
 pub(super) type Values = Vec<(&'static str, Option<Value>)>;
@@ -15,7 +15,7 @@ impl Config {
     /// What stands before all tables.
     pub(super) fn at_the_top(&self) -> Values {
         let paths = |paths: &[PathBuf]| Some(Value::Array(paths.iter().map(|path| path_value(path)).collect()));
-        let texts = |texts: &[String]| Some(Value::Array(texts.iter().map(|text| text.as_str().into()).collect()));
+        let texts = |texts: Vec<&str>| Some(Value::Array(texts.into_iter().map(Value::from).collect()));
         vec![
             ("listen", Some(self.listen.to_string().into())),
             ("models_dirs", paths(&self.models_dirs)),
@@ -30,8 +30,8 @@ impl Config {
             ("links", Some(word_of(self.links).into())),
             ("pull", Some(word_of(self.pull).into())),
             ("hf_endpoint", Some(self.hub.endpoint.to_string().into())),
-            ("hosts", texts(&self.hosts)),
-            ("origins", texts(&self.origins)),
+            ("hosts", texts(self.hosts.iter().map(String::as_str).collect())),
+            ("origins", texts(self.origins.iter().map(AllowedOrigin::text).collect())),
             ("anonymous", Some(word_of(self.tenants.anonymous).into())),
             ("exit_when_idle", self.exit_when_idle.map(span_value)),
             ("log", self.log.as_ref().map(|directives| directives.to_string().into())),

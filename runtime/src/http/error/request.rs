@@ -107,6 +107,11 @@ impl ApiError {
         Self::invalid(StatusCode::FORBIDDEN, "permission_denied", why.to_string())
     }
 
+    /// The tenant may not go first.
+    pub(crate) fn tier_not_open(param: &str) -> Self {
+        Self::permission_denied("this service tier is not open to this tenant").about(param)
+    }
+
     /// The model that someone wants loaded cannot be.
     pub(crate) fn model_file_invalid(why: impl Display) -> Self {
         let message = format!("the model's file cannot be used: {why}");

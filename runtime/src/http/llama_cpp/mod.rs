@@ -10,11 +10,12 @@
 
 mod answer;
 mod props;
-mod request;
+pub(super) mod request;
 
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use models::generation::Echo;
@@ -40,30 +41,15 @@ const NO_SLOTS: &str = "this server has no slots: requests join and leave steps 
 
 /// Its paths.
 pub(super) fn routes() -> Routes {
-    let no_slots = async || ApiError::not_supported(NO_SLOTS);
     Routes::new()
         .post("/completion", complete, openapi::completion("llamaCppCompletion"))
         .post("/completions", complete, openapi::completion("llamaCppCompletions"))
         .post("/apply-template", apply_template, openapi::apply_template())
         .get("/props", props::props, openapi::props())
-        .post(
-            "/props",
-            async || ApiError::not_supported("properties change in the configuration alone"),
-            openapi::unsupported("llamaCppSetProps"),
-        )
-        .get("/slots", no_slots, openapi::unsupported("llamaCppSlots"))
-        .post("/slots/{id}", no_slots, openapi::slot())
-        .post(
-            "/infill",
-            async || ApiError::not_supported("this server fills no gaps in code"),
-            openapi::unsupported("llamaCppInfill"),
-        )
+        .not_here(&Method::GET, "/slots", NO_SLOTS)
+        .not_here(&Method::POST, "/slots/{id}", NO_SLOTS)
+        .not_here(&Method::POST, "/infill", "this server fills no gaps in code")
         .get("/lora-adapters", async || Json(json!([])), openapi::adapters())
-        .post(
-            "/lora-adapters",
-            async || ApiError::not_supported("this server has no adapters"),
-            openapi::unsupported("llamaCppSetAdapters"),
-        )
         .get("/health", health, openapi::health("health"))
         .get("/v1/health", health, openapi::health("healthOfVersion1"))
 }

@@ -177,11 +177,12 @@ fn pair(item: Node, path: &str) -> Result<(u32, f32), ApiError> {
             _ => return Err(ApiError::invalid_type(path, EXPECTED)),
         },
         Node::List(pair) => match <[Node; 2]>::try_from(pair) {
-            Ok([Node::Integer(id), value]) => {
+            Ok([id, value]) => {
+                // A text would be a bias for each of its tokens.
+                let id = id.whole().ok_or_else(|| ApiError::invalid_type(path, EXPECTED))?;
                 (u32::try_from(id).map_err(|_| ApiError::invalid_value(path, "names no token"))?, value)
             }
-            // A text would be a bias for each of its tokens.
-            _ => return Err(ApiError::invalid_type(path, EXPECTED)),
+            Err(_) => return Err(ApiError::invalid_type(path, EXPECTED)),
         },
         _ => return Err(ApiError::invalid_type(path, EXPECTED)),
     };
@@ -203,11 +204,20 @@ fn held(fields: &mut Fields) -> Result<Option<Constraint>, ApiError> {
     }
 }
 
+/// Numbers that mean nothing here.
+pub(crate) const HARMLESS: [&str; 5] = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
+/// What is not done here, and empty asks for nothing.
+pub(crate) const EMPTY: [&str; 3] = ["lora", "response_fields", "images"];
+/// What is not done here, and 0 asks for nothing.
+pub(crate) const ZERO: [&str; 3] = ["n_indent", "min_keep", "t_max_predict_ms"];
+/// What is not done here.
+pub(crate) const OFF: [&str; 3] = ["timings_per_token", "return_progress", "post_sampling_probs"];
+
 /// Takes what changes no answer.
 fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     // What was computed before is always used, and nothing of a prompt is ever dropped to make room.
     fields.flag("cache_prompt")?;
-    for name in ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"] {
+    for name in HARMLESS {
         fields.integer::<i64>(name, i128::from(i32::MIN)..=i128::from(i32::MAX))?;
     }
     Ok(())
@@ -215,16 +225,16 @@ fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
 
 /// What llama.cpp does and this server does not do here, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields, sampling: &Sampling) -> Result<(), ApiError> {
-    for empty in ["lora", "response_fields", "images"] {
+    for empty in EMPTY {
         fields.only_empty(empty)?;
     }
-    for number in ["n_indent", "min_keep", "t_max_predict_ms"] {
+    for number in ZERO {
         fields.only_number(number, 0)?;
     }
     fields.only_number("top_n_sigma", -1)?;
     let usual = if samplers::is_penalized(sampling) { &USUAL_ORDER[..] } else { &USUAL_ORDER[1..] };
     fields.only("samplers", |node| matches!(node, Node::List(names) if is_order(names, usual)))?;
-    for flag in ["timings_per_token", "return_progress", "post_sampling_probs"] {
+    for flag in OFF {
         fields.only_off(flag)?;
     }
     Ok(())

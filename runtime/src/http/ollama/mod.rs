@@ -23,7 +23,7 @@
 mod answer;
 mod conversation;
 mod manage;
-mod options;
+pub(super) mod options;
 mod pull;
 mod request;
 
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -70,21 +70,9 @@ pub(super) fn routes() -> Routes {
         .post("/api/pull", pull::pull, openapi::pull())
         .delete("/api/delete", manage::delete, openapi::delete())
         .get("/api/version", async || Json(json!({ "version": OLLAMA_VERSION })), openapi::version())
-        .post(
-            "/api/copy",
-            async || ApiError::not_supported("models get further names in the configuration alone"),
-            openapi::unsupported("ollamaCopy"),
-        )
-        .post(
-            "/api/create",
-            async || ApiError::not_supported("this server makes no models"),
-            openapi::unsupported("ollamaCreate"),
-        )
-        .post(
-            "/api/push",
-            async || ApiError::not_supported("this server publishes no models"),
-            openapi::unsupported("ollamaPush"),
-        )
+        .not_here(&Method::POST, "/api/copy", "models get further names in the configuration alone")
+        .not_here(&Method::POST, "/api/create", "this server makes no models")
+        .not_here(&Method::POST, "/api/push", "this server publishes no models")
 }
 
 /// `GET /`: the dashboard for whoever takes a page, or does not say; to others what tells them that a server is there.

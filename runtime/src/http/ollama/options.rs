@@ -34,13 +34,19 @@ pub(super) fn take(fields: &mut Fields, model: String) -> Result<Common, ApiErro
     Ok(common)
 }
 
+/// Numbers that are the operator's to say.
+pub(crate) const RESOURCES: [&str; 5] = ["num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"];
+/// What is the operator's to say, by true or false.
+pub(crate) const RESOURCE_FLAGS: [&str; 7] =
+    ["numa", "low_vram", "f16_kv", "logits_all", "use_mmap", "use_mlock", "embedding_only"];
+
 /// Takes what changes no answer here: where and with what a model is computed is the operator's to say, and texts that are
 /// too long are refused, so that nothing of them is kept.
 fn take_resources(options: &mut Fields) -> Result<(), ApiError> {
-    for name in ["num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"] {
+    for name in RESOURCES {
         options.integer::<i64>(name, i128::from(i32::MIN)..=i128::from(i32::MAX))?;
     }
-    for name in ["numa", "low_vram", "f16_kv", "logits_all", "use_mmap", "use_mlock", "embedding_only"] {
+    for name in RESOURCE_FLAGS {
         options.flag(name)?;
     }
     options.only_off("vocab_only")?;

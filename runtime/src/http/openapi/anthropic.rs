@@ -4,10 +4,9 @@ use super::form::{
     Form, Member, any_object, asked, at_times, closed, count, either, flag, list, list_of, maybe, must, named, open,
     or_null, text, text_of, told, whole, word,
 };
-use super::generation::{
-    caller, empty, function, model, schema, stops, stream, temperature, top_k, top_p, unheard_of_tools,
-};
+use super::generation::{caller, empty, function, model, schema, stops, stream, unheard_of_tools};
 use super::operation::{Operation, Tag};
+use super::sampling::{temperature, top_k, top_p};
 use super::shared::receipt;
 use crate::http::anthropic::{BUDGET_TOKENS_MIN, VERSION_HEADER, VERSIONS};
 use crate::http::wire::EFFORTS;

@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 
 use super::form::{
-    Form, at_times, bounded_like, closed, count, list, list_of, maybe, must, named, text, text_of, told, word,
+    Form, at_times, bounded_like, closed, count, list, list_of, maybe, must, named, text, text_of, told, without_both,
+    word,
 };
 use super::generation::{keep_alive, model, urgency};
 use super::operation::{Operation, Tag};
@@ -28,7 +29,10 @@ pub(in crate::http) fn publish() -> Operation {
     ];
     members.extend(urgency());
     Operation::new("publishContext", Tag::Contexts, "Computes a context once, for all who begin with it.")
-        .takes(closed("Without text and messages the one of this name is computed anew.", members))
+        .takes(without_both(
+            ["text", "messages"],
+            closed("Without text and messages the one of this name is computed anew.", members),
+        ))
         .answers(named("Context"))
         .computes()
         .fails(&[StatusCode::INSUFFICIENT_STORAGE])

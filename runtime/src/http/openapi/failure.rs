@@ -5,7 +5,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::{Content, Response, ResponseBuilder};
 
 use super::form::{Form, either, named, text};
-use super::operation::JSON;
+use super::operation::{JSON, RATES, REQUEST_ID, shared_header};
 use crate::http::error::envelope::Envelope;
 
 /// Whose words an error of a route at `path` has, and its form in them.
@@ -31,6 +31,10 @@ pub(super) fn form(path: &str) -> (String, Form) {
 /// An error of this status, in that form.
 pub(super) fn response(status: StatusCode, form: Form) -> Response {
     let mut response = ResponseBuilder::new().description(why(status)).content(JSON, Content::new(Some(form)));
+    let rates = if status == StatusCode::TOO_MANY_REQUESTS { &RATES[..] } else { &[] };
+    for name in rates.iter().chain([&REQUEST_ID]) {
+        response = response.header_ref(*name, shared_header(name));
+    }
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         let retry =
             HeaderBuilder::new().schema(Some(text("Whole seconds after which it may go well, where that is known.")));

@@ -16,7 +16,11 @@ use crate::limits::QUERY_PARAMETERS_MAX;
 
 /// When a report begins.
 fn since() -> Form {
-    let pattern = r"^\s*([+-]?[0-9]+|[0-9]+(\.[0-9]*)?d?|([0-9]+(\.[0-9]*)?(h|m|s|ms|us|µs|ns))+)\s*$";
+    // As far as 64 bits hold nanoseconds.
+    let pattern = concat!(
+        r"^([+-]?[0-9]{1,15}|[0-9]{1,9}\.[0-9]{0,9}|[0-9]{1,5}(\.[0-9]{0,9})?d",
+        r"|([0-9]{1,6}(\.[0-9]{0,9})?(h|m|s|ms|us|µs|ns)){1,4})$"
+    );
     text_like("A second since 1970, or how long ago: `24h`, `30d`.", pattern)
 }
 

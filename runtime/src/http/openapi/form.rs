@@ -7,10 +7,13 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 use utoipa::openapi::schema::{AdditionalProperties, AnyOfBuilder, ArrayBuilder, ObjectBuilder, SchemaType, Type};
-use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::openapi::{Object, Ref, RefOr, Schema};
 
 /// What a value may be.
 pub(super) type Form = RefOr<Schema>;
+
+/// The component that is any object.
+pub(super) const ANY_OBJECT: &str = "AnyObject";
 
 /// A member of an object.
 pub(super) struct Member {
@@ -85,20 +88,39 @@ pub(super) fn map_from(pattern: &str, about: &str, (value, entries_max): (Form, 
 
 /// An object that has one of these members at least, and not as `null`.
 pub(super) fn with_one_of(names: &[&str], form: Form) -> Form {
-    let having = |name: &&str| json!({ "required": [name], "properties": { (*name): { "type": "string" } } });
-    let choices: Vec<Value> = names.iter().map(having).collect();
+    saying("anyOf", names.iter().map(|name| having(name)).collect(), form)
+}
+
+/// An object that has one of these two members at most, but for `null`.
+pub(super) fn without_both(names: [&str; 2], form: Form) -> Form {
+    saying("not", json!({ "allOf": names.map(having) }), form)
+}
+
+/// The object has this member, and not as `null`.
+fn having(name: &str) -> Value {
+    json!({ "required": [name], "properties": { (name): { "not": { "type": "null" } } } })
+}
+
+/// An object, a text or a number of which a keyword of JSON Schema says more that the builder does not know there.
+pub(super) fn saying(keyword: &'static str, value: Value, form: Form) -> Form {
     match form {
         RefOr::T(Schema::Object(mut object)) => {
-            // A keyword of JSON Schema that the builder does not know of objects.
-            object.extensions = Some([("anyOf", Value::from(choices))].into_iter().collect());
+            object.extensions = Some([(keyword, value)].into_iter().collect());
             object.into()
         }
-        form => form,
+        _ => unreachable!("`{keyword}` is said of what the builder has no words for"),
     }
 }
 
-/// Any object.
+/// Any object: a name, since generators of clients make a type of each object that has none.
 pub(super) fn any_object(about: &str) -> Form {
+    let mut name = Ref::from_schema_name(ANY_OBJECT);
+    about.clone_into(&mut name.description);
+    name.into()
+}
+
+/// What it is the name of.
+pub(super) fn object_of_any(about: &str) -> Form {
     ObjectBuilder::new()
         .description(some(about))
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(true)))
@@ -148,7 +170,7 @@ pub(super) fn flag(about: &str) -> Form {
 
 /// One of the two alone.
 pub(super) fn always(about: &str, value: bool) -> Form {
-    of_type(Type::Boolean, about).enum_values(Some([value])).into()
+    saying("const", value.into(), flag(about))
 }
 
 /// A whole number.
@@ -252,8 +274,9 @@ fn nullable(form: Form) -> Form {
         SchemaType::Type(kind) if *kind != Type::Null => SchemaType::Array(vec![kind.clone(), Type::Null]),
         kind => kind.clone(),
     };
+    let is_constant = |object: &Object| object.extensions.as_ref().is_some_and(|said| said.contains_key("const"));
     match form {
-        RefOr::T(Schema::Object(mut object)) => {
+        RefOr::T(Schema::Object(mut object)) if !is_constant(&object) => {
             object.schema_type = or_null(&object.schema_type);
             object.enum_values.iter_mut().for_each(|values| values.push(Value::Null));
             object.into()
@@ -303,7 +326,9 @@ mod tests {
     #[test]
     fn one_of_several_names_is_enough() {
         let form = told_as(with_one_of(&["a", "b"], asked("", [maybe("a", text("")), maybe("b", text(""))])));
-        assert_eq!(form["anyOf"][1], json!({ "required": ["b"], "properties": { "b": { "type": "string" } } }));
-        assert_eq!(form["required"], Value::Null);
+        let having = json!({ "required": ["b"], "properties": { "b": { "not": { "type": "null" } } } });
+        assert_eq!((&form["anyOf"][1], &form["required"]), (&having, &Value::Null));
+        let form = told_as(without_both(["a", "b"], asked("", [maybe("a", text("")), maybe("b", text(""))])));
+        assert_eq!(form["not"]["allOf"][1], having);
     }
 }

@@ -1,18 +1,18 @@
 //! Requests to generate: the members that several interfaces share, with the limits of those who read them.
 
-use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
+use models::limits::{CHOICES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
 
 use super::form::{
-    Form, Member, always, any_object, anything, asked, either, flag, list_of, map_from, maybe, must, named, nothing_of,
-    number_in, of_at_most, text, text_like, text_of, whole, whole_of_64_bits, word,
+    Form, Member, always, any_object, asked, either, flag, list_of, maybe, must, named, nothing_of, number_in,
+    object_of_any, of_at_most, text, text_like, text_of, whole, with_one_of, word,
 };
+use super::sampling::{sampling, switched_off};
+use crate::http::wire::generation::NAMES_OF_USERS;
+use crate::http::wire::restated;
 use crate::limits::{
     KEEP_ALIVE_MAX, MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX,
     USER_BYTES_MAX,
 };
-
-/// What is judged as 32 bits, and has to be above 0 there.
-const LEAST: f64 = f32::from_bits(1) as f64;
 
 /// As many as a 64-bit machine's limit holds.
 pub(super) fn most(limit: usize) -> i64 {
@@ -62,8 +62,7 @@ pub(super) fn urgency() -> [Member; 2] {
 
 /// Who asks, by names that mean nothing here.
 pub(super) fn names_of_users() -> [Member; 4] {
-    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"]
-        .map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
+    NAMES_OF_USERS.map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
 }
 
 /// What changes no answer.
@@ -72,42 +71,6 @@ pub(super) fn harmless() -> Vec<Member> {
     members.push(maybe("metadata", any_object("Means nothing here.")));
     members.push(maybe("store", always("Nothing is stored.", false)));
     members
-}
-
-pub(super) fn temperature() -> Member {
-    maybe("temperature", number_in("0 takes the likeliest token each time.", 0.0..=2.0))
-}
-
-pub(super) fn top_k() -> Member {
-    maybe("top_k", whole("So many of the likeliest tokens; 0 and -1 are all.", -1..=u32::MAX.into()))
-}
-
-pub(super) fn top_p() -> Member {
-    maybe("top_p", number_in("The likeliest tokens that have this share together.", LEAST..=1.0))
-}
-
-/// How tokens are drawn.
-pub(super) fn sampling() -> Vec<Member> {
-    let penalty = |name| maybe(name, number_in("Of tokens that came before.", -2.0..=2.0));
-    let repetition = |name| maybe(name, number_in("Divides the logits of tokens that came before.", 0.01..=10.0));
-    vec![
-        temperature(),
-        top_k(),
-        top_p(),
-        maybe("min_p", number_in("Tokens with this share of the likeliest one's chance.", 0.0..=1.0)),
-        repetition("repetition_penalty"),
-        repetition("repeat_penalty"),
-        penalty("presence_penalty"),
-        penalty("frequency_penalty"),
-        maybe("logit_bias", biases()),
-        maybe("seed", whole_of_64_bits("The same seed gives the same answer.")),
-    ]
-}
-
-/// Biases by token ids.
-pub(super) fn biases() -> Form {
-    let about = "From token ids to what is added to their logits.";
-    map_from("^(0|[1-9][0-9]*)$", about, (number_in("", -100.0..=100.0), LOGIT_BIAS_MAX))
 }
 
 /// What an answer has to keep to: one of these at most.
@@ -122,9 +85,12 @@ fn constraints() -> Vec<Member> {
         maybe("regex", text("A regular expression of Rust's `regex`, for all of the answer.")),
         maybe(
             "structured_outputs",
-            asked(
-                "vLLM's name for them: one of these.",
-                [maybe("json", schema()), maybe("regex", text("")), maybe("choice", choice())],
+            with_one_of(
+                &["json", "regex", "choice"],
+                asked(
+                    "vLLM's name for them: one of these.",
+                    [maybe("json", schema()), maybe("regex", text("")), maybe("choice", choice())],
+                ),
             ),
         ),
         maybe("json_schema", schema()),
@@ -183,9 +149,8 @@ fn restated() -> Vec<Member> {
         maybe("id_slot", whole("Nobody chooses where it computes.", -1..=-1)),
         maybe("mirostat_mode", whole("Not here: off.", 0..=0)),
     ];
-    members.extend(["add_generation_prompt", "skip_special_tokens"].map(|name| only(name, true)));
-    let never = ["continue_final_message", "include_stop_str_in_output", "use_beam_search"];
-    members.extend(never.map(|name| only(name, false)));
+    members.extend(restated::ALWAYS.map(|name| only(name, true)));
+    members.extend(restated::NEVER.map(|name| only(name, false)));
     members.extend(switched_off());
     members
 }
@@ -220,11 +185,13 @@ pub(super) fn messages() -> Form {
 /// What is defined once for all of them.
 pub(super) fn components() -> Vec<(&'static str, Form)> {
     vec![
-        ("JsonSchema", any_object("A JSON schema to keep to; one that says nothing is any JSON.")),
+        ("JsonSchema", object_of_any("A JSON schema to keep to; one that says nothing is any JSON.")),
         ("KeepAlive", keep_alive_form()),
         ("ResponseFormat", response_format()),
         ("Tool", tool()),
         ("ToolCall", call()),
+        ("Caller", asked("Who called: the model.", [maybe("type", word("", &["direct"]))])),
+        ("JsonSchemaFormat", json_schema_format()),
         ("ContentPart", content_part()),
         ("ChatMessage", message()),
         ("Prompt", prompt("Texts to go on with.", (0, models::limits::PROMPTS_MAX))),
@@ -244,21 +211,27 @@ fn keep_alive_form() -> Form {
 }
 
 fn response_format() -> Form {
-    let about_schema = asked(
-        "",
-        [
-            maybe("name", text("Means nothing here.")),
-            maybe("description", text("Means nothing here.")),
-            maybe("strict", flag("Every schema is kept to.")),
-            must("schema", schema()),
-        ],
-    );
     either(
         "What an answer has to keep to.",
         [
             asked("Text.", [must("type", word("", &["text"]))]),
             asked("A JSON object.", [must("type", word("", &["json_object"])), maybe("schema", schema())]),
-            asked("What a schema says.", [must("type", word("", &["json_schema"])), must("json_schema", about_schema)]),
+            asked(
+                "What a schema says.",
+                [must("type", word("", &["json_schema"])), must("json_schema", named("JsonSchemaFormat"))],
+            ),
+        ],
+    )
+}
+
+fn json_schema_format() -> Form {
+    asked(
+        "A schema, and what it is called.",
+        [
+            maybe("name", text("Means nothing here.")),
+            maybe("description", text("Means nothing here.")),
+            maybe("strict", flag("Every schema is kept to.")),
+            must("schema", schema()),
         ],
     )
 }
@@ -288,7 +261,7 @@ pub(super) fn unheard_of_tools() -> [Member; 2] {
 
 /// Whoever called was the model.
 pub(super) fn caller() -> Member {
-    maybe("caller", asked("", [maybe("type", word("", &["direct"]))]))
+    maybe("caller", named("Caller"))
 }
 
 /// What a function is called.
@@ -355,31 +328,4 @@ pub(super) fn prompt(about: &str, (chars_min, items_max): (usize, usize)) -> For
     let ids = || list_of("Token ids.", whole("", 0..=u32::MAX.into()), 1..=usize::MAX);
     let several = list_of("", either("", [text(), ids()]), 1..=items_max);
     either(about, [text(), ids(), several])
-}
-
-/// What llama.cpp and Ollama know of sampling beside the rest; what is not here, where it is switched off.
-pub(super) fn absent_samplers() -> Vec<Member> {
-    let mut members = switched_off();
-    let window =
-        "How many of the last tokens of prompt and answer penalties look at: 64 unless told, all (-1), or none (0).";
-    members.push(maybe("repeat_last_n", whole(window, -1..=u32::MAX.into())));
-    members
-}
-
-fn switched_off() -> Vec<Member> {
-    let only = |name, value: i64| maybe(name, whole("Not here: off.", value..=value));
-    let mut members = vec![only("typical_p", 1), only("tfs_z", 1)];
-    members.extend(["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"].map(|name| only(name, 0)));
-    let settings = [
-        "mirostat_tau",
-        "mirostat_eta",
-        "dynatemp_exponent",
-        "xtc_threshold",
-        "dry_base",
-        "dry_allowed_length",
-        "dry_penalty_last_n",
-        "dry_sequence_breakers",
-    ];
-    members.extend(settings.map(|name| super::form::at_times(name, anything("Of what is off nothing else matters."))));
-    members
 }

@@ -1,21 +1,30 @@
 //! What llama.cpp's server has beside OpenAI's interface.
 
 use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX};
+use serde_json::json;
 
 use super::form::{
     Form, Member, always, any_object, asked, at_times, closed, count, either, flag, list, list_of, maybe, must, named,
-    nothing_of, number, open, or_null, text, text_of, told, whole, word,
+    nothing_of, number, open, or_null, saying, text, text_of, told, whole, word,
 };
-use super::generation::{
-    absent_samplers, biases, empty, keep_alive, messages, model, most, sampling, stops, stream, top_logprobs, urgency,
-};
+use super::generation::{empty, keep_alive, messages, model, most, stops, stream, top_logprobs, urgency};
 use super::operation::{Operation, Tag};
+use super::sampling::{absent_samplers, biases, sampling};
+use crate::http::llama_cpp::request::{EMPTY, HARMLESS, OFF, ZERO};
 use crate::limits::{DETOKENIZE_TOKENS_MAX, TOKENIZE_BYTES_MAX, TOKENS_MAX};
 
 /// `POST /completion`, and by its other name.
 pub(in crate::http) fn completion(id: &'static str) -> Operation {
-    let tokens =
-        |name| maybe(name, whole("Tokens of an answer at most, and not 0; -1 is no bound.", -1..=TOKENS_MAX.into()));
+    let tokens = |name| {
+        maybe(
+            name,
+            saying(
+                "not",
+                json!({ "const": 0 }),
+                whole("Tokens of an answer at most, and not 0; -1 is no bound.", -1..=TOKENS_MAX.into()),
+            ),
+        )
+    };
     let choices = |name| maybe(name, whole("Answers for each prompt.", 1..=most(CHOICES_MAX)));
     let mut members = vec![
         model(),
@@ -64,13 +73,10 @@ fn without() -> Vec<Member> {
         maybe("json_schema", named("JsonSchema")),
         maybe("grammar", text("In GBNF, from `root` on.")),
     ];
-    let ignored = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
-    members.extend(ignored.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
-    members.extend(["lora", "response_fields", "images"].map(|name| maybe(name, empty())));
-    members
-        .extend(["n_indent", "min_keep", "t_max_predict_ms"].map(|name| maybe(name, whole("Not supported.", 0..=0))));
-    let flags = ["timings_per_token", "return_progress", "post_sampling_probs"];
-    members.extend(flags.map(|name| maybe(name, always("Not supported.", false))));
+    members.extend(HARMLESS.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
+    members.extend(EMPTY.map(|name| maybe(name, empty())));
+    members.extend(ZERO.map(|name| maybe(name, whole("Not supported.", 0..=0))));
+    members.extend(OFF.map(|name| maybe(name, always("Not supported.", false))));
     members
 }
 
@@ -174,16 +180,6 @@ pub(in crate::http) fn props() -> Operation {
         .asks("autoload", text("Nothing is loaded for this."))
         .of_a_model()
         .answers(open("", members))
-}
-
-/// What llama.cpp does and this server does not.
-pub(in crate::http) fn unsupported(id: &'static str) -> Operation {
-    Operation::new(id, Tag::LlamaCpp, "Not supported.").fails(&[axum::http::StatusCode::NOT_IMPLEMENTED])
-}
-
-/// `POST /slots/{id}`.
-pub(in crate::http) fn slot() -> Operation {
-    unsupported("llamaCppSlot").at("id", text(""))
 }
 
 /// `GET /lora-adapters`.

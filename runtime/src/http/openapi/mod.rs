@@ -19,6 +19,7 @@ pub(super) mod ollama;
 pub(super) mod openai;
 mod operation;
 pub(super) mod responses;
+mod sampling;
 mod security;
 mod shared;
 pub(super) mod site;
@@ -31,13 +32,16 @@ use axum::handler::Handler;
 use axum::http::{Method, header};
 use axum::routing::{MethodFilter, on};
 use bytes::Bytes;
+use utoipa::openapi::info::LicenseBuilder;
 use utoipa::openapi::path::{HttpMethod, Paths};
+use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::{Tag as NamedTag, TagBuilder};
 use utoipa::openapi::{Components, ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Response};
 
 pub(super) use self::operation::Operation;
 use self::operation::Tag;
 use crate::app::App;
+use crate::http::error::ApiError;
 
 /// Where it is.
 pub(super) const PATH: &str = "/openapi.json";
@@ -47,11 +51,13 @@ pub(super) struct Routes {
     router: Router<Arc<App>>,
     paths: Paths,
     errors: BTreeMap<String, Response>,
+    /// Those that another server has and this one has not, as `POST /path`.
+    not_here: Vec<String>,
 }
 
 impl Routes {
     pub(super) fn new() -> Self {
-        Self { router: Router::new(), paths: Paths::new(), errors: BTreeMap::new() }
+        Self { router: Router::new(), paths: Paths::new(), errors: BTreeMap::new(), not_here: Vec::new() }
     }
 
     pub(super) fn get<H: Handler<T, Arc<App>>, T: 'static>(self, path: &str, handler: H, operation: Operation) -> Self {
@@ -76,6 +82,14 @@ impl Routes {
         self.on((MethodFilter::DELETE, HttpMethod::Delete, Method::DELETE), path, handler, operation)
     }
 
+    /// A route that another server has, and this one tells of that it has it not (501): there is no operation to describe.
+    pub(super) fn not_here(mut self, method: &Method, path: &str, why: &'static str) -> Self {
+        let filter = MethodFilter::try_from(method.clone()).expect("it is one of HTTP's own");
+        self.not_here.push(format!("`{method} {path}`"));
+        let answer = async move || ApiError::not_supported(why);
+        Self { router: self.router.route(path, on(filter, answer)), ..self }
+    }
+
     fn on<H: Handler<T, Arc<App>>, T: 'static>(
         mut self,
         (filter, described, method): (MethodFilter, HttpMethod, Method),
@@ -92,15 +106,18 @@ impl Routes {
     pub(super) fn merge(mut self, other: Self) -> Self {
         self.paths.merge(other.paths);
         self.errors.extend(other.errors);
+        self.not_here.extend(other.not_here);
         Self { router: self.router.merge(other.router), ..self }
     }
 
     /// The routes, and one with the description of all of them.
     pub(super) fn described(self) -> Router<Arc<App>> {
-        let Self { router, mut paths, mut errors } = self;
+        let Self { router, mut paths, mut errors, not_here } = self;
         let operation = site::document().finish(&Method::GET, PATH, &mut errors);
         paths.add_path_operation(PATH, vec![HttpMethod::Get], operation);
-        let text = document(paths, errors).to_json().expect("what is described is made of texts, numbers and lists");
+        let text = document((paths, errors), &not_here)
+            .to_json()
+            .expect("what is described is made of texts, numbers and lists");
         let text = Bytes::from(text);
         let answer = async move || ([(header::CONTENT_TYPE, "application/json")], text.clone());
         router.route(PATH, on(MethodFilter::GET, answer))
@@ -108,16 +125,24 @@ impl Routes {
 }
 
 /// The document of these paths.
-fn document(paths: Paths, errors: BTreeMap<String, Response>) -> OpenApi {
-    let about = "An ephemeral model-serving runtime, with its own interface and those of OpenAI, Anthropic, Ollama and llama.cpp. \
-                 Fields of requests that mean nothing here are refused by name, unless the operator lets them pass.";
-    let info = InfoBuilder::new().title("dayfly").version(env!("CARGO_PKG_VERSION")).description(Some(about)).build();
+fn document((paths, errors): (Paths, BTreeMap<String, Response>), not_here: &[String]) -> OpenApi {
+    let about = format!(
+        "An ephemeral model-serving runtime, with its own interface and those of OpenAI, Anthropic, Ollama and llama.cpp. \
+                 Fields of requests that mean nothing here are refused by name, unless the operator lets them pass. \
+                 What those others have and this has not answers 501: {}.",
+        not_here.join(", ")
+    );
+    let license = LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).identifier(Some(env!("CARGO_PKG_LICENSE")));
+    let info = InfoBuilder::new().title("dayfly").version(env!("CARGO_PKG_VERSION")).description(Some(about));
+    let info = info.license(Some(license.build())).build();
+    let server = ServerBuilder::new().url("/").description(Some("Where this document is from.")).build();
     let tag = |tag: Tag| -> NamedTag {
         let (name, about) = tag.told();
         TagBuilder::new().name(name).description(Some(about)).build()
     };
     OpenApiBuilder::new()
         .info(info)
+        .servers(Some([server]))
         .paths(paths)
         .components(Some(components(errors)))
         .tags(Some(Tag::ALL.map(tag)))
@@ -136,6 +161,7 @@ fn components(errors: BTreeMap<String, Response>) -> Components {
     ];
     let components = security::add_to(ComponentsBuilder::new()).schemas_from_iter(own.into_iter().flatten());
     let components = figures::add_to(openai::add_to(shared::add_to(components)));
+    let components = components.schemas_from_iter(shared::split_methods());
     let components = operation::headers().into_iter().fold(components, |all, (name, header)| all.header(name, header));
     errors.into_iter().fold(components, |components, (name, error)| components.response(name, error)).build()
 }

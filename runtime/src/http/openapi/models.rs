@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 
 use super::form::{
     Form, Member, anything, asked, at_times, count, either, flag, list, maybe, must, named, number, open, or_null,
-    text, text_like, told, whole, word,
+    saying, text, text_like, told, whole, word,
 };
 use super::generation::{keep_alive, model};
 use super::operation::{Operation, Tag};
@@ -34,7 +34,7 @@ pub(in crate::http) fn unload() -> Operation {
     let outcome = word("What becomes of it.", &["evicting", "when_free", "not_loaded"]);
     let form =
         told("", [success(), model_named(), must("outcome", outcome), at_times("users", count("Who holds it."))]);
-    changes("unloadModel", "Lets a model go.", asked("", [must("model", text("The model."))])).answers(form)
+    changes("unloadModel", "Lets a model go.", asked("", [model()])).answers(form)
 }
 
 /// `POST /models/pin`.
@@ -55,7 +55,10 @@ pub(in crate::http) fn budget() -> Operation {
     let least = i64::try_from(MEMORY_BUDGET_BYTES_MIN).expect("limits are small");
     let size = either(
         about,
-        [whole("", least..=i64::MAX), text_like("", r"^\s*[0-9]+(\.[0-9]*)?\s*([kKmMgGtT]([iI]?[bB])?|[bB])?\s*$")],
+        [
+            saying("maximum", u64::MAX.into(), whole("", least..=i64::MAX)),
+            text_like("", r"^[1-9][0-9]{0,5}(\.[0-9]{0,9})?\s?([mM][iI][bB]|[gGtT]([iI]?[bB])?)$"),
+        ],
     );
     let memory = told("", [must("limit_bytes", count("What holds now."))]);
     Operation::new("setMemoryBudget", Tag::Models, "Sets the memory that all models share.")
@@ -83,7 +86,7 @@ fn brought() -> Form {
             success(),
             must("was_loaded", flag("Whether it was in memory before.")),
             model_named(),
-            or_null("state", named("ModelState")),
+            or_null("state", named("ModelInPool")),
         ],
     )
 }
@@ -166,7 +169,7 @@ fn pool() -> Form {
         "The pool, as the asker may see it.",
         [
             must("object", word("", &["list"])),
-            must("data", list("By name.", named("ModelState"))),
+            must("data", list("By name.", named("ModelInPool"))),
             must("models_left_out", count("")),
             must("memory", open("Of all devices.", whole)),
             must("devices", list("In the order of the configuration.", device)),
@@ -234,5 +237,5 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
         maybe("last_load_source", load_source()),
         maybe("quarantined_for_seconds", number("")),
     ]);
-    vec![("ModelState", open("A model and where it is.", members))]
+    vec![("ModelInPool", open("A model and where it is.", members))]
 }

@@ -7,9 +7,11 @@ use super::form::{
     Form, Member, always, any_object, anything, at_times, closed, count, either, flag, list, list_of, map, maybe, must,
     named, nothing_of, number, open, or_null, text, text_like, text_of, told, whole, with_one_of, word,
 };
-use super::generation::{absent_samplers, empty, function, keep_alive, sampling, stops, top_logprobs};
+use super::generation::{empty, function, keep_alive, stops, top_logprobs};
 use super::operation::{Operation, Tag};
+use super::sampling::{absent_samplers, sampling};
 use super::shared::receipt;
+use crate::http::ollama::options::{RESOURCE_FLAGS, RESOURCES};
 use crate::http::wire::EFFORTS;
 use crate::limits::{MESSAGES_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOLS_MAX};
 
@@ -125,9 +127,8 @@ fn options() -> Form {
         maybe("penalize_newline", always("Penalties are for every token.", true)),
     ]);
     let number = |name| maybe(name, whole("The operator's to say.", i32::MIN.into()..=i32::MAX.into()));
-    members.extend(["num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread"].map(number));
-    let flags = ["numa", "low_vram", "f16_kv", "logits_all", "use_mmap", "use_mlock", "embedding_only"];
-    members.extend(flags.map(|name| maybe(name, flag("The operator's to say."))));
+    members.extend(RESOURCES.map(number));
+    members.extend(RESOURCE_FLAGS.map(|name| maybe(name, flag("The operator's to say."))));
     closed("How tokens are drawn, and when an answer ends.", members)
 }
 
@@ -321,9 +322,4 @@ pub(in crate::http) fn delete() -> Operation {
 pub(in crate::http) fn version() -> Operation {
     Operation::new("ollamaVersion", Tag::Ollama, "The version of Ollama whose interface this is.")
         .answers(told("", [must("version", text(""))]))
-}
-
-/// What Ollama does and this server does not.
-pub(in crate::http) fn unsupported(id: &'static str) -> Operation {
-    Operation::new(id, Tag::Ollama, "Not supported.").fails(&[StatusCode::NOT_IMPLEMENTED])
 }

@@ -2,17 +2,19 @@
 
 use axum::http::StatusCode;
 use models::limits::{PASSAGES_MAX, TOP_LOGPROBS_MAX};
+use serde_json::json;
 use utoipa::openapi::ComponentsBuilder;
 
 use super::form::{
     Form, Member, asked, at_times, closed, count, either, flag, list, list_of, map, maybe, must, named, null, number,
-    open, or_null, text, text_of, told, whole, word,
+    open, or_null, saying, text, text_of, told, whole, word,
 };
 use super::generation::{
     common, harmless, keep_alive, max_tokens, messages, model, most, options, prompt, top_logprobs, urgency,
 };
 use super::operation::{Operation, Tag};
 use super::shared::{receipt, scored, with};
+use crate::http::anthropic::VERSION_HEADER;
 use crate::http::wire::{embedding, rerank};
 
 /// `POST /v1/chat/completions`.
@@ -47,7 +49,11 @@ pub(in crate::http) fn completions() -> Operation {
         maybe("suffix", text_of("Not supported.", 0..=0)),
     ];
     members.extend(common());
-    generates("createCompletion", "Goes on with texts.", closed("Texts to go on with.", members))
+    // Of nothing but its prompt an answer is for who wants that told.
+    let echoed = json!({ "required": ["echo"], "properties": { "echo": { "const": true } } });
+    let generating = json!({ "properties": { "max_tokens": { "minimum": 1 } } });
+    let form = saying("anyOf", json!([generating, echoed]), closed("Texts to go on with.", members));
+    generates("createCompletion", "Goes on with texts.", form)
         .answers(text_answer())
         .answers_events(text_answer_of("A part of a stream.", Settled::AtTheEnd))
         .tells_of_cache()
@@ -101,15 +107,21 @@ pub(in crate::http) fn models() -> Operation {
             or_null("last_id", text("")),
         ],
     );
-    Operation::new("listModels", Tag::OpenAi, "Lists the models that are open to the key.").answers(list)
+    in_either_words(Operation::new("listModels", Tag::OpenAi, "Lists the models that are open to the key."))
+        .answers(list)
 }
 
 /// `GET /v1/models/{id}`.
 pub(in crate::http) fn one_model() -> Operation {
-    Operation::new("getModel", Tag::OpenAi, "Tells of one model.")
+    in_either_words(Operation::new("getModel", Tag::OpenAi, "Tells of one model."))
         .at("id", text("The model's name, or another name for it."))
         .answers(named("Model"))
         .of_a_model()
+}
+
+/// The lists of models are OpenAI's and Anthropic's both.
+fn in_either_words(operation: Operation) -> Operation {
+    operation.hears(VERSION_HEADER, text("Where it is there, errors are told in Anthropic's words."))
 }
 
 impl Operation {

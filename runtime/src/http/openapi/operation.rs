@@ -21,8 +21,10 @@ pub(super) const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
 const LINES: &str = "application/x-ndjson";
 
+/// What every answer tells.
+pub(super) const REQUEST_ID: &str = "x-request-id";
 /// What is left of the asker's rates, where there are any.
-const RATES: [&str; 6] = [
+pub(super) const RATES: [&str; 6] = [
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
@@ -35,6 +37,7 @@ const RATES: [&str; 6] = [
 pub(super) fn headers() -> Vec<(&'static str, Header)> {
     let ignored = "Names of the body's fields that mean nothing here, where the operator lets them pass.";
     let mut told = vec![
+        (REQUEST_ID, text("Which request it was, as the server's log has it.")),
         (unknown_fields::HEADER, text(ignored)),
         ("x-dayfly-cold", word("Whether the model had to be loaded.", &["true", "false"])),
         ("x-dayfly-cost", text("What a whole answer costs, where everything has a price: `0.000012 USD`.")),
@@ -44,6 +47,11 @@ pub(super) fn headers() -> Vec<(&'static str, Header)> {
         RATES.map(|name| (name, text("Of the asker's rates, where there are any; spans as `120ms` or `6m0s`."))),
     );
     told.into_iter().map(|(name, form)| (name, Header::new(form))).collect()
+}
+
+/// One of [`headers`].
+pub(super) fn shared_header(name: &str) -> Ref {
+    Ref::new(format!("#/components/headers/{name}"))
 }
 
 /// One route by one method.
@@ -217,7 +225,7 @@ impl Operation {
 
     /// The same of what many routes tell.
     fn tells_shared(mut self, name: &'static str) -> Self {
-        self.headers.push((name, RefOr::Ref(Ref::new(format!("#/components/headers/{name}")))));
+        self.headers.push((name, RefOr::Ref(shared_header(name))));
         self
     }
 
@@ -248,11 +256,15 @@ impl Operation {
         path: &str,
         errors: &mut BTreeMap<String, Response>,
     ) -> utoipa::openapi::path::Operation {
+        self = self.tells_shared(REQUEST_ID);
         let access = guard::access_to(method, path);
         let mut about = String::new();
         match access {
-            guard::RouteAccess::Probe => {}
-            guard::RouteAccess::Open => self.errors.extend([StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN]),
+            guard::RouteAccess::Probe => about.push_str("For whoever reaches the server, by any host's name."),
+            guard::RouteAccess::Open => {
+                about.push_str("Nobody has to show a key.");
+                self.errors.extend([StatusCode::BAD_REQUEST, StatusCode::FORBIDDEN]);
+            }
             guard::RouteAccess::Scoped(scope) => {
                 about = format!("Needs the scope `{}`.", scope.name());
                 self = RATES.into_iter().fold(self, Self::tells_shared);
@@ -270,7 +282,7 @@ impl Operation {
             .operation_id(Some(self.id))
             .tag(self.tag.name())
             .summary(Some(self.summary))
-            .description(Some(about).filter(|about| !about.is_empty()));
+            .description(Some(about));
         for parameter in self.parameters {
             operation = operation.parameter(parameter);
         }

@@ -7,10 +7,11 @@ use super::form::{
     maybe, must, named, nothing_of, null, number, open, or_null, text, text_of, told, whole, word,
 };
 use super::generation::{
-    caller, empty, function, keep_alive, max_tokens, model, most, names_of_users, schema, stream, temperature,
-    tool_name, top_logprobs, top_p, unheard_of_tools, urgency,
+    caller, empty, function, keep_alive, max_tokens, model, most, names_of_users, schema, stream, tool_name,
+    top_logprobs, unheard_of_tools, urgency,
 };
 use super::operation::{Operation, Tag};
+use super::sampling::{temperature, top_p};
 use crate::http::wire::EFFORTS;
 use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, TOOLS_MAX, USER_BYTES_MAX};
 

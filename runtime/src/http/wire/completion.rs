@@ -76,7 +76,7 @@ mod tests {
             (r#""prompt":[-1]"#, "invalid_value", "prompt[0]"),
             (r#""prompt":[1,4294967296]"#, "invalid_type", "prompt[0]"),
             (r#""prompt":[4294967296]"#, "invalid_value", "prompt[0]"),
-            (r#""prompt":[1.0]"#, "invalid_type", "prompt[0]"),
+            (r#""prompt":[1.5]"#, "invalid_type", "prompt[0]"),
             (r#""prompt":["a",1]"#, "invalid_type", "prompt[1]"),
             (r#""prompt":["a",null]"#, "invalid_type", "prompt[1]"),
             (r#""prompt":[[1,"a"]]"#, "invalid_type", "prompt[0]"),

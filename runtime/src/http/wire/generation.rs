@@ -147,20 +147,21 @@ pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
     fields.only_off("store")
 }
 
+/// Names of who asks that mean nothing here.
+pub(crate) const NAMES_OF_USERS: [&str; 4] =
+    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+
 /// Who asks, by names that mean nothing here; `user` as it is.
 pub(crate) fn take_user(fields: &mut Fields) -> Result<Option<String>, ApiError> {
-    let mut named = |name: &str| match fields.text(name)? {
+    let named = |name: &str| match fields.text(name)? {
         Some(text) if text.len() > USER_BYTES_MAX => {
             let why = format!("is longer than {USER_BYTES_MAX} bytes");
             Err(ApiError::invalid_value(fields.path(name), why))
         }
         text => Ok(text),
     };
-    let user = named("user")?;
-    named("safety_identifier")?;
-    named("prompt_cache_key")?;
-    named("prompt_cache_retention")?;
-    Ok(user)
+    let mut names = NAMES_OF_USERS.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.swap_remove(0))
 }
 
 /// `cache`, which is for answers that are the same each time.
@@ -251,7 +252,7 @@ mod tests {
             (r#""n":-1"#, "invalid_value", "n"),
             (r#""n":129"#, "invalid_value", "n"),
             (r#""n":9223372036854775808"#, "invalid_value", "n"),
-            (r#""n":1.0"#, "invalid_type", "n"),
+            (r#""n":1.5"#, "invalid_type", "n"),
             (r#""stop":"""#, "invalid_value", "stop"),
             (r#""stop":["a",""]"#, "invalid_value", "stop[1]"),
             (r#""stop":["a",1]"#, "invalid_type", "stop[1]"),
@@ -283,6 +284,7 @@ mod tests {
             (r#""stream_options":{"include_usage":true}"#, "invalid_value", "stream_options"),
             (r#""ignore_eos":1"#, "invalid_type", "ignore_eos"),
             (r#""user":5"#, "invalid_type", "user"),
+            (r#""prompt_cache_key":5"#, "invalid_type", "prompt_cache_key"),
             (r#""metadata":"x""#, "invalid_type", "metadata"),
             (r#""store":true"#, "unsupported_parameter", "store"),
             (r#""reasoning_effort":"high""#, "unsupported_parameter", "reasoning_effort"),

@@ -28,7 +28,7 @@ impl PromptInput {
 pub(crate) fn take(fields: &mut Fields, name: &str, items_max: usize) -> Result<Vec<PromptInput>, ApiError> {
     const EXPECTED: &str = "a string, an array of token ids, or an array of either";
     let path = fields.path(name);
-    let items = match fields.take(name) {
+    let items = match fields.take(name).map(Node::with_ids) {
         None => return Err(ApiError::missing_field(path)),
         Some(Node::Text(text)) => return Ok(vec![PromptInput::Text(text)]),
         Some(Node::Ids(ids)) => return Ok(vec![PromptInput::Ids(ids)]),
@@ -54,7 +54,7 @@ fn is_number(node: &Node) -> bool {
 }
 
 fn input(item: Node, path: String) -> Result<PromptInput, ApiError> {
-    match item {
+    match item.with_ids() {
         Node::Text(text) => Ok(PromptInput::Text(text)),
         Node::Ids(ids) => Ok(PromptInput::Ids(ids)),
         Node::List(items) if items.is_empty() => Err(ApiError::invalid_value(path, "is empty")),

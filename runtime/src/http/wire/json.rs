@@ -23,7 +23,7 @@ pub(crate) enum Node {
     Bool(bool),
     /// Whole numbers of 64 bits, with or without a sign.
     Integer(i128),
-    /// Numbers written with a fraction or an exponent, or past 64 bits.
+    /// Numbers written with a fraction or an exponent, or past 64 bits; see [`Node::whole`].
     Float(f64),
     Text(String),
     /// A list that is not empty and has nothing but whole numbers below 2³².
@@ -32,6 +32,30 @@ pub(crate) enum Node {
     List(Vec<Node>),
     /// In the order of the body, which a schema's properties keep.
     Object(IndexMap<String, Node>),
+}
+
+impl Node {
+    /// The whole number that it is, however it is written: as JSON Schema has it, `1.0` is one.
+    pub(crate) fn whole(&self) -> Option<i128> {
+        /// Up to here 64-bit floats are whole numbers without a gap.
+        const EXACT_MAX: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+        match self {
+            Self::Integer(value) => Some(*value),
+            #[expect(clippy::cast_possible_truncation, reason = "it has no fraction, and is small")]
+            Self::Float(value) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => Some(*value as i128),
+            _ => None,
+        }
+    }
+
+    /// The same, with a list of nothing but ids as such, however they are written.
+    pub(crate) fn with_ids(self) -> Self {
+        let Self::List(items) = self else { return self };
+        let id = |item: &Self| item.whole().and_then(|id| u32::try_from(id).ok());
+        match items.iter().map(id).collect::<Option<Vec<u32>>>() {
+            Some(ids) if !ids.is_empty() => Self::Ids(ids),
+            _ => Self::List(items),
+        }
+    }
 }
 
 /// The fields of a body.

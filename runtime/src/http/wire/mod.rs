@@ -27,7 +27,7 @@ mod plain;
 #[cfg(test)]
 pub(crate) mod refusal;
 pub(crate) mod rerank;
-mod restated;
+pub(crate) mod restated;
 pub(crate) mod samplers;
 pub(crate) mod sampling;
 mod shapes;

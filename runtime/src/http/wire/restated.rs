@@ -7,13 +7,17 @@ use super::json::Node;
 use super::samplers::{is_number, take_absent};
 use crate::http::error::ApiError;
 
+/// What is done in any case, as vLLM's clients say it: an answer begins anew, and control tokens are never shown.
+pub(crate) const ALWAYS: [&str; 2] = ["add_generation_prompt", "skip_special_tokens"];
+/// What is never done, as vLLM's clients say it: neither is what stops an answer shown.
+pub(crate) const NEVER: [&str; 3] = ["continue_final_message", "include_stop_str_in_output", "use_beam_search"];
+
 /// Takes them from a chat or a completion.
 pub(super) fn take(fields: &mut Fields) -> Result<(), ApiError> {
-    // vLLM's: an answer begins anew, control tokens are never shown, and neither is what stops it.
-    for always in ["add_generation_prompt", "skip_special_tokens"] {
+    for always in ALWAYS {
         fields.only(always, |node| *node == Node::Bool(true))?;
     }
-    for never in ["continue_final_message", "include_stop_str_in_output", "use_beam_search"] {
+    for never in NEVER {
         fields.only(never, |node| *node == Node::Bool(false))?;
     }
     fields.flag("spaces_between_special_tokens")?;

@@ -9,25 +9,32 @@ use crate::http::error::ApiError;
 /// Tokens that penalties look at where nothing is said, in both.
 pub(crate) const WINDOW_TOKENS: usize = 64;
 
+/// Samplers that are not here and that 1 switches off.
+pub(crate) const OFF_AT_ONE: [&str; 2] = ["typical_p", "tfs_z"];
+/// Samplers that are not here and that 0 switches off.
+pub(crate) const OFF_AT_ZERO: [&str; 4] = ["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"];
+/// What is set of samplers that are not here.
+pub(crate) const SETTINGS_OF_OFF: [&str; 8] = [
+    "mirostat_tau",
+    "mirostat_eta",
+    "dynatemp_exponent",
+    "xtc_threshold",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+];
+
 /// Takes samplers that are not here: each may be named where it is switched off.
 pub(crate) fn take_absent(fields: &mut Fields) -> Result<(), ApiError> {
-    for off_at_one in ["typical_p", "tfs_z"] {
+    for off_at_one in OFF_AT_ONE {
         fields.only_number(off_at_one, 1)?;
     }
-    for off_at_zero in ["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"] {
+    for off_at_zero in OFF_AT_ZERO {
         fields.only_number(off_at_zero, 0)?;
     }
     // Of those that are off nothing else matters.
-    for setting in [
-        "mirostat_tau",
-        "mirostat_eta",
-        "dynatemp_exponent",
-        "xtc_threshold",
-        "dry_base",
-        "dry_allowed_length",
-        "dry_penalty_last_n",
-        "dry_sequence_breakers",
-    ] {
+    for setting in SETTINGS_OF_OFF {
         fields.take(setting);
     }
     Ok(())

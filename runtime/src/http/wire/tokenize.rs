@@ -54,7 +54,7 @@ impl DetokenizeRequest {
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut fields = parse_object(body)?;
         let model = fields.model()?;
-        let tokens = match fields.take("tokens") {
+        let tokens = match fields.take("tokens").map(Node::with_ids) {
             None => return Err(ApiError::missing_field("tokens")),
             Some(Node::Ids(ids)) => ids,
             Some(Node::List(items)) if items.is_empty() => Vec::new(),
@@ -105,7 +105,7 @@ mod tests {
             (r#""tokens":"a""#, "invalid_type", "tokens"),
             (r#""tokens":[-1]"#, "invalid_type", "tokens"),
             (r#""tokens":[1,4294967296]"#, "invalid_type", "tokens"),
-            (r#""tokens":[1.0]"#, "invalid_type", "tokens"),
+            (r#""tokens":[1.5]"#, "invalid_type", "tokens"),
             (r#""tokens":[[1]]"#, "invalid_type", "tokens"),
             (r#""tokens":[1],"content":"a""#, "unsupported_parameter", "content"),
         ];

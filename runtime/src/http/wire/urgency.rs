@@ -79,7 +79,7 @@ impl Urgency {
             Some(Tier::Priority) => Priority::High,
         };
         if asked > priority_max {
-            return Err(ApiError::invalid_value(SERVICE_TIER, "is not open to this tenant"));
+            return Err(ApiError::tier_not_open(SERVICE_TIER));
         }
         Ok(asked)
     }
