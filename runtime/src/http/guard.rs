@@ -122,9 +122,13 @@ enum Origin {
 
 /// Whether anybody may ask for it: there is nobody's figure in it.
 fn is_open(method: &Method, path: &str) -> bool {
+    // By whatever method: those that are not there are refused alike to everyone.
+    if dashboard::is_of_page(path) || path == openapi::PATH {
+        return true;
+    }
     match *method {
         // Who is signed in is told to that one's own browser alone.
-        Method::GET | Method::HEAD => dashboard::is_of_page(path) || path == openapi::PATH || path == sign_in::PATH,
+        Method::GET | Method::HEAD => path == sign_in::PATH,
         // Whoever has nothing but a cookie that is over can still let go of it.
         Method::DELETE => path == sign_in::PATH,
         _ => false,
