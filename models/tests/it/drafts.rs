@@ -6,7 +6,8 @@ use kernels::{KvCache, KvPrecision, KvShape};
 use loader::fixture::{Random, TinyModel};
 use models::executor::Run;
 use models::generation::{
-    Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
+    Echo, End, Ending, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, Shown, TokenCounts,
+    Tokens, Wanted,
 };
 use models::grammar::{GrammarSource, Vocabulary};
 use models::limits::PREFILL_CHUNK_TOKENS;
@@ -182,6 +183,8 @@ fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
         grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
+        ending: Ending::default(),
+        control_tokens: Shown::No,
         echo: Echo::Nothing,
         logprobs: None,
         context: 256,
@@ -211,6 +214,12 @@ fn random_request(random: &mut Random) -> GenerationRequest {
         grammar: None,
         stop: [vec![], vec!["ab".to_owned(), "e".to_owned()]][random.below(2)].clone(),
         end: [End::Honoured, End::Ignored][random.below(2)],
+        ending: Ending {
+            tokens: [vec![], vec![70, 71, 104]][random.below(2)].clone(),
+            tokens_min: [0, 4][random.below(2)],
+            shown: [Shown::No, Shown::Yes][random.below(2)],
+        },
+        control_tokens: [Shown::No, Shown::Yes][random.below(2)],
         echo: [Echo::Nothing, Echo::Prompt][random.below(2)],
         logprobs: [None, Some(0), Some(2)][random.below(3)],
         context: 61 + random.below(60),
@@ -257,8 +266,13 @@ fn drafts_that_a_grammar_forbids_are_not_accepted() {
     let (mut drafted, mut accepted) = (0, 0);
     for seed in 0..100 {
         let grammar = Some(Arc::clone(&grammar));
-        let request =
-            GenerationRequest { grammar, end: End::Honoured, stop: Vec::new(), ..random_request(&mut random) };
+        let request = GenerationRequest {
+            grammar,
+            end: End::Honoured,
+            ending: Ending::default(),
+            stop: Vec::new(),
+            ..random_request(&mut random)
+        };
         let expected = live(&request, descriptor, PLAIN, &mut toy());
         for fate in [ALL, Fate { seed, drafted: 80, preempted: 15 }] {
             let lived = live(&request, descriptor, fate, &mut toy());

@@ -6,7 +6,8 @@ use kernels::KvCache;
 use loader::fixture::TinyModel;
 use models::executor::Run;
 use models::generation::{
-    Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
+    Echo, End, Ending, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, Shown, TokenCounts,
+    Tokens, Wanted,
 };
 use models::limits::PREFILL_CHUNK_TOKENS;
 use models::sampling::Sampling;
@@ -25,6 +26,8 @@ fn request(prompts: Vec<Vec<u32>>) -> GenerationRequest {
         grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
+        ending: Ending::default(),
+        control_tokens: Shown::No,
         echo: Echo::Nothing,
         logprobs: None,
         context: 256,

@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use meter::Receipt;
 use models::contexts::{ContextAbout, ContextDraft, ContextSource};
-use models::generation::{Echo, End, GenerationRequest, Tokens};
+use models::generation::{Echo, End, Ending, GenerationRequest, Shown, Tokens};
 use models::limits::KV_BLOCK_POSITIONS;
 use models::sampling::Sampling;
 use scheduler::KeepAlive;
@@ -106,6 +106,8 @@ fn prepare(
         grammar: None,
         stop: Vec::new(),
         end: End::Honoured,
+        ending: Ending::default(),
+        control_tokens: Shown::No,
         echo: Echo::Nothing,
         logprobs: None,
         context: preparation.positions_max,

@@ -1,4 +1,4 @@
-use models::generation::{Echo, End, GenerationRequest, Tokens};
+use models::generation::{Echo, End, Ending, GenerationRequest, Shown, Tokens};
 use models::sampling::Sampling;
 
 use super::*;
@@ -18,6 +18,8 @@ fn generation(choices: usize) -> Generation {
         grammar: None,
         stop: Vec::new(),
         end: End::Ignored,
+        ending: Ending::default(),
+        control_tokens: Shown::No,
         echo: Echo::Nothing,
         logprobs: None,
         context: 512,
