@@ -35,7 +35,7 @@ use crate::http::Exit;
 use crate::http::error::ApiError;
 use crate::limits::{DRAIN_MAX, STALL_MAX};
 use crate::live::{self, Live};
-use crate::loading::{LoadError, LoadedModel, Models};
+use crate::loading::{LoadError, LoadedModel, Models, untagged};
 use crate::memory_budget::MemoryBudget;
 use crate::metering::energy;
 use crate::metering::{Metering, Prices, RecentReceipts, follow_residency};
@@ -105,7 +105,7 @@ impl App {
         deadline: Instant,
     ) -> Result<Arc<str>, ApiError> {
         let can_pull = |known: &&Known| self.config().pull == PullPolicy::OnFirstUse && access.may_use(known.stem());
-        let known = Known::find(name).filter(can_pull);
+        let known = Known::find(untagged(name)).filter(can_pull);
         match (self.entry(name).await, known) {
             (Ok(entry), _) if !access.may_use(&entry.name) => Err(self.forbidden(name).await),
             (Ok(entry), _) => Ok(entry.name.into()),

@@ -153,9 +153,13 @@ impl Models {
         self.catalog.list()
     }
 
-    /// The entry that a request's name means. Blocks on the file system.
+    /// The entry that a request's name means, which may have a tag that says nothing. Blocks on the file system.
     pub(crate) fn entry(&self, name: &str) -> Result<Entry, LoadError> {
-        self.catalog.resolve(name).map_err(|error| match error {
+        let found = match self.catalog.resolve(name) {
+            Err(CatalogError::NotFound { .. }) if untagged(name) != name => self.catalog.resolve(untagged(name)),
+            found => found,
+        };
+        found.map_err(|error| match error {
             CatalogError::NotFound { .. } => LoadError::NotFound(error),
             _ => LoadError::Catalog(error),
         })
@@ -328,4 +332,9 @@ fn thread_cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A model's name without the tag by which Ollama's clients call every model that has no other.
+pub(crate) fn untagged(name: &str) -> &str {
+    name.strip_suffix(":latest").filter(|name| !name.is_empty()).unwrap_or(name)
 }
