@@ -23,7 +23,7 @@ use meter::Receipt;
 use models::Descriptor;
 use models::contexts::ContextKey;
 use models::encoding::Encoding;
-use models::generation::{Generation, GenerationRequest, Output, Tokens};
+use models::generation::{Echo, Generation, GenerationRequest, Output, Tokens};
 use scheduler::{Instant, KeepAlive, Owner, Standing, StandingWatch, Submission, SubmitError};
 use tokio::sync::mpsc;
 
@@ -363,7 +363,12 @@ fn sequence(
     (Sequence::Generating(Box::new(generating)), publication)
 }
 
-/// The request's bound on an answer, as the generation wants it.
-fn bound(tokens_max: Option<usize>) -> Tokens {
-    tokens_max.map_or(Tokens::RestOfContext, Tokens::AtMost)
+/// The request's bound on an answer, as the generation wants it. Of no tokens and no echo what is left is the prompt, for a
+/// next request that finds it computed.
+fn bound(tokens_max: Option<usize>, echo: Echo) -> Tokens {
+    match (tokens_max, echo) {
+        (Some(0), Echo::Nothing) => Tokens::PromptAlone,
+        (Some(tokens), _) => Tokens::AtMost(tokens),
+        (None, _) => Tokens::RestOfContext,
+    }
 }

@@ -129,7 +129,8 @@ fn errors_are_told_in_its_words() {
     assert!(refused(&with("tools", json!([{ "name": "t" }])), 400, invalid).contains("tools"));
     assert!(refused(&with("max_tokens", Value::Null), 400, invalid).contains("max_tokens"));
     assert!(refused(&with("max_tokens", json!(100_000)), 400, invalid).contains("context"));
-    let said = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "b" }]);
+    let used = json!({ "type": "tool_use", "id": "t", "name": "f", "input": {} });
+    let said = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": [used] }]);
     assert!(refused(&with("messages", said), 400, invalid).contains("assistant"));
     refused(&server.get("/v1/messages"), 405, invalid);
     refused(&server.send(&request("POST", "/v1/messages", &[], b"{}")), 415, invalid);

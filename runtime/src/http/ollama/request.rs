@@ -13,6 +13,7 @@ use crate::http::wire::{
     ChatOptions, Common, Constraint, Delivery, Fields, Node, PromptInput, ThinkingLevel, ThinkingWish, Urgency,
     constraint, inputs, keep_alive, parse_object, said,
 };
+use crate::loading::untagged;
 
 /// A request to go on with something, or without a prompt one to load or unload the model.
 #[derive(Debug)]
@@ -68,6 +69,9 @@ impl Asking {
         let mut options = conversation::options(&mut fields)?;
         options.thinking.extend(think(&mut fields)?);
         fields.finish()?;
+        if let Some(last) = messages.last().filter(|last| last.role == "assistant" && last.tool_calls.is_empty()) {
+            options.go_on_with(Some(last), "messages")?;
+        }
         Ok(Self { common, prompt: (!messages.is_empty()).then(|| Prompt::Messages(messages, Box::new(options))) })
     }
 }
@@ -121,16 +125,9 @@ pub(super) fn model(fields: &mut Fields) -> Result<String, ApiError> {
         if fields.text("model")?.is_some_and(|model| model != name) {
             return Err(ApiError::invalid_value(fields.path("name"), "contradicts `model`"));
         }
-        return Ok(untagged(name));
+        return Ok(untagged(&name).to_owned());
     }
-    fields.model().map(untagged)
-}
-
-fn untagged(name: String) -> String {
-    match name.strip_suffix(":latest") {
-        Some(untagged) if !untagged.is_empty() => untagged.to_owned(),
-        _ => name,
-    }
+    fields.model().map(|name| untagged(&name).to_owned())
 }
 
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
@@ -156,6 +153,9 @@ pub(super) fn embed(body: &[u8]) -> Result<EmbeddingRequest, ApiError> {
 pub(super) fn embeddings(body: &[u8]) -> Result<EmbeddingRequest, ApiError> {
     let mut fields = parse_object(body)?;
     let prompt = fields.required_text("prompt")?;
+    if prompt.is_empty() {
+        return Err(ApiError::invalid_value(fields.path("prompt"), "is empty"));
+    }
     embedding(fields, vec![PromptInput::Text(prompt)], None)
 }
 
@@ -227,6 +227,7 @@ mod tests {
         ];
         each_refused(embed, MODEL, &table);
         assert_eq!(refused(Asking::chat(b"{}")), ("missing_required_parameter", Some("model".to_owned())));
+        assert_eq!(refused(embeddings(br#"{"model":"m","prompt":""}"#)), ("invalid_value", Some("prompt".to_owned())));
         assert_eq!(refused(embeddings(br#"{"model":"m"}"#)), ("missing_required_parameter", Some("prompt".to_owned())));
     }
 

@@ -1,6 +1,8 @@
 //! Requests to generate: the members that several interfaces share, with the limits of those who read them.
 
-use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
+use models::limits::{
+    CHOICES_MAX, LOGIT_BIAS_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX, TOP_LOGPROBS_MAX,
+};
 
 use super::form::{
     Form, Member, always, any_object, anything, asked, either, flag, list_of, map_from, maybe, must, named, nothing_of,
@@ -143,7 +145,7 @@ pub(super) fn common() -> Vec<Member> {
             maybe("include_usage", flag("Whether the stream ends with its usage.")),
             maybe("include_progress", flag("Whether comments tell what it waits for.")),
             maybe("include_obfuscation", always("Nothing is padded.", false)),
-            maybe("continuous_usage_stats", always("Usage is told at the end.", false)),
+            maybe("continuous_usage_stats", flag("Whether every chunk has the usage so far, with `include_usage`.")),
         ],
     );
     let mut members = vec![
@@ -151,6 +153,14 @@ pub(super) fn common() -> Vec<Member> {
         maybe("n", whole("Answers for each prompt.", 1..=most(CHOICES_MAX))),
         stops("stop"),
         maybe("ignore_eos", flag("Whether the token that ends a text is no end.")),
+        maybe("min_tokens", whole("Tokens before which nothing but its bound ends an answer.", 0..=TOKENS_MAX.into())),
+        maybe(
+            "stop_token_ids",
+            list_of("Tokens that end an answer.", whole("", 0..=u32::MAX.into()), 0..=STOP_TOKENS_MAX),
+        ),
+        maybe("include_stop_str_in_output", flag("Whether what ends an answer is a part of its text.")),
+        maybe("skip_special_tokens", flag("Whether the names of control tokens are left out; they are unless told.")),
+        maybe("return_tokens_as_token_ids", flag("Whether tokens with log-probabilities are called by their ids.")),
         stream(),
         maybe("stream_options", options),
         keep_alive(),
@@ -170,24 +180,42 @@ pub(super) fn common() -> Vec<Member> {
 
 /// What is done anyway, as clients of vLLM and llama.cpp say it.
 fn restated() -> Vec<Member> {
-    let only = |name, value| maybe(name, always("What is done anyway.", value));
     let mut members = vec![
-        maybe("spaces_between_special_tokens", flag("Control tokens are never shown.")),
-        maybe("min_tokens", whole("No least length.", 0..=0)),
-        maybe("stop_token_ids", nothing_of("Not supported.")),
+        maybe("spaces_between_special_tokens", flag("There are none.")),
         maybe("cache_prompt", flag("What was computed is always used.")),
         maybe("id_slot", whole("Nobody chooses where it computes.", -1..=-1)),
-        maybe("mirostat_mode", whole("Not here: off.", 0..=0)),
+        maybe("guided_decoding_backend", text_of("Means nothing here.", 0..=USER_BYTES_MAX)),
     ];
-    members.extend(["add_generation_prompt", "skip_special_tokens"].map(|name| only(name, true)));
-    let never = ["continue_final_message", "include_stop_str_in_output", "use_beam_search"];
-    members.extend(never.map(|name| only(name, false)));
+    let numbers = [("mirostat_mode", 0), ("top_n_sigma", -1), ("min_keep", 0), ("n_probs", 0), ("t_max_predict_ms", 0)];
+    let numbers = numbers.into_iter().chain([("length_penalty", 1), ("priority", 0)]);
+    members.extend(numbers.map(|(name, off)| maybe(name, whole("Not here: off.", off..=off))));
+    let never = ["timings_per_token", "return_progress", "post_sampling_probs", "return_token_ids"];
+    members.extend(never.map(|name| maybe(name, always("Not supported.", false))));
+    members.extend(["logits_processors", "bad_words", "lora"].map(|name| maybe(name, empty())));
+    members.push(maybe("use_beam_search", always("What is done anyway.", false)));
     members.extend(switched_off());
     members
 }
 
 /// What a chat has beside its messages.
 pub(super) fn options() -> Vec<Member> {
+    let mut members = template_options();
+    let always_so = ["include_reasoning", "separate_reasoning", "stream_reasoning", "parse_tool_calls"];
+    members.extend(always_so.map(|name| maybe(name, always("What is done anyway.", true))));
+    members.extend([
+        maybe("reasoning_format", word("Thoughts come apart from what is said.", &["auto", "deepseek"])),
+        maybe("verbosity", word("What is done anyway.", &["medium"])),
+        maybe("echo", always("Not supported.", false)),
+        maybe("documents", empty()),
+        maybe("functions", empty()),
+        maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
+        maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
+    ]);
+    members
+}
+
+/// What a chat's template is given beside the messages, and where the answer begins.
+pub(super) fn template_options() -> Vec<Member> {
     let one = asked(
         "This one.",
         [must("type", word("", &["function"])), must("function", asked("", [must("name", text("One of `tools`."))]))],
@@ -203,9 +231,8 @@ pub(super) fn options() -> Vec<Member> {
         maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
         maybe("chat_template_kwargs", any_object("Values for the model's template, which has to know them.")),
         maybe("reasoning_effort", word(effort, &crate::http::wire::EFFORTS)),
-        maybe("functions", empty()),
-        maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
-        maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
+        maybe("add_generation_prompt", flag("Whether the answer is a message of its own; it is unless told.")),
+        maybe("continue_final_message", flag("Whether the answer goes on with the last message, the assistant's.")),
     ]
 }
 

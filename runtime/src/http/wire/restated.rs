@@ -3,26 +3,39 @@
 //! Deliberately absent: what would have to be done. Each of these, left out, means the same.
 
 use super::Fields;
-use super::json::Node;
-use super::samplers::{is_number, take_absent};
+use super::samplers::take_absent;
 use crate::http::error::ApiError;
 
 /// Takes them from a chat or a completion.
 pub(super) fn take(fields: &mut Fields) -> Result<(), ApiError> {
-    // vLLM's: an answer begins anew, control tokens are never shown, and neither is what stops it.
-    for always in ["add_generation_prompt", "skip_special_tokens"] {
-        fields.only(always, |node| *node == Node::Bool(true))?;
-    }
-    for never in ["continue_final_message", "include_stop_str_in_output", "use_beam_search"] {
-        fields.only(never, |node| *node == Node::Bool(false))?;
-    }
+    // vLLM's. By what an answer is kept to its grammar changes nothing in it.
     fields.flag("spaces_between_special_tokens")?;
-    fields.only("min_tokens", |node| is_number(node, 0))?;
-    fields.only("stop_token_ids", |node| matches!(node, Node::List(ids) if ids.is_empty()))?;
+    fields.bounded_text("guided_decoding_backend")?;
+    for number in [("length_penalty", 1), ("priority", 0)] {
+        fields.only_number(number.0, number.1)?;
+    }
+    for never in ["use_beam_search", "return_token_ids"] {
+        fields.only_off(never)?;
+    }
+    for none in ["logits_processors", "bad_words"] {
+        fields.only_empty(none)?;
+    }
     // llama.cpp's: pages that were computed are used in any case, and change no answer; nobody chooses where it computes.
     fields.flag("cache_prompt")?;
-    fields.only("id_slot", |node| is_number(node, -1))?;
-    fields.only("mirostat_mode", |node| is_number(node, 0))?;
+    for (name, off) in [
+        ("id_slot", -1),
+        ("mirostat_mode", 0),
+        ("top_n_sigma", -1),
+        ("min_keep", 0),
+        ("n_probs", 0),
+        ("t_max_predict_ms", 0),
+    ] {
+        fields.only_number(name, off)?;
+    }
+    for never in ["timings_per_token", "return_progress", "post_sampling_probs"] {
+        fields.only_off(never)?;
+    }
+    fields.only_empty("lora")?;
     take_absent(fields)
 }
 
@@ -41,9 +54,10 @@ mod tests {
     #[test]
     fn what_is_done_anyway_may_be_said() {
         parse(
-            br#"{"add_generation_prompt":true,"skip_special_tokens":true,"spaces_between_special_tokens":true,
-                "continue_final_message":false,"include_stop_str_in_output":false,"use_beam_search":false,
-                "min_tokens":0,"stop_token_ids":[],"cache_prompt":true,"id_slot":-1,"mirostat_mode":0,"typical_p":1.0}"#,
+            br#"{"spaces_between_special_tokens":true,"use_beam_search":false,"cache_prompt":true,"id_slot":-1,
+                "mirostat_mode":0,"typical_p":1.0,"guided_decoding_backend":"xgrammar","length_penalty":1.0,"priority":0,
+                "return_token_ids":false,"logits_processors":[],"bad_words":[],"top_n_sigma":-1,"min_keep":0,"n_probs":0,
+                "t_max_predict_ms":0,"timings_per_token":false,"return_progress":false,"post_sampling_probs":false,"lora":[]}"#,
         )
         .expect("nothing is asked for");
     }
@@ -51,17 +65,17 @@ mod tests {
     #[test]
     fn what_would_have_to_be_done_is_refused_by_name() {
         let table = [
-            (r#""add_generation_prompt":false"#, "unsupported_parameter", "add_generation_prompt"),
-            (r#""skip_special_tokens":false"#, "unsupported_parameter", "skip_special_tokens"),
-            (r#""continue_final_message":true"#, "unsupported_parameter", "continue_final_message"),
-            (r#""include_stop_str_in_output":true"#, "unsupported_parameter", "include_stop_str_in_output"),
             (r#""use_beam_search":true"#, "unsupported_parameter", "use_beam_search"),
-            (r#""min_tokens":1"#, "unsupported_parameter", "min_tokens"),
-            (r#""stop_token_ids":[2]"#, "unsupported_parameter", "stop_token_ids"),
             (r#""cache_prompt":1"#, "invalid_type", "cache_prompt"),
             (r#""id_slot":0"#, "unsupported_parameter", "id_slot"),
             (r#""mirostat_mode":2"#, "unsupported_parameter", "mirostat_mode"),
             (r#""typical_p":0.5"#, "unsupported_parameter", "typical_p"),
+            (r#""length_penalty":0.5"#, "unsupported_parameter", "length_penalty"),
+            (r#""bad_words":["a"]"#, "unsupported_parameter", "bad_words"),
+            (r#""return_token_ids":true"#, "unsupported_parameter", "return_token_ids"),
+            (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
+            (r#""top_n_sigma":1"#, "unsupported_parameter", "top_n_sigma"),
+            (r#""guided_decoding_backend":5"#, "invalid_type", "guided_decoding_backend"),
         ];
         each_refused(parse, "", &table);
     }
