@@ -8,6 +8,7 @@ use super::form::{
     Form, Member, always, any_object, anything, asked, either, flag, list_of, map_from, maybe, must, named, nothing_of,
     number_in, of_at_most, text, text_like, text_of, whole, whole_of_64_bits, word,
 };
+use super::restated;
 use crate::limits::{
     KEEP_ALIVE_MAX, MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX,
     USER_BYTES_MAX,
@@ -174,26 +175,7 @@ pub(super) fn common() -> Vec<Member> {
     members.extend(constraints());
     members.extend(urgency());
     members.extend(harmless());
-    members.extend(restated());
-    members
-}
-
-/// What is done anyway, as clients of vLLM and llama.cpp say it.
-fn restated() -> Vec<Member> {
-    let mut members = vec![
-        maybe("spaces_between_special_tokens", flag("There are none.")),
-        maybe("cache_prompt", flag("What was computed is always used.")),
-        maybe("id_slot", whole("Nobody chooses where it computes.", -1..=-1)),
-        maybe("guided_decoding_backend", text_of("Means nothing here.", 0..=USER_BYTES_MAX)),
-    ];
-    let numbers = [("mirostat_mode", 0), ("top_n_sigma", -1), ("min_keep", 0), ("n_probs", 0), ("t_max_predict_ms", 0)];
-    let numbers = numbers.into_iter().chain([("length_penalty", 1), ("priority", 0)]);
-    members.extend(numbers.map(|(name, off)| maybe(name, whole("Not here: off.", off..=off))));
-    let never = ["timings_per_token", "return_progress", "post_sampling_probs", "return_token_ids"];
-    members.extend(never.map(|name| maybe(name, always("Not supported.", false))));
-    members.extend(["logits_processors", "bad_words", "lora"].map(|name| maybe(name, empty())));
-    members.push(maybe("use_beam_search", always("What is done anyway.", false)));
-    members.extend(switched_off());
+    members.extend(restated::members());
     members
 }
 
@@ -388,7 +370,8 @@ pub(super) fn absent_samplers() -> Vec<Member> {
     members
 }
 
-fn switched_off() -> Vec<Member> {
+/// The same but for how far back penalties look.
+pub(super) fn switched_off() -> Vec<Member> {
     let only = |name, value: i64| maybe(name, whole("Not here: off.", value..=value));
     let mut members = vec![only("typical_p", 1), only("tfs_z", 1)];
     members.extend(["mirostat", "dynatemp_range", "xtc_probability", "dry_multiplier"].map(|name| only(name, 0)));
