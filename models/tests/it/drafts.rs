@@ -233,7 +233,7 @@ fn drafts_change_no_text_no_score_and_no_count() {
     let toy = || Toy { cache: Vec::new(), vocabulary: descriptor.tokenizer.len() };
     let mut random = Random::new(17);
     let (mut drafted, mut accepted, mut sampled) = (0, 0, 0);
-    for seed in 0..600 {
+    for seed in 0..720 {
         let request = random_request(&mut random);
         let expected = live(&request, descriptor, PLAIN, &mut toy());
         assert_eq!((expected.counts.drafted, expected.counts.accepted), (0, 0));

@@ -88,10 +88,12 @@ fn known_names() -> Vec<String> {
 
 /// Of several forms that one whose members `body` has.
 fn form_of<'a>(form: &'a Value, body: &Value) -> &'a Value {
-    let is_of = |form: &&Value| {
-        form["required"].as_array().unwrap().iter().all(|name| body.get(name.as_str().unwrap()).is_some())
-    };
-    form["oneOf"].as_array().or(form["anyOf"].as_array()).and_then(|forms| forms.iter().find(is_of)).unwrap_or(form)
+    let has = |name: &Value| body.get(name.as_str().unwrap()).is_some();
+    let is_of = |form: &&Value| form["required"].as_array().unwrap().iter().all(has);
+    match form.get("properties") {
+        Some(_) => form,
+        None => form["anyOf"].as_array().unwrap().iter().find(is_of).unwrap(),
+    }
 }
 
 #[test]
