@@ -213,9 +213,9 @@ pub(crate) async fn start(
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
     let routed = if app.devices.are_several() {
         let descriptor = app.descriptor(&model).await?;
-        unprepared = Preparing::Done(prepared(app, (&descriptor, &model), unprepared).await?);
+        unprepared = Preparing::Done(Box::new(prepared(app, (&descriptor, &model), unprepared).await?));
         let Preparing::Done(work) = &unprepared else { unreachable!("it was done just now") };
-        let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work };
+        let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work: work.as_ref() };
         let routed = app.devices.route(&question, entered).await?;
         prepared_for = Some(descriptor);
         routed
@@ -277,7 +277,7 @@ pub(crate) async fn start(
 /// What a model is to do, before or after it was made of what was asked.
 enum Preparing<P> {
     Wanted(P),
-    Done(Work),
+    Done(Box<Work>),
 }
 
 /// What is to be done. Whatever takes long of it is done where that holds nobody up.
@@ -291,7 +291,7 @@ where
 {
     let prepare = match preparing {
         Preparing::Wanted(prepare) => prepare,
-        Preparing::Done(work) => return Ok(work),
+        Preparing::Done(work) => return Ok(*work),
     };
     let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
     let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.config().kv_precision(&name));
