@@ -57,6 +57,8 @@ pub const TEMPLATE_OUTPUT_BYTES_MAX: usize = 64 << 20;
 pub const STOP_STRINGS_MAX: usize = 16;
 /// Bytes of one stop string.
 pub const STOP_STRING_BYTES_MAX: usize = 1024;
+/// Tokens of a request's that end an answer.
+pub const STOP_TOKENS_MAX: usize = 128;
 /// Alternatives that a request may ask to see for every token.
 pub const TOP_LOGPROBS_MAX: usize = 20;
 /// Entries of a request's `logit_bias`.

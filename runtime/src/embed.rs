@@ -5,6 +5,8 @@
 //!
 //! Deliberately absent: how answers look on the wire (`http`); cutting a text that is too long, which is refused.
 
+mod score;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use models::tokenizer::{Special, Start};
 use scheduler::KeepAlive;
 use uuid::Uuid;
 
+pub(crate) use self::score::{Scored, score};
 use crate::app::App;
 use crate::generate::{Caller, Finished, Piece, Preparation, Work, admit, start};
 use crate::http::error::ApiError;

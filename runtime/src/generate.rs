@@ -23,7 +23,7 @@ use meter::Receipt;
 use models::Descriptor;
 use models::contexts::ContextKey;
 use models::encoding::Encoding;
-use models::generation::{Generation, GenerationRequest, Output, Tokens};
+use models::generation::{Echo, Generation, GenerationRequest, Output, Tokens};
 use scheduler::{Instant, KeepAlive, Owner, Standing, StandingWatch, Submission, SubmitError};
 use tokio::sync::mpsc;
 
@@ -213,9 +213,9 @@ pub(crate) async fn start(
     // Which device is best depends on what is to be done; where there is only one, that can wait for the model.
     let routed = if app.devices.are_several() {
         let descriptor = app.descriptor(&model).await?;
-        unprepared = Preparing::Done(prepared(app, (&descriptor, &model), unprepared).await?);
+        unprepared = Preparing::Done(Box::new(prepared(app, (&descriptor, &model), unprepared).await?));
         let Preparing::Done(work) = &unprepared else { unreachable!("it was done just now") };
-        let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work };
+        let question = Question { tenant: &tenant, model: &model, descriptor: &descriptor, work: work.as_ref() };
         let routed = app.devices.route(&question, entered).await?;
         prepared_for = Some(descriptor);
         routed
@@ -277,7 +277,7 @@ pub(crate) async fn start(
 /// What a model is to do, before or after it was made of what was asked.
 enum Preparing<P> {
     Wanted(P),
-    Done(Work),
+    Done(Box<Work>),
 }
 
 /// What is to be done. Whatever takes long of it is done where that holds nobody up.
@@ -291,7 +291,7 @@ where
 {
     let prepare = match preparing {
         Preparing::Wanted(prepare) => prepare,
-        Preparing::Done(work) => return Ok(work),
+        Preparing::Done(work) => return Ok(*work),
     };
     let (descriptor, name, positions_max) = (Arc::clone(descriptor), Arc::clone(name), app.context_of(descriptor));
     let (contexts, kv_precision) = (Arc::clone(&app.contexts), app.config().kv_precision(&name));
@@ -363,7 +363,12 @@ fn sequence(
     (Sequence::Generating(Box::new(generating)), publication)
 }
 
-/// The request's bound on an answer, as the generation wants it.
-fn bound(tokens_max: Option<usize>) -> Tokens {
-    tokens_max.map_or(Tokens::RestOfContext, Tokens::AtMost)
+/// The request's bound on an answer, as the generation wants it. Of no tokens and no echo what is left is the prompt, for a
+/// next request that finds it computed.
+fn bound(tokens_max: Option<usize>, echo: Echo) -> Tokens {
+    match (tokens_max, echo) {
+        (Some(0), Echo::Nothing) => Tokens::PromptAlone,
+        (Some(tokens), _) => Tokens::AtMost(tokens),
+        (None, _) => Tokens::RestOfContext,
+    }
 }

@@ -117,6 +117,8 @@ pub(crate) const TOOL_CALLS_MAX: usize = 128;
 pub(crate) const MODEL_NAME_CHARS_MAX: usize = 256;
 /// Things that a request may ask an answer to include.
 pub(crate) const INCLUDED_MAX: usize = 16;
+/// Parts of an answer that a request may ask for alone.
+pub(crate) const RESPONSE_FIELDS_MAX: usize = 64;
 /// Entries of a request's metadata that its answer tells again.
 pub(crate) const METADATA_MAX: usize = 16;
 /// Bytes of `user`.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::stop::StopStrings;
-use super::{Echo, GenerationRequest};
+use super::{Echo, GenerationRequest, Shown};
 use crate::detokenizer::Detokenizer;
 use crate::sampling::TokenLogprobs;
 use crate::tokenizer::Tokenizer;
@@ -54,8 +54,10 @@ pub(super) struct Answer {
     /// Text that is not out yet, and how many bytes of the answer are.
     pending: String,
     shown: usize,
-    /// Bytes of the answer that are the echoed prompt: stop strings do not look there.
-    echoed: usize,
+    /// Bytes of the answer in which nothing ends it: the echoed prompt, and what it has to have.
+    unsearched: usize,
+    /// Whether the stop string that ends it is a part of it.
+    stop_shown: Shown,
     chars: usize,
     waiting: VecDeque<Waiting>,
 }
@@ -69,7 +71,8 @@ impl Answer {
             detokenizer: Detokenizer::default(),
             pending: String::new(),
             shown: 0,
-            echoed: 0,
+            unsearched: 0,
+            stop_shown: request.ending.shown,
             chars: 0,
             waiting: VecDeque::new(),
         }
@@ -83,7 +86,7 @@ impl Answer {
         self.detokenizer = Detokenizer::default();
         self.pending.clear();
         self.waiting.clear();
-        (self.shown, self.echoed, self.chars) = (0, 0, 0);
+        (self.shown, self.unsearched, self.chars) = (0, 0, 0);
     }
 
     pub(super) fn score_prompt_token(&mut self, logprobs: TokenLogprobs) {
@@ -103,16 +106,25 @@ impl Answer {
             };
             self.append(id, bytes, logprobs);
         }
-        self.echoed = self.shown + self.pending.len();
+        self.unsearched = self.shown + self.pending.len();
+    }
+
+    /// Takes a generated token that ends nothing, whatever its text is.
+    pub(super) fn add(&mut self, id: u32, bytes: &[u8], logprobs: Option<TokenLogprobs>) {
+        self.append(id, bytes, logprobs);
+        self.unsearched = self.shown + self.pending.len();
     }
 
     /// Takes a generated token; tells which stop string is complete, if one is.
     pub(super) fn push(&mut self, id: u32, bytes: &[u8], logprobs: Option<TokenLogprobs>) -> Option<usize> {
         let before = self.pending.len();
         self.append(id, bytes, logprobs);
-        let from = self.echoed.saturating_sub(self.shown);
-        let (cut, which) = self.stop.find(&self.pending, before, from)?;
-        self.cut(cut);
+        let from = self.unsearched.saturating_sub(self.shown);
+        let (begin, which) = self.stop.find(&self.pending, before, from)?;
+        self.cut(match self.stop_shown {
+            Shown::No => begin,
+            Shown::Yes => begin + self.stop.bytes_of(which),
+        });
         Some(which)
     }
 
@@ -137,7 +149,7 @@ impl Answer {
 
     /// What can be shown now.
     pub(super) fn ready(&mut self) -> Span {
-        let from = self.echoed.saturating_sub(self.shown).min(self.pending.len());
+        let from = self.unsearched.saturating_sub(self.shown).min(self.pending.len());
         let held = self.stop.held_back(&self.pending[from..]);
         self.take(self.pending.len() - held)
     }

@@ -1,7 +1,7 @@
 //! Logits to the next tokens of an answer: what its grammar allows is drawn from, and what was drawn decides whether it ends.
 
 use super::step::{DrawError, FinishReason};
-use super::{End, Generation};
+use super::{End, Generation, Shown};
 use crate::grammar::Matching;
 use crate::sampling::TokenLogprobs;
 
@@ -35,17 +35,24 @@ impl Generation {
     pub(super) fn take_token(&mut self, logits: &mut [f32]) -> Result<Option<FinishReason>, DrawError> {
         // Alternatives are of the distribution before sampling changes it; the token is known after.
         let before = self.request.logprobs.map(|_| logits.to_vec());
+        self.keep_from_ending(logits);
         let allowed = self.matching.as_mut().map(Matching::allowed).transpose()?;
         let id = self.sampler.sample(logits, allowed.as_ref())?;
         let logprobs = self.request.logprobs.zip(before).map(|(top, before)| TokenLogprobs::of(&before, id, top));
         self.progress.push(id);
         self.counts.completion += 1;
-        let tokenizer = &self.descriptor.tokenizer;
-        if self.request.end == End::Honoured && tokenizer.is_end(id) {
+        let (tokenizer, ending) = (&self.descriptor.tokenizer, &self.request.ending);
+        let is_silent = tokenizer.is_control(id) && self.request.control_tokens == Shown::No;
+        let bytes = if is_silent { &[] } else { tokenizer.bytes(id) };
+        if self.ends(id) {
+            if ending.shown == Shown::Yes {
+                self.answer.add(id, bytes, logprobs);
+            }
             return Ok(Some(FinishReason::Stop));
         }
-        let bytes = if tokenizer.is_control(id) { &[] } else { tokenizer.bytes(id) };
-        if let Some(which) = self.answer.push(id, bytes, logprobs) {
+        if self.progress.generated() <= ending.tokens_min {
+            self.answer.add(id, bytes, logprobs);
+        } else if let Some(which) = self.answer.push(id, bytes, logprobs) {
             return Ok(Some(FinishReason::StopString(which)));
         }
         if let Some(matching) = &mut self.matching {
@@ -55,5 +62,25 @@ impl Generation {
             }
         }
         Ok((self.progress.generated() >= self.bound()).then_some(FinishReason::Length))
+    }
+
+    /// Whether a token ends an answer.
+    fn ends(&self, id: u32) -> bool {
+        let ends_texts = self.request.end == End::Honoured && self.descriptor.tokenizer.is_end(id);
+        ends_texts || self.request.ending.tokens.binary_search(&id).is_ok()
+    }
+
+    /// Has no token drawn that would end the answer before it may.
+    fn keep_from_ending(&self, logits: &mut [f32]) {
+        let ending = &self.request.ending;
+        if self.progress.generated() >= ending.tokens_min {
+            return;
+        }
+        let of_texts = self.descriptor.tokenizer.ends().filter(|_| self.request.end == End::Honoured);
+        for id in of_texts.chain(ending.tokens.iter().copied()) {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 }

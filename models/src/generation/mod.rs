@@ -39,7 +39,7 @@ use answer::Answer;
 pub use answer::{ScoredToken, Span};
 use drafts::Drafts;
 use progress::Progress;
-pub use request::{Echo, End, GenerationRequest, Tokens};
+pub use request::{Echo, End, Ending, GenerationRequest, Shown, Tokens};
 pub use step::{Draft, DrawError, FinishReason, Input, Output, TokenCounts, Wanted};
 
 /// The state of one request.
@@ -70,13 +70,14 @@ impl Generation {
     ///
     /// # Panics
     /// When a prompt is empty or does not fit the context, or there is none, or when an answer with a grammar could not be
-    /// ended: whoever accepts requests checks that.
+    /// ended, or is kept from ending: whoever accepts requests checks that.
     #[must_use]
     pub fn new(mut request: GenerationRequest, descriptor: Arc<Descriptor>) -> Self {
         assert!(!request.prompts.is_empty() && request.choices > 0, "a request has at least one answer");
         let fits = |prompt: &Vec<u32>| !prompt.is_empty() && prompt.len() <= request.context;
         assert!(request.prompts.iter().all(fits), "each prompt has a token and fits the context");
-        assert!(request.grammar.is_none() || request.end == End::Honoured, "what keeps to a grammar can end");
+        let can_end = request.end == End::Honoured && request.ending.tokens_min == 0;
+        assert!(request.grammar.is_none() || can_end, "what keeps to a grammar can end");
         let progress = Progress::of(std::mem::take(&mut request.prompts[0]));
         let sampler = Sampler::new(request.sampling.clone(), 0, progress.prompt());
         Self {

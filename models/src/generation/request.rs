@@ -19,10 +19,14 @@ pub struct GenerationRequest {
     /// What each answer has to keep to, where it has to. Of a request that has one, tokens that end a text must be
     /// [`End::Honoured`].
     pub grammar: Option<Arc<Grammar>>,
-    /// Texts that end an answer and are not shown.
+    /// Texts that end an answer.
     pub stop: Vec<String>,
     /// What a token that ends a text does.
     pub end: End,
+    /// What else ends an answer, and from when on. Of a request with a grammar nothing keeps an answer from ending.
+    pub ending: Ending,
+    /// Whether the text has the names of control tokens.
+    pub control_tokens: Shown,
     /// Whether the prompt is part of the answer.
     pub echo: Echo,
     /// The alternatives to show for each token; `None` shows no log-probabilities.
@@ -44,6 +48,8 @@ impl GenerationRequest {
             grammar: None,
             stop: Vec::new(),
             end: End::Honoured,
+            ending: Ending::default(),
+            control_tokens: Shown::No,
             echo: Echo::Nothing,
             logprobs: None,
             context,
@@ -69,6 +75,27 @@ pub enum End {
     Honoured,
     /// It is a token like any other.
     Ignored,
+}
+
+/// What ends an answer beside the texts and tokens that end it in any case.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ending {
+    /// Tokens that do, by their ids, which are in order.
+    pub tokens: Vec<u32>,
+    /// Tokens that an answer has before anything but its bound ends it.
+    pub tokens_min: usize,
+    /// Whether what ends it is shown: a stop string, or the text of a token.
+    pub shown: Shown,
+}
+
+/// Whether what is otherwise left out of a text is a part of it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Shown {
+    /// It is left out.
+    #[default]
+    No,
+    /// It is there.
+    Yes,
 }
 
 /// Whether the prompt is part of the answer.

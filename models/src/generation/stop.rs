@@ -27,6 +27,11 @@ impl StopStrings {
         self.texts.iter().filter_map(found).min()
     }
 
+    /// Bytes of the request's stop string of this number.
+    pub(super) fn bytes_of(&self, which: usize) -> usize {
+        self.texts.iter().find(|(place, _)| *place == which).map_or(0, |(_, text)| text.len())
+    }
+
     /// Bytes at the end of `pending` that may be the beginning of a stop string.
     pub(super) fn held_back(&self, pending: &str) -> usize {
         let held = |(_, text): &(usize, String)| {

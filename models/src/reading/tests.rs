@@ -12,7 +12,7 @@ fn template(source: &str) -> ChatTemplate {
 
 fn tools(names: &[&str]) -> Extras {
     let tool = |name: &&str| Tool { name: (*name).to_owned(), description: None, parameters: None };
-    Extras { tools: names.iter().map(tool).collect(), values: Map::new() }
+    Extras { tools: names.iter().map(tool).collect(), values: Map::new(), ..Extras::default() }
 }
 
 /// What an answer says, texts of a kind in one, whatever pieces it comes in.

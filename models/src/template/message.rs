@@ -54,6 +54,27 @@ pub struct Extras {
     pub tools: Vec<Tool>,
     /// Values that the template reads by these names.
     pub values: Map<String, Value>,
+    /// Where the answer begins.
+    pub turn: Turn,
+}
+
+/// Where an answer to a conversation begins.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Turn {
+    /// In a message of its own, which the template opens.
+    #[default]
+    Opened,
+    /// Behind the last message, where nothing is opened.
+    Unopened,
+    /// In the last message, which it goes on with.
+    Continued,
+}
+
+impl Extras {
+    /// The same, where no function may be called.
+    pub(super) fn without_tools(&self) -> Self {
+        Self { tools: Vec::new(), ..self.clone() }
+    }
 }
 
 impl Message {

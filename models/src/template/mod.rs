@@ -10,6 +10,9 @@
 //! A mark also stands where a message begins or ends with a part of a special token, which its neighbour could complete.
 //! A template thus sees every message as it is, unless the message spells a special token or a part of one at its end.
 //!
+//! An answer may go on with the last message: the prompt then ends where that message's text does, which is found by a mark
+//! of its own, and spaces at its end stay.
+//!
 //! Templates see what the `transformers` library shows them: its settings of the engine, its functions, tools as it
 //! describes them (`none` where there are none), no documents (`none`), and a clock in UTC. Where a template knows no tools,
 //! they are said in the system message (`instruction.rs`).
@@ -34,7 +37,7 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use serde_json::Value as Json;
 
 pub use self::builtin::{builtin, builtin_names};
-pub use self::message::{Extras, Message, Tool, ToolCall};
+pub use self::message::{Extras, Message, Tool, ToolCall, Turn};
 pub use self::thoughts::Thoughts;
 use crate::ModelError;
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_BYTES_MAX, TEMPLATE_SOURCE_BYTES_MAX};
@@ -72,6 +75,11 @@ pub enum TemplateError {
     /// The prompt cannot be tokenized.
     #[error(transparent)]
     Tokenize(#[from] TokenizeError),
+    /// The prompt cannot end in the last message: the template does not show its text to the end.
+    #[error(
+        "the model's chat template does not show the last message's text to its end, so that no answer can go on with it"
+    )]
+    Unshown,
     /// The messages hold every mark that could have been used.
     #[error("the messages use all noncharacters of Unicode")]
     NoMark,
@@ -165,11 +173,10 @@ impl ChatTemplate {
     /// The prompt as text, in which nothing tells what a message spells from what the template writes.
     ///
     /// # Errors
-    /// As [`ChatTemplate::encode`], but for tokenizing.
-    pub fn text(&self, messages: &[Message]) -> Result<String, TemplateError> {
-        let extras = Extras::default();
-        let mark = mark(messages, &extras).ok_or(TemplateError::NoMark)?;
-        let marked = self.prompt(messages, &extras, mark)?;
+    /// As [`ChatTemplate::encode_with`], but for tokenizing.
+    pub fn text(&self, messages: &[Message], extras: &Extras) -> Result<String, TemplateError> {
+        let mark = mark(messages, extras).ok_or(TemplateError::NoMark)?;
+        let marked = self.prompt(messages, extras, mark)?;
         Ok(marked.replace(mark, ""))
     }
 
@@ -179,11 +186,24 @@ impl ChatTemplate {
         if self.knows_tools() || (extras.tools.is_empty() && !messages.iter().any(has_calls)) {
             return self.render(messages, extras, mark);
         }
-        let values = Extras { tools: Vec::new(), values: extras.values.clone() };
+        let values = extras.without_tools();
         self.render(&instruction::spelled_out(messages, &extras.tools), &values, mark)
     }
 
+    /// The marked text of these messages; of one whose last message goes on, as far as that one.
     fn render(&self, messages: &[Message], extras: &Extras, mark: char) -> Result<String, TemplateError> {
+        if extras.turn != Turn::Continued {
+            return self.render_all(messages, extras, mark);
+        }
+        let Some((last, before)) = messages.split_last() else { return Err(TemplateError::Unshown) };
+        let end = marks(messages, extras).find(|&end| end != mark).ok_or(TemplateError::NoMark)?;
+        let last = Message { content: format!("{}{end}", last.content), ..last.clone() };
+        let mut text = self.render_all(&[before, &[last]].concat(), extras, mark)?;
+        text.truncate(text.rfind(end).ok_or(TemplateError::Unshown)?);
+        Ok(text)
+    }
+
+    fn render_all(&self, messages: &[Message], extras: &Extras, mark: char) -> Result<String, TemplateError> {
         let spelled = |text: &str| self.broken(text, mark);
         let messages: Vec<Value> = messages.iter().map(|message| as_value(&message.to_json(&spelled))).collect();
         let tool = |tool: &Tool| as_value(&message::spelled_json(&tool.to_json(), &spelled));
@@ -193,7 +213,7 @@ impl ChatTemplate {
         let template = self.environment.get_template(NAME).map_err(TemplateError::Failed)?;
         let values = context! {
             messages,
-            add_generation_prompt => true,
+            add_generation_prompt => extras.turn == Turn::Opened,
             tools,
             documents => (),
             bos_token => self.bos.as_str(),
@@ -287,6 +307,11 @@ fn is_bound(detail: &str) -> bool {
 
 /// A noncharacter that neither a message holds nor what comes with it.
 fn mark(messages: &[Message], extras: &Extras) -> Option<char> {
+    marks(messages, extras).next()
+}
+
+/// All such noncharacters.
+fn marks<'a>(messages: &'a [Message], extras: &Extras) -> impl Iterator<Item = char> + use<'a> {
     // In JSON such characters stand as they are, unless someone wrote them as an escape.
     let tools = extras.tools.iter().map(|tool| tool.to_json().to_string());
     let values = extras.values.iter().flat_map(|(name, value)| [name.clone(), value.to_string()]);
@@ -295,10 +320,11 @@ fn mark(messages: &[Message], extras: &Extras) -> Option<char> {
         let escape = format!("\\u{:04x}", u32::from(mark));
         message.tool_calls.iter().any(|call| call.arguments.to_ascii_lowercase().contains(&escape))
     };
-    let holds =
-        |message: &Message, mark: char| message.texts().any(|text| text.contains(mark)) || arguments(message, mark);
-    let held = |mark: char| {
+    let holds = move |message: &Message, mark: char| {
+        message.texts().any(|text| text.contains(mark)) || arguments(message, mark)
+    };
+    let held = move |mark: char| {
         messages.iter().any(|message| holds(message, mark)) || beside.iter().any(|text| text.contains(mark))
     };
-    ('\u{fdd0}'..='\u{fdef}').find(|&mark| !held(mark))
+    ('\u{fdd0}'..='\u{fdef}').filter(move |&mark| !held(mark))
 }

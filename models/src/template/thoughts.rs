@@ -4,7 +4,7 @@
 
 use serde_json::Value as Json;
 
-use super::{ChatTemplate, Extras, Message, TemplateError, mark};
+use super::{ChatTemplate, Extras, Message, TemplateError, Turn, mark};
 
 /// What begins a model's thoughts, in the families that show them.
 pub(crate) const OPEN: &str = "<think>";
@@ -33,9 +33,13 @@ impl ChatTemplate {
         if !self.knows_thinking() {
             return Ok(Thoughts::Unknown);
         }
+        // What goes on with a message, or stands behind it, begins none.
+        if extras.turn != Turn::Opened {
+            return Ok(Thoughts::Off);
+        }
         let message = Message { role: "user".to_owned(), content: "a".to_owned(), ..Message::default() };
         let mark = mark(&[], extras).ok_or(TemplateError::NoMark)?;
-        let values = Extras { tools: Vec::new(), values: extras.values.clone() };
+        let values = extras.without_tools();
         let prompt = self.render(&[message], &values, mark)?;
         let prompt = prompt.trim_end();
         let says = |name: &str, off: Json| extras.values.get(name) == Some(&off);
@@ -64,7 +68,7 @@ mod tests {
         let with = |source: &str, values: Json| {
             let template = ChatTemplate::compile(source, &tokenizer).unwrap();
             let values = values.as_object().unwrap().clone();
-            template.thoughts(&Extras { tools: Vec::new(), values }).unwrap()
+            template.thoughts(&Extras { values, ..Extras::default() }).unwrap()
         };
         let closing = "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}";
         let opening = "{% if enable_thinking is not defined or enable_thinking %}{{ '<think>\n' }}{% endif %}";

@@ -33,7 +33,7 @@ fn conversation() -> Vec<Message> {
 fn extras() -> Extras {
     let parameters = Some(json!({ "type": "object", "properties": { "city": { "type": "string" } } }));
     let tool = Tool { name: "weather".to_owned(), description: Some("it's <now>".to_owned()), parameters };
-    Extras { tools: vec![tool], values: serde_json::Map::new() }
+    Extras { tools: vec![tool], ..Extras::default() }
 }
 
 fn render(source: &str, messages: &[Message], extras: &Extras) -> String {

@@ -176,6 +176,11 @@ impl Tokenizer {
         self.eos.filter(|_| self.adds_eos)
     }
 
+    /// The tokens that end a generation.
+    pub fn ends(&self) -> impl Iterator<Item = u32> {
+        self.ends.iter().copied()
+    }
+
     /// Whether `id` ends a generation.
     #[must_use]
     pub fn is_end(&self, id: u32) -> bool {

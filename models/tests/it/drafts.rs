@@ -6,7 +6,8 @@ use kernels::{KvCache, KvPrecision, KvShape};
 use loader::fixture::{Random, TinyModel};
 use models::executor::Run;
 use models::generation::{
-    Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, TokenCounts, Tokens, Wanted,
+    Echo, End, Ending, FinishReason, Generation, GenerationRequest, Input, Output, ScoredToken, Shown, TokenCounts,
+    Tokens, Wanted,
 };
 use models::grammar::{GrammarSource, Vocabulary};
 use models::limits::PREFILL_CHUNK_TOKENS;
@@ -201,6 +202,12 @@ fn random_request(random: &mut Random) -> GenerationRequest {
         grammar: None,
         stop: [vec![], vec!["ab".to_owned(), "e".to_owned()]][random.below(2)].clone(),
         end: [End::Honoured, End::Ignored][random.below(2)],
+        ending: Ending {
+            tokens: [vec![], vec![70, 71, 104]][random.below(2)].clone(),
+            tokens_min: [0, 4][random.below(2)],
+            shown: [Shown::No, Shown::Yes][random.below(2)],
+        },
+        control_tokens: [Shown::No, Shown::Yes][random.below(2)],
         echo: [Echo::Nothing, Echo::Prompt][random.below(2)],
         logprobs: [None, Some(0), Some(2)][random.below(3)],
         context: 61 + random.below(60),
@@ -214,7 +221,7 @@ fn drafts_change_no_text_no_score_and_no_count() {
     let toy = || Toy { cache: Vec::new(), vocabulary: descriptor.tokenizer.len() };
     let mut random = Random::new(17);
     let (mut drafted, mut accepted, mut sampled) = (0, 0, 0);
-    for seed in 0..600 {
+    for seed in 0..720 {
         let request = random_request(&mut random);
         let expected = live(&request, descriptor, PLAIN, &mut toy());
         assert_eq!((expected.counts.drafted, expected.counts.accepted), (0, 0));
@@ -247,8 +254,13 @@ fn drafts_that_a_grammar_forbids_are_not_accepted() {
     let (mut drafted, mut accepted) = (0, 0);
     for seed in 0..100 {
         let grammar = Some(Arc::clone(&grammar));
-        let request =
-            GenerationRequest { grammar, end: End::Honoured, stop: Vec::new(), ..random_request(&mut random) };
+        let request = GenerationRequest {
+            grammar,
+            end: End::Honoured,
+            ending: Ending::default(),
+            stop: Vec::new(),
+            ..random_request(&mut random)
+        };
         let expected = live(&request, descriptor, PLAIN, &mut toy());
         for fate in [ALL, Fate { seed, drafted: 80, preempted: 15 }] {
             let lived = live(&request, descriptor, fate, &mut toy());

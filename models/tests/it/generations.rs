@@ -8,7 +8,7 @@ use std::sync::Arc;
 use loader::fixture::{Random, TinyModel};
 use models::Descriptor;
 use models::generation::{
-    Echo, End, FinishReason, Generation, GenerationRequest, Input, Output, TokenCounts, Tokens, Wanted,
+    Echo, End, Ending, FinishReason, Generation, GenerationRequest, Input, Output, Shown, TokenCounts, Tokens, Wanted,
 };
 use models::grammar::{GrammarSource, Vocabulary};
 use models::sampling::Sampling;
@@ -105,6 +105,12 @@ fn random_request(random: &mut Random) -> GenerationRequest {
         grammar: None,
         stop: vec!["ab".to_owned(), "e".to_owned()],
         end: [End::Honoured, End::Ignored][random.below(2)],
+        ending: Ending {
+            tokens: [vec![], vec![70, 71, 104]][random.below(2)].clone(),
+            tokens_min: [0, 4][random.below(2)],
+            shown: [Shown::No, Shown::Yes][random.below(2)],
+        },
+        control_tokens: [Shown::No, Shown::Yes][random.below(2)],
         echo: [Echo::Nothing, Echo::Prompt][random.below(2)],
         logprobs: [None, Some(0), Some(2)][random.below(3)],
         context: 61 + random.below(30),
@@ -145,8 +151,13 @@ fn what_keeps_to_a_grammar_keeps_to_it_through_preemption_and_reuse() {
     let (mut random, mut whole) = (Random::new(11), 0);
     for seed in 0..100 {
         let grammar = Some(Arc::clone(&grammar));
-        let request =
-            GenerationRequest { grammar, end: End::Honoured, stop: Vec::new(), ..random_request(&mut random) };
+        let request = GenerationRequest {
+            grammar,
+            end: End::Honoured,
+            ending: Ending::default(),
+            stop: Vec::new(),
+            ..random_request(&mut random)
+        };
         let expected = live(&request, descriptor, UNTOUCHED);
         let lived = live(&request, descriptor, Fate { seed, preempted: 20, reused: 50, tokens_max: 20 });
         assert_eq!(lived.outputs, expected.outputs, "{request:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use loader::fixture::{Random, TinyModel};
 use models::Descriptor;
-use models::generation::{Echo, End, FinishReason, Generation, GenerationRequest, Input, TokenCounts, Tokens};
+use models::generation::{FinishReason, Generation, GenerationRequest, Input, TokenCounts, Tokens};
 use models::grammar::{Grammar, GrammarSource, Opening, Vocabulary};
 use models::sampling::Sampling;
 use models::tokenizer::{Special, Start};
@@ -34,18 +34,9 @@ fn live_to(
 ) -> (String, TokenCounts, FinishReason) {
     let tokenizer = &descriptor.tokenizer;
     let script = tokenizer.encode(script, Special::Plain, Start::Bare).unwrap();
-    let request = GenerationRequest {
-        prompts: vec![vec![5, 6, 7]],
-        choices: 1,
-        tokens_max,
-        sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-        grammar: Some(Arc::clone(grammar)),
-        stop: Vec::new(),
-        end: End::Honoured,
-        echo: Echo::Nothing,
-        logprobs: None,
-        context: 512,
-    };
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    let plain = GenerationRequest::plain(vec![vec![5, 6, 7]], tokens_max, 512);
+    let request = GenerationRequest { sampling, grammar: Some(Arc::clone(grammar)), ..plain };
     let mut generation = Generation::new(request, Arc::clone(descriptor)).with_drafts();
     let (mut random, mut text) = (Random::new(3), String::new());
     loop {

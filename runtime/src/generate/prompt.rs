@@ -66,6 +66,9 @@ impl Asked {
         if compiled.as_ref().is_some_and(|compiled| compiled.identity != *descriptor.identity()) {
             return Err(ApiError::load_failed(LoadError::Replaced));
         }
+        if compiled.is_some() && self.common.ending.tokens_min > 0 {
+            return Err(ApiError::invalid_value("min_tokens", "is for answers that keep to nothing"));
+        }
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
         let param = match &self.prompt {
             Prompt::Messages(..) => "messages",
@@ -96,11 +99,13 @@ impl Asked {
         Ok(GenerationRequest {
             prompts,
             choices: self.common.choices,
-            tokens_max: bound(self.common.tokens_max.map(|most| most.min(room))),
+            tokens_max: bound(self.common.tokens_max.map(|most| most.min(room)), self.echo),
             sampling: self.common.sampling,
             grammar: compiled.map(|compiled| compiled.grammar),
             stop: self.common.stop,
             end: self.common.end,
+            ending: self.common.ending,
+            control_tokens: self.common.control_tokens,
             echo: self.echo,
             logprobs: self.common.logprobs,
             context,
@@ -274,7 +279,7 @@ pub(crate) fn no_template() -> ApiError {
 pub(crate) fn template_error(error: TemplateError) -> ApiError {
     match error {
         TemplateError::Refused { message } => ApiError::invalid_value("messages", message),
-        TemplateError::NoMark => ApiError::invalid_value("messages", error.to_string()),
+        TemplateError::NoMark | TemplateError::Unshown => ApiError::invalid_value("messages", error.to_string()),
         // Where it failed is told, and not what it failed at, which may be quoted from the messages.
         TemplateError::Budget(failed) => {
             let place = failed.and_then(|failed| failed.line()).unwrap_or(0);

@@ -32,6 +32,6 @@ pub(super) async fn complete(
     let writer = AnswerWriter::new(head, Form::Chat, &common);
     let dialect = OpenAi::new(writer, &common, common.choices).read_by(reading);
     let prompt = Prompt::Messages(messages, Box::new(options));
-    let asked = Asked { id, asker, urgency, common, prompt, echo: Echo::Nothing };
+    let asked = Asked { id, asker, urgency, common: common.counted(), prompt, echo: Echo::Nothing };
     stream::answer(&app, asked, dialect).await
 }

@@ -29,6 +29,6 @@ pub(super) async fn complete(
     let answers = common.choices * prompts.len();
     let dialect = OpenAi::new(AnswerWriter::new(head, Form::Completion, &common), &common, answers);
     let prompt = Prompt::Raw(prompts, special);
-    let asked = Asked { id, asker, urgency, common, prompt, echo };
+    let asked = Asked { id, asker, urgency, common: common.counted(), prompt, echo };
     stream::answer(&app, asked, dialect).await
 }

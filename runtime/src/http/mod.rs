@@ -37,6 +37,7 @@ pub(crate) mod record;
 mod rerank;
 mod responses;
 mod savings;
+mod score;
 mod scores;
 mod sign_in;
 mod stream;
@@ -77,7 +78,13 @@ fn routes() -> Routes {
         .post("/v1/chat/completions", chat::complete, openapi::openai::chat_completions())
         .post("/v1/completions", completions::complete, openapi::openai::completions())
         .post("/v1/embeddings", embeddings::create, openapi::openai::embeddings())
-        .post("/v1/rerank", rerank::rerank, openapi::openai::ranking())
+        .post("/v1/rerank", rerank::rerank, openapi::openai::ranking("rerank"))
+        .post("/v2/rerank", rerank::rerank, openapi::openai::ranking("rerankOfVersion2"))
+        .post("/rerank", rerank::rerank, openapi::openai::ranking("rerankWithoutVersion"))
+        .post("/v1/reranking", rerank::rerank, openapi::openai::ranking("reranking"))
+        .post("/reranking", rerank::rerank, openapi::openai::ranking("rerankingWithoutVersion"))
+        .post("/v1/score", score::score, openapi::openai::scores("score"))
+        .post("/score", score::score, openapi::openai::scores("scoreWithoutVersion"))
         .get("/v1/contexts", contexts::list, openapi::contexts::all())
         .post("/v1/contexts", contexts::publish, openapi::contexts::publish())
         .get("/v1/contexts/{name}", contexts::one, openapi::contexts::one())

@@ -58,6 +58,11 @@ impl Dialect for OpenAi {
         Ok(())
     }
 
+    fn begin(&mut self, prompt_tokens: u64) -> String {
+        self.writer.count_prompt(prompt_tokens);
+        String::new()
+    }
+
     fn piece(&mut self, output: &Output, tokenizer: &Tokenizer) -> String {
         let mut text = String::new();
         if let Some(begun) = self.begun.get_mut(output.choice)
@@ -66,6 +71,7 @@ impl Dialect for OpenAi {
         {
             push_event(&mut text, &first);
         }
+        self.writer.count_piece(output);
         match self.readers.get_mut(output.choice).and_then(Option::as_mut) {
             // What may mean this or that is shown with what follows.
             Some(reader) => {
@@ -79,7 +85,7 @@ impl Dialect for OpenAi {
 
     fn end(&mut self, receipt: &Receipt) -> String {
         let mut text = String::new();
-        if self.include_usage == IncludeUsage::Yes {
+        if self.include_usage != IncludeUsage::No {
             push_event(&mut text, &self.writer.usage_chunk(usage(receipt), &value(receipt)));
         }
         text.push_str("data: [DONE]\n\n");

@@ -1,4 +1,4 @@
-//! `POST /v1/rerank`.
+//! `POST /v1/rerank`, and by the names that other servers have for it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::response::Response;
 use super::body::JsonBody;
 use super::error::ApiError;
 use super::stream;
-use super::wire::rerank::Documents;
+use super::wire::rerank::{Documents, Style};
 use super::wire::{RerankRequest, rerank};
 use crate::app::App;
 use crate::embed::{Ranked, rank};
@@ -30,5 +30,9 @@ pub(super) async fn rerank(
     };
     let Ranked { mut scores, receipt } = rank(&app, asker, request).await?;
     scores.truncate(results.top);
-    stream::json(receipt, move |receipt| rerank::body(&model, &scores, documents.as_deref(), receipt)).await
+    stream::json(receipt, move |receipt| match results.style {
+        Style::Documents => rerank::body(&model, &scores, documents.as_deref(), receipt),
+        Style::Texts => rerank::list(&scores, documents.as_deref()),
+    })
+    .await
 }

@@ -1,4 +1,4 @@
-//! Texts to token ids and back, as llama.cpp's server has it, with the model named. No model is loaded for it.
+//! Texts to token ids and back, as llama.cpp's server and vLLM have it, with the model named. No model is loaded for it.
 
 use std::sync::Arc;
 
@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use models::Descriptor;
 use models::template::Message;
+use models::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 
 use super::body::JsonBody;
 use super::error::ApiError;
-use super::wire::{ChatOptions, DetokenizeRequest, TokenizeRequest};
+use super::wire::{ChatOptions, DetokenizeRequest, Subject, Telling, TokenizeRequest};
 use crate::app::App;
 use crate::generate::{conversation_error, no_template, reasons};
 use crate::limits::{REQUEST_MAX, TOKENIZE_BYTES_MAX, TOKENIZING_MAX};
@@ -31,14 +32,41 @@ pub(super) async fn tokenize(
     Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let request = TokenizeRequest::parse(&body.bytes)?;
-    check_bytes("content", request.content.len())?;
-    let model = app.true_name(&access, &request.model, deadline()).await?;
-    let tokens = with_descriptor(&app, model, move |descriptor| {
-        let encoded = descriptor.tokenizer.encode(&request.content, request.special, request.start);
-        encoded.map_err(ApiError::internal)
+    let TokenizeRequest { model, subject, telling } = TokenizeRequest::parse(&body.bytes)?;
+    let (param, bytes) = subject.size(telling);
+    check_bytes(param, bytes)?;
+    let model = app.true_name(&access, &model, deadline()).await?;
+    let known = Arc::clone(&app);
+    let told = with_descriptor(&app, model, move |descriptor| {
+        let tokenizer = &descriptor.tokenizer;
+        let ids = match subject {
+            Subject::Text(text, start, special) => {
+                tokenizer.encode(&text, special, start).map_err(ApiError::internal)?
+            }
+            Subject::Messages(messages, options) => chat_ids(descriptor, (&messages, &options))?,
+        };
+        Ok(told(&ids, telling, (tokenizer, known.context_of(descriptor))))
     });
-    Ok(Json(json!({ "tokens": tokens.await? })))
+    Ok(Json(told.await?))
+}
+
+/// The ids of a model's tokens, whose sequences have at most `context`.
+fn told(ids: &[u32], telling: Telling, (tokenizer, context): (&Tokenizer, usize)) -> Value {
+    let counted = |texts: Option<Vec<String>>| json!({ "count": ids.len(), "max_model_len": context, "tokens": ids, "token_strs": texts });
+    match telling {
+        Telling::Ids => json!({ "tokens": ids }),
+        Telling::Pieces => {
+            let piece = |id: &u32| json!({ "id": id, "piece": piece(tokenizer.bytes(*id)) });
+            json!({ "tokens": ids.iter().map(piece).collect::<Vec<_>>() })
+        }
+        Telling::Counted => counted(None),
+        Telling::CountedTexts => counted(Some(ids.iter().map(|id| tokenizer.text(*id)).collect())),
+    }
+}
+
+/// A token's text; its bytes where they are no text.
+fn piece(bytes: &[u8]) -> Value {
+    std::str::from_utf8(bytes).map_or_else(|_| json!(bytes), |text| json!(text))
 }
 
 pub(super) async fn detokenize(
@@ -55,7 +83,9 @@ pub(super) async fn detokenize(
             None => Ok(descriptor.tokenizer.decode(&request.tokens)),
         }
     });
-    Ok(Json(json!({ "content": content.await? })))
+    // llama.cpp's name for it, and vLLM's.
+    let text = content.await?;
+    Ok(Json(json!({ "content": text, "prompt": text })))
 }
 
 /// Refuses a text of so many bytes, if they are too many to tokenize beside what is computed.

@@ -5,10 +5,10 @@
 //! is new does not compile before somebody has decided whether it is of the key.
 
 use loader::ArtifactIdentity;
-use models::generation::{Echo, End};
+use models::generation::{Echo, End, Ending, Shown};
 use models::grammar::CallNumber;
 use models::sampling::{Reach, Sampling};
-use models::template::{Extras, Message, ToolCall};
+use models::template::{Extras, Message, ToolCall, Turn};
 use models::tokenizer::Special;
 use sha2::{Digest as _, Sha256};
 
@@ -101,8 +101,11 @@ impl Writing {
             constraint,
             stop,
             end,
+            ending: Ending { tokens, tokens_min, shown },
+            control_tokens,
             logprobs,
             // How and when the answer comes.
+            token_names: _,
             delivery: _,
             keep_alive: _,
             urgency: _,
@@ -128,6 +131,14 @@ impl Writing {
             End::Honoured => 0,
             End::Ignored => 1,
         });
+        self.list(tokens, |writing, id| writing.number((*id).into()));
+        self.count(*tokens_min);
+        for shown in [shown, control_tokens] {
+            self.number(match shown {
+                Shown::No => 0,
+                Shown::Yes => 1,
+            });
+        }
         self.choice(*logprobs, Self::count);
     }
 
@@ -193,11 +204,16 @@ impl Writing {
     }
 
     fn options(&mut self, options: &ChatOptions) {
-        let ChatOptions { extras: Extras { tools, values }, choice, number, strict, thinking } = options;
+        let ChatOptions { extras: Extras { tools, values, turn }, choice, number, strict, thinking } = options;
         self.list(tools, |writing, tool| writing.text(&tool.to_json().to_string()));
         self.list(&values.iter().collect::<Vec<_>>(), |writing, (name, value)| {
             writing.text(name);
             writing.text(&value.to_string());
+        });
+        self.number(match turn {
+            Turn::Opened => 0,
+            Turn::Unopened => 1,
+            Turn::Continued => 2,
         });
         self.choice(matches!(choice, ToolChoice::Required).then_some(()), |_, ()| {});
         let named = if let ToolChoice::Named(name) = choice { Some(name.as_str()) } else { None };

@@ -152,7 +152,8 @@ fn errors_are_told_in_its_words() {
     assert!(refused(&with("max_tokens", Value::Null), 400, invalid).contains("max_tokens"));
     let long = json!([{ "role": "user", "content": "hello ".repeat(1000) }]);
     assert!(refused(&with("messages", long), 400, invalid).starts_with("prompt is too long: "));
-    let said = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "b" }]);
+    let used = json!({ "type": "tool_use", "id": "t", "name": "f", "input": {} });
+    let said = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": [used] }]);
     assert!(refused(&with("messages", said), 400, invalid).contains("assistant"));
     refused(&server.get("/v1/messages"), 405, invalid);
     refused(&server.send(&request("POST", "/v1/messages", &[], b"{}")), 415, invalid);

@@ -121,3 +121,23 @@ fn row_46_a_request_that_comes_again_is_charged_once() {
     }
     server.settled_rows(5);
 }
+
+#[test]
+fn a_tag_that_says_nothing_is_left_away_by_every_interface() {
+    let server = Server::serving(good);
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    for (path, mut body) in [
+        ("/v1/chat/completions", json!({ "messages": messages, "max_tokens": 1 })),
+        ("/v1/completions", json!({ "prompt": "hello", "max_tokens": 1 })),
+        ("/v1/responses", json!({ "input": "hello", "max_output_tokens": 1 })),
+        ("/v1/messages", json!({ "messages": messages, "max_tokens": 1 })),
+        ("/completion", json!({ "prompt": "hello", "n_predict": 1 })),
+        ("/api/chat", json!({ "messages": messages, "stream": false, "options": { "num_predict": 1 } })),
+        ("/tokenize", json!({ "content": "hello" })),
+    ] {
+        body["model"] = json!("good:latest");
+        server.post(path, &body).ok();
+    }
+    assert_eq!(server.get("/v1/models/good:latest").ok()["id"], "good");
+    server.get("/v1/models/good:8b").refused_about(404, "model_not_found", "model");
+}

@@ -17,7 +17,7 @@ fn quick(pooling: EncoderPooling) -> TinyEncoder {
 }
 
 /// Models `embedder`, `ranker` and `good`.
-fn encoders(folder: &Path) {
+pub(crate) fn encoders(folder: &Path) {
     write_file(folder, "embedder", &tiny_encoder(&quick(EncoderPooling::Mean)));
     write_file(folder, "ranker", &tiny_encoder(&quick(EncoderPooling::Rank)));
     good(folder);

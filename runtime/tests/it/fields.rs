@@ -244,10 +244,10 @@ fn unknown_fields_are_refused_by_name() {
     let options =
         with(with(chat_body(), "stream", json!(true)), "stream_options", json!({ "include_obfuscation": true }));
     server.post(CHAT, &options).refused_about(400, "unsupported_parameter", "stream_options.include_obfuscation");
-    server.post("/tokenize", &json!({ "model": "good", "content": "x", "with_pieces": true })).refused_about(
+    server.post("/tokenize", &json!({ "model": "good", "content": "x", "return_token_strs": true })).refused_about(
         400,
         "unsupported_parameter",
-        "with_pieces",
+        "return_token_strs",
     );
     // `null` asks for nothing.
     server.post(CHAT, &with(chat_body(), "tools", Value::Null)).ok();

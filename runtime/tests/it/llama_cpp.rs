@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::{Response, post};
-use crate::models::{byte_ids, good, letters_only, weather};
+use crate::models::{byte_ids, good, good_and_thinker, letters_only, weather};
 use crate::schemas::is_valid;
 use crate::server::Server;
 
@@ -172,4 +172,58 @@ fn errors_are_told_in_its_words() {
     assert!(refuses("n_predict", json!(100_000), "exceed_context_size_error").contains("context"));
     refused(&server.get("/completion"), 405, "invalid_request_error");
     server.settled_rows(0);
+}
+
+#[test]
+fn no_tokens_compute_the_prompt_for_a_next_request_that_finds_it() {
+    let server = Server::serving(good);
+    let long = "hello ".repeat(60);
+    let asked = |tokens: u64| {
+        let mut body = body();
+        (body["prompt"], body["n_predict"]) = (json!(long), json!(tokens));
+        server.post("/completion", &body).ok()
+    };
+    let first = asked(0);
+    assert_eq!(
+        (&first["content"], &first["tokens_predicted"], &first["stop_type"]),
+        (&json!(""), &json!(0), &json!("limit"))
+    );
+    assert_eq!((&first["tokens_cached"], &first["timings"]["prompt_n"]), (&json!(0), &first["tokens_evaluated"]));
+    let next = asked(2);
+    assert!(next["tokens_cached"].as_u64().unwrap() >= 32, "{next}");
+    assert_eq!((&next["tokens_predicted"], &next["tokens_evaluated"]), (&json!(2), &first["tokens_evaluated"]));
+}
+
+#[test]
+fn an_answer_s_end_has_what_was_asked_for_and_nothing_else() {
+    let server = Server::serving(good);
+    let whole = server.post("/completion", &body()).ok();
+    let asked = json!(["content", "generation_settings/seed", "timings/predicted_n", "none"]);
+    let told = server.post("/completion", &with("response_fields", asked.clone())).ok();
+    let expected = json!({ "content": whole["content"], "generation_settings/seed": 7, "timings/predicted_n": 12 });
+    assert_eq!(told, expected);
+    let mut streamed = with("response_fields", asked);
+    streamed["stream"] = json!(true);
+    let mut connection = server.connect();
+    connection.send(post("/completion", &streamed));
+    let events: Vec<Value> =
+        connection.events().rest().iter().map(|data| serde_json::from_str(data).unwrap()).collect();
+    let (last, pieces) = events.split_last().unwrap();
+    assert!(pieces.iter().all(|piece| piece["stop"] == false));
+    assert_eq!(last["timings/predicted_n"], 12);
+}
+
+#[test]
+fn a_template_is_given_what_chats_give_it() {
+    let server = Server::serving(good_and_thinker);
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    let applied = |more: Value| {
+        let mut body = json!({ "model": "thinker", "messages": messages });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        server.post("/apply-template", &body).ok()["prompt"].as_str().unwrap().to_owned()
+    };
+    assert!(applied(json!({})).ends_with("<think>"));
+    assert!(!applied(json!({ "chat_template_kwargs": { "enable_thinking": false } })).ends_with("<think>"));
+    let tool = json!({ "type": "function", "function": { "name": "f", "parameters": weather() } });
+    assert!(applied(json!({ "tools": [tool] })).contains("\"name\""));
 }

@@ -17,7 +17,8 @@ MODELS = {
     "createEmbedding": "minilm",
     "ollamaEmbed": "minilm",
     "ollamaEmbeddings": "minilm",
-    "rerank": "minilm",
+    **dict.fromkeys(["rerank", "rerankOfVersion2", "rerankWithoutVersion", "reranking", "rerankingWithoutVersion"], "minilm"),
+    **dict.fromkeys(["score", "scoreWithoutVersion"], "minilm"),
     "ollamaDelete": "scratch",
 }
 # By which name a route bounds an answer's tokens.
@@ -55,8 +56,8 @@ def before_load_schema(context, raw_schema):
 
 def members(case):
     """The names that a body may have."""
-    content = case.operation.definition.raw["requestBody"]["content"]["application/json"]
-    return content["schema"].get("properties", {})
+    schema = case.operation.definition.raw["requestBody"]["content"]["application/json"]["schema"]
+    return {name for form in [schema, *schema.get("anyOf", [])] for name in form.get("properties", {})}
 
 
 def find_parts(schema, parts, is_part=False):
@@ -152,6 +153,7 @@ def mend(operation, body):
     # What they mean depends on the model, and has tests of its own.
     drop(CONSTRAINTS + BIASES + ["context", "cache", "chat_template_kwargs", "reasoning_effort", "dimensions"])
     drop(["name"] if operation.startswith("ollama") else [])
+    drop(["continue_final_message", "stop_token_ids"])
     drop(["tool_choice", "best_of", "samplers", "json_schema", "format", "think", "thinking", "reasoning"])
     drop([] if operation == "publishContext" else ["text"])
     drop(["output_config", "output_format"])
@@ -169,6 +171,14 @@ def mend(operation, body):
     for name in ["max_tokens", "n_predict"]:
         if body.get(name) == 0:
             body[name] = TOKENS
+    if isinstance(body.get("min_tokens"), int):
+        body["min_tokens"] = min(body["min_tokens"], 1)
+    options = body.get("stream_options")
+    if isinstance(options, dict) and body.get("echo"):
+        options.pop("continuous_usage_stats", None)
+    for name in ["text_1", "text_2"]:
+        if isinstance(body.get(name), list):
+            body[name] = body[name][:1]
     if operation == "ollamaGenerate" and body.get("raw"):
         drop(["system"])
     if operation == "publishContext" and body.get("text") is not None:

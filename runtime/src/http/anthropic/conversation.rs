@@ -48,10 +48,6 @@ pub(super) fn conversation(fields: &mut Fields) -> Result<Vec<Message>, ApiError
             }
         }
     }
-    if messages.last().is_some_and(|last| last.role == "assistant") {
-        let why = "ends with the assistant's words, which answers here do not go on from";
-        return Err(ApiError::invalid_value(path, why));
-    }
     Ok(messages)
 }
 
@@ -255,11 +251,6 @@ mod tests {
             (r#""messages":"hi""#, "invalid_type", "messages"),
             (r#""messages":[{"role":"robot","content":"a"}]"#, "invalid_value", "messages[0].role"),
             (r#""messages":[{"role":"user"}]"#, "missing_required_parameter", "messages[0].content"),
-            (
-                r#""messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]"#,
-                "invalid_value",
-                "messages",
-            ),
             (r#""system":5,"messages":[]"#, "invalid_type", "system"),
             (r#""system":[{"type":"image"}],"messages":[]"#, "unsupported_content", "system[0]"),
         ];

@@ -10,9 +10,12 @@
 //! `output_config.format` (`output_format`, as it was called) does. What is thought is a block, in whichever way the model's
 //! template is told to; where nothing is said of it, it is as the template has it.
 //!
-//! What is refused by name: tools of the service's own, content that is neither text nor of tools, a conversation that ends
-//! with the assistant's words (answers begin anew here), and the rest of what would change the answer. `anthropic-beta` asks for
-//! nothing by itself: what it opens are fields, each of which is known here or refused.
+//! An answer goes on with a last message of the assistant's, spaces at its end included, where that is words alone, nothing is
+//! to be thought before them, and the whole has no format to keep to.
+//!
+//! What is refused by name: tools of the service's own, content that is neither text nor of tools, and the rest of what would
+//! change the answer. `anthropic-beta` asks for nothing by itself: what it opens are fields, each of which is known here or
+//! refused.
 
 mod answer;
 mod conversation;

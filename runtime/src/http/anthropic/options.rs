@@ -3,6 +3,7 @@
 //! A budget of thinking is the target that it is there, checked, and no bound: `max_tokens` bounds thoughts and answer together.
 
 use models::grammar::CallNumber;
+use models::template::Message;
 
 use crate::http::error::ApiError;
 use crate::http::wire::constraint::{self, Constraint};
@@ -32,8 +33,9 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Takes the fields. `tokens_max` is of the answer, where there will be one.
-    pub(super) fn take(fields: &mut Fields, tokens_max: Option<usize>) -> Result<Self, ApiError> {
+    /// Takes the fields. `tokens_max` is of the answer, where there will be one: it goes on with the last of `messages` where
+    /// that is the assistant's.
+    pub(super) fn take(fields: &mut Fields, messages: &[Message], tokens_max: Option<usize>) -> Result<Self, ApiError> {
         let offered = offered(fields, tool)?;
         let (choice, number) = choice(fields, &offered)?;
         let mut chat = ChatOptions::offering(offered, choice, number);
@@ -54,6 +56,13 @@ impl Options {
                 ));
             }
             constraint = Some(older);
+        }
+        if let Some(last) = messages.last().filter(|last| last.role == "assistant") {
+            chat.go_on_with(Some(last), "messages")?;
+            if let Some(Constraint { param, .. }) = constraint {
+                let why = "an answer that goes on with the assistant's words would keep to it without them";
+                return Err(ApiError::invalid_value(param, why));
+            }
         }
         Ok(Self { chat, display, constraint })
     }
@@ -169,7 +178,7 @@ mod tests {
 
     fn parse(body: &[u8]) -> Result<Options, ApiError> {
         let mut fields = parse_object(body)?;
-        let options = Options::take(&mut fields, Some(2048))?;
+        let options = Options::take(&mut fields, &[], Some(2048))?;
         fields.finish()?;
         Ok(options)
     }

@@ -44,7 +44,7 @@ impl MessagesRequest {
         let tokens_max = tokens_max(&mut fields, "max_tokens", 1)?;
         let tokens_max = tokens_max.ok_or_else(|| ApiError::missing_field(fields.path("max_tokens")))?;
         let messages = conversation(&mut fields)?;
-        let Options { chat: options, display, constraint } = Options::take(&mut fields, Some(tokens_max))?;
+        let Options { chat: options, display, constraint } = Options::take(&mut fields, &messages, Some(tokens_max))?;
         let drawing = sampling::take_named(&mut fields, &["temperature", "top_k", "top_p"], Sampling::default())?;
         let common = Common {
             tokens_max: Some(tokens_max),
@@ -70,7 +70,7 @@ impl Counting {
         let mut fields = parse_object(body)?;
         let model = fields.model()?;
         let messages = conversation(&mut fields)?;
-        let Options { chat: options, .. } = Options::take(&mut fields, None)?;
+        let Options { chat: options, .. } = Options::take(&mut fields, &messages, None)?;
         fields.object("cache_control")?;
         take_context_management(&mut fields)?;
         fields.finish()?;

@@ -22,6 +22,7 @@ pub(super) struct LlamaCppAnswer {
     prompts: Vec<PromptInput>,
     tokens: ShownTokens,
     probabilities: ShownProbabilities,
+    response_fields: Vec<String>,
     prompt_tokens: u64,
     /// Of each answer, as far as it was streamed.
     streamed: Vec<Streamed>,
@@ -42,6 +43,7 @@ impl LlamaCppAnswer {
             prompts: request.prompts.clone(),
             tokens: request.tokens,
             probabilities: request.probabilities,
+            response_fields: request.response_fields.clone(),
             prompt_tokens: 0,
             streamed: vec![Streamed::default(); answers],
         }
@@ -114,6 +116,15 @@ impl LlamaCppAnswer {
         }
     }
 
+    /// What was asked for of an answer's end, each by the path that it was asked for by.
+    fn only_asked(&self, told: Value) -> Value {
+        if self.response_fields.is_empty() {
+            return told;
+        }
+        let found = |path: &String| Some((path.clone(), told.pointer(&format!("/{path}"))?.clone()));
+        Value::Object(self.response_fields.iter().filter_map(found).collect())
+    }
+
     fn show(&self, told: &mut Value, tokens: &[ScoredToken], tokenizer: &Tokenizer) {
         if self.tokens == ShownTokens::Yes {
             told["tokens"] = tokens.iter().map(|token| token.id).collect();
@@ -163,7 +174,7 @@ impl Dialect for LlamaCppAnswer {
         for (index, streamed) in self.streamed.iter().enumerate() {
             let mut told = self.last((index, streamed.finish), receipt, None);
             told["has_new_line"] = json!(streamed.has_new_line);
-            push_event(&mut text, &told.to_string());
+            push_event(&mut text, &self.only_asked(told).to_string());
         }
         text
     }
@@ -180,7 +191,7 @@ impl Dialect for LlamaCppAnswer {
             told["content"] = json!(span.text);
             told["has_new_line"] = json!(span.text.contains('\n'));
             self.show(&mut told, &span.tokens, tokenizer);
-            told
+            self.only_asked(told)
         };
         let mut told: Vec<Value> = choices.iter().enumerate().map(whole).collect();
         match told.len() {

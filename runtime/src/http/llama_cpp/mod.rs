@@ -30,9 +30,9 @@ use super::openapi::{Routes, llama_cpp as openapi};
 use super::probes::failing_parts;
 use super::stream;
 use super::tokenize::{check_bytes, with_descriptor};
-use super::wire::new_id;
+use super::wire::{conversation_bytes, new_id};
 use crate::app::App;
-use crate::generate::{Asked, Prompt, no_template, template_error};
+use crate::generate::{Asked, Prompt, conversation_error, no_template};
 use crate::limits::REQUEST_MAX;
 use crate::tenancy::Access;
 
@@ -77,12 +77,13 @@ async fn apply_template(
     Extension(access): Extension<Arc<Access>>,
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
-    let TemplateRequest { model, messages } = TemplateRequest::parse(&body.bytes)?;
-    check_bytes("messages", messages.iter().map(|message| message.content.len()).sum())?;
+    let TemplateRequest { model, messages, options } = TemplateRequest::parse(&body.bytes)?;
+    check_bytes("messages", conversation_bytes(&messages, &options))?;
     let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
     let prompt = with_descriptor(&app, model, move |descriptor| {
         let template = descriptor.template.as_ref().ok_or_else(no_template)?;
-        template.text(&messages).map_err(template_error)
+        let extras = options.extras_for(template)?;
+        template.text(&messages, &extras).map_err(|error| conversation_error(error, (&options, &extras)))
     });
     Ok(Json(json!({ "prompt": prompt.await? })))
 }

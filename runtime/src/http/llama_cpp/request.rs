@@ -10,10 +10,10 @@ use crate::http::error::ApiError;
 use crate::http::wire::generation::stops;
 use crate::http::wire::sampling::bias;
 use crate::http::wire::{
-    Common, Constraint, Delivery, Fields, Node, PromptInput, Urgency, constraint, inputs, keep_alive, messages_if_any,
-    parse_object, samplers, sampling,
+    ChatOptions, Common, Constraint, Delivery, Fields, Node, PromptInput, Urgency, constraint, inputs, keep_alive,
+    messages_if_any, parse_object, samplers, sampling, take_turn,
 };
-use crate::limits::TOKENS_MAX;
+use crate::limits::{RESPONSE_FIELDS_MAX, TOKENS_MAX};
 
 /// What stands for a token that is never to come: its logit is out of reach of all others.
 const NEVER: f32 = -100.0;
@@ -27,6 +27,8 @@ pub(super) struct CompletionRequest {
     pub(super) special: Special,
     pub(super) tokens: ShownTokens,
     pub(super) probabilities: ShownProbabilities,
+    /// Paths of what an answer's last part has, and nothing else; all of it where there are none.
+    pub(super) response_fields: Vec<String>,
 }
 
 /// Whether the ids of an answer's tokens are shown.
@@ -48,6 +50,8 @@ pub(super) enum ShownProbabilities {
 pub(super) struct TemplateRequest {
     pub(super) model: String,
     pub(super) messages: Vec<Message>,
+    /// What the template is given beside them.
+    pub(super) options: ChatOptions,
 }
 
 impl CompletionRequest {
@@ -80,6 +84,7 @@ impl CompletionRequest {
             urgency: Urgency::take(&mut fields)?,
             ..Common::plain(model, (sampling, repeats))
         };
+        let response_fields = response_fields(&mut fields)?;
         take_harmless(&mut fields)?;
         take_unsupported(&mut fields, &common.sampling)?;
         fields.finish()?;
@@ -89,6 +94,7 @@ impl CompletionRequest {
             special: Special::Parsed,
             tokens: if shows_tokens { ShownTokens::Yes } else { ShownTokens::No },
             probabilities: if top > 0 { ShownProbabilities::Yes } else { ShownProbabilities::No },
+            response_fields,
         })
     }
 }
@@ -102,10 +108,10 @@ impl TemplateRequest {
         let mut fields = parse_object(body)?;
         let model = fields.model()?;
         let messages = messages_if_any(&mut fields)?.ok_or_else(|| ApiError::missing_field(fields.path("messages")))?;
-        fields.only_empty("tools")?;
-        fields.only_on("add_generation_prompt")?;
+        let mut options = ChatOptions::take(&mut fields)?;
+        take_turn(&mut fields, &mut options, &messages)?;
         fields.finish()?;
-        Ok(Self { model, messages })
+        Ok(Self { model, messages, options })
     }
 }
 
@@ -119,15 +125,23 @@ fn drawing(fields: &mut Fields) -> Result<(Sampling, sampling::Repeats), ApiErro
     Ok((sampling, repeats))
 }
 
+/// `response_fields`: names, of what lies within another behind that and a slash.
+fn response_fields(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+    const NAME: &str = "response_fields";
+    let path = fields.path(NAME);
+    let paths = fields.list(NAME, RESPONSE_FIELDS_MAX, "an array of strings")?.unwrap_or_default();
+    let text = |(index, node)| match node {
+        Node::Text(text) => Ok(text),
+        _ => Err(ApiError::invalid_type(format!("{path}[{index}]"), "a string")),
+    };
+    paths.into_iter().enumerate().map(text).collect()
+}
+
 /// `n_predict`, or as OpenAI has it `max_tokens`; -1 is no bound.
 fn tokens_max(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let asked: Option<i64> =
         one_of(fields, ["n_predict", "max_tokens"], |fields, name| fields.integer(name, -1..=i128::from(TOKENS_MAX)))?;
-    match asked {
-        // Nothing but the prompt would be computed, for a next request that finds it.
-        Some(0) => Err(ApiError::unsupported_field(fields.path("n_predict"))),
-        asked => Ok(asked.and_then(|tokens| usize::try_from(tokens).ok())),
-    }
+    Ok(asked.and_then(|tokens| usize::try_from(tokens).ok()))
 }
 
 /// A field of two names, of which one is given or both say the same.
@@ -207,7 +221,7 @@ fn held(fields: &mut Fields) -> Result<Option<Constraint>, ApiError> {
 /// Numbers that mean nothing here.
 pub(crate) const HARMLESS: [&str; 5] = ["n_keep", "n_cache_reuse", "id_slot", "sse_ping_interval", "n_discard"];
 /// What is not done here, and empty asks for nothing.
-pub(crate) const EMPTY: [&str; 3] = ["lora", "response_fields", "images"];
+pub(crate) const EMPTY: [&str; 2] = ["lora", "images"];
 /// What is not done here, and 0 asks for nothing.
 pub(crate) const ZERO: [&str; 3] = ["n_indent", "min_keep", "t_max_predict_ms"];
 /// What is not done here.
@@ -267,7 +281,6 @@ mod tests {
     #[test]
     fn what_would_change_the_answer_is_refused_by_name() {
         let table = [
-            (r#""n_predict":0"#, "unsupported_parameter", "n_predict"),
             (r#""n_predict":-2"#, "invalid_value", "n_predict"),
             (r#""n_predict":1,"max_tokens":2"#, "invalid_value", "max_tokens"),
             (r#""grammar":5"#, "invalid_type", "grammar"),
@@ -277,7 +290,9 @@ mod tests {
             (r#""n_indent":2"#, "unsupported_parameter", "n_indent"),
             (r#""t_max_predict_ms":100"#, "unsupported_parameter", "t_max_predict_ms"),
             (r#""post_sampling_probs":true"#, "unsupported_parameter", "post_sampling_probs"),
-            (r#""response_fields":["content"]"#, "unsupported_parameter", "response_fields"),
+            (r#""response_fields":"content""#, "invalid_type", "response_fields"),
+            (r#""response_fields":[1]"#, "invalid_type", "response_fields"),
+            (r#""response_fields":["a",1]"#, "invalid_type", "response_fields[1]"),
             (r#""samplers":["top_k"]"#, "unsupported_parameter", "samplers"),
             (
                 r#""repeat_penalty":1.3,"samplers":["top_k","top_p","min_p","temperature"]"#,

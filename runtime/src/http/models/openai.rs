@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use chrono::{DateTime, SecondsFormat, Utc};
 use loader::catalog::Entry;
@@ -28,6 +29,7 @@ use crate::tenancy::Access;
 pub(in crate::http) async fn list(
     State(app): State<Arc<App>>,
     Extension(access): Extension<Arc<Access>>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let snapshots = app.devices.snapshots().await;
     let listed = tokio::task::spawn_blocking(move || {
@@ -37,7 +39,8 @@ pub(in crate::http) async fn list(
         let one = |(entry, facts): (&Entry, &Option<Arc<Facts>>)| model(&app, entry, facts.as_deref(), &states);
         entries.iter().zip(&facts).map(one).collect::<Vec<Value>>()
     });
-    let data = listed.await.map_err(ApiError::internal)?;
+    let mut data = listed.await.map_err(ApiError::internal)?;
+    data.iter_mut().for_each(|model| fit(model, &headers));
     let end = |model: Option<&Value>| model.map_or(Value::Null, |model| model["id"].clone());
     let (first, last) = (end(data.first()), end(data.last()));
     Ok(Json(json!({ "object": "list", "data": data, "has_more": false, "first_id": first, "last_id": last })))
@@ -48,6 +51,7 @@ pub(in crate::http) async fn one(
     State(app): State<Arc<App>>,
     Extension(access): Extension<Arc<Access>>,
     id: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
 ) -> Result<Json<Value>, ApiError> {
     let Ok(Path(id)) = id else { return Err(ApiError::model_not_found("")) };
     let snapshots = app.devices.snapshots().await;
@@ -62,10 +66,23 @@ pub(in crate::http) async fn one(
         Ok(None)
     });
     match found.await.map_err(ApiError::internal)? {
-        Ok(Some(model)) => Ok(Json(model)),
+        Ok(Some(mut model)) => {
+            fit(&mut model, &headers);
+            Ok(Json(model))
+        }
         Ok(None) => Err(ApiError::model_not_found(&id)),
         Err(LoadError::NotFound(_)) => Err(ApiError::model_not_found(&id)),
         Err(error) => Err(load_failed(Arc::new(error))),
+    }
+}
+
+/// Leaves out of a model's description what its reader takes for something else: Anthropic's clients, who name a version,
+/// have an object called `capabilities`.
+fn fit(model: &mut Value, headers: &HeaderMap) {
+    if headers.contains_key("anthropic-version")
+        && let Some(model) = model.as_object_mut()
+    {
+        model.remove("capabilities");
     }
 }
 
@@ -91,6 +108,7 @@ fn model(app: &App, entry: &Entry, facts: Option<&Facts>, states: &BTreeMap<&str
         "owned_by": "dayfly",
         "type": "model",
         "display_name": entry.name,
+        "lifecycle": "active",
         "created_at": DateTime::<Utc>::from(modified).to_rfc3339_opts(SecondsFormat::Secs, true),
         "state": states.get(entry.name.as_str()).map_or("unloaded", |model| status(model.state)),
         "size_bytes": entry.size_bytes,

@@ -68,6 +68,9 @@ impl Asking {
         let mut options = conversation::options(&mut fields)?;
         options.thinking.extend(think(&mut fields)?);
         fields.finish()?;
+        if let Some(last) = messages.last().filter(|last| last.role == "assistant" && last.tool_calls.is_empty()) {
+            options.go_on_with(Some(last), "messages")?;
+        }
         Ok(Self { common, prompt: (!messages.is_empty()).then(|| Prompt::Messages(messages, Box::new(options))) })
     }
 }
@@ -149,6 +152,9 @@ pub(super) fn embed(body: &[u8]) -> Result<EmbeddingRequest, ApiError> {
 pub(super) fn embeddings(body: &[u8]) -> Result<EmbeddingRequest, ApiError> {
     let mut fields = parse_object(body)?;
     let prompt = fields.required_text("prompt")?;
+    if prompt.is_empty() {
+        return Err(ApiError::invalid_value(fields.path("prompt"), "is empty"));
+    }
     embedding(fields, vec![PromptInput::Text(prompt)], None)
 }
 
@@ -216,6 +222,7 @@ mod tests {
         ];
         each_refused(embed, MODEL, &table);
         assert_eq!(refused(Asking::chat(b"{}")), ("missing_required_parameter", Some("model".to_owned())));
+        assert_eq!(refused(embeddings(br#"{"model":"m","prompt":""}"#)), ("invalid_value", Some("prompt".to_owned())));
         assert_eq!(refused(embeddings(br#"{"model":"m"}"#)), ("missing_required_parameter", Some("prompt".to_owned())));
     }
 

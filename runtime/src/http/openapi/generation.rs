@@ -1,14 +1,14 @@
 //! Requests to generate: the members that several interfaces share, with the limits of those who read them.
 
-use models::limits::{CHOICES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, TOP_LOGPROBS_MAX};
+use models::limits::{CHOICES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, STOP_TOKENS_MAX, TOP_LOGPROBS_MAX};
 
 use super::form::{
     Form, Member, always, any_object, asked, either, flag, list_of, maybe, must, named, nothing_of, number_in,
     object_of_any, of_at_most, text, text_like, text_of, whole, with_one_of, word,
 };
-use super::sampling::{sampling, switched_off};
-use crate::http::wire::generation::NAMES_OF_USERS;
-use crate::http::wire::restated;
+use super::restated;
+use super::sampling::sampling;
+use crate::http::wire::generation::CLIENT_NAMES;
 use crate::limits::{
     KEEP_ALIVE_MAX, MESSAGES_MAX, REQUEST_MAX, TOKENS_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX, TOOLS_MAX,
     USER_BYTES_MAX,
@@ -62,7 +62,7 @@ pub(super) fn urgency() -> [Member; 2] {
 
 /// Who asks, by names that mean nothing here.
 pub(super) fn names_of_users() -> [Member; 4] {
-    NAMES_OF_USERS.map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
+    CLIENT_NAMES.map(|name| maybe(name, text_of("Means nothing here.", 0..=USER_BYTES_MAX)))
 }
 
 /// What changes no answer.
@@ -113,7 +113,7 @@ pub(super) fn common() -> Vec<Member> {
             maybe("include_usage", flag("Whether the stream ends with its usage.")),
             maybe("include_progress", flag("Whether comments tell what it waits for.")),
             maybe("include_obfuscation", always("Nothing is padded.", false)),
-            maybe("continuous_usage_stats", always("Usage is told at the end.", false)),
+            maybe("continuous_usage_stats", flag("Whether every chunk has the usage so far, with `include_usage`.")),
         ],
     );
     let mut members = vec![
@@ -121,6 +121,14 @@ pub(super) fn common() -> Vec<Member> {
         maybe("n", whole("Answers for each prompt.", 1..=most(CHOICES_MAX))),
         stops("stop"),
         maybe("ignore_eos", flag("Whether the token that ends a text is no end.")),
+        maybe("min_tokens", whole("Tokens before which nothing but its bound ends an answer.", 0..=TOKENS_MAX.into())),
+        maybe(
+            "stop_token_ids",
+            list_of("Tokens that end an answer.", whole("", 0..=u32::MAX.into()), 0..=STOP_TOKENS_MAX),
+        ),
+        maybe("include_stop_str_in_output", flag("Whether what ends an answer is a part of its text.")),
+        maybe("skip_special_tokens", flag("Whether the names of control tokens are left out; they are unless told.")),
+        maybe("return_tokens_as_token_ids", flag("Whether tokens with log-probabilities are called by their ids.")),
         stream(),
         maybe("stream_options", options),
         keep_alive(),
@@ -134,29 +142,29 @@ pub(super) fn common() -> Vec<Member> {
     members.extend(constraints());
     members.extend(urgency());
     members.extend(harmless());
-    members.extend(restated());
-    members
-}
-
-/// What is done anyway, as clients of vLLM and llama.cpp say it.
-fn restated() -> Vec<Member> {
-    let only = |name, value| maybe(name, always("What is done anyway.", value));
-    let mut members = vec![
-        maybe("spaces_between_special_tokens", flag("Control tokens are never shown.")),
-        maybe("min_tokens", whole("No least length.", 0..=0)),
-        maybe("stop_token_ids", nothing_of("Not supported.")),
-        maybe("cache_prompt", flag("What was computed is always used.")),
-        maybe("id_slot", whole("Nobody chooses where it computes.", -1..=-1)),
-        maybe("mirostat_mode", whole("Not here: off.", 0..=0)),
-    ];
-    members.extend(restated::ALWAYS.map(|name| only(name, true)));
-    members.extend(restated::NEVER.map(|name| only(name, false)));
-    members.extend(switched_off());
+    members.extend(restated::members());
     members
 }
 
 /// What a chat has beside its messages.
 pub(super) fn options() -> Vec<Member> {
+    let mut members = template_options();
+    let always_so = ["include_reasoning", "separate_reasoning", "stream_reasoning", "parse_tool_calls"];
+    members.extend(always_so.map(|name| maybe(name, always("What is done anyway.", true))));
+    members.extend([
+        maybe("reasoning_format", word("Thoughts come apart from what is said.", &["auto", "deepseek"])),
+        maybe("verbosity", word("What is done anyway.", &["medium"])),
+        maybe("echo", always("Not supported.", false)),
+        maybe("documents", empty()),
+        maybe("functions", empty()),
+        maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
+        maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
+    ]);
+    members
+}
+
+/// What a chat's template is given beside the messages, and where the answer begins.
+pub(super) fn template_options() -> Vec<Member> {
     let one = asked(
         "This one.",
         [must("type", word("", &["function"])), must("function", asked("", [must("name", text("One of `tools`."))]))],
@@ -172,9 +180,8 @@ pub(super) fn options() -> Vec<Member> {
         maybe("parallel_tool_calls", flag("Whether an answer may have several calls.")),
         maybe("chat_template_kwargs", any_object("Values for the model's template, which has to know them.")),
         maybe("reasoning_effort", word(effort, &crate::http::wire::EFFORTS)),
-        maybe("functions", empty()),
-        maybe("function_call", word("OpenAI's older name for `tool_choice`.", &["none"])),
-        maybe("modalities", list_of("", word("", &["text"]), 1..=1)),
+        maybe("add_generation_prompt", flag("Whether the answer is a message of its own; it is unless told.")),
+        maybe("continue_final_message", flag("Whether the answer goes on with the last message, the assistant's.")),
     ]
 }
 

@@ -1,28 +1,25 @@
 //! What llama.cpp's server has beside OpenAI's interface.
 
 use models::limits::{CHOICES_MAX, LOGIT_BIAS_MAX};
-use serde_json::json;
 
 use super::form::{
     Form, Member, always, any_object, asked, at_times, closed, count, either, flag, list, list_of, maybe, must, named,
-    nothing_of, number, open, or_null, saying, text, text_of, told, whole, word,
+    nothing_of, number, open, or_null, text, text_of, told, whole, word,
 };
-use super::generation::{empty, keep_alive, messages, model, most, stops, stream, top_logprobs, urgency};
+use super::generation::{
+    empty, keep_alive, messages, model, most, stops, stream, template_options, top_logprobs, urgency,
+};
 use super::operation::{Operation, Tag};
 use super::sampling::{absent_samplers, biases, sampling};
 use crate::http::llama_cpp::request::{EMPTY, HARMLESS, OFF, ZERO};
-use crate::limits::{DETOKENIZE_TOKENS_MAX, TOKENIZE_BYTES_MAX, TOKENS_MAX};
+use crate::limits::{DETOKENIZE_TOKENS_MAX, RESPONSE_FIELDS_MAX, TOKENIZE_BYTES_MAX, TOKENS_MAX};
 
 /// `POST /completion`, and by its other name.
 pub(in crate::http) fn completion(id: &'static str) -> Operation {
     let tokens = |name| {
         maybe(
             name,
-            saying(
-                "not",
-                json!({ "const": 0 }),
-                whole("Tokens of an answer at most, and not 0; -1 is no bound.", -1..=TOKENS_MAX.into()),
-            ),
+            whole("Tokens of an answer at most; 0 computes the prompt alone, -1 is no bound.", -1..=TOKENS_MAX.into()),
         )
     };
     let choices = |name| maybe(name, whole("Answers for each prompt.", 1..=most(CHOICES_MAX)));
@@ -73,6 +70,9 @@ fn without() -> Vec<Member> {
         maybe("json_schema", named("JsonSchema")),
         maybe("grammar", text("In GBNF, from `root` on.")),
     ];
+    let paths =
+        "What an answer's end has, and nothing else: names, of what lies within another behind that and a slash.";
+    members.push(maybe("response_fields", list_of(paths, text(""), 0..=RESPONSE_FIELDS_MAX)));
     members.extend(HARMLESS.map(|name| maybe(name, whole("Means nothing here.", i32::MIN.into()..=i32::MAX.into()))));
     members.extend(EMPTY.map(|name| maybe(name, empty())));
     members.extend(ZERO.map(|name| maybe(name, whole("Not supported.", 0..=0))));
@@ -124,31 +124,53 @@ fn timings() -> Form {
 
 /// `POST /apply-template`.
 pub(in crate::http) fn apply_template() -> Operation {
-    let members = [
-        model(),
-        must("messages", messages()),
-        maybe("tools", empty()),
-        maybe("add_generation_prompt", always("", true)),
-    ];
+    let mut members = vec![model(), must("messages", messages())];
+    members.extend(template_options());
     Operation::new("applyTemplate", Tag::LlamaCpp, "A conversation as the text that the model would see.")
-        .takes(asked("", members))
+        .takes(closed("", members))
         .of_a_model()
         .answers(told("", [must("prompt", text(""))]))
 }
 
 /// `POST /tokenize`.
 pub(in crate::http) fn tokenize() -> Operation {
-    let members = [
+    let content = [
         model(),
         must("content", text_of("In so many bytes.", 0..=TOKENIZE_BYTES_MAX)),
         maybe("add_special", flag("Whether the model's own first token comes first.")),
         maybe("parse_special", flag("Whether special tokens that it spells are read as such; they are unless told.")),
-        maybe("with_pieces", always("Not supported.", false)),
+        maybe("with_pieces", flag("Whether each token comes with its text.")),
+    ];
+    let texts = || maybe("return_token_strs", flag("Whether the texts of tokens are told."));
+    let prompt = [
+        model(),
+        must("prompt", text_of("In so many bytes.", 0..=TOKENIZE_BYTES_MAX)),
+        maybe("add_special_tokens", flag("Whether the model's own first token comes first; it does unless told.")),
+        texts(),
+    ];
+    let mut chat = vec![
+        model(),
+        must("messages", messages()),
+        maybe("add_special_tokens", always("Its template writes them.", false)),
+        texts(),
+    ];
+    chat.extend(template_options());
+    let asked = either(
+        "A text as llama.cpp has it; a text or a conversation as vLLM has it.",
+        [asked("", content), asked("", prompt), closed("", chat)],
+    );
+    let piece = either("Its text; its bytes where they are none.", [text(""), list("", count(""))]);
+    let token = either("", [count("Its id."), told("", [must("id", count("")), must("piece", piece)])]);
+    let members = vec![
+        must("tokens", list("", token)),
+        at_times("count", count("For `prompt` and `messages`: how many there are.")),
+        at_times("max_model_len", count("Positions of prompt and answer together.")),
+        maybe("token_strs", list("", text(""))),
     ];
     Operation::new("tokenize", Tag::LlamaCpp, "A text as token ids; no model is loaded for it.")
-        .takes(asked("", members))
+        .takes(asked)
         .of_a_model()
-        .answers(told("", [must("tokens", list("", count("")))]))
+        .answers(open("", members))
 }
 
 /// `POST /detokenize`.
@@ -157,7 +179,7 @@ pub(in crate::http) fn detokenize() -> Operation {
     Operation::new("detokenize", Tag::LlamaCpp, "Token ids as a text; no model is loaded for it.")
         .takes(asked("", [model(), must("tokens", ids)]))
         .of_a_model()
-        .answers(told("", [must("content", text(""))]))
+        .answers(told("", [must("content", text("")), must("prompt", text("The same, as vLLM calls it."))]))
 }
 
 /// `GET /props`.

@@ -19,6 +19,7 @@ pub(super) mod ollama;
 pub(super) mod openai;
 mod operation;
 pub(super) mod responses;
+mod restated;
 mod sampling;
 mod security;
 mod shared;

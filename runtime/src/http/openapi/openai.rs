@@ -6,8 +6,8 @@ use serde_json::json;
 use utoipa::openapi::ComponentsBuilder;
 
 use super::form::{
-    Form, Member, asked, at_times, closed, count, either, flag, list, list_of, map, maybe, must, named, null, number,
-    open, or_null, saying, text, text_of, told, whole, word,
+    Form, Member, always, asked, at_times, closed, count, either, flag, list, list_of, map, maybe, must, named, null,
+    number, open, or_null, saying, text, text_of, told, whole, word,
 };
 use super::generation::{
     common, harmless, keep_alive, max_tokens, messages, model, most, options, prompt, top_logprobs, urgency,
@@ -15,7 +15,7 @@ use super::generation::{
 use super::operation::{Operation, Tag};
 use super::shared::{receipt, scored, with};
 use crate::http::anthropic::VERSION_HEADER;
-use crate::http::wire::{embedding, rerank};
+use crate::http::wire::{embedding, rerank, score};
 
 /// `POST /v1/chat/completions`.
 pub(in crate::http) fn chat_completions() -> Operation {
@@ -47,6 +47,8 @@ pub(in crate::http) fn completions() -> Operation {
         maybe("logprobs", whole("Alternatives for each token.", 0..=most(TOP_LOGPROBS_MAX))),
         maybe("best_of", whole("As many as `n`.", 1..=u32::MAX.into())),
         maybe("suffix", text_of("Not supported.", 0..=0)),
+        maybe("add_generation_prompt", always("There is no message.", true)),
+        maybe("continue_final_message", always("There is no message.", false)),
     ];
     members.extend(common());
     // Of nothing but its prompt an answer is for who wants that told.
@@ -78,21 +80,52 @@ pub(in crate::http) fn embeddings() -> Operation {
         .answers(named("Embeddings"))
 }
 
-/// `POST /v1/rerank`.
-pub(in crate::http) fn ranking() -> Operation {
-    let document = either("", [text(""), asked("", [must("text", text(""))])]);
+/// `POST /v1/rerank`, and by its other names.
+pub(in crate::http) fn ranking(id: &'static str) -> Operation {
+    let asked_with = |name: &'static str, more: Vec<Member>| {
+        let document = either("", [text(""), asked("", [must("text", text(""))])]);
+        let mut members = vec![
+            model(),
+            must("query", text_of("What they are ranked by.", 1..=usize::MAX)),
+            must(name, list_of("What is ranked.", document, 1..=PASSAGES_MAX)),
+            maybe("top_n", whole("The best so many.", 1..=u32::MAX.into())),
+            keep_alive(),
+        ];
+        members.extend(more);
+        members.extend(urgency());
+        members.extend(harmless());
+        closed("", members)
+    };
+    let documents = vec![maybe("return_documents", flag("Whether a result has its document."))];
+    let texts = vec![
+        maybe("return_text", flag("Whether a result has its text.")),
+        maybe("raw_scores", always("Scores are probabilities.", false)),
+        maybe("truncate", always("Nothing is cut.", false)),
+    ];
+    let form = either(
+        "As Jina and Cohere have it, or as text-embeddings-inference has it.",
+        [asked_with("documents", documents), asked_with("texts", texts)],
+    );
+    generates(id, "Orders documents by what they have to do with a query.", form)
+        .answers(either("", [named("Ranking"), list("To `texts`.", named("RankedText"))]))
+}
+
+/// `POST /v1/score`, and by its other name.
+pub(in crate::http) fn scores(id: &'static str) -> Operation {
+    let texts = |about: &str| {
+        let one = || text_of("", 1..=usize::MAX);
+        either(about, [one(), list_of("", one(), 1..=PASSAGES_MAX)])
+    };
     let mut members = vec![
         model(),
-        must("query", text_of("What they are ranked by.", 1..=usize::MAX)),
-        must("documents", list_of("What is ranked.", document, 1..=PASSAGES_MAX)),
-        maybe("top_n", whole("The best so many.", 1..=u32::MAX.into())),
-        maybe("return_documents", flag("Whether a result has its document.")),
+        must("text_1", texts("One for all of `text_2`, or as many.")),
+        must("text_2", texts("What each is held against.")),
         keep_alive(),
     ];
     members.extend(urgency());
     members.extend(harmless());
-    generates("rerank", "Orders documents by what they have to do with a query.", closed("", members))
-        .answers(named("Ranking"))
+    generates(id, "Scores pairs of texts.", closed("Pairs of texts, as vLLM has them.", members))
+        .answers(named("Scores"))
 }
 
 /// `GET /v1/models`.
@@ -141,7 +174,7 @@ fn head(object: &str) -> Vec<Member> {
         must("created", count("When the request came, in seconds since 1970.")),
         must("model", text("As the request names it.")),
         at_times("service_tier", text("Where the request says one.")),
-        must("system_fingerprint", null()),
+        must("system_fingerprint", text("What made it: with another, a seed may give another text.")),
     ]
 }
 
@@ -239,7 +272,8 @@ fn text_answer_of(about: &str, settled: Settled) -> Form {
 
 /// What is written by types.
 pub(super) fn add_to(components: ComponentsBuilder) -> ComponentsBuilder {
-    with::<embedding::Body<'static>>(with::<rerank::Body<'static>>(components))
+    let components = with::<rerank::RankedText<'static>>(with::<rerank::Body<'static>>(components));
+    with::<embedding::Body<'static>>(with::<score::Body<'static>>(components))
 }
 
 pub(super) fn components() -> Vec<(&'static str, Form)> {
@@ -255,9 +289,10 @@ pub(super) fn components() -> Vec<(&'static str, Form)> {
             must("type", word("As Anthropic's clients look for it.", &["model"])),
             must("display_name", text("")),
             must("created_at", text("The same moment, by RFC 3339.")),
+            must("lifecycle", word("As Anthropic's clients look for it.", &["active"])),
             must("state", state),
             must("size_bytes", count("Of its files.")),
-            at_times("capabilities", list("What it can be asked for.", can)),
+            at_times("capabilities", list("What it can be asked for; not for `anthropic-version`.", can)),
             at_times("architecture", text("")),
             at_times("parameters", count("")),
             at_times("quantization", text("")),

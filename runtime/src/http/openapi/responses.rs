@@ -216,6 +216,12 @@ fn response() -> Form {
         must("truncation", word("", &["disabled"])),
         or_null("usage", usage()),
         or_null("user", text("")),
+        or_null("safety_identifier", text("")),
+        or_null("prompt_cache_key", text("")),
+        or_null("completed_at", count("When it was, if it is; in seconds since 1970.")),
+        must("max_tool_calls", null()),
+        must("presence_penalty", number("")),
+        must("frequency_penalty", number("")),
         must("metadata", map("", text(""), None)),
         at_times("dayfly", named("Receipt")),
     ]);

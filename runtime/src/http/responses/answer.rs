@@ -66,11 +66,10 @@ fn last_status(finish: Option<FinishReason>) -> ItemStatus {
 
 impl ResponseAnswer {
     pub(super) fn new(id: String, request: &Common, (told, reading): (Told, Reading)) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             events: Events::new(&id, told.tools.namespaces.clone()),
             id,
-            created_unix_s: since.as_secs(),
+            created_unix_s: unix_s(),
             common: request.clone(),
             told,
             reading,
@@ -81,21 +80,25 @@ impl ResponseAnswer {
 
     /// The response with this `output`.
     fn response(&self, status: Status<'_>, output: &Value) -> Value {
-        let Told { instructions, metadata, user, format, effort, tools } = &self.told;
+        let Told { instructions, metadata, names, format, effort, tools } = &self.told;
         let mut response = json!({
             "id": self.id,
             "object": "response",
             "created_at": self.created_unix_s,
+            "completed_at": null,
             "status": status.name(),
             "background": false,
             "error": null,
             "incomplete_details": null,
             "instructions": instructions,
             "max_output_tokens": self.common.tokens_max,
+            "max_tool_calls": null,
             "model": self.common.model,
             "output": output,
             "parallel_tool_calls": tools.number == CallNumber::Several,
             "previous_response_id": null,
+            "presence_penalty": self.common.sampling.presence_penalty,
+            "frequency_penalty": self.common.sampling.frequency_penalty,
             "reasoning": { "effort": effort, "summary": null },
             "service_tier": self.common.urgency.tier.map_or("default", |tier| tier.name()),
             "store": false,
@@ -107,7 +110,9 @@ impl ResponseAnswer {
             "top_p": self.common.sampling.top_p,
             "truncation": "disabled",
             "usage": null,
-            "user": user,
+            "user": names.user,
+            "safety_identifier": names.safety_identifier,
+            "prompt_cache_key": names.prompt_cache_key,
             "metadata": metadata,
         });
         match status {
@@ -115,6 +120,8 @@ impl ResponseAnswer {
             Status::Ended { finish, receipt } => {
                 if finish == Some(FinishReason::Length) {
                     response["incomplete_details"] = json!({ "reason": "max_output_tokens" });
+                } else {
+                    response["completed_at"] = json!(unix_s());
                 }
                 response["usage"] = usage(receipt);
                 response["dayfly"] = json!(receipt);
@@ -191,6 +198,11 @@ impl Dialect for ResponseAnswer {
         let output = items.iter().enumerate().map(told).collect();
         self.response(Status::Ended { finish: *finish, receipt }, &output).to_string()
     }
+}
+
+/// Seconds since 1970.
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn usage(receipt: &Receipt) -> Value {

@@ -13,7 +13,7 @@ use super::input::input;
 use super::tools::{self, ToldTools};
 use crate::http::error::ApiError;
 use crate::http::wire::constraint::{self, Constraint};
-use crate::http::wire::generation::{take_user, tokens_max};
+use crate::http::wire::generation::{ClientNames, take_names, tokens_max};
 use crate::http::wire::{
     ChatOptions, Common, Delivery, Fields, Node, ThinkingWish, Urgency, keep_alive, parse_object, said, sampling,
 };
@@ -36,7 +36,7 @@ pub(super) struct ResponseRequest {
 pub(super) struct Told {
     pub(super) instructions: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
-    pub(super) user: Option<String>,
+    pub(super) names: ClientNames,
     /// `text.format`.
     pub(super) format: Value,
     /// `reasoning.effort`.
@@ -72,10 +72,10 @@ impl ResponseRequest {
         if let Some(effort) = &effort {
             options.thinking.push(ThinkingWish::effort(effort.clone(), "reasoning.effort")?);
         }
-        let (metadata, user) = (metadata(&mut fields)?, take_user(&mut fields)?);
+        let (metadata, names) = (metadata(&mut fields)?, take_names(&mut fields)?);
         take_unsupported(&mut fields)?;
         fields.finish()?;
-        Ok(Self { common, messages, options, told: Told { instructions, metadata, user, format, effort, tools } })
+        Ok(Self { common, messages, options, told: Told { instructions, metadata, names, format, effort, tools } })
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(said, [("system", "be brief"), ("user", "e")]);
         assert_eq!((common.tokens_max, common.logprobs), (Some(7), Some(0)));
         assert!(common.keep_alive.is_some() && matches!(common.delivery, Delivery::Streamed { .. }));
-        assert_eq!((told.user.as_deref(), told.metadata["a"].as_str()), (Some("u"), "b"));
+        assert_eq!((told.names.user.as_deref(), told.metadata["a"].as_str()), (Some("u"), "b"));
         let schema = json!({ "type": "integer" });
         let told_format =
             json!({ "type": "json_schema", "name": "n", "description": null, "schema": schema, "strict": true });

@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`: the request.
 
 use models::limits::TOP_LOGPROBS_MAX;
-use models::template::Message;
+use models::template::{Message, Turn};
 
 use super::generation::{Common, tokens_max};
 use super::json::Node;
@@ -32,7 +32,8 @@ impl ChatRequest {
         let logprobs = logprobs(&mut fields)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
         drop_choice_of_nothing(&mut fields);
-        let options = ChatOptions::take(&mut fields)?;
+        let mut options = ChatOptions::take(&mut fields)?;
+        take_turn(&mut fields, &mut options, &messages)?;
         take_unsupported(&mut fields)?;
         fields.finish()?;
         Ok(Self { common, messages, options })
@@ -49,6 +50,23 @@ fn chat_tokens_max(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     Ok(new.or(old))
 }
 
+/// Takes where the answer to `messages` begins: vLLM's `add_generation_prompt` and `continue_final_message`.
+pub(crate) fn take_turn(fields: &mut Fields, options: &mut ChatOptions, messages: &[Message]) -> Result<(), ApiError> {
+    const CONTINUES: &str = "continue_final_message";
+    let is_opened = fields.flag("add_generation_prompt")?;
+    match (fields.flag(CONTINUES)?.unwrap_or(false), is_opened) {
+        (true, Some(true)) => {
+            Err(ApiError::invalid_value(fields.path(CONTINUES), "contradicts `add_generation_prompt`"))
+        }
+        (true, _) => options.go_on_with(messages.last(), &fields.path(CONTINUES)),
+        (false, Some(false)) => {
+            options.extras.turn = Turn::Unopened;
+            Ok(())
+        }
+        (false, _) => Ok(()),
+    }
+}
+
 fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let shown = fields.flag("logprobs")?.unwrap_or(false);
     let top: usize = fields.integer("top_logprobs", 0..=TOP_LOGPROBS_MAX as i128)?.unwrap_or(0);
@@ -60,6 +78,13 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
 
 /// What other servers do and this one does not, in the forms that ask for nothing.
 fn take_unsupported(fields: &mut Fields) -> Result<(), ApiError> {
+    for always in ["include_reasoning", "separate_reasoning", "stream_reasoning", "parse_tool_calls"] {
+        fields.only_on(always)?;
+    }
+    fields.only_words("reasoning_format", &["auto", "deepseek"])?;
+    fields.only_words("verbosity", &["medium"])?;
+    fields.only_off("echo")?;
+    fields.only_empty("documents")?;
     fields.only_empty("functions")?;
     fields.only_words("function_call", &["none"])?;
     fields.only_listing("modalities", "text")
@@ -149,7 +174,7 @@ fn part(item: Node, path: &str) -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::ChatRequest;
+    use super::{ChatRequest, Turn};
     use crate::http::wire::refusal::{each_refused, refused};
     use crate::limits::MESSAGES_MAX;
 
@@ -263,8 +288,42 @@ mod tests {
             (r#""echo":true"#, "unsupported_parameter", "echo"),
             (r#""prompt":"a""#, "unsupported_parameter", "prompt"),
             (r#""best_of":1"#, "unsupported_parameter", "best_of"),
+            (r#""include_reasoning":false"#, "unsupported_parameter", "include_reasoning"),
+            (r#""reasoning_format":"none""#, "unsupported_parameter", "reasoning_format"),
+            (r#""verbosity":"low""#, "unsupported_parameter", "verbosity"),
+            (r#""documents":[{}]"#, "unsupported_parameter", "documents"),
+            (r#""continue_final_message":true"#, "invalid_value", "continue_final_message"),
+            (r#""add_generation_prompt":1"#, "invalid_type", "add_generation_prompt"),
         ];
         each_refused(ChatRequest::parse, MINIMUM, &table);
+    }
+
+    #[test]
+    fn an_answer_may_go_on_with_the_assistant_s_words() {
+        let said = r#""model":"m","messages":[{"role":"user","content":"hi"},{"role":"assistant","content":"Sure"}]"#;
+        for (fields, turn) in [
+            (r#""n":1"#, Turn::Opened),
+            (r#""add_generation_prompt":true,"continue_final_message":false"#, Turn::Opened),
+            (r#""add_generation_prompt":false"#, Turn::Unopened),
+            (r#""continue_final_message":true"#, Turn::Continued),
+            (r#""continue_final_message":true,"add_generation_prompt":false"#, Turn::Continued),
+        ] {
+            let request = ChatRequest::parse(format!("{{{said},{fields}}}").as_bytes()).expect(fields);
+            assert_eq!(request.options.extras.turn, turn, "{fields}");
+        }
+        let table = [
+            (
+                r#""continue_final_message":true,"add_generation_prompt":true"#,
+                "invalid_value",
+                "continue_final_message",
+            ),
+            (r#""continue_final_message":true,"reasoning_effort":"high""#, "invalid_value", "reasoning_effort"),
+        ];
+        each_refused(ChatRequest::parse, said, &table);
+        let called = r#""model":"m","messages":[{"role":"assistant","content":"a","tool_calls":[{"id":"c","type":"function",
+            "function":{"name":"f","arguments":"{}"}}]}]"#;
+        let table = [(r#""continue_final_message":true"#, "invalid_value", "continue_final_message")];
+        each_refused(ChatRequest::parse, called, &table);
     }
 
     #[test]
@@ -280,7 +339,8 @@ mod tests {
                 {"role":"tool","content":"4","tool_call_id":"call_1"}],
                 "max_completion_tokens":7,"max_tokens":7,"logprobs":true,"top_logprobs":20,
                 "tools":[],"tool_choice":"none","parallel_tool_calls":true,"modalities":["text"],
-                "response_format":{"type":"text"},"functions":null}"#,
+                "response_format":{"type":"text"},"functions":null,"include_reasoning":true,"separate_reasoning":true,
+                "reasoning_format":"auto","verbosity":"medium","echo":false,"documents":[]}"#,
         )
         .expect("all of it is supported");
         let messages: Vec<_> =

@@ -6,7 +6,7 @@ use models::tokenizer::Special;
 
 use super::generation::{Common, tokens_max};
 use super::inputs::{self, PromptInput};
-use super::{Fields, parse_object};
+use super::{Delivery, Fields, IncludeUsage, parse_object};
 use crate::http::error::ApiError;
 
 /// Texts to go on with.
@@ -38,6 +38,11 @@ impl CompletionRequest {
         }
         let logprobs = fields.integer("logprobs", 0..=TOP_LOGPROBS_MAX as i128)?;
         let common = Common::take(&mut fields, tokens_max, logprobs)?;
+        if echo == Echo::Prompt
+            && let Delivery::Streamed { include_usage: IncludeUsage::Continuous, .. } = common.delivery
+        {
+            return Err(ApiError::unsupported_field("stream_options.continuous_usage_stats"));
+        }
         take_unsupported(&mut fields, common.choices)?;
         fields.finish()?;
         Ok(Self { common, prompts, echo, special })
@@ -51,6 +56,8 @@ fn take_unsupported(fields: &mut Fields, choices: usize) -> Result<(), ApiError>
     {
         return Err(ApiError::unsupported_field(fields.path("best_of")));
     }
+    fields.only_on("add_generation_prompt")?;
+    fields.only_off("continue_final_message")?;
     fields.only_empty("suffix")
 }
 
@@ -118,6 +125,13 @@ mod tests {
         let table = [
             (r#""suffix":"b""#, "unsupported_parameter", "suffix"),
             (r#""best_of":2"#, "unsupported_parameter", "best_of"),
+            (
+                r#""echo":true,"stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}"#,
+                "unsupported_parameter",
+                "stream_options.continuous_usage_stats",
+            ),
+            (r#""add_generation_prompt":false"#, "unsupported_parameter", "add_generation_prompt"),
+            (r#""continue_final_message":true"#, "unsupported_parameter", "continue_final_message"),
             (r#""best_of":2,"n":3"#, "unsupported_parameter", "best_of"),
             (r#""top_logprobs":1"#, "unsupported_parameter", "top_logprobs"),
             (r#""max_completion_tokens":1"#, "unsupported_parameter", "max_completion_tokens"),

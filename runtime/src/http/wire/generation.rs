@@ -1,16 +1,17 @@
 //! What chats and completions have in common.
 
-use models::generation::End;
+use models::generation::{End, Ending, Shown};
 use models::limits::{CHOICES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
 use models::sampling::Sampling;
 use scheduler::KeepAlive;
 
+use super::delivery::{self, Delivery, IncludeUsage};
 use super::json::Node;
 use super::sampling::{self, Repeats};
-use super::{Constraint, Fields, Urgency, constraint, keep_alive, restated};
+use super::{Constraint, Fields, Urgency, constraint, ending, keep_alive, restated};
 use crate::config::Overlong;
 use crate::http::error::ApiError;
-use crate::limits::{TOKENS_MAX, USER_BYTES_MAX};
+use crate::limits::TOKENS_MAX;
 
 /// The fields that chats and completions share.
 #[derive(Clone, Debug)]
@@ -29,8 +30,14 @@ pub(crate) struct Common {
     pub(crate) stop: Vec<String>,
     /// What a token that ends a text does.
     pub(crate) end: End,
+    /// What else ends an answer, and from when on.
+    pub(crate) ending: Ending,
+    /// Whether the names of control tokens are shown.
+    pub(crate) control_tokens: Shown,
     /// Alternatives to show for each token; `None` shows no log-probabilities.
     pub(crate) logprobs: Option<usize>,
+    /// What tokens with log-probabilities are called.
+    pub(crate) token_names: TokenNames,
     /// In one piece or as it comes.
     pub(crate) delivery: Delivery,
     /// How long the model is to stay, where the request says.
@@ -49,6 +56,15 @@ pub(crate) struct Common {
     pub(crate) cache: CacheWish,
 }
 
+/// What tokens with log-probabilities are called.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TokenNames {
+    /// By their texts.
+    Texts,
+    /// `token_id:` and their ids, which no two share.
+    Ids,
+}
+
 /// What a request says of the response cache.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CacheWish {
@@ -58,38 +74,6 @@ pub(crate) enum CacheWish {
     Avoid,
     /// Nothing: as its tenant has it.
     Unsaid,
-}
-
-/// How the answer comes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Delivery {
-    /// In one piece.
-    Whole,
-    /// As server-sent events.
-    Streamed {
-        /// Whether the last of them is the usage.
-        include_usage: IncludeUsage,
-        /// Whether comments tell what it waits for.
-        include_progress: IncludeProgress,
-    },
-}
-
-/// Whether a stream ends with its usage.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum IncludeUsage {
-    /// A chunk of its own, after the last choice's end.
-    Yes,
-    /// No chunk.
-    No,
-}
-
-/// Whether a stream tells, in comments, what it waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum IncludeProgress {
-    /// Its place in the queue, and how far its model's load is.
-    Yes,
-    /// Nothing before the answer.
-    No,
 }
 
 impl Common {
@@ -111,8 +95,14 @@ impl Common {
             constraint,
             stop: stops(fields, "stop")?,
             end: if fields.flag("ignore_eos")?.unwrap_or(false) { End::Ignored } else { End::Honoured },
+            ending: ending::take(fields, tokens_max)?,
+            control_tokens: ending::control_tokens(fields)?,
             logprobs,
-            delivery: delivery(fields)?,
+            token_names: match fields.flag("return_tokens_as_token_ids")? {
+                Some(true) => TokenNames::Ids,
+                Some(false) | None => TokenNames::Texts,
+            },
+            delivery: delivery::take(fields)?,
             keep_alive: keep_alive::take(fields)?,
             urgency: Urgency::take(fields)?,
             context: fields.text("context")?,
@@ -123,14 +113,24 @@ impl Common {
         })
     }
 
+    /// The same, whose tokens come with their pieces where they are to be counted there.
+    pub(crate) fn counted(mut self) -> Self {
+        if let Delivery::Streamed { include_usage: IncludeUsage::Continuous, .. } = self.delivery {
+            self.logprobs = self.logprobs.or(Some(0));
+        }
+        self
+    }
+
     /// Checks what only the model's vocabulary, of this many tokens, can tell.
     ///
     /// # Errors
-    /// `invalid_value` when `logit_bias` names a token that is not in it.
+    /// `invalid_value` when `logit_bias` or `stop_token_ids` name a token that is not in it.
     pub(crate) fn check_vocabulary(&self, tokens: usize) -> Result<(), ApiError> {
-        match self.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= tokens) {
+        let biased = self.sampling.logit_bias.iter().map(|(id, _)| ("logit_bias", *id));
+        let ending = self.ending.tokens.iter().map(|id| ("stop_token_ids", *id));
+        match biased.chain(ending).find(|(_, id)| *id as usize >= tokens) {
             None => Ok(()),
-            Some((id, _)) => Err(ApiError::invalid_value("logit_bias", format_args!("names {id}, which is no token"))),
+            Some((param, id)) => Err(ApiError::invalid_value(param, format_args!("names {id}, which is no token"))),
         }
     }
 }
@@ -142,26 +142,27 @@ pub(crate) fn tokens_max(fields: &mut Fields, name: &str, least: usize) -> Resul
 
 /// Fields that change no answer, checked and dropped.
 pub(super) fn take_harmless(fields: &mut Fields) -> Result<(), ApiError> {
-    take_user(fields)?;
+    take_names(fields)?;
     fields.object("metadata")?;
     fields.only_off("store")
 }
 
-/// Names of who asks that mean nothing here.
-pub(crate) const NAMES_OF_USERS: [&str; 4] =
-    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
+/// Names of who asks and what for, which mean nothing here.
+pub(crate) const CLIENT_NAMES: [&str; 4] = ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"];
 
-/// Who asks, by names that mean nothing here; `user` as it is.
-pub(crate) fn take_user(fields: &mut Fields) -> Result<Option<String>, ApiError> {
-    let named = |name: &str| match fields.text(name)? {
-        Some(text) if text.len() > USER_BYTES_MAX => {
-            let why = format!("is longer than {USER_BYTES_MAX} bytes");
-            Err(ApiError::invalid_value(fields.path(name), why))
-        }
-        text => Ok(text),
-    };
-    let mut names = NAMES_OF_USERS.into_iter().map(named).collect::<Result<Vec<_>, _>>()?;
-    Ok(names.swap_remove(0))
+/// Those of them that are told again.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct ClientNames {
+    pub(crate) user: Option<String>,
+    pub(crate) safety_identifier: Option<String>,
+    pub(crate) prompt_cache_key: Option<String>,
+}
+
+/// Takes who asks and what for.
+pub(crate) fn take_names(fields: &mut Fields) -> Result<ClientNames, ApiError> {
+    let [user, safety_identifier, prompt_cache_key, retention] = CLIENT_NAMES.map(|name| fields.bounded_text(name));
+    retention?;
+    Ok(ClientNames { user: user?, safety_identifier: safety_identifier?, prompt_cache_key: prompt_cache_key? })
 }
 
 /// `cache`, which is for answers that are the same each time.
@@ -203,27 +204,6 @@ fn stop_string(node: Node, path: String) -> Result<String, ApiError> {
     }
 }
 
-fn delivery(fields: &mut Fields) -> Result<Delivery, ApiError> {
-    let streamed = fields.flag("stream")?.unwrap_or(false);
-    let Some(mut options) = fields.object("stream_options")? else {
-        let (include_usage, include_progress) = (IncludeUsage::No, IncludeProgress::No);
-        return Ok(if streamed { Delivery::Streamed { include_usage, include_progress } } else { Delivery::Whole });
-    };
-    let include_usage = options.flag("include_usage")?.unwrap_or(false);
-    let include_progress = options.flag("include_progress")?.unwrap_or(false);
-    for never in ["include_obfuscation", "continuous_usage_stats"] {
-        options.only(never, |node| *node == Node::Bool(false))?;
-    }
-    options.finish()?;
-    if !streamed {
-        return Err(ApiError::invalid_value(fields.path("stream_options"), "is for `stream: true` alone"));
-    }
-    Ok(Delivery::Streamed {
-        include_usage: if include_usage { IncludeUsage::Yes } else { IncludeUsage::No },
-        include_progress: if include_progress { IncludeProgress::Yes } else { IncludeProgress::No },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -231,10 +211,10 @@ mod tests {
     use models::generation::End;
     use scheduler::KeepAlive;
 
-    use super::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage, Repeats};
+    use super::{CacheWish, Common, Delivery, IncludeUsage, Repeats, TokenNames};
     use crate::http::error::ApiError;
-    use crate::http::wire::parse_object;
     use crate::http::wire::refusal::{each_refused, refused};
+    use crate::http::wire::{IncludeProgress, parse_object};
 
     fn parse(body: &[u8]) -> Result<Common, ApiError> {
         let mut fields = parse_object(body)?;
@@ -301,6 +281,8 @@ mod tests {
         let common = parse(br#"{"model":"m","logit_bias":{"9":1,"10":1}}"#).expect("the parser knows no vocabulary");
         common.check_vocabulary(11).expect("10 is the last token");
         assert_eq!(refused(common.check_vocabulary(10)), ("invalid_value", Some("logit_bias".to_owned())));
+        let common = parse(br#"{"model":"m","stop_token_ids":[10]}"#).expect("the parser knows no vocabulary");
+        assert_eq!(refused(common.check_vocabulary(10)), ("invalid_value", Some("stop_token_ids".to_owned())));
     }
 
     #[test]
@@ -362,6 +344,16 @@ mod tests {
             let delivery = parse(body.as_bytes()).expect("streamed").delivery;
             assert_eq!(delivery, Delivery::Streamed { include_usage: IncludeUsage::No, include_progress }, "{options}");
         }
+        for (options, include_usage) in [
+            (r#"{"include_usage":true,"continuous_usage_stats":true}"#, IncludeUsage::Continuous),
+            (r#"{"continuous_usage_stats":true}"#, IncludeUsage::No),
+        ] {
+            let body = format!("{{{MODEL},\"stream\":true,\"stream_options\":{options}}}");
+            let delivery = parse(body.as_bytes()).expect("streamed").delivery;
+            assert_eq!(delivery, Delivery::Streamed { include_usage, include_progress }, "{options}");
+        }
         assert_eq!(parse(br#"{"model":"m","stop":[]}"#).expect("no stop").stop.len(), 0);
+        let ids = parse(br#"{"model":"m","return_tokens_as_token_ids":true}"#).expect("a flag");
+        assert_eq!(ids.token_names, TokenNames::Ids);
     }
 }

@@ -5,7 +5,7 @@
 //! was read can be computed, but for what only the model knows: vocabulary, context, chat template.
 //!
 //! [`json`] (bytes to bounded values) → [`fields`] (values taken by name; [`shapes`] that several bodies have) →
-//! [`generation`] (what requests share), [`tools`], [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`],
+//! [`generation`] (what requests share), [`tools`], [`chat`], [`completion`], [`context`], [`embedding`], [`rerank`], [`score`],
 //! [`tokenize`], [`load`]; [`answer`] is the way back.
 //! Other interfaces read theirs with the same means in folders of their own, and make the same of them ([`plain`]).
 //!
@@ -16,7 +16,9 @@ mod chat;
 mod completion;
 pub(crate) mod constraint;
 mod context;
+mod delivery;
 pub(crate) mod embedding;
+mod ending;
 mod fields;
 pub(crate) mod generation;
 pub(crate) mod inputs;
@@ -30,25 +32,28 @@ pub(crate) mod rerank;
 pub(crate) mod restated;
 pub(crate) mod samplers;
 pub(crate) mod sampling;
+pub(crate) mod score;
 mod shapes;
 mod tokenize;
 pub(crate) mod tools;
 pub(crate) mod unknown;
 mod urgency;
 
-pub(crate) use chat::{ChatRequest, messages_if_any};
+pub(crate) use chat::{ChatRequest, messages_if_any, take_turn};
 pub(crate) use completion::CompletionRequest;
 pub(crate) use constraint::Constraint;
 pub(crate) use context::ContextRequest;
+pub(crate) use delivery::{Delivery, IncludeProgress, IncludeUsage};
 pub(crate) use embedding::EmbeddingRequest;
 pub(crate) use fields::Fields;
-pub(crate) use generation::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage};
+pub(crate) use generation::{CacheWish, Common, TokenNames};
 pub(crate) use inputs::PromptInput;
 pub(crate) use json::{Node, parse_object};
 pub(crate) use load::LoadRequest;
 pub(crate) use plain::{new_id, said};
 pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
-pub(crate) use tokenize::{DetokenizeRequest, TokenizeRequest};
+pub(crate) use score::ScoreRequest;
+pub(crate) use tokenize::{DetokenizeRequest, Subject, Telling, TokenizeRequest};
 pub(crate) use tools::{ChatOptions, EFFORTS, ThinkingLevel, ThinkingWish, ToolChoice, conversation_bytes};
 pub(crate) use urgency::{Urgency, header_timeout};

@@ -1,11 +1,11 @@
 //! What requests of other interfaces become: the same as ours, with everything unsaid that those cannot say.
 
-use models::generation::End;
+use models::generation::{End, Ending, Shown};
 use models::sampling::Sampling;
 use models::template::Message;
 use uuid::Uuid;
 
-use super::{CacheWish, Common, Delivery, IncludeProgress, IncludeUsage, Repeats, Urgency};
+use super::{CacheWish, Common, Delivery, Repeats, TokenNames, Urgency};
 use crate::config::Overlong;
 
 impl Common {
@@ -19,7 +19,10 @@ impl Common {
             constraint: None,
             stop: Vec::new(),
             end: End::Honoured,
+            ending: Ending::default(),
+            control_tokens: Shown::No,
             logprobs: None,
+            token_names: TokenNames::Texts,
             delivery: Delivery::Whole,
             keep_alive: None,
             urgency: Urgency::default(),
@@ -28,17 +31,6 @@ impl Common {
             overlong: Overlong::default(),
             repeats,
             cache: CacheWish::Unsaid,
-        }
-    }
-}
-
-impl Delivery {
-    /// In pieces with nothing else between or behind them, or in one piece.
-    pub(crate) fn plain(is_streamed: bool) -> Self {
-        if is_streamed {
-            Self::Streamed { include_usage: IncludeUsage::No, include_progress: IncludeProgress::No }
-        } else {
-            Self::Whole
         }
     }
 }

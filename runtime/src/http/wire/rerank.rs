@@ -1,4 +1,5 @@
-//! `POST /v1/rerank`: the request, as Jina's and Cohere's servers have it, and the answer's body.
+//! `POST /v1/rerank`: the request, as Jina's and Cohere's servers have it (`documents`) and as Hugging Face's
+//! text-embeddings-inference has it (`texts`), and the answer's body.
 
 use meter::Receipt;
 use models::limits::PASSAGES_MAX;
@@ -36,6 +37,17 @@ pub(crate) struct Results {
     pub(crate) top: usize,
     /// Whether each has its document.
     pub(crate) documents: Documents,
+    /// How they are told.
+    pub(crate) style: Style,
+}
+
+/// How results are told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Style {
+    /// In an object, with usage and receipt, to who asked with `documents`.
+    Documents,
+    /// As a list and nothing else, to who asked with `texts`.
+    Texts,
 }
 
 /// Whether a result has its document.
@@ -59,23 +71,33 @@ impl RerankRequest {
         if query.is_empty() {
             return Err(ApiError::invalid_value(fields.path("query"), "is empty"));
         }
-        let documents = documents(&mut fields)?;
+        let style = if fields.has("texts") { Style::Texts } else { Style::Documents };
+        let (name, returns) = match style {
+            Style::Documents => ("documents", "return_documents"),
+            Style::Texts => ("texts", "return_text"),
+        };
+        let documents = documents(&mut fields, name)?;
         let top = fields.integer("top_n", 1..=i128::from(u32::MAX))?.unwrap_or(documents.len());
-        let returned = fields.flag("return_documents")?.unwrap_or(false);
+        let returned = fields.flag(returns)?.unwrap_or(false);
+        if style == Style::Texts {
+            // Scores are probabilities, and nothing is cut.
+            fields.only_off("raw_scores")?;
+            fields.only_off("truncate")?;
+        }
         let keep_alive = keep_alive::take(&mut fields)?;
         let urgency = Urgency::take(&mut fields)?;
         take_harmless(&mut fields)?;
         fields.finish()?;
-        let results = Results { top, documents: if returned { Documents::Returned } else { Documents::Omitted } };
+        let returned = if returned { Documents::Returned } else { Documents::Omitted };
+        let results = Results { top, documents: returned, style };
         Ok(Self { model, query, documents, results, keep_alive, urgency })
     }
 }
 
 /// Texts, or objects with a text each.
-fn documents(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
-    const NAME: &str = "documents";
-    let path = fields.path(NAME);
-    let items = match fields.take(NAME) {
+fn documents(fields: &mut Fields, name: &str) -> Result<Vec<String>, ApiError> {
+    let path = fields.path(name);
+    let items = match fields.take(name) {
         None => return Err(ApiError::missing_field(path)),
         Some(Node::List(items)) => items,
         Some(_) => return Err(ApiError::invalid_type(path, "an array of strings")),
@@ -109,15 +131,33 @@ pub(crate) fn body(model: &str, ranked: &[(usize, f32)], documents: Option<&[Str
         relevance_score,
         document: documents.map(|documents| Document { text: &documents[index] }),
     });
-    let body =
-        Body { object: "list", results: results.collect(), model, usage: EncodingUsage::of(receipt), dayfly: receipt };
+    let body = Body {
+        id: &receipt.id,
+        object: "list",
+        results: results.collect(),
+        model,
+        usage: EncodingUsage::of(receipt),
+        dayfly: receipt,
+    };
     serde_json::to_string(&body).expect("strings, numbers and maps with names are always JSON")
+}
+
+/// The same as a list and nothing else.
+pub(crate) fn list(ranked: &[(usize, f32)], texts: Option<&[String]>) -> String {
+    let ranked = ranked.iter().map(|&(index, score)| RankedText {
+        index,
+        score,
+        text: texts.map(|texts| texts[index].as_str()),
+    });
+    serde_json::to_string(&ranked.collect::<Vec<_>>()).expect("numbers and strings are always JSON")
 }
 
 /// Documents in order, the best first.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Ranking)]
 pub(crate) struct Body<'a> {
+    /// The receipt is found by it.
+    id: &'a str,
     /// `list`.
     object: &'static str,
     results: Vec<RankedDocument<'a>>,
@@ -139,6 +179,18 @@ struct RankedDocument<'a> {
     document: Option<Document<'a>>,
 }
 
+/// A text, and how well it fits, as text-embeddings-inference tells it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RankedText<'a> {
+    /// Which of the request's texts.
+    index: usize,
+    /// From 0 to 1; greater is better.
+    score: f32,
+    /// Where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
 /// A document.
 #[derive(Serialize, ToSchema)]
 struct Document<'a> {
@@ -147,7 +199,7 @@ struct Document<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Documents, RerankRequest, Results};
+    use super::{Documents, RerankRequest, Results, Style};
     use crate::http::wire::refusal::{each_refused, refused};
 
     const MINIMUM: &str = r#""model":"m","query":"q""#;
@@ -164,6 +216,11 @@ mod tests {
             (r#""documents":["a"],"top_n":0"#, "invalid_value", "top_n"),
             (r#""documents":["a"],"return_documents":1"#, "invalid_type", "return_documents"),
             (r#""documents":["a"],"max_chunks_per_doc":1"#, "unsupported_parameter", "max_chunks_per_doc"),
+            (r#""documents":["a"],"return_text":true"#, "unsupported_parameter", "return_text"),
+            (r#""documents":["a"],"texts":["a"]"#, "unsupported_parameter", "documents"),
+            (r#""texts":["a"],"raw_scores":true"#, "unsupported_parameter", "raw_scores"),
+            (r#""texts":["a"],"truncate":true"#, "unsupported_parameter", "truncate"),
+            (r#""texts":[]"#, "invalid_value", "texts"),
         ];
         each_refused(RerankRequest::parse, MINIMUM, &table);
         let empty = RerankRequest::parse(br#"{"model":"m","query":"","documents":["a"]}"#);
@@ -182,8 +239,11 @@ mod tests {
         );
         let request = request.expect("all of it is supported");
         assert_eq!(request.documents, ["a", "b", ""]);
-        assert_eq!(request.results, Results { top: 9, documents: Documents::Returned });
+        assert_eq!(request.results, Results { top: 9, documents: Documents::Returned, style: Style::Documents });
         let request = RerankRequest::parse(br#"{"model":"m","query":"q","documents":["a","b"]}"#).expect("enough");
-        assert_eq!(request.results, Results { top: 2, documents: Documents::Omitted });
+        assert_eq!(request.results, Results { top: 2, documents: Documents::Omitted, style: Style::Documents });
+        let texts = br#"{"model":"m","query":"q","texts":["a","b"],"raw_scores":false,"return_text":true}"#;
+        let request = RerankRequest::parse(texts).expect("it is supported");
+        assert_eq!(request.results, Results { top: 2, documents: Documents::Returned, style: Style::Texts });
     }
 }

@@ -3,30 +3,46 @@
 //! Deliberately absent: what would have to be done. Each of these, left out, means the same.
 
 use super::Fields;
-use super::json::Node;
-use super::samplers::{is_number, take_absent};
+use super::samplers::take_absent;
 use crate::http::error::ApiError;
 
-/// What is done in any case, as vLLM's clients say it: an answer begins anew, and control tokens are never shown.
-pub(crate) const ALWAYS: [&str; 2] = ["add_generation_prompt", "skip_special_tokens"];
-/// What is never done, as vLLM's clients say it: neither is what stops an answer shown.
-pub(crate) const NEVER: [&str; 3] = ["continue_final_message", "include_stop_str_in_output", "use_beam_search"];
+/// Settings of what is not here, each with the value that switches it off; `id_slot` chooses where to compute, which nobody does.
+pub(crate) const SWITCHED_OFF: [(&str, i32); 8] = [
+    ("length_penalty", 1),
+    ("priority", 0),
+    ("id_slot", -1),
+    ("mirostat_mode", 0),
+    ("top_n_sigma", -1),
+    ("min_keep", 0),
+    ("n_probs", 0),
+    ("t_max_predict_ms", 0),
+];
+/// What is never done.
+pub(crate) const NEVER: [&str; 5] =
+    ["use_beam_search", "return_token_ids", "timings_per_token", "return_progress", "post_sampling_probs"];
+/// What is not here, and empty asks for nothing.
+pub(crate) const EMPTY: [&str; 3] = ["logits_processors", "bad_words", "lora"];
+/// What changes no answer: the spaces between control tokens, which are none, and pages that were computed, which are used in
+/// any case.
+pub(crate) const EITHER: [&str; 2] = ["spaces_between_special_tokens", "cache_prompt"];
+/// By what an answer is kept to its grammar, which changes nothing in it.
+pub(crate) const BACKEND: &str = "guided_decoding_backend";
 
 /// Takes them from a chat or a completion.
 pub(super) fn take(fields: &mut Fields) -> Result<(), ApiError> {
-    for always in ALWAYS {
-        fields.only(always, |node| *node == Node::Bool(true))?;
+    fields.bounded_text(BACKEND)?;
+    for either in EITHER {
+        fields.flag(either)?;
+    }
+    for (name, off) in SWITCHED_OFF {
+        fields.only_number(name, off)?;
     }
     for never in NEVER {
-        fields.only(never, |node| *node == Node::Bool(false))?;
+        fields.only_off(never)?;
     }
-    fields.flag("spaces_between_special_tokens")?;
-    fields.only("min_tokens", |node| is_number(node, 0))?;
-    fields.only("stop_token_ids", |node| matches!(node, Node::List(ids) if ids.is_empty()))?;
-    // llama.cpp's: pages that were computed are used in any case, and change no answer; nobody chooses where it computes.
-    fields.flag("cache_prompt")?;
-    fields.only("id_slot", |node| is_number(node, -1))?;
-    fields.only("mirostat_mode", |node| is_number(node, 0))?;
+    for empty in EMPTY {
+        fields.only_empty(empty)?;
+    }
     take_absent(fields)
 }
 
@@ -45,9 +61,10 @@ mod tests {
     #[test]
     fn what_is_done_anyway_may_be_said() {
         parse(
-            br#"{"add_generation_prompt":true,"skip_special_tokens":true,"spaces_between_special_tokens":true,
-                "continue_final_message":false,"include_stop_str_in_output":false,"use_beam_search":false,
-                "min_tokens":0,"stop_token_ids":[],"cache_prompt":true,"id_slot":-1,"mirostat_mode":0,"typical_p":1.0}"#,
+            br#"{"spaces_between_special_tokens":true,"use_beam_search":false,"cache_prompt":true,"id_slot":-1,
+                "mirostat_mode":0,"typical_p":1.0,"guided_decoding_backend":"xgrammar","length_penalty":1.0,"priority":0,
+                "return_token_ids":false,"logits_processors":[],"bad_words":[],"top_n_sigma":-1,"min_keep":0,"n_probs":0,
+                "t_max_predict_ms":0,"timings_per_token":false,"return_progress":false,"post_sampling_probs":false,"lora":[]}"#,
         )
         .expect("nothing is asked for");
     }
@@ -55,17 +72,17 @@ mod tests {
     #[test]
     fn what_would_have_to_be_done_is_refused_by_name() {
         let table = [
-            (r#""add_generation_prompt":false"#, "unsupported_parameter", "add_generation_prompt"),
-            (r#""skip_special_tokens":false"#, "unsupported_parameter", "skip_special_tokens"),
-            (r#""continue_final_message":true"#, "unsupported_parameter", "continue_final_message"),
-            (r#""include_stop_str_in_output":true"#, "unsupported_parameter", "include_stop_str_in_output"),
             (r#""use_beam_search":true"#, "unsupported_parameter", "use_beam_search"),
-            (r#""min_tokens":1"#, "unsupported_parameter", "min_tokens"),
-            (r#""stop_token_ids":[2]"#, "unsupported_parameter", "stop_token_ids"),
             (r#""cache_prompt":1"#, "invalid_type", "cache_prompt"),
             (r#""id_slot":0"#, "unsupported_parameter", "id_slot"),
             (r#""mirostat_mode":2"#, "unsupported_parameter", "mirostat_mode"),
             (r#""typical_p":0.5"#, "unsupported_parameter", "typical_p"),
+            (r#""length_penalty":0.5"#, "unsupported_parameter", "length_penalty"),
+            (r#""bad_words":["a"]"#, "unsupported_parameter", "bad_words"),
+            (r#""return_token_ids":true"#, "unsupported_parameter", "return_token_ids"),
+            (r#""timings_per_token":true"#, "unsupported_parameter", "timings_per_token"),
+            (r#""top_n_sigma":1"#, "unsupported_parameter", "top_n_sigma"),
+            (r#""guided_decoding_backend":5"#, "invalid_type", "guided_decoding_backend"),
         ];
         each_refused(parse, "", &table);
     }

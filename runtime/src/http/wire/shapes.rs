@@ -4,6 +4,7 @@
 use super::json::Node;
 use super::{Fields, samplers};
 use crate::http::error::ApiError;
+use crate::limits::USER_BYTES_MAX;
 
 impl Fields {
     /// A list of at most `max` values. `expected` completes "must be …".
@@ -30,6 +31,20 @@ impl Fields {
             Node::List(items) => items.is_empty(),
             _ => false,
         })
+    }
+
+    /// Takes a text that means nothing here.
+    ///
+    /// # Errors
+    /// `invalid_value` where it is longer than such a text may be.
+    pub(crate) fn bounded_text(&mut self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.text(name)? {
+            Some(text) if text.len() > USER_BYTES_MAX => {
+                let why = format!("is longer than {USER_BYTES_MAX} bytes");
+                Err(ApiError::invalid_value(self.path(name), why))
+            }
+            text => Ok(text),
+        }
     }
 
     /// Takes a field that may hold one of these words.

@@ -6,7 +6,7 @@ mod tests;
 mod thinking;
 
 use models::grammar::CallNumber;
-use models::template::{ChatTemplate, Extras, Message};
+use models::template::{ChatTemplate, Extras, Message, Turn};
 use serde_json::{Map, Value};
 
 use super::Fields;
@@ -58,7 +58,7 @@ const RESERVED: [&str; 8] = [
 
 impl ChatOptions {
     /// Takes the fields.
-    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+    pub(crate) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         let offered = functions::offered(fields, functions::nested)?;
         let choice = functions::choice(fields, &offered)?;
         let number = call_number(fields.flag("parallel_tool_calls")?);
@@ -79,6 +79,23 @@ impl ChatOptions {
             }
             None => Self { number, strict, ..Self::default() },
         }
+    }
+
+    /// Has the answer go on with the `last` message, since `param` says so: with the assistant's words.
+    ///
+    /// # Errors
+    /// `invalid_value` where it is no such message, or where there is to be a thought before those words.
+    pub(crate) fn go_on_with(&mut self, last: Option<&Message>, param: &str) -> Result<(), ApiError> {
+        if !last.is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty()) {
+            let why = "an answer goes on with a last message of the assistant's that is words and no calls";
+            return Err(ApiError::invalid_value(param, why));
+        }
+        if let Some(wish) = self.thinking.iter().find(|wish| wish.asks_to_think()) {
+            let why = "an answer that goes on with the assistant's words does not begin with thoughts";
+            return Err(ApiError::invalid_value(wish.param, why));
+        }
+        self.extras.turn = Turn::Continued;
+        Ok(())
     }
 
     /// Whether an answer keeps to calls from its first token on.

@@ -9,7 +9,7 @@ use models::tokenizer::Tokenizer;
 use serde::Serialize;
 
 use super::reader::{Part, Parts, Shown, ShownCall};
-use super::{Choice, Scores, finish_name, sayable};
+use super::{Choice, Scores, finish_name, sayable, token_name};
 
 #[derive(Serialize)]
 pub(super) struct StreamedChoice<'a> {
@@ -172,11 +172,9 @@ pub(super) fn whole<'a>(
 }
 
 fn logprobs<'a>(tokens: &[ScoredToken], scores: Scores, tokenizer: &'a Tokenizer) -> Option<Logprobs<'a>> {
-    if scores == Scores::Hidden {
-        return None;
-    }
+    let Scores::Shown(names) = scores else { return None };
     let alternative = |token: &Logprob| Alternative {
-        token: tokenizer.text(token.id),
+        token: token_name(token.id, names, || tokenizer.text(token.id)),
         logprob: sayable(token.logprob),
         bytes: tokenizer.bytes(token.id),
     };

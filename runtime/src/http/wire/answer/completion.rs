@@ -7,7 +7,7 @@ use models::sampling::TokenLogprobs;
 use models::tokenizer::Tokenizer;
 use serde::ser::{Serialize, Serializer};
 
-use super::{Choice, Scores, finish_name, sayable};
+use super::{Choice, Scores, TokenNames, finish_name, sayable, token_name};
 
 #[derive(serde::Serialize)]
 pub(super) struct TextChoice<'a> {
@@ -37,10 +37,10 @@ impl Serialize for Top {
 
 impl Top {
     /// The alternatives, and the token itself where it is none of them: clients look it up there.
-    fn of(logprobs: &TokenLogprobs, tokenizer: &Tokenizer) -> Self {
+    fn of(logprobs: &TokenLogprobs, (names, tokenizer): (TokenNames, &Tokenizer)) -> Self {
         let mut top: Vec<(String, f32)> = Vec::with_capacity(logprobs.top.len() + 1);
         for token in logprobs.top.iter().chain([&logprobs.token]) {
-            let text = token_text(token.id, tokenizer);
+            let text = token_name(token.id, names, || token_text(token.id, tokenizer));
             if top.iter().all(|(other, _)| *other != text) {
                 top.push((text, sayable(token.logprob)));
             }
@@ -68,17 +68,18 @@ fn choice<'a>(
     tokenizer: &Tokenizer,
 ) -> TextChoice<'a> {
     let logprobs = match scores {
-        Scores::Shown => Some(logprobs(&span.tokens, tokenizer)),
+        Scores::Shown(names) => Some(logprobs(&span.tokens, (names, tokenizer))),
         Scores::Hidden => None,
     };
     TextChoice { text: &span.text, index, logprobs, finish_reason: finish.map(finish_name) }
 }
 
-fn logprobs(tokens: &[ScoredToken], tokenizer: &Tokenizer) -> Logprobs {
+fn logprobs(tokens: &[ScoredToken], (names, tokenizer): (TokenNames, &Tokenizer)) -> Logprobs {
     let scored = |token: &ScoredToken| token.logprobs.as_ref().map(|logprobs| sayable(logprobs.token.logprob));
-    let top = |token: &ScoredToken| token.logprobs.as_ref().map(|logprobs| Top::of(logprobs, tokenizer));
+    let top = |token: &ScoredToken| token.logprobs.as_ref().map(|logprobs| Top::of(logprobs, (names, tokenizer)));
+    let name = |token: &ScoredToken| token_name(token.id, names, || token_text(token.id, tokenizer));
     Logprobs {
-        tokens: tokens.iter().map(|token| token_text(token.id, tokenizer)).collect(),
+        tokens: tokens.iter().map(name).collect(),
         token_logprobs: tokens.iter().map(scored).collect(),
         top_logprobs: tokens.iter().map(top).collect(),
         text_offset: tokens.iter().map(|token| token.offset_chars).collect(),

@@ -23,9 +23,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::urgency::Tier;
-use super::{Common, Delivery, IncludeUsage};
+use super::{Common, Delivery, IncludeUsage, TokenNames};
 pub(crate) use collector::{Choice, Collector};
 pub(crate) use reader::{ChoiceReader, Part, Parts, ShownCall};
+
+/// What made an answer: with another, a seed may give another text.
+const FINGERPRINT: &str = concat!("dayfly-", env!("CARGO_PKG_VERSION"));
 
 /// What every part of an answer repeats.
 #[derive(Clone, Debug, Serialize)]
@@ -73,6 +76,8 @@ pub(crate) struct AnswerWriter {
     form: Form,
     scores: Scores,
     include_usage: IncludeUsage,
+    /// What was used so far, where every chunk tells that.
+    usage: Usage,
     /// Reads a chat's answers, where they may be more than text.
     reader: Option<AnswerReader>,
 }
@@ -80,7 +85,7 @@ pub(crate) struct AnswerWriter {
 /// Whether log-probabilities are shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Scores {
-    Shown,
+    Shown(TokenNames),
     Hidden,
 }
 
@@ -163,13 +168,23 @@ impl AnswerWriter {
             Delivery::Whole => IncludeUsage::No,
             Delivery::Streamed { include_usage, .. } => include_usage,
         };
-        let scores = if request.logprobs.is_some() { Scores::Shown } else { Scores::Hidden };
-        Self { head, form, scores, include_usage, reader: None }
+        let scores = if request.logprobs.is_some() { Scores::Shown(request.token_names) } else { Scores::Hidden };
+        Self { head, form, scores, include_usage, usage: Usage::default(), reader: None }
     }
 
     /// Has a chat's answers read for thoughts and calls.
     pub(crate) fn read_by(&mut self, reader: AnswerReader) {
         self.reader = Some(reader);
+    }
+
+    /// Takes note of what was used so far: of so many tokens of prompts.
+    pub(crate) fn count_prompt(&mut self, tokens: u64) {
+        self.usage.prompt = tokens;
+    }
+
+    /// Takes note of a piece's tokens, where they come with it.
+    pub(crate) fn count_piece(&mut self, output: &Output) {
+        self.usage.completion += output.span.tokens.len() as u64;
     }
 
     /// What reads the pieces of one answer; none where they are text alone.
@@ -219,14 +234,15 @@ impl AnswerWriter {
 
     fn chunk_of(&self, choice: impl Serialize) -> String {
         let usage = match self.include_usage {
-            IncludeUsage::Yes => Some(()),
+            IncludeUsage::Continuous => Some(Some(self.usage)),
+            IncludeUsage::Yes => Some(None),
             IncludeUsage::No => None,
         };
         self.part(self.form.chunk_object(), [choice], ToCome { usage })
     }
 
     fn part(&self, object: &'static str, choices: impl Serialize, end: impl Serialize) -> String {
-        let part = Written { head: &self.head, object, system_fingerprint: (), choices, end };
+        let part = Written { head: &self.head, object, system_fingerprint: FINGERPRINT, choices, end };
         serde_json::to_string(&part).expect("strings, numbers and maps with names are always JSON")
     }
 }
@@ -236,18 +252,17 @@ struct Written<'a, C, E> {
     #[serde(flatten)]
     head: &'a AnswerHead,
     object: &'static str,
-    /// Always `null`.
-    system_fingerprint: (),
+    system_fingerprint: &'static str,
     choices: C,
     #[serde(flatten)]
     end: E,
 }
 
-/// `"usage": null`, or nothing.
+/// `"usage": null`, the usage so far, or nothing.
 #[derive(Serialize)]
 struct ToCome {
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<()>,
+    usage: Option<Option<Usage>>,
 }
 
 #[derive(Serialize)]
@@ -260,6 +275,14 @@ fn finish_name(finish: FinishReason) -> &'static str {
     match finish {
         FinishReason::Stop | FinishReason::StopString(_) => "stop",
         FinishReason::Length => "length",
+    }
+}
+
+/// What a token is called: by its text, as `of_text` has it, or by its id.
+fn token_name(id: u32, names: TokenNames, of_text: impl FnOnce() -> String) -> String {
+    match names {
+        TokenNames::Texts => of_text(),
+        TokenNames::Ids => format!("token_id:{id}"),
     }
 }
 

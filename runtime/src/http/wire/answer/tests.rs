@@ -81,7 +81,7 @@ fn whole(writer: &AnswerWriter, output: Output) -> Value {
 fn a_whole_chat_is_openai_s_with_usage_and_receipt() {
     let expected = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1_700_000_000, "model": "m",
-        "system_fingerprint": null,
+        "system_fingerprint": super::FINGERPRINT,
         "choices": [{
             "index": 0,
             "message": {"role": "assistant", "content": "hi\n", "refusal": null},
@@ -123,7 +123,10 @@ fn a_streamed_chat_begins_with_the_role_and_ends_with_the_reason() {
     assert_eq!(end["choices"][0]["finish_reason"], "stop");
     for chunk in [first, text, end] {
         assert_eq!((&chunk["id"], &chunk["model"]), (&json!("chatcmpl-1"), &json!("m")));
-        assert_eq!((&chunk["created"], &chunk["system_fingerprint"]), (&json!(1_700_000_000), &Value::Null));
+        assert_eq!(
+            (&chunk["created"], &chunk["system_fingerprint"]),
+            (&json!(1_700_000_000), &json!(super::FINGERPRINT))
+        );
         assert!(chunk.get("usage").is_none() && chunk.get("dayfly").is_none(), "nobody asked for usage");
     }
 }

@@ -1,4 +1,5 @@
-"""lm_eval's local-completions: what it scores by log-probabilities and by generated texts is what is computed here without it.
+"""lm_eval's local-completions and local-chat-completions: what it scores by log-probabilities and by generated texts is what is
+computed here without it.
 
 usage: DAYFLY=PROGRAM flows.py BASE_URL. It brings neither torch nor a model: only the tokenizer of the model's own file.
 """
@@ -58,14 +59,15 @@ def tokenizer():
 TOKENIZER = tokenizer()
 
 
-def evaluate(task):
+def evaluate(task, model="local-completions", path="/v1/completions", **settings):
     """What lm_eval makes of a task: its scores, and what it was told for each item, in order."""
-    settings = {"model": CHAT, "base_url": f"{base_url()}/v1/completions", "tokenizer": TOKENIZER}
+    settings |= {"model": CHAT, "base_url": base_url() + path, "tokenizer": TOKENIZER}
     results = lm_eval.simple_evaluate(
-        model="local-completions",
+        model=model,
         model_args={**settings, "tokenizer_backend": "huggingface", "max_retries": 1},
         tasks=[task],
         task_manager=TaskManager(include_path="."),
+        apply_chat_template=model == "local-chat-completions",
         bootstrap_iters=0,
         log_samples=True,
     )
@@ -119,6 +121,17 @@ def lmeval_generate_until():
         right += ours.strip().lower() == item["choices"][item["answer"]].lower()
     # It compares texts as they are, the space that they begin with included.
     assert scores["exact_match,none"] <= right / len(ITEMS), (scores, right)
+
+
+@check
+def lmeval_chats():
+    _, told = evaluate("capitals_said", "local-chat-completions", "/v1/chat/completions", num_concurrent=4)
+    for item, (text,) in zip(ITEMS, told, strict=True):
+        prompt = "The capital of France is Paris.\nThe capital of Italy is Rome.\n" f"The capital of {item['country']} is"
+        messages = [{"role": "user", "content": prompt}]
+        asked = {"messages": messages, "stop": [".", "\n"], "max_tokens": 8, "temperature": 0}
+        ours = post("/v1/chat/completions", asked)["choices"][0]["message"]["content"]
+        assert ours == text, (ours, text)
 
 
 if __name__ == "__main__":
