@@ -279,11 +279,10 @@ mod tests {
 
     #[test]
     fn the_page_and_the_way_out_are_open() {
-        for path in ["/", "/assets/index.js", "/v1/sign-in"] {
-            assert!(
-                is_open(&Method::GET, path) && is_open(&Method::HEAD, path) && !is_open(&Method::POST, path),
-                "{path}"
-            );
+        for path in ["/", "/assets/index.js", "/openapi.json", "/v1/sign-in"] {
+            assert!(is_open(&Method::GET, path) && is_open(&Method::HEAD, path), "{path}");
+            // A method that is not there is refused alike to everyone.
+            assert_eq!(is_open(&Method::TRACE, path), path != "/v1/sign-in", "{path}");
         }
         assert!(is_open(&Method::DELETE, "/v1/sign-in") && !is_open(&Method::POST, "/v1/sign-in"));
         assert!(!is_open(&Method::GET, "/v1/live") && !is_open(&Method::DELETE, "/v1/contexts/x"));

@@ -18,7 +18,7 @@ fn slashes_that_say_nothing_change_nothing() {
     for path in ["/v1/models/", "/v1//models?", "//v1/models"] {
         assert_eq!(server.get(path).ok()["data"][0]["id"], "good", "{path}");
     }
-    assert_eq!(server.get("/api/tags/").ok()["models"][0]["name"], "good");
+    assert_eq!(server.get("/api/tags/").ok()["models"][0]["name"], "good:latest");
     let input = json!({ "model": "good", "input": "hello", "max_output_tokens": 4 });
     assert_eq!(server.post("/responses", &input).ok()["object"], "response");
 }
