@@ -220,7 +220,7 @@ impl Config {
     /// [`ConfigError`].
     pub(crate) fn load(flags: Layer, file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigError> {
         let source = Source::find(flags, file, environment)?;
-        source.config(&source.read()?)
+        source.config(&source.read()?.unwrap_or_default())
     }
 
     /// The first layer that has a value decides; then come the defaults.

@@ -65,7 +65,9 @@ function changed(live: Live, change: Change): Live {
   switch (event) {
     case 'hello': {
       const hello = data as Hello;
-      const kept = live.hello?.tenant === hello.tenant ? live : NOTHING;
+      const before = live.hello;
+      const isSame = before?.tenant === hello.tenant && before.scopes.join() === hello.scopes.join();
+      const kept = isSame ? live : NOTHING;
       return { ...kept, hello, connection: 'live', lostAt: null, wasIn: false };
     }
     case 'pool':

@@ -21,7 +21,10 @@ export function SignIn({ why, done, cancel }: Props) {
     setRefused('');
     setAsking(true);
     try {
-      await ask('/v1/sign-in', { method: 'POST', headers: { authorization: `Bearer ${key.current?.value.trim() ?? ''}` } });
+      const shown = key.current?.value.trim() ?? '';
+      // Of anything else a browser makes no header, and asks nobody.
+      if (!/^[\x21-\x7e]*$/.test(shown)) throw new Error('This is no key: keys have letters, digits and signs of ASCII alone.');
+      await ask('/v1/sign-in', { method: 'POST', headers: { authorization: `Bearer ${shown}` } });
       done();
     } catch (error) {
       setRefused((error as Error).message);

@@ -134,7 +134,8 @@ impl KeyStore {
                 DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
             }
             match OpenOptions::new().append(true).create_new(true).mode(0o600).open(path) {
-                Ok(made) => give_to_folder_owner(&made, path)?,
+                // One that fails leaves nothing that the next try takes for given.
+                Ok(made) => give_to_folder_owner(&made, path).inspect_err(|_| _ = fs::remove_file(path))?,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error.into()),
             }

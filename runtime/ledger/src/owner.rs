@@ -17,7 +17,15 @@ pub(crate) fn give_to_folder_owner(file: &File, path: &Path) -> io::Result<()> {
         return Ok(());
     }
     match fchown(file, Some(owner.uid()), Some(owner.gid())) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        // Not root, an owner that this namespace has no number for, or a file system without owners.
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         given => given,
     }
 }

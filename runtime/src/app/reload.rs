@@ -77,7 +77,7 @@ impl Reload {
     pub(crate) fn begin(source: Source, log: Log) -> Result<(Self, Config), crate::config::ConfigError> {
         // Before it is read: a change in between is seen afterwards.
         let watch = Watch { read: Stamp::of(source.file()), seen: None };
-        let applied = source.read()?;
+        let applied = source.read()?.unwrap_or_default();
         let config = source.config(&applied)?;
         log.choose(config.log.as_ref());
         Ok((Self { source, applied, watch, log }, config))
@@ -150,11 +150,14 @@ impl Reload {
 
 /// What the file says now, and what of it is to count where `before` did. Changes nothing.
 fn prepare(source: &Source, before: &Table, app: &App) -> anyhow::Result<Prepared> {
-    // Also where nobody asked for it by name: it may have had the keys, and without them whoever comes is let in.
-    if !before.is_empty() && !source.file().try_exists().unwrap_or(true) {
-        anyhow::bail!("it is gone; what it said goes on until another is put in its place, or until the next start");
-    }
-    let file = source.read()?;
+    let file = match source.read()? {
+        Some(file) => file,
+        None if before.is_empty() => Table::new(),
+        // It may have had the keys, and without them whoever comes is let in.
+        None => {
+            anyhow::bail!("it is gone; what it said goes on until another is put in its place, or until the next start")
+        }
+    };
     // All of it, so that nobody finds out at the next start.
     source.config(&file)?;
     let applied = with_live(before, &file);

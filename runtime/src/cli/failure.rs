@@ -18,6 +18,8 @@ pub(super) enum Failure {
     Failed(anyhow::Error),
     /// What was asked for makes no sense, or the configuration does not.
     Usage(anyhow::Error),
+    /// A server takes what was asked for wrong usage.
+    Refused(anyhow::Error),
     /// There is no such model.
     NotFound(anyhow::Error),
     /// Nobody answers.
@@ -36,7 +38,7 @@ impl Failure {
         match self {
             Self::Closed => 0,
             Self::Failed(_) => 1,
-            Self::Usage(_) => USAGE,
+            Self::Usage(_) | Self::Refused(_) => USAGE,
             Self::NotFound(_) => 3,
             Self::NoServer(_) => 4,
             Self::NotAllowed(_) => 5,
@@ -57,6 +59,7 @@ impl Failure {
         match self {
             Self::Failed(error)
             | Self::Usage(error)
+            | Self::Refused(error)
             | Self::NotFound(error)
             | Self::NoServer(error)
             | Self::NotAllowed(error) => Some(format!("{error:#}")),
@@ -107,7 +110,7 @@ impl Failure {
                 Self::NotAllowed(anyhow::anyhow!("{error}: say it in DAYFLY_API_KEY; `dayfly key create` makes one"))
             }
             StatusCode::FORBIDDEN => Self::NotAllowed(error),
-            StatusCode::BAD_REQUEST => Self::Usage(error),
+            StatusCode::BAD_REQUEST => Self::Refused(error),
             _ => Self::Failed(error),
         }
     }
@@ -140,6 +143,9 @@ mod tests {
             let shown = format!("{error:?}");
             assert_eq!(Failure::from(error).exit_code(), code, "{shown}");
         }
+        // What a server refuses is the caller's, and nothing that this machine cannot do.
+        let refused = Failure::from(refused_as(StatusCode::BAD_REQUEST, "invalid_value"));
+        assert!(matches!(refused, Failure::Refused(_)), "{refused:?}");
         let wrong = ConfigError::KeysNeeded { listen: ([0, 0, 0, 0], 1).into() };
         assert_eq!(Failure::from(wrong).exit_code(), USAGE);
     }

@@ -165,7 +165,7 @@ const EXIT: &str = "\
   3    no such model
   4    no server answers
   5    the key is missing, wrong, or not for that
-  130  interrupted (SIGINT); a server, and a conversation at a terminal, end well by it
+  130  interrupted (SIGINT); a server ends well by it
   143  terminated (SIGTERM); a server ends well by it";
 
 /// The program.

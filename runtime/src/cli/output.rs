@@ -44,7 +44,7 @@ pub(super) fn print_piece(piece: &str) -> io::Result<()> {
 }
 
 /// The text with something that shows in the place of control characters, but for those that end lines and columns.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(super) fn harmless(text: &str) -> Cow<'_, str> {
     let commands = |character: char| character.is_control() && !matches!(character, '\n' | '\t');
     if text.contains(commands) { text.replace(commands, "\u{fffd}").into() } else { text.into() }
 }

@@ -41,14 +41,14 @@ impl Source {
         &self.place.path
     }
 
-    /// What the file says now: nothing, where it is not there and nobody asked for it. Blocks on the file system.
+    /// What the file says now: none, where it is not there and nobody asked for it. Blocks on the file system.
     ///
     /// # Errors
     /// Those of a file that cannot be read or is not valid in itself.
-    pub(crate) fn read(&self) -> Result<Table, ConfigError> {
-        let Some(file) = self.place.read()? else { return Ok(Table::new()) };
+    pub(crate) fn read(&self) -> Result<Option<Table>, ConfigError> {
+        let Some(file) = self.place.read()? else { return Ok(None) };
         file.layer()?;
-        file.table()
+        file.table().map(Some)
     }
 
     /// Flags, environment, a file that says this, and defaults. Blocks on the file system.

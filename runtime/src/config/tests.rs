@@ -263,7 +263,7 @@ fn a_file_is_read_with_paths_relative_to_it() {
     )
     .unwrap();
     let source = |path: &Path| Source::find(Layer::default(), Some(path), &Environment::default()).unwrap();
-    let layer = source(&path).layer(&source(&path).read().unwrap()).unwrap();
+    let layer = source(&path).layer(&source(&path).read().unwrap().unwrap()).unwrap();
     assert_eq!(layer.models_dirs.unwrap(), [folder.path().join("models"), "/abs".into()]);
     assert_eq!(layer.ledger.unwrap(), folder.path().join("l.sqlite"));
     assert_eq!(layer.descriptors_dir.unwrap(), folder.path().join("d"));

@@ -5,9 +5,9 @@
 //! read, what changes something for everyone is administered, the rest is inference. Whoever has no valid key is refused
 //! alike, whatever is wrong with it.
 //!
-//! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; what browsers are told of those that may
-//! ask is said by [`cors`]. Who shows no key may show the cookie of a sign-in instead; what that changes
-//! has to come from a page of this very origin.
+//! The Host header is checked against DNS rebinding, the Origin header against pages of other sites; what browsers are told
+//! of those that may ask is said by [`cors`]. Who shows no key may show the cookie of a sign-in instead; what that changes has
+//! to come from a page of this very origin.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -108,14 +108,20 @@ impl Telling {
     }
 
     /// Whether its client would be let in again as who it was. What cannot be found out is told nobody.
-    async fn is_still_let_in(&self) -> bool {
+    async fn is_still_let_in(&mut self) -> bool {
         let shown = match &self.by {
             OpenedBy::Nobody => Shown::Nothing,
             OpenedBy::Key(mark) => Shown::Mark(*mark),
             OpenedBy::SignIn(token) => sign_in::shown(&self.app, token),
         };
-        let found = self.app.keyring.identify(shown).await;
-        matches!(found, Ok(Some(access)) if sign_in::about(&access) == sign_in::about(&self.access))
+        match self.app.keyring.identify(shown).await {
+            Ok(Some(access)) if sign_in::about(&access) == sign_in::about(&self.access) => {
+                // Which models it may see can be others by now.
+                self.access = access;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What has changed, once anything has, and not before `earliest`. Nothing is lost when the future is dropped.

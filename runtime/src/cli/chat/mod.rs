@@ -150,7 +150,8 @@ impl Talk<'_> {
             Said::Help => output::note(help()),
             Said::Clear => self.messages.clear(),
             Said::System(None) => {
-                output::note(self.wishes.system.as_deref().unwrap_or("the model is told nothing first"))
+                let system = self.wishes.system.as_deref().unwrap_or("the model is told nothing first");
+                output::note(output::harmless(system));
             }
             Said::System(Some(text)) => self.wishes.system = (text != "none").then(|| text.to_owned()),
             Said::Set(Setting::All) => output::note(commands::settings(&self.wishes)),
@@ -159,7 +160,10 @@ impl Talk<'_> {
                     output::note(why);
                 }
             }
-            Said::Model(name) => self.change_model(name).await,
+            Said::Model(name) => tokio::select! {
+                () = self.change_model(name) => {}
+                signal = signals.next() => broken_off(signal)?,
+            },
             Said::Save(file) => self.save(Path::new(file)),
             Said::Load(file) => self.load(Path::new(file)),
             Said::Incomplete(usage) => output::note(format_args!("it is used so: {usage}")),
@@ -179,11 +183,8 @@ impl Talk<'_> {
         let asked = tokio::select! {
             asked = ask(&self.reached.client, &self.wishes, (model, prompt), shown_in(format)) => asked,
             signal = signals.next() => {
-                if signal == EndSignal::Terminate || !io::stdin().is_terminal() {
-                    return Err(Failure::Interrupted(signal));
-                }
+                broken_off(signal)?;
                 self.messages.pop();
-                output::note("\n(broken off)");
                 return Ok(());
             }
         };
@@ -194,7 +195,7 @@ impl Talk<'_> {
             }
             Err(error) if error.is_model_not_found() => Err(not_found(self.reached, model, error).await),
             Err(error) => match Failure::from(error) {
-                failure @ (Failure::Failed(_) | Failure::Usage(_)) => {
+                failure @ (Failure::Failed(_) | Failure::Refused(_)) => {
                     self.messages.pop();
                     self.unanswered += 1;
                     failure.tell();
@@ -259,7 +260,11 @@ impl Talk<'_> {
     fn load(&mut self, path: &Path) {
         match Saved::read(path) {
             Ok(Saved { model, system, messages }) => {
-                let with = if model == self.model { String::new() } else { format!(", had with {model}") };
+                let with = if model == self.model {
+                    String::new()
+                } else {
+                    format!(", had with {}", output::harmless(&model))
+                };
                 output::note(format_args!("{}{with}", counted(messages.len() as u64, "message")));
                 self.messages = messages.iter().map(|message| serde_json::json!(message)).collect();
                 self.wishes.system = system;
@@ -269,10 +274,19 @@ impl Talk<'_> {
     }
 
     fn described(&self) -> String {
-        let system = self.wishes.system.as_deref().unwrap_or("none");
+        let system = output::harmless(self.wishes.system.as_deref().unwrap_or("none"));
         let (model, url, messages) = (&self.model, self.reached.client.url(), self.messages.len());
         format!("{model} at {url}\nmessages: {messages}\nsystem: {system}\n{}", commands::settings(&self.wishes))
     }
+}
+
+/// At a terminal Ctrl-C breaks off what is waited for, and no more.
+fn broken_off(signal: EndSignal) -> Result<(), Failure> {
+    if signal == EndSignal::Terminate || !io::stdin().is_terminal() {
+        return Err(Failure::Interrupted(signal));
+    }
+    output::note("\n(broken off)");
+    Ok(())
 }
 
 impl Total {

@@ -63,9 +63,13 @@ impl Saved {
     /// # Errors
     /// When it cannot be read, or is no conversation.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
-        let read = File::open(path).and_then(|file| {
+        let read = path.metadata().and_then(|metadata| {
+            // What is no file may not end, or never begin.
+            if !metadata.is_file() {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
             let mut text = Vec::new();
-            file.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+            File::open(path)?.take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
             if text.len() > BODY_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
         });
         let text = read.with_context(|| format!("{} cannot be read", path.display()))?;
@@ -100,6 +104,15 @@ mod tests {
         }
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(Saved::read(&path).is_err() && saved("hello").write(&path).is_err());
+        assert!(Saved::read(folder.path()).is_err());
     }
 
     #[test]
