@@ -85,7 +85,7 @@ pub const GBNF_PARTS_MAX: usize = 4_000;
 pub const GBNF_TIMES_MAX: u32 = 2_000;
 /// Characters of a part of it that is looked at as a word; what has more is made of smaller ones.
 pub const GBNF_STATES_MAX: usize = 400;
-/// Steps to find its words, of some nanoseconds each.
+/// Steps to find its words, of some nanoseconds and bytes each.
 pub const GBNF_STEPS_MAX: usize = 20_000_000;
 /// Values of a schema.
 pub const SCHEMA_VALUES_MAX: usize = 10_000;

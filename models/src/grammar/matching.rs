@@ -7,6 +7,7 @@ use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 
 use super::Tokens;
+use super::source::reason;
 
 /// How far an answer is.
 pub struct Matching {
@@ -26,9 +27,8 @@ pub struct GrammarFault {
 }
 
 impl GrammarFault {
-    /// `llguidance` writes what it was at behind its reason, on lines of their own.
     fn of(error: &impl fmt::Display) -> Self {
-        Self { reason: error.to_string().lines().next().unwrap_or_default().to_owned() }
+        Self { reason: reason(error) }
     }
 }
 

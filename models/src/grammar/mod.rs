@@ -107,7 +107,7 @@ impl Vocabulary {
         self.bytes
     }
 
-    /// Compiles a grammar. Takes as long as the bounds let it: some 200 ms at worst.
+    /// Compiles a grammar. Takes as long as the bounds let it: some 500 ms at worst.
     ///
     /// # Errors
     /// [`GrammarError`] when it is empty, too large, contradicts itself, or asks for what cannot be enforced.

@@ -79,10 +79,18 @@ impl GrammarError {
         matches!(self, Self::Vocabulary(_))
     }
 
-    /// The reason alone: behind it `llguidance` writes what it was at, on lines of their own.
+    /// The reason alone.
     pub(super) fn refused(error: &impl fmt::Display) -> Self {
-        Self::Refused { reason: error.to_string().lines().next().unwrap_or_default().to_owned() }
+        Self::Refused { reason: reason(error) }
     }
+}
+
+/// The reason alone: behind it `llguidance` writes what it was at, on lines of their own. Where it caught a panic of its own,
+/// that tells a client nothing.
+pub(super) fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or_default();
+    if reason.starts_with("panic: ") { "it is more than can be compiled".to_owned() } else { reason.to_owned() }
 }
 
 impl GrammarSource {
@@ -117,6 +125,10 @@ impl GrammarSource {
         match (self, error) {
             (Self::Lark(_), GrammarError::Refused { reason }) => {
                 GrammarError::Refused { reason: format!("read in Lark's notation: {reason}") }
+            }
+            // What our own reading refuses has its place in what the client wrote.
+            (Self::Gbnf(_), GrammarError::Refused { reason }) => {
+                GrammarError::Refused { reason: format!("translated to Lark's notation: {reason}") }
             }
             (Self::Behind(_, held), error) => held.told(error),
             (_, error) => error,

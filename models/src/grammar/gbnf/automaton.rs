@@ -79,10 +79,13 @@ impl Automaton {
     }
 
     /// What its texts begin with.
-    pub(super) fn leads(&self) -> Leads {
+    pub(super) fn leads(&self, steps: &mut Steps) -> Result<Leads, GrammarError> {
         let mut leads = Leads::default();
-        self.firsts.iter().for_each(|&state| leads.add(self.classes[state].leads()));
-        leads
+        for &state in &self.firsts {
+            steps.spend(self.classes[state].ranges().len())?;
+            leads.add(self.classes[state].leads());
+        }
+        Ok(leads)
     }
 
     /// How its texts stand to those of `other`.
@@ -91,8 +94,8 @@ impl Automaton {
         let mut seen: HashSet<(usize, usize)> = HashSet::new();
         let mut ways = vec![(&self.firsts, &other.firsts)];
         while let Some((ours, theirs)) = ways.pop() {
-            steps.spend(ours.len() * theirs.len())?;
             for (&one, &two) in ours.iter().flat_map(|one| theirs.iter().map(move |two| (one, two))) {
+                steps.spend(self.classes[one].ranges().len() + other.classes[two].ranges().len())?;
                 if !self.classes[one].meets(&other.classes[two]) || !seen.insert((one, two)) {
                     continue;
                 }
@@ -119,7 +122,10 @@ impl Building<'_> {
         let rules = self.rules;
         let nothing = Ends { firsts: Vec::new(), lasts: Vec::new(), is_nullable: true };
         match &rules.parts[part] {
-            Part::One(class) => Ok(self.state(class.clone())),
+            Part::One(class) => {
+                steps.spend(class.ranges().len())?;
+                Ok(self.state(class.clone()))
+            }
             Part::Text(text) => {
                 let mut all = nothing;
                 for character in text.chars() {

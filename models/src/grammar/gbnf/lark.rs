@@ -7,6 +7,9 @@ use super::class::Class;
 use super::rules::{Part, PartId, Rules};
 use super::words::Words;
 
+/// How deep parts stand within each other on a line: its reader takes 30 brackets. What lies deeper has a line of its own.
+const DEPTH_MAX: usize = 20;
+
 /// The text of a grammar.
 pub(super) fn write(rules: &Rules, words: &Words) -> String {
     let mut writing = Writing { rules, words, lark: String::new(), wanted: BTreeSet::new(), written: BTreeSet::new() };
@@ -17,9 +20,10 @@ pub(super) fn write(rules: &Rules, words: &Words) -> String {
             let (part, level) = match name {
                 Name::Rule(rule) => (rules.bodies[rule], Level::Rules),
                 Name::WordOfRule(rule) => (rules.bodies[rule], Level::Words),
+                Name::Part(part) => (part, Level::Rules),
                 Name::Word(part) => (part, Level::Words),
             };
-            let text = writing.part(part, level);
+            let text = writing.part(part, level, 0);
             writing.line(&name.to_string(), &text);
         }
     }
@@ -32,6 +36,8 @@ enum Name {
     Rule(usize),
     /// A rule as a part of words.
     WordOfRule(usize),
+    /// A part that lies too deep for the line of its rule.
+    Part(PartId),
     Word(PartId),
 }
 
@@ -40,6 +46,7 @@ impl std::fmt::Display for Name {
         match self {
             Self::Rule(rule) => write!(f, "r{rule}"),
             Self::WordOfRule(rule) => write!(f, "R{rule}"),
+            Self::Part(part) => write!(f, "p{part}"),
             Self::Word(part) => write!(f, "W{part}"),
         }
     }
@@ -70,11 +77,17 @@ impl Writing<'_> {
         name.to_string()
     }
 
-    fn part(&mut self, part: PartId, level: Level) -> String {
+    fn part(&mut self, part: PartId, level: Level, depth: usize) -> String {
         if level == Level::Rules && self.words.is_word(part) {
             return self.named(Name::Word(part));
         }
         let rules = self.rules;
+        if depth == DEPTH_MAX && rules.inner(part).next().is_some() {
+            return self.named(match level {
+                Level::Rules => Name::Part(part),
+                Level::Words => Name::Word(part),
+            });
+        }
         match &rules.parts[part] {
             Part::Text(text) if level == Level::Words => format!("/{}/", text.chars().map(spelled).collect::<String>()),
             Part::Text(text) => {
@@ -87,10 +100,10 @@ impl Writing<'_> {
                 Level::Words => Name::WordOfRule(*rule),
             }),
             Part::All(parts) if parts.is_empty() => "\"\"".to_owned(),
-            Part::All(parts) => self.joined(parts, " ", level),
-            Part::Either(parts) => self.joined(parts, " | ", level),
+            Part::All(parts) => self.joined(parts, " ", level, depth),
+            Part::Either(parts) => self.joined(parts, " | ", level, depth),
             Part::Times(part, least, most) => {
-                let inner = self.part(*part, level);
+                let inner = self.part(*part, level, depth + 1);
                 match (least, most) {
                     (0, None) => format!("({inner})*"),
                     (1, None) => format!("({inner})+"),
@@ -102,8 +115,8 @@ impl Writing<'_> {
         }
     }
 
-    fn joined(&mut self, parts: &[PartId], between: &str, level: Level) -> String {
-        let texts: Vec<String> = parts.iter().map(|&part| self.part(part, level)).collect();
+    fn joined(&mut self, parts: &[PartId], between: &str, level: Level, depth: usize) -> String {
+        let texts: Vec<String> = parts.iter().map(|&part| self.part(part, level, depth + 1)).collect();
         format!("({})", texts.join(between))
     }
 }

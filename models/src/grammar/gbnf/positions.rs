@@ -59,10 +59,16 @@ impl Bits {
         is_new
     }
 
+    /// What it takes to go through them.
+    pub(super) fn size(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
-        let bits = |(index, word): (usize, &u64)| {
-            let word = *word;
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| index * 64 + bit)
+        let bits = |(index, &word): (usize, &u64)| {
+            let left = |word: u64| (word != 0).then_some(word);
+            std::iter::successors(left(word), move |word| left(word & (word - 1)))
+                .map(move |word| index * 64 + word.trailing_zeros() as usize)
         };
         self.0.iter().enumerate().flat_map(bits)
     }
@@ -113,10 +119,13 @@ impl Positions {
         let mut beside = vec![Bits::default(); self.words.len()];
         let mut groups = vec![(self.first.clone(), self.first.clone())];
         while let Some((ours, theirs)) = groups.pop() {
+            steps.spend(ours.size())?;
             for one in ours.iter() {
+                steps.spend(theirs.size())?;
                 for two in theirs.iter() {
-                    steps.spend(1)?;
+                    steps.spend(1 + (two / 64 + 1).saturating_sub(beside[one].size()))?;
                     if beside[one].insert(two) && meet(one, two, steps)?.is_shared {
+                        steps.spend(self.after[one].size() + self.after[two].size())?;
                         groups.push((self.after[one].clone(), self.after[two].clone()));
                     }
                 }
@@ -168,11 +177,15 @@ impl Placing<'_> {
             Part::Text(_) | Part::One(_) => {
                 start.first.insert(self.base[part]);
             }
-            Part::Rule(rule) => return Ok(self.rule_first[*rule].clone()),
+            Part::Rule(rule) => {
+                steps.spend(self.rule_first[*rule].first.size())?;
+                return Ok(self.rule_first[*rule].clone());
+            }
             Part::All(parts) => {
                 start.is_nullable = true;
                 for &part in parts {
                     let next = self.start(part, steps)?;
+                    steps.spend(next.first.size())?;
                     start.first.add(&next.first);
                     start.is_nullable = next.is_nullable;
                     if !next.is_nullable {
@@ -183,6 +196,7 @@ impl Placing<'_> {
             Part::Either(parts) => {
                 for &part in parts {
                     let next = self.start(part, steps)?;
+                    steps.spend(next.first.size())?;
                     start.first.add(&next.first);
                     start.is_nullable |= next.is_nullable;
                 }
@@ -206,9 +220,12 @@ impl Placing<'_> {
             Part::One(_) => Ok(self.after[self.base[part]].add(next)),
             Part::Text(text) => {
                 let (begin, last) = (self.base[part], self.base[part] + text.chars().count() - 1);
-                (begin..last).for_each(|position| {
-                    self.after[position].insert(position + 1);
-                });
+                steps.spend(last - begin)?;
+                for position in begin..last {
+                    if self.after[position].insert(position + 1) {
+                        steps.spend(self.after[position].size())?;
+                    }
+                }
                 Ok(self.after[last].add(next))
             }
             Part::Rule(rule) => Ok(self.rule_after[*rule].add(next)),

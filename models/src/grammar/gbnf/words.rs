@@ -60,12 +60,16 @@ impl Words {
             && let Some(automaton) = Automaton::of(rules, part, steps)?
         {
             // What accepts nothing but an empty text is left to the rules.
-            self.automata[part] = Some(automaton).filter(|automaton| automaton.leads() != Leads::default());
+            let is_empty = automaton.leads(steps)? == Leads::default();
+            self.automata[part] = (!is_empty).then_some(automaton);
             return Ok(());
         }
         rules.inner(part).try_for_each(|inner| self.add(rules, regular, inner, steps))
     }
 }
+
+/// What a meeting takes beside its steps: it is looked for, and kept.
+const MEETING_STEPS: usize = 16;
 
 /// The words that go on with what follows another one.
 fn mistaken(
@@ -80,14 +84,17 @@ fn mistaken(
         if let Some(known) = meetings.get(&(one, two)) {
             return Ok(*known);
         }
+        steps.spend(MEETING_STEPS)?;
         let meeting = one.automaton(words).meet(&two.automaton(words), steps)?;
         meetings.insert((one, two), meeting);
         Ok(meeting)
     };
     let beside = positions.beside(&mut meet, steps)?;
-    let leads: Vec<Leads> = positions.words.iter().map(|word| word.automaton(words).leads()).collect();
+    let leads = positions.words.iter().map(|word| word.automaton(words).leads(steps));
+    let leads: Vec<Leads> = leads.collect::<Result<_, _>>()?;
     let mut found = Vec::new();
     for (one, beside) in beside.iter().enumerate() {
+        steps.spend(positions.after[one].size() + beside.size())?;
         let mut after = Leads::default();
         positions.after[one].iter().for_each(|next| after.add(leads[next]));
         for two in beside.iter() {

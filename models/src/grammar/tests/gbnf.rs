@@ -84,6 +84,17 @@ fn grammars_without_an_end_to_their_nesting_are_kept_to() {
 }
 
 #[test]
+fn brackets_may_be_as_deep_as_is_said() {
+    for depth in [15, 60, GRAMMAR_NESTING_MAX - 1] {
+        let digits = format!("[0-9]{}{}", " ([0-9]".repeat(depth), ")?".repeat(depth));
+        check(&gbnf(&format!("root ::= {digits}")), &["1", "1234"], &[], &["a", "1a"]);
+        check(&gbnf(&format!("root ::= \"x\" root | {digits}")), &["1", "xx1234"], &["x"], &["a", "1x"]);
+    }
+    let rules = format!("root ::= \"x\" | {}root \"c\"{}", "(\"a\" | \"b\" ".repeat(30), ")*".repeat(30));
+    check(&gbnf(&rules), &["", "x", "a", "b", "bbaa"], &[], &["c", "xa"]);
+}
+
+#[test]
 fn random_grammars_accept_what_the_notation_says() {
     let tokenizer = tokenizer();
     let vocabulary = Vocabulary::of(&tokenizer).unwrap();
@@ -166,6 +177,22 @@ fn what_is_too_much_is_refused() {
     // So many words beside each other that nobody finds out in time how they stand.
     let many: Vec<String> = (0..900).map(|_| "[a-z]+ root".to_owned()).collect();
     too_large(&format!("root ::= \"\" | {}", many.join(" | ")), crate::limits::GBNF_STEPS_MAX);
+    // Characters beyond count, in words without number: each would have all of them.
+    let class: String = (0x800..0xD000).step_by(2).filter_map(char::from_u32).take(17_000).collect();
+    let twenty = |rule: &str| [rule; 20].join(" ");
+    let wide = format!(
+        "root ::= \"x\" root {}\nr ::= [{class}]\na ::= {}\nb ::= {}",
+        "| b".repeat(60),
+        twenty("r"),
+        twenty("a")
+    );
+    too_large(&wide, crate::limits::GBNF_STEPS_MAX);
+    // Texts of which every place may stand beside every other one.
+    let (one, two) = ("a".repeat(4000), "a".repeat(3999));
+    too_large(
+        &format!("root ::= \"x\" | one root | two root\none ::= \"{one}\"\ntwo ::= \"{two}\""),
+        crate::limits::GBNF_STEPS_MAX,
+    );
     // What has too many states to be one word is made of smaller ones.
     let long = format!("root ::= \"x\" root | \"{}\"", "ab".repeat(300));
     check(&gbnf(&long), &[&format!("xx{}", "ab".repeat(300))], &["xab"], &["a1"]);
