@@ -31,7 +31,7 @@ pub const PREFILL_CHUNK_TOKENS: usize = 256;
 pub const ENCODER_STEP_TOKENS: usize = 512;
 /// Types that a token of an encoder may have.
 pub const TOKEN_TYPES_MAX: usize = 16;
-/// Texts, or pairs of them, of one request to an encoder.
+/// Texts, or pairs of them, of one request to an encoder; of pairs whose texts are encoded apart, twice as many texts.
 pub const PASSAGES_MAX: usize = 2048;
 /// Bytes that a step of an encoder may work in, whose texts are computed whole.
 pub const ENCODER_STEP_BYTES_MAX: usize = 128 << 20;

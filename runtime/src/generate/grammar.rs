@@ -39,10 +39,13 @@ pub(super) async fn compiled(
         options.extras_for(template)?;
     }
     let Some(constraint) = constraint(asked, &descriptor)? else { return Ok(None) };
-    let constraint = behind_thoughts(constraint, asked, &descriptor)?;
+    let constraint = behind_thoughts(constraint, asked, &descriptor).await?;
     if asked.common.end == End::Ignored {
         let why = format_args!("an answer that keeps to `{}` ends where that does", constraint.param);
         return Err(ApiError::invalid_value("ignore_eos", why));
+    }
+    if asked.common.ending.tokens_min > 0 {
+        return Err(ApiError::invalid_value("min_tokens", "is for answers that keep to nothing"));
     }
     let compiling = app.grammars.compiled(&access.tenant, &descriptor, &constraint.source);
     let compiled = tokio::time::timeout_at(deadline, compiling).await.map_err(|_| ApiError::deadline_passed())?;
@@ -50,14 +53,22 @@ pub(super) async fn compiled(
 }
 
 /// The same behind the thoughts that an answer begins with where the model's template has them.
-fn behind_thoughts(constraint: Constraint, asked: &Asked, descriptor: &Descriptor) -> Result<Constraint, ApiError> {
-    let (Prompt::Messages(_, options), Some(template)) = (&asked.prompt, &descriptor.template) else {
-        return Ok(constraint);
-    };
-    let extras = options.extras_for(template)?;
-    let thoughts = template.thoughts(&extras).map_err(|error| conversation_error(error, (options, &extras)))?;
+async fn behind_thoughts(
+    constraint: Constraint,
+    asked: &Asked,
+    descriptor: &Arc<Descriptor>,
+) -> Result<Constraint, ApiError> {
+    let Prompt::Messages(_, options) = &asked.prompt else { return Ok(constraint) };
+    let (options, descriptor) = (options.clone(), Arc::clone(descriptor));
+    // A template takes its time.
+    let opening = tokio::task::spawn_blocking(move || {
+        let Some(template) = &descriptor.template else { return Ok::<_, ApiError>(None) };
+        let extras = options.extras_for(template)?;
+        let thoughts = template.thoughts(&extras).map_err(|error| conversation_error(error, (&options, &extras)))?;
+        Ok(Opening::of(thoughts))
+    });
     let Constraint { source, param } = constraint;
-    let source = match Opening::of(thoughts) {
+    let source = match opening.await.map_err(ApiError::internal)?? {
         Some(opening) => source.behind(opening),
         None => source,
     };

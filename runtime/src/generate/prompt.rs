@@ -40,7 +40,7 @@ pub(crate) enum Prompt {
 }
 
 impl Asked {
-    /// About how many tokens it takes, prompts and answers: exact for answers that it bounds.
+    /// About how many tokens it takes, prompts and answers: exact for answers that it bounds, unless they may be cut.
     pub(super) fn tokens_estimated(&self) -> u64 {
         let (of_prompts, prompts) = match &self.prompt {
             Prompt::Messages(messages, options) => {
@@ -50,7 +50,13 @@ impl Asked {
             Prompt::Raw(inputs, _) => (inputs.iter().map(PromptInput::tokens_estimated).sum(), inputs.len()),
         };
         let answers = prompts.saturating_mul(self.common.choices);
-        let of_answers = self.common.tokens_max.unwrap_or(ANSWER_TOKENS_ASSUMED).saturating_mul(answers);
+        let most = self.common.tokens_max.unwrap_or(ANSWER_TOKENS_ASSUMED);
+        let most = match self.common.overlong {
+            Overlong::Refuse => most,
+            // It may be more than there is room for, and says little of an answer's length.
+            Overlong::Cut => most.min(ANSWER_TOKENS_ASSUMED),
+        };
+        let of_answers = most.saturating_mul(answers);
         of_prompts.saturating_add(of_answers as u64)
     }
 
@@ -65,9 +71,6 @@ impl Asked {
         check_is_decoder(descriptor)?;
         if compiled.as_ref().is_some_and(|compiled| compiled.identity != *descriptor.identity()) {
             return Err(ApiError::load_failed(LoadError::Replaced));
-        }
-        if compiled.is_some() && self.common.ending.tokens_min > 0 {
-            return Err(ApiError::invalid_value("min_tokens", "is for answers that keep to nothing"));
         }
         self.common.check_vocabulary(descriptor.tokenizer.len())?;
         let param = match &self.prompt {
@@ -95,7 +98,8 @@ impl Asked {
             }
         };
         limits.check_answers(&prompts, self.common.choices, self.echo)?;
-        let room = context - prompts.iter().map(Vec::len).max().unwrap_or(0);
+        // Of the prompt that leaves most: each answer ends with the context behind its own.
+        let room = context - prompts.iter().map(Vec::len).min().unwrap_or(0);
         Ok(GenerationRequest {
             prompts,
             choices: self.common.choices,
@@ -223,8 +227,8 @@ impl Limits {
             // Anthropic's clients know it by these words, which are as good as others. It is counted no further than needed.
             None | Some(0) => {
                 format!(
-                    "prompt is too long: {} tokens > {context} maximum of the context, an answer's first included",
-                    tokens + 1
+                    "prompt is too long: at least {} tokens > {context} maximum of the context, what is needed of an answer included",
+                    tokens + asked.min(1)
                 )
             }
             Some(room) => {

@@ -11,6 +11,7 @@ use loader::ArtifactIdentity;
 use meter::receipt::{AnsweredFrom, Measured, MeasuredCpu, MeasuredMemory, MeasuredTimes, MeasuredTokens, StepSharing};
 use meter::{KibMillis, Nanos, Outcome, Quality, Receipt, RequestCharge};
 use models::Descriptor;
+use models::generation::Echo;
 use tokio::sync::mpsc;
 
 use super::ending::ledger_error;
@@ -52,7 +53,9 @@ pub(super) async fn look_up(app: &Arc<App>, asked: Asked) -> Result<(Asked, Foun
     if asked.common.cache == CacheWish::Use && !app.responses.is_on() {
         return Err(ApiError::invalid_value("cache", "this server keeps no answers"));
     }
-    if !is_wanted || asked.common.repeats == Repeats::No || !app.responses.is_on() {
+    // What is asked for the prompt's keys and values alone has no answer that could stand for them.
+    let is_prompt_alone = asked.common.tokens_max == Some(0) && asked.echo == Echo::Nothing;
+    if !is_wanted || is_prompt_alone || asked.common.repeats == Repeats::No || !app.responses.is_on() {
         return Ok((asked, Found::NotLookedFor));
     }
     // What an answer that is computed would be refused for.

@@ -172,10 +172,10 @@ pub(super) async fn unload(
     fields.finish()?;
     let known = app.known_name(&access, &name).await?;
     let is_known = known.is_some();
-    let model = known.unwrap_or(name);
+    let model = known.unwrap_or_else(|| untagged(&name).to_owned());
     Ok(Json(match let_go(&app, &model).await? {
         // One whose file is gone may still be in memory.
-        UnloadOutcome::NotLoaded if !is_known => return Err(ApiError::model_not_found(&model)),
+        UnloadOutcome::NotLoaded if !is_known => return Err(ApiError::model_not_found(&name)),
         UnloadOutcome::Evicting => json!({ "success": true, "model": model, "outcome": "evicting" }),
         UnloadOutcome::WhenFree { users } => {
             json!({ "success": true, "model": model, "outcome": "when_free", "users": users })
@@ -245,10 +245,10 @@ pub(super) async fn unpin(
     fields.finish()?;
     let known = app.known_name(&access, &name).await?;
     let is_known = known.is_some();
-    let model = known.unwrap_or(name);
+    let model = known.unwrap_or_else(|| untagged(&name).to_owned());
     let outcome = app.devices.first().pool.unpin(&model).await.map_err(|_| ApiError::shutting_down())?;
     let outcome = match outcome {
-        UnpinOutcome::NotPinned if !is_known => return Err(ApiError::model_not_found(&model)),
+        UnpinOutcome::NotPinned if !is_known => return Err(ApiError::model_not_found(&name)),
         UnpinOutcome::Unpinned => "unpinned",
         UnpinOutcome::NotPinned => "not_pinned",
     };

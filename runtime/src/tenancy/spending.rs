@@ -6,7 +6,7 @@
 //!
 //! A request is admitted while what was spent, and what is reserved for those that run, is less than each budget; then its own
 //! estimate is reserved until it is over. So a budget is passed by one request's estimate at most, and by what those that
-//! run use beyond their estimates: nothing in tokens where answers are bounded by the request, and something in money,
+//! run use beyond their estimates: nothing in tokens where answers are bounded by the request and not cut, and something in money,
 //! memory or energy, which are estimated by what tokens have taken on this server so far (nothing before its first). Who is
 //! admitted is answered to the end.
 //!

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use loader::fixture::{TinyEncoder, tiny_encoder};
+use loader::fixture::{EncoderPooling, TinyEncoder, tiny_encoder};
 use serde_json::{Value, json};
 
 use crate::client::{Response, request};
@@ -180,6 +180,8 @@ fn serving() -> Server {
     let models = |folder: &std::path::Path| {
         good(folder);
         write_file(folder, "encoder", &tiny_encoder(&TinyEncoder::default()));
+        let ranker = TinyEncoder { pooling: EncoderPooling::Rank, ..TinyEncoder::default() };
+        write_file(folder, "ranker", &tiny_encoder(&ranker));
     };
     Options::with_models(models).config("[rates]\ncpu_hour = 1.0\n").start()
 }
@@ -246,6 +248,28 @@ fn what_generates_answers_as_described_whole_streamed_and_refused() {
 }
 
 #[test]
+fn what_clients_of_other_servers_are_told_is_as_described() {
+    let server = serving();
+    let description = Description::of(&server);
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    for (path, body) in [
+        ("/v1/rerank", json!({ "model": "ranker", "query": "a", "documents": ["b"], "return_documents": true })),
+        ("/rerank", json!({ "model": "ranker", "query": "a", "texts": ["b"], "return_text": true })),
+        ("/v1/score", json!({ "model": "encoder", "text_1": "a", "text_2": ["b"] })),
+        ("/tokenize", json!({ "model": "good", "content": "hello é", "with_pieces": true })),
+        ("/tokenize", json!({ "model": "good", "prompt": "hello", "return_token_strs": true })),
+        ("/tokenize", json!({ "model": "good", "messages": messages })),
+        ("/v1/responses/input_tokens", json!({ "model": "good", "input": "hello" })),
+        ("/completion", json!({ "model": "good", "prompt": "a", "n_predict": 1, "response_fields": ["content"] })),
+    ] {
+        let answer = asked(&server, "POST", path, Some(&body));
+        assert_eq!(answer.status, 200, "{path}: {answer}");
+        description.describes(("POST", path), &answer);
+    }
+    description.describes(("GET", "/v1/sign-in"), &asked(&server, "GET", "/v1/sign-in", None));
+}
+
+#[test]
 fn what_is_told_is_as_described() {
     let server = serving();
     let description = Description::of(&server);
@@ -262,7 +286,6 @@ fn what_is_told_is_as_described() {
         ("POST", "/v1/embeddings", "", Some(&vectors)),
         ("POST", "/api/embed", "", Some(&vectors)),
         ("POST", "/api/embeddings", "", Some(&json!({ "model": "encoder", "prompt": "hello" }))),
-        ("POST", "/v1/rerank", "", Some(&json!({ "model": "encoder", "query": "a", "documents": ["b"] }))),
         ("POST", "/v1/messages/count_tokens", "", Some(&conversation)),
         ("POST", "/apply-template", "", Some(&conversation)),
         ("POST", "/tokenize", "", Some(&json!({ "model": "good", "content": "hello" }))),

@@ -75,15 +75,21 @@ fn an_answer_has_its_least_length_whatever_would_end_it() {
     let answer = server.complete(&letters(&least)).ok();
     assert_eq!(answer["usage"]["completion_tokens"], 10, "nine, and the end: {answer}");
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
-    // A stop string within the least length ends nothing, and neither does a token.
     let (whole, _) = text(&server, &json!({}));
-    let early = json!({ "stop": &whole[..1], "stop_token_ids": [FIRST_BYTE_ID + u32::from(b'?')], "min_tokens": 24 });
-    assert_eq!(text(&server, &early), ended(&whole, "length"));
-    for (more, param) in
-        [(json!({ "min_tokens": 25 }), "min_tokens"), (json!({ "min_tokens": 2, "regex": "[a-z]" }), "min_tokens")]
-    {
-        server.complete(&letters(&more)).refused_about(400, "invalid_value", param);
-    }
+    // A stop string within the least length ends nothing; a token that would end it is not drawn.
+    assert_eq!(text(&server, &json!({ "stop": &whole[..1], "min_tokens": 24 })), ended(&whole, "length"));
+    let ends = FIRST_BYTE_ID + u32::from(whole.as_bytes()[0]);
+    let (kept, why) = text(&server, &json!({ "stop_token_ids": [ends], "min_tokens": 24 }));
+    assert!(why == "length" && kept.len() == 24 && !kept.contains(&whole[..1]), "{kept} {why}");
+    server.complete(&letters(&json!({ "min_tokens": 25 }))).refused_about(400, "invalid_value", "min_tokens");
+}
+
+#[test]
+fn a_least_length_of_what_a_grammar_ends_is_refused_before_anything_is_loaded() {
+    let server = Server::serving(good);
+    let held = json!({ "min_tokens": 2, "regex": "[a-z]" });
+    server.complete(&letters(&held)).refused_about(400, "invalid_value", "min_tokens");
+    assert_eq!(server.status("good"), "unloaded");
 }
 
 #[test]

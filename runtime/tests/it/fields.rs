@@ -337,6 +337,10 @@ fn answers_may_be_cut_at_the_context_where_the_operator_lets_them() {
     let mut echoed = body(64, 0);
     echoed["echo"] = json!(true);
     assert_eq!(server.complete(&echoed).ok()["usage"]["completion_tokens"], 0);
+    // Each ends with the context behind its own prompt.
+    let mut uneven = body(60, 20);
+    uneven["prompt"] = json!([vec![5; 60], vec![5; 10]]);
+    assert_eq!(server.complete(&uneven).ok()["usage"]["completion_tokens"], 4 + 20);
     let mut several = body(1, 3);
     several["n"] = json!(128);
     assert_eq!(server.complete(&several).ok()["usage"]["completion_tokens"], 3 * 128);

@@ -332,7 +332,7 @@ fn row_13_deleted_then_asked_for_cold() {
     });
     server.answers("gone");
     fs::remove_file(server.models_dir().join("gone.gguf")).unwrap();
-    server.post("/models/unload", &json!({ "model": "gone" })).ok();
+    server.post("/models/unload", &json!({ "model": "gone:latest" })).ok();
     let response = crate::client::until("the model is gone", SOON, || {
         let response = server.complete(&ask("gone"));
         (response.status != 200).then_some(response)

@@ -3,6 +3,7 @@
 use loader::fixture::{EncoderPooling, TinyEncoder, tiny_encoder};
 use serde_json::{Value, json};
 
+use crate::client::request;
 use crate::models::{good, write_file};
 use crate::server::Server;
 
@@ -28,4 +29,7 @@ fn lists_tell_what_a_model_is_for_and_whether_it_is_in_memory() {
         (&json!("loaded"), &json!("model"), &json!("good"))
     );
     assert_eq!((&one["capabilities"], &one["parameters"]), (&told(1, "capabilities"), &told(1, "parameters")));
+    // Anthropic's clients know another kind of capabilities.
+    let told = server.send(&request("GET", "/v1/models/good", &["anthropic-version: 2023-06-01"], b"")).ok();
+    assert_eq!((told.get("capabilities"), &told["lifecycle"]), (None, &json!("active")));
 }

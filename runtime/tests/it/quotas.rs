@@ -75,6 +75,18 @@ fn row_34_tokens_are_reserved_and_settled_to_what_was_used() {
 }
 
 #[test]
+fn row_34_an_answer_that_may_be_cut_reserves_no_more_than_one_without_a_bound() {
+    let server = Server::serving(good);
+    let key = bearer(&create(&server, &["--tenant", "acme", "--tokens-per-minute", "600"]));
+    let body = json!({
+        "model": "good", "max_tokens": 4_000_000_000_u32, "messages": [{ "role": "user", "content": "hello" }],
+    });
+    let answer = send_as(&server, &key, ("POST", "/v1/messages"), &body);
+    answer.ok();
+    assert!((300..600).contains(&level(&answer, "remaining-tokens")), "{answer}");
+}
+
+#[test]
 fn row_34_a_budget_that_is_spent_refuses_until_it_begins_anew() {
     let config = "[tenants.poor]\nbudgets = [\"0.000000001 USD/month\"]\n";
     let server = Options::with_models(good).config(config).start();

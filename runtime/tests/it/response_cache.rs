@@ -200,6 +200,13 @@ fn each_tenant_has_its_own_and_may_have_it_unasked() {
     assert_eq!(said(&complete_as(&server, "other", &silent)), None);
     is_miss(&complete_as(&server, "other", &asking));
     is_hit(&complete_as(&server, "other", &asking));
+    // Of the prompt alone there is no answer: it is computed, so that a next request finds it.
+    let warming = json!({ "model": "good", "prompt": "hello", "n_predict": 0, "temperature": 0 });
+    let warm = |_| {
+        let headers = ["content-type: application/json", "authorization: Bearer acme"];
+        said(&server.send(&request("POST", "/completion", &headers, warming.to_string().as_bytes())))
+    };
+    assert_eq!([0, 1].map(warm), [None, None]);
     // What is drawn anew each time is not looked for, and not refused: nobody asked for it.
     let drawn = with(&silent, "temperature", json!(0.7));
     assert_eq!(said(&complete_as(&server, "acme", &drawn)), None);

@@ -192,6 +192,8 @@ def mend(operation, body):
         body["input"] = body["input"][:100]
     offered = {}
     for tool in body.get("tools") or []:
+        if isinstance(tool.get("tools"), list):
+            tool["tools"] = list({one["name"]: one for one in tool["tools"]}.values())
         offered.setdefault((tool.get("function") or tool)["name"], tool)
     if offered:
         body["tools"] = list(offered.values())

@@ -41,7 +41,7 @@ use super::openapi::{Routes, anthropic as openapi};
 use super::reading::Reading;
 use super::stream;
 use super::tokenize::{chat_ids, check_bytes, with_descriptor};
-use super::wire::{conversation_bytes, new_id};
+use super::wire::{new_id, shown_bytes_max};
 use crate::app::App;
 use crate::generate::{Asked, Prompt};
 use crate::limits::REQUEST_MAX;
@@ -87,9 +87,7 @@ async fn count_tokens(
 ) -> Result<Json<Value>, ApiError> {
     check_version(&headers)?;
     let Counting { model, messages, options } = Counting::parse(&body.bytes)?;
-    let thoughts =
-        messages.iter().filter_map(|message| message.reasoning_content.as_deref()).map(str::len).sum::<usize>();
-    check_bytes("messages", thoughts + conversation_bytes(&messages, &options))?;
+    check_bytes("messages", shown_bytes_max(&messages, &options))?;
     let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
     let counted =
         with_descriptor(&app, model, move |descriptor| Ok(chat_ids(descriptor, (&messages, &options))?.len()));

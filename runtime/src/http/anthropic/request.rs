@@ -111,7 +111,14 @@ fn take_context_management(fields: &mut Fields) -> Result<(), ApiError> {
         let keep = edit.path("keep");
         let is_all = match edit.take("keep") {
             Some(Node::Text(word)) => word == "all",
-            Some(node) => Fields::of(node, &keep)?.required_text("type")? == "all",
+            Some(node) => {
+                let mut kept = Fields::of(node, &keep)?;
+                let is_all = kept.required_text("type")? == "all";
+                if is_all {
+                    kept.finish()?;
+                }
+                is_all
+            }
             // The last turn's.
             None => false,
         };
@@ -159,6 +166,11 @@ mod tests {
                 r#""context_management":{"edits":[{"type":"clear_thinking_20251015","keep":{"type":"thinking_turns","value":1}}]}"#,
                 "unsupported_parameter",
                 "context_management.edits[0].keep",
+            ),
+            (
+                r#""context_management":{"edits":[{"type":"clear_thinking_20251015","keep":{"type":"all","value":1}}]}"#,
+                "unsupported_parameter",
+                "context_management.edits[0].keep.value",
             ),
             (r#""context_management":{"clear":1}"#, "unsupported_parameter", "context_management.clear"),
         ];

@@ -6,7 +6,7 @@
 //! `json_schema` or a `grammar` in GBNF holds an answer. Samplers that are not here, another order of them and the rest of what
 //! would change the answer are refused by name where they are switched on.
 //!
-//! Deliberately absent, and told as it tells what is switched off: slots, adapters, infill, changing properties.
+//! Deliberately absent: slots and infill, told as it tells what is switched off; adapters, and changing properties, by no route.
 
 mod answer;
 mod props;
@@ -30,7 +30,7 @@ use super::openapi::{Routes, llama_cpp as openapi};
 use super::probes::failing_parts;
 use super::stream;
 use super::tokenize::{check_bytes, with_descriptor};
-use super::wire::{conversation_bytes, new_id};
+use super::wire::{new_id, shown_bytes_max};
 use crate::app::App;
 use crate::generate::{Asked, Prompt, conversation_error, no_template};
 use crate::limits::REQUEST_MAX;
@@ -78,7 +78,7 @@ async fn apply_template(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let TemplateRequest { model, messages, options } = TemplateRequest::parse(&body.bytes)?;
-    check_bytes("messages", conversation_bytes(&messages, &options))?;
+    check_bytes("messages", shown_bytes_max(&messages, &options))?;
     let model = app.true_name(&access, &model, Instant::now() + REQUEST_MAX).await?;
     let prompt = with_descriptor(&app, model, move |descriptor| {
         let template = descriptor.template.as_ref().ok_or_else(no_template)?;

@@ -6,10 +6,10 @@
 //! has no tag, as there; names with it and without mean the same.
 //!
 //! What differs, beside what is refused by name: options that are not said are Ollama's (temperature 0.8, `top_k` 40,
-//! `top_p` 0.9, `repeat_last_n` 64) but for `repeat_penalty`, which is off. A text that is longer
-//! than the context is refused and never cut, as is a `num_predict` that it has no room for. Loading, unloading (an empty
-//! prompt), pulling and deleting need the scope `admin`. `digest` tells versions of a model apart and is no hash of its
-//! bytes. A model's further names are listed as copies of it would be, with its digest; deleted by any of them it is gone.
+//! `top_p` 0.9, `repeat_last_n` 64) but for `repeat_penalty`, which is off. A text that is longer than the context is refused
+//! and never cut, as is a `num_predict` that it has no room for, unless the operator has answers cut there
+//! (`overlong_answers`). Loading, unloading (an empty prompt), pulling and deleting need the scope `admin`. `digest` tells
+//! versions of a model apart and is no hash of its bytes. A model's further names are listed as copies of it would be, with its digest; deleted by any of them it is gone.
 //!
 //! `format` holds an answer to JSON or a schema. `tools` may be called, never must; arguments are objects, kept to their schema
 //! where a function says `strict`, as in OpenAI's interface, and a call comes whole, in a line of its own. What a model thinks is

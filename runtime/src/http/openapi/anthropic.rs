@@ -68,7 +68,10 @@ fn conversation() -> Vec<Member> {
     let mut members = vec![
         model(),
         maybe("system", either("", [text(""), list("", named("AnthropicBlock"))])),
-        must("messages", list_of("The last is not the assistant's.", messages, 1..=MESSAGES_MAX)),
+        must(
+            "messages",
+            list_of("Where the last is the assistant's, the answer goes on with it.", messages, 1..=MESSAGES_MAX),
+        ),
     ];
     members.extend(options());
     members

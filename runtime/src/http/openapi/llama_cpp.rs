@@ -82,13 +82,13 @@ fn without() -> Vec<Member> {
 
 fn answer() -> Form {
     let mut members = vec![
-        must("index", count("Which answer it is.")),
-        must("content", text("The text, or a part of it.")),
-        must("tokens", list("Its ids, where they are shown.", count(""))),
-        must("id_slot", whole("", -1..=-1)),
-        must("stop", flag("Whether it is the end of this answer.")),
-        must("tokens_predicted", count("")),
-        must("tokens_evaluated", count("Of the prompt.")),
+        at_times("index", count("Which answer it is.")),
+        at_times("content", text("The text, or a part of it.")),
+        at_times("tokens", list("Its ids, where they are shown.", count(""))),
+        at_times("id_slot", whole("", -1..=-1)),
+        at_times("stop", flag("Whether it is the end of this answer.")),
+        at_times("tokens_predicted", count("")),
+        at_times("tokens_evaluated", count("Of the prompt.")),
     ];
     members.extend([
         at_times("model", text("As the request names it.")),
@@ -103,7 +103,8 @@ fn answer() -> Form {
         maybe("prompt", text("")),
         at_times("completion_probabilities", list("", named("TokenScore"))),
     ]);
-    open("An answer, or a part of one.", members)
+    let about = "An answer, or a part of one; what `response_fields` asks for alone, where it is said, by its paths.";
+    open(about, members)
 }
 
 fn timings() -> Form {

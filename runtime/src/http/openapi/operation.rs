@@ -109,7 +109,7 @@ impl Tag {
     /// Its name, and what it is.
     pub(super) fn told(self) -> (&'static str, &'static str) {
         match self {
-            Self::OpenAi => ("OpenAI", "OpenAI's interface, and reranking as Jina and Cohere have it."),
+            Self::OpenAi => ("OpenAI", "OpenAI's interface, and ranking and scores as other servers have them."),
             Self::Anthropic => ("Anthropic", "Anthropic's messages."),
             Self::Ollama => ("Ollama", "Ollama's interface."),
             Self::LlamaCpp => ("llama.cpp", "What llama.cpp's server has beside OpenAI's interface."),

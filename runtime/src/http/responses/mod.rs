@@ -32,7 +32,7 @@ use super::openapi::{Routes, responses as openapi};
 use super::reading::Reading;
 use super::stream;
 use super::tokenize::{chat_ids, check_bytes, with_descriptor};
-use super::wire::{conversation_bytes, new_id};
+use super::wire::{new_id, shown_bytes_max};
 use crate::app::App;
 use crate::generate::{Asked, Prompt};
 use crate::limits::REQUEST_MAX;
@@ -70,7 +70,7 @@ async fn count_tokens(
     body: JsonBody,
 ) -> Result<Json<Value>, ApiError> {
     let ResponseRequest { common, messages, options, .. } = ResponseRequest::parse(&body.bytes)?;
-    check_bytes("input", conversation_bytes(&messages, &options))?;
+    check_bytes("input", shown_bytes_max(&messages, &options))?;
     let model = app.true_name(&access, &common.model, Instant::now() + REQUEST_MAX).await?;
     let counted =
         with_descriptor(&app, model, move |descriptor| Ok(chat_ids(descriptor, (&messages, &options))?.len()));

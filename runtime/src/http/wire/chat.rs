@@ -59,10 +59,7 @@ pub(crate) fn take_turn(fields: &mut Fields, options: &mut ChatOptions, messages
             Err(ApiError::invalid_value(fields.path(CONTINUES), "contradicts `add_generation_prompt`"))
         }
         (true, _) => options.go_on_with(messages.last(), &fields.path(CONTINUES)),
-        (false, Some(false)) => {
-            options.extras.turn = Turn::Unopened;
-            Ok(())
-        }
+        (false, Some(false)) => options.begin_at(Turn::Unopened),
         (false, _) => Ok(()),
     }
 }
@@ -318,6 +315,7 @@ mod tests {
                 "continue_final_message",
             ),
             (r#""continue_final_message":true,"reasoning_effort":"high""#, "invalid_value", "reasoning_effort"),
+            (r#""add_generation_prompt":false,"reasoning_effort":"high""#, "invalid_value", "reasoning_effort"),
         ];
         each_refused(ChatRequest::parse, said, &table);
         let called = r#""model":"m","messages":[{"role":"assistant","content":"a","tool_calls":[{"id":"c","type":"function",

@@ -22,7 +22,7 @@ pub(crate) enum Delivery {
 pub(crate) enum IncludeUsage {
     /// A chunk of its own, after the last choice's end.
     Yes,
-    /// That, and in every chunk the usage so far.
+    /// That, and in every chunk the usage so far, of tokens that were told.
     Continuous,
     /// No chunk.
     No,

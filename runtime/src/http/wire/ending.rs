@@ -31,7 +31,7 @@ fn shown(is_shown: bool) -> Shown {
 fn tokens(fields: &mut Fields) -> Result<Vec<u32>, ApiError> {
     const NAME: &str = "stop_token_ids";
     let path = fields.path(NAME);
-    let mut ids = match fields.take(NAME) {
+    let mut ids = match fields.take(NAME).map(Node::with_ids) {
         None => return Ok(Vec::new()),
         Some(Node::List(items)) if items.is_empty() => return Ok(Vec::new()),
         Some(Node::Ids(ids)) => ids,
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn what_is_said_is_taken() {
-        let all = br#"{"min_tokens":8,"stop_token_ids":[7,2,7],"include_stop_str_in_output":true,"skip_special_tokens":false}"#;
+        let all = br#"{"min_tokens":8,"stop_token_ids":[7,2.0,7],"include_stop_str_in_output":true,"skip_special_tokens":false}"#;
         let (ending, control_tokens) = parse(all).expect("all in range");
         assert_eq!(ending, Ending { tokens: vec![2, 7], tokens_min: 8, shown: Shown::Yes });
         assert_eq!(control_tokens, Shown::Yes);

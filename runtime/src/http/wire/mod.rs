@@ -55,5 +55,7 @@ pub(crate) use rerank::RerankRequest;
 pub(crate) use sampling::Repeats;
 pub(crate) use score::ScoreRequest;
 pub(crate) use tokenize::{DetokenizeRequest, Subject, Telling, TokenizeRequest};
-pub(crate) use tools::{ChatOptions, EFFORTS, ThinkingLevel, ThinkingWish, ToolChoice, conversation_bytes};
+pub(crate) use tools::{
+    ChatOptions, EFFORTS, ThinkingLevel, ThinkingWish, ToolChoice, conversation_bytes, shown_bytes_max,
+};
 pub(crate) use urgency::{Urgency, header_timeout};

@@ -6,7 +6,7 @@ use models::tokenizer::{Special, Start};
 
 use super::chat::{messages_if_any, take_turn};
 use super::json::Node;
-use super::{ChatOptions, Fields, conversation_bytes, parse_object};
+use super::{ChatOptions, Fields, parse_object, shown_bytes_max};
 use crate::http::error::ApiError;
 use crate::limits::DETOKENIZE_TOKENS_MAX;
 
@@ -77,7 +77,7 @@ impl Subject {
     /// The field that it came in, where it is told as it is with `telling`, and its bytes.
     pub(crate) fn size(&self, telling: Telling) -> (&'static str, usize) {
         match (self, telling) {
-            (Self::Messages(messages, options), _) => ("messages", conversation_bytes(messages, options)),
+            (Self::Messages(messages, options), _) => ("messages", shown_bytes_max(messages, options)),
             (Self::Text(text, ..), Telling::Ids | Telling::Pieces) => ("content", text.len()),
             (Self::Text(text, ..), Telling::Counted | Telling::CountedTexts) => ("prompt", text.len()),
         }

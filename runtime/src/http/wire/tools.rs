@@ -90,11 +90,19 @@ impl ChatOptions {
             let why = "an answer goes on with a last message of the assistant's that is words and no calls";
             return Err(ApiError::invalid_value(param, why));
         }
+        self.begin_at(Turn::Continued)
+    }
+
+    /// Has the answer begin at `turn`, which the template does not open.
+    ///
+    /// # Errors
+    /// `invalid_value` where there are to be thoughts first.
+    pub(crate) fn begin_at(&mut self, turn: Turn) -> Result<(), ApiError> {
         if let Some(wish) = self.thinking.iter().find(|wish| wish.asks_to_think()) {
-            let why = "an answer that goes on with the assistant's words does not begin with thoughts";
+            let why = "an answer that the template does not open does not begin with thoughts";
             return Err(ApiError::invalid_value(wish.param, why));
         }
-        self.extras.turn = Turn::Continued;
+        self.extras.turn = turn;
         Ok(())
     }
 
@@ -165,4 +173,15 @@ pub(crate) fn conversation_bytes(messages: &[Message], options: &ChatOptions) ->
     let calls = |message: &Message| message.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>();
     let said = messages.iter().map(|message| message.content.len() + calls(message)).sum::<usize>();
     said + options.extras.tools.iter().map(|tool| tool.to_json().to_string().len()).sum::<usize>()
+}
+
+/// Bytes of all that a template may show of a conversation: its thoughts, names and own values as well.
+pub(crate) fn shown_bytes_max(messages: &[Message], options: &ChatOptions) -> usize {
+    let beside = |message: &Message| {
+        let calls = message.tool_calls.iter().map(|call| call.id.len() + call.name.len()).sum::<usize>();
+        let texts = [&message.name, &message.tool_call_id, &message.reasoning_content];
+        calls + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    };
+    let values = options.extras.values.values().map(|value| value.to_string().len()).sum::<usize>();
+    conversation_bytes(messages, options) + values + messages.iter().map(beside).sum::<usize>()
 }

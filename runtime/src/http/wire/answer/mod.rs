@@ -4,7 +4,8 @@
 //! response's body or the data of one event.
 //!
 //! Invariants: every chunk of a stream carries the same head; where a stream ends with its usage, every chunk before
-//! says `"usage": null`. The receipt, `dayfly`, stands wherever the usage does.
+//! says `"usage": null`, or the usage so far: of tokens that were told, without those that end an answer or were cut off it.
+//! The receipt, `dayfly`, stands where the usage is settled.
 //!
 //! Deliberately absent: the framing of events, and `[DONE]`.
 

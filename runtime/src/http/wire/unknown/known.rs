@@ -21,7 +21,7 @@ pub(super) const KNOWN: &[&str] = &[
     "max_completion_tokens", "max_new_tokens", "max_output_tokens", "max_tokens", "max_tokens_per_doc",
     "max_tokens_per_query", "max_tool_calls", "mcp_servers", "memory_budget", "messages", "min_keep", "min_length",
     "min_p", "min_tokens", "mirostat", "mirostat_eta", "mirostat_tau", "mm_processor_kwargs", "modalities", "model",
-    "n", "n_cmpl", "n_discard", "n_indent", "n_keep", "n_predict", "n_probs", "name", "no_repeat_ngram_size",
+    "n", "n_cmpl", "n_discard", "n_indent", "n_keep", "n_predict", "n_probs", "name", "namespace", "no_repeat_ngram_size",
     "normalize", "normalized", "num_beams", "num_ctx", "num_keep", "num_predict", "options", "output_config",
     "output_format", "parallel_tool_calls", "parameters", "parse_special", "parse_tool_calls", "penalize_newline",
     "penalize_nl", "penalty_alpha", "post_sampling_probs", "prediction", "prefix", "presence_penalty",

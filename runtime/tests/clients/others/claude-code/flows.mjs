@@ -5,22 +5,23 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { base, CHAT, main, TEXT } from "./checks.mjs";
 
 const home = mkdtempSync(join(tmpdir(), "claude-code-"));
-const prompt = "What is the capital of France? Answer in one sentence.";
+process.on("exit", () => rmSync(home, { recursive: true, force: true }));
 
 /** What the command prints, a JSON text a line. Nothing of this machine's user is shown to it. */
 function claude(...flags) {
   const env = {
     PATH: process.env.PATH,
     HOME: home,
-    ANTHROPIC_BASE_URL: process.argv[2],
+    ANTHROPIC_BASE_URL: base,
     ANTHROPIC_AUTH_TOKEN: "unused",
-    ANTHROPIC_SMALL_FAST_MODEL: "smollm2",
+    ANTHROPIC_SMALL_FAST_MODEL: CHAT,
     CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC: "1",
     CLAUDE_CODE_MAX_OUTPUT_TOKENS: "256",
   };
-  const asked = ["--print", prompt, "--model", "smollm2", "--system-prompt", "Answer in one sentence.", ...flags];
+  const asked = ["--print", TEXT, "--model", CHAT, "--system-prompt", "Answer in one sentence.", ...flags];
   const command = join("node_modules", ".bin", "claude");
   const done = spawnSync(command, asked, { env, input: "", encoding: "utf8", timeout: 120_000 });
   return done.stdout.trim().split("\n").map((line) => JSON.parse(line));
@@ -34,35 +35,21 @@ function assertAnswered(result) {
 }
 
 const checks = {
-  "claude    answer": () => {
+  "claude answer": () => {
     const [result] = claude("--tools", "", "--output-format", "json");
     assertAnswered(result);
   },
-  "claude    events": () => {
+  "claude events": () => {
     const told = claude("--tools", "", "--output-format", "stream-json", "--include-partial-messages", "--verbose");
     const kinds = new Set(told.filter(({ type }) => type === "stream_event").map(({ event }) => event.type));
     for (const kind of ["message_start", "content_block_delta", "message_delta", "message_stop"]) assert(kinds.has(kind), kind);
     assertAnswered(told.at(-1));
   },
-  "claude    tool on offer": () => {
+  "claude tool on offer": () => {
     const told = claude("--tools", "Read", "--output-format", "stream-json", "--verbose", "--effort", "high");
     assert.deepEqual(told[0].tools, ["Read"]);
     assertAnswered(told.at(-1));
   },
 };
 
-let failed = 0;
-for (const [name, check] of Object.entries(checks)) {
-  try {
-    check();
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAILED  ${name}`);
-    console.error(error);
-  }
-}
-rmSync(home, { recursive: true });
-const count = Object.keys(checks).length;
-console.log(`${count - failed} of ${count} passed (node)`);
-process.exit(failed ? 1 : 0);
+await main(checks);
