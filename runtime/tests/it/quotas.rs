@@ -76,14 +76,21 @@ fn row_34_tokens_are_reserved_and_settled_to_what_was_used() {
 
 #[test]
 fn row_34_an_answer_that_may_be_cut_reserves_no_more_than_one_without_a_bound() {
-    let server = Server::serving(good);
-    let key = bearer(&create(&server, &["--tenant", "acme", "--tokens-per-minute", "600"]));
-    let body = json!({
-        "model": "good", "max_tokens": 4_000_000_000_u32, "messages": [{ "role": "user", "content": "hello" }],
-    });
-    let answer = send_as(&server, &key, ("POST", "/v1/messages"), &body);
-    answer.ok();
-    assert!((300..600).contains(&level(&answer, "remaining-tokens")), "{answer}");
+    let models = |folder: &std::path::Path| {
+        good(folder);
+        write(folder, "slow", &slow());
+    };
+    let server = Options::with_models(models).config("[http]\noverlong_answers = \"cut\"\n").start();
+    let key = bearer(&create(&server, &["--tenant", "acme", "--budget", "20000 tokens/month"]));
+    let mut body = endless("slow");
+    (body["stream"], body["max_tokens"]) = (json!(true), json!(u32::MAX));
+    let headers = ["content-type: application/json", key.as_str()];
+    let mut connection = server.connect();
+    connection.send(request("POST", "/v1/completions", &headers, body.to_string().as_bytes()));
+    let mut stream = connection.events();
+    stream.chunk();
+    ask(&server, &key, 1).ok();
+    stream.chunk();
 }
 
 #[test]
