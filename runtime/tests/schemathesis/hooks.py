@@ -4,6 +4,7 @@ Generated bodies name models that there are not and ask for as many tokens as a 
 replaced by what is valid and cheap, after it was generated: what is not valid stays as it is, and has to be refused.
 """
 
+import json
 import re
 
 import schemathesis
@@ -112,7 +113,7 @@ def before_call(context, case, kwargs):
             body[name] = MODELS.get(operation, "smollm2") if len(body[name]) % 8 or operation == "ollamaPull" else "nothing"
     # Whoever has no memory for a model gets 503.
     budget = body.get("memory_budget")
-    if isinstance(budget, int) and not isinstance(budget, bool) and budget >= 1 << 20:
+    if is_whole(budget) and budget >= 1 << 20:
         body["memory_budget"] = 2 << 30
     elif isinstance(budget, str) and SIZE.match(budget):
         body["memory_budget"] = "2GiB"
@@ -171,7 +172,7 @@ def mend(operation, body):
     for name in ["max_tokens", "n_predict"]:
         if body.get(name) == 0:
             body[name] = TOKENS
-    if isinstance(body.get("min_tokens"), int):
+    if is_whole(body.get("min_tokens")):
         body["min_tokens"] = min(body["min_tokens"], 1)
     options = body.get("stream_options")
     if isinstance(options, dict) and body.get("echo"):
@@ -188,7 +189,8 @@ def mend(operation, body):
             body["options"].pop(name, None)
     if operation in ("createMessage", "countMessageTokens"):
         body["messages"].append({"role": "user", "content": "so?"})
-    if operation == "createResponse" and isinstance(body.get("input"), list):
+    # So many calls in a row are refused.
+    if operation in ("createResponse", "countResponseTokens") and isinstance(body.get("input"), list):
         body["input"] = body["input"][:100]
     offered = {}
     for tool in body.get("tools") or []:
@@ -196,7 +198,16 @@ def mend(operation, body):
             tool["tools"] = list({one["name"]: one for one in tool["tools"]}.values())
         offered.setdefault((tool.get("function") or tool)["name"], tool)
     if offered:
-        body["tools"] = list(offered.values())
+        body["tools"] = list(within_a_context(offered.values()))
+
+
+def within_a_context(tools, letters=3000):
+    """As many as have room in a prompt, each letter of which may be a token."""
+    for tool in tools:
+        letters -= len(json.dumps(tool))
+        if letters < 0:
+            return
+        yield tool
 
 
 def of_a_vocabulary(value):
@@ -218,6 +229,10 @@ def is_short(seconds):
 def clamp(body, name, most, most_valid=TOKENS_MAX):
     """Bounds what is valid and costly."""
     value = body.get(name)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if most < value <= most_valid:
-            body[name] = most
+    if is_whole(value) and most < value <= most_valid:
+        body[name] = most
+
+
+def is_whole(value):
+    """In JSON 4.0 is as whole as 4."""
+    return isinstance(value, int) and not isinstance(value, bool) or isinstance(value, float) and value.is_integer()

@@ -22,32 +22,36 @@ SETTINGS = {"temperature": 0, "max_tokens": 64, "parallel_tool_calls": False}
 OUTPUTS = {"schema": NativeOutput(Place), "function": ToolOutput(Place)}
 
 
-def agent(**more):
-    """One with a client of its own, whose connections belong to the loop that it is used in."""
-    client = AsyncOpenAI(base_url=f"{base_url()}/v1", api_key="unused", max_retries=0)
-    model = OpenAIChatModel(CHAT, provider=OpenAIProvider(openai_client=client))
-    return Agent(model, model_settings=SETTINGS, **more)
+def run(ask, **more):
+    """What `ask` makes of an agent, whose client belongs to the loop that it runs in."""
+
+    async def within():
+        async with AsyncOpenAI(base_url=f"{base_url()}/v1", api_key="unused", max_retries=0) as client:
+            model = OpenAIChatModel(CHAT, provider=OpenAIProvider(openai_client=client))
+            return await ask(Agent(model, model_settings=SETTINGS, **more))
+
+    return asyncio.run(within())
 
 
 @check
 def pydantic_text():
-    answer = agent(instructions="Be brief.").run_sync(TEXT)
+    answer = run(lambda agent: agent.run(TEXT), instructions="Be brief.")
     assert "Paris" in answer.output and answer.usage.output_tokens > 0, answer
 
 
 @check
 def pydantic_stream():
-    async def ask():
-        async with agent().run_stream(TEXT) as answer:
+    async def ask(agent):
+        async with agent.run_stream(TEXT) as answer:
             return [text async for text in answer.stream_text(debounce_by=None)]
 
-    texts = asyncio.run(ask())
+    texts = run(ask)
     assert len(texts) > 1 and "Paris" in texts[-1], texts
 
 
 @check_each(OUTPUTS)
 def pydantic_output_by(kind):
-    place = agent(output_type=OUTPUTS[kind]).run_sync(TEXT).output
+    place = run(lambda agent: agent.run(TEXT), output_type=OUTPUTS[kind]).output
     assert isinstance(place, Place) and place.city, place
 
 
