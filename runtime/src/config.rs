@@ -44,7 +44,7 @@ use ::scheduler::{KeepAlive, PoolOptions};
 use etcetera::BaseStrategy as _;
 use kernels::{Isa, KvPrecision};
 use loader::catalog::{Catalog, CatalogOptions, LinkPolicy};
-use loader::pull::{Hub, KNOWN};
+use loader::pull::{Hub, KNOWN, Known};
 use meter::Microwatts;
 use meter::carbon::CarbonFactors;
 use meter::rate::RateCard;
@@ -228,6 +228,12 @@ impl Config {
         let chosen = layers.into_iter().reduce(Layer::or).unwrap_or_default();
         let keys = tenants::keys(chosen.keys.unwrap_or_default())?;
         let mut aliases = chosen.aliases.unwrap_or_default();
+        // What an alias stands for may be told by the name that it is pulled by.
+        for stem in aliases.values_mut() {
+            if let Some(known) = Known::find(stem) {
+                known.stem().clone_into(stem);
+            }
+        }
         for known in KNOWN {
             aliases.entry(known.alias.to_owned()).or_insert_with(|| known.stem().to_owned());
         }

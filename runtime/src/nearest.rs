@@ -13,14 +13,14 @@ pub(crate) fn hint<Name: AsRef<str>>(asked: &str, names: &[Name]) -> String {
     }
 }
 
-/// The names that are most like `asked`, the best first; none that are not like it.
+/// The names that are most like `asked`, the best first; none that are not like it, and not itself.
 pub(crate) fn nearest<'a, Name: AsRef<str>>(asked: &str, names: &'a [Name]) -> Vec<&'a str> {
     let folded = |text: &str| -> Vec<char> { text.chars().take(CHARS_MAX).flat_map(char::to_lowercase).collect() };
-    let asked = folded(asked);
+    let (exactly, asked) = (asked, folded(asked));
     let mut near: Vec<(usize, &str)> = names
         .iter()
         .filter_map(|name| {
-            let name = name.as_ref();
+            let name = Some(name.as_ref()).filter(|name| *name != exactly)?;
             let folded = folded(name);
             let starts_so = asked.len() >= 3 && folded.starts_with(&asked);
             let distance = distance(&asked, &folded).min(if starts_so { 1 } else { usize::MAX });
@@ -68,6 +68,7 @@ mod tests {
         assert_eq!(nearest("", &names), [] as [&str; 0]);
         assert_eq!(hint("gema3-270m", &names), " (did you mean gemma3-270m?)");
         assert_eq!(hint("x", &names), "");
+        assert_eq!(nearest("smollm2", &names), ["SmolLM2-135M-Instruct.Q4_1"], "nobody meant the same");
     }
 
     #[test]

@@ -90,7 +90,13 @@ impl GrammarError {
 pub(super) fn reason(error: &impl fmt::Display) -> String {
     let text = error.to_string();
     let reason = text.lines().next().unwrap_or_default();
-    if reason.starts_with("panic: ") { "it is more than can be compiled".to_owned() } else { reason.to_owned() }
+    // A regular expression's is drawn over several lines, of which the last says what is wrong.
+    let why = text.lines().find_map(|line| line.strip_prefix("error: ")).filter(|_| reason.ends_with("error:"));
+    match why {
+        _ if reason.starts_with("panic: ") => "it is more than can be compiled".to_owned(),
+        Some(why) => format!("{reason} {why}"),
+        None => reason.to_owned(),
+    }
 }
 
 impl GrammarSource {

@@ -150,6 +150,8 @@ fn row_32_what_cannot_be_kept_to_is_refused() {
         let refusal = refusal(&GrammarSource::Regex(regex.to_owned()));
         assert!(matches!(refusal, GrammarError::Refused { .. }), "{regex}: {refusal}");
     }
+    let unclosed = refusal(&GrammarSource::Regex("(".to_owned())).to_string();
+    assert!(unclosed.ends_with("unclosed group"), "{unclosed}");
 }
 
 #[test]

@@ -158,8 +158,7 @@ where each is from):
   cpu_hour = 0.031611
   memory_gb_hour = 0.004237        # also kilowatt_hour, name, prompt_token, cached_token …";
 
-const EXIT: &str = "\
-  0    done
+const EXIT: &str = "  0    done
   1    failed
   2    wrong usage or configuration
   3    no such model

@@ -84,6 +84,9 @@ impl FromStr for NamedPolicy {
     }
 }
 
+/// Models of a trace that are told where a policy names another.
+const MODELS_TOLD_MAX: usize = 8;
+
 impl Replay {
     pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
         let config = context.config(Layer { ledger: self.ledger.clone(), ..Layer::default() })?;
@@ -95,7 +98,10 @@ impl Replay {
         };
         for NamedPolicy { name, policy } in &self.policies {
             if let Some(unknown) = policy.pinned.iter().find(|model| !trace.models().contains_key(*model)) {
-                let why = anyhow::anyhow!("{name}: no request of the trace is of the model {unknown:?}");
+                let known: Vec<&str> = trace.models().keys().map(|model| &**model).take(MODELS_TOLD_MAX).collect();
+                let known = known.join(", ");
+                let why =
+                    anyhow::anyhow!("{name}: no request of the trace is of the model {unknown:?}, but of {known}");
                 return Err(Failure::Usage(why));
             }
         }

@@ -78,6 +78,9 @@ fn how_models_share_the_memory_can_be_chosen() {
     assert_eq!(config.models.pinned, ["Long.Q4_0"]);
     assert_eq!(config.models.keep_alives["Long.Q4_0"], KeepAlive::For(Duration::from_secs(3600)));
     assert_eq!(config.models.keep_alives.len(), 1);
+    // An alias of a name that a model is pulled by is one of that model.
+    let aliases = of("", &[], "[aliases]\nsmall = 'gemma3-270m'").unwrap().aliases;
+    assert_eq!(aliases["small"], aliases["gemma3-270m"]);
 
     for (text, word) in [
         ("[pool]\npinned_percent_max = 101", "pinned_percent_max"),

@@ -23,7 +23,7 @@ pub(super) async fn of_request(
     let Ok(Path(id)) = id else { return Err(ApiError::not_found()) };
     match read_ledger(&app, move |reader| reader.usage(&id)).await? {
         Some(record) if access.sees(&record.tenant) => Ok(Json(record)),
-        _ => Err(ApiError::not_found()),
+        _ => Err(ApiError::receipt_not_found()),
     }
 }
 

@@ -96,8 +96,8 @@ fn judged(computed: &[(f64, Receipt)], shared: &[(f64, Receipt)], publishing: &R
         verdict: Verdict::of_share(cost, SHARED),
         why: format!(
             "{} of the prompt was found ({} would be claimed): cpu {} less, energy {} less (modelled), first token {} \
-             sooner. The prompt's computation is {} of a request's processor time here, so that sharing {} of it can save \
-             {} at most; answers of {} tokens, and attention to the shared positions, are computed all the same. {pays}.",
+             sooner. The prompt's computation is {} of a request's processor time here, so that sharing {} of it would save \
+             {} if every token of it cost the same; answers of {} tokens, and attention to the shared positions, are computed all the same. {pays}.",
             percent(now.shared),
             percent(now.shared),
             percent(cpu),

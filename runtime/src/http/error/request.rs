@@ -96,6 +96,12 @@ impl ApiError {
         Self::invalid(StatusCode::NOT_FOUND, "context_not_found", message).about("context")
     }
 
+    /// There is no such receipt, or none that this client may see: alike in every byte.
+    pub(crate) fn receipt_not_found() -> Self {
+        let message = "there is no request with this id, or it is another tenant's";
+        Self::invalid(StatusCode::NOT_FOUND, "not_found", message.to_owned())
+    }
+
     /// Contexts of several models have this name.
     pub(crate) fn context_ambiguous(name: &str) -> Self {
         let message = format!("contexts of several models are called `{name}`: use an id");
