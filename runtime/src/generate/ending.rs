@@ -11,8 +11,8 @@ use crate::http::error::ApiError;
 pub(super) fn ended(outcome: Outcome<StepFault>) -> (Ended, Option<ApiError>) {
     match outcome {
         Outcome::Completed => (Ended::Completed, None),
-        Outcome::Cancelled => (Ended::Cancelled, Some(ApiError::internal("the request was cancelled"))),
-        Outcome::StallLimit => (Ended::Cancelled, Some(ApiError::internal("the client took nothing for too long"))),
+        Outcome::Cancelled => (Ended::Cancelled, Some(ApiError::cancelled("nobody waits for the answer"))),
+        Outcome::StallLimit => (Ended::Cancelled, Some(ApiError::cancelled("the client took nothing for too long"))),
         Outcome::Failed(fault @ StepFault::ModelFileChanged) => {
             (Ended::Failed, Some(ApiError::model_file_changed().because(fault)))
         }

@@ -137,6 +137,7 @@ fn row_24_client_leaves_while_queued() {
     assert_eq!(outcomes(&rows), vec![Outcome::Cancelled; count]);
     let tokens = rows[0].receipt.as_ref().unwrap().tokens;
     assert_eq!((tokens.prompt, tokens.completion), (0, 0), "never computed");
+    assert_eq!(server.metric("dayfly_request_errors_total{error=\"internal_error\"}"), 0.0, "nothing failed");
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn each_request_has_one_line_when_it_is_over() {
         lines(&server, "/v1/completions").into_iter().nth(1)
     });
     assert_eq!((&line["outcome"], &line["model"]), (&json!("cancelled"), &json!("slow")), "{line}");
+    assert_eq!(line["error"], json!("request_cancelled"), "nothing failed: {line}");
 
     // What is refused has a line with its reason; who looks whether the server lives has none.
     assert_eq!(server.get("/livez").status, 200);

@@ -123,6 +123,11 @@ impl ApiError {
             .because(source)
     }
 
+    /// Whoever asked has left, or took nothing for too long: nothing failed, and no alert is about it.
+    pub(crate) fn cancelled(why: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::server("request_cancelled", "the request was cancelled".to_owned()).because(why)
+    }
+
     /// A bug, or a failure of the machine. The client is not told more.
     pub(crate) fn internal(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::server("internal_error", "the server failed at this request".to_owned()).because(source)

@@ -12,7 +12,7 @@ use utoipa::openapi::{Content, Header, Ref, RefOr, Required, Response, ResponseB
 
 use super::form::{Form, at_times, bounded_like, either, json_text, must, named, number_in, text, told, word};
 use super::{failure, security};
-use crate::http::{guard, unknown_fields};
+use crate::http::{guard, sign_in, unknown_fields};
 use crate::limits::REQUEST_MAX;
 use ledger::IDEMPOTENCY_KEY_BYTES_MAX;
 
@@ -304,6 +304,7 @@ impl Operation {
         }
         let securities: Vec<SecurityRequirement> = match access {
             guard::RouteAccess::Probe | guard::RouteAccess::Open => vec![SecurityRequirement::default()],
+            guard::RouteAccess::Scoped(_) if path == sign_in::PATH => security::keys(),
             guard::RouteAccess::Scoped(_) => security::requirements(),
         };
         operation.securities(Some(securities)).build()

@@ -13,7 +13,7 @@ use super::generation::{
 use super::operation::{Operation, Tag};
 use super::sampling::{temperature, top_p};
 use crate::http::wire::EFFORTS;
-use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, TOOLS_MAX, USER_BYTES_MAX};
+use crate::limits::{INCLUDED_MAX, MESSAGES_MAX, METADATA_MAX, TOOL_CALLS_MAX, TOOLS_MAX, USER_BYTES_MAX};
 
 /// How far a response is.
 const STATES: [&str; 4] = ["in_progress", "completed", "incomplete", "failed"];
@@ -156,7 +156,10 @@ fn input() -> Form {
             caller(),
         ]),
     ];
-    either("What is to be answered.", [text(""), list_of("", either("", items), 1..=MESSAGES_MAX)])
+    either(
+        &format!("What is to be answered; {TOOL_CALLS_MAX} calls in a row at most."),
+        [text(""), list_of("", either("", items), 1..=MESSAGES_MAX)],
+    )
 }
 
 fn event() -> Form {

@@ -15,6 +15,11 @@ pub(super) fn requirements() -> Vec<SecurityRequirement> {
     vec![of(BEARER), of(HEADER), of(COOKIE), SecurityRequirement::default()]
 }
 
+/// A key in a header, and nothing in its place.
+pub(super) fn keys() -> Vec<SecurityRequirement> {
+    [BEARER, HEADER].map(|name| SecurityRequirement::new::<_, [&str; 0], &str>(name, [])).into()
+}
+
 /// What they are.
 pub(super) fn add_to(components: ComponentsBuilder) -> ComponentsBuilder {
     let bearer =

@@ -44,6 +44,8 @@ pub(in crate::http) fn signed_in() -> Operation {
     let is_signed_in = must("signed_in", flag("Whether that is by its cookie."));
     Operation::new("signedIn", Tag::Server, "Who a browser is, whether it has signed in or not.")
         .answers(told("", [tenant, must("scopes", scopes()), is_signed_in]))
+        .tells("Set-Cookie", text("Takes away a cookie that is over."))
+        .fails(&[StatusCode::SERVICE_UNAVAILABLE])
 }
 
 fn scopes() -> Form {
