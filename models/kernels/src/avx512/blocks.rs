@@ -17,11 +17,11 @@ pub(super) trait Blocks {
     /// Runs of one part: 1, 2 or 4.
     const RUNS: usize;
     /// The scales of one block of sixteen rows.
-    type Scales;
+    type Scales: Copy;
     /// One part of sixteen rows, transposed but still packed.
-    type Part;
+    type Part: Copy;
     /// One run, ready to be multiplied.
-    type Run: Weights;
+    type Run: Weights + Copy;
 
     /// Reads the scales of one block of each row.
     ///

@@ -28,6 +28,7 @@ fn pairs<const R: usize>(v: __m512i) -> __m512i {
 }
 
 /// Of Q2_K: d, −dmin, and for each 16 weights a factor of either, side by side in a byte.
+#[derive(Clone, Copy)]
 pub(super) struct ScalesQ2K {
     d: __m512,
     negative_dmin: __m512,
@@ -78,6 +79,7 @@ impl Blocks for Q2K {
 }
 
 /// Of Q3_K: d, a signed factor for each 16 weights, and the third bits: bit j of a byte is that of run j.
+#[derive(Clone, Copy)]
 pub(super) struct ScalesQ3K {
     d: __m512,
     /// Byte i of a lane of vector j: the factor of the sixteen number 4j + i.

@@ -35,6 +35,7 @@ impl OneRun for Iq4Nl {
 }
 
 /// Of IQ4_XS: d; of the factors of the eight runs, the high pairs of bits in a lane's high half, and the low nibbles.
+#[derive(Clone, Copy)]
 pub(super) struct ScalesIq4Xs {
     d: __m512,
     high: __m512i,

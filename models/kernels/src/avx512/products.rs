@@ -194,9 +194,16 @@ unsafe fn multiply<B: Blocks, A: AsMut<[[__m512; N]]>, const N: usize>(
         ahead.begin_block(rows[0]);
         // SAFETY: a whole block is left of every row and column.
         unsafe {
-            let scales = rows.map(|rows| B::scales(rows));
+            // Loops and no closures: one that is not compiled into its caller passes vectors by memory.
+            let mut scales = [B::scales(rows[0]); N];
+            for n in 1..N {
+                scales[n] = B::scales(rows[n]);
+            }
             for number in 0..B::PARTS {
-                let parts = rows.map(|rows| B::part(rows, number));
+                let mut parts = [B::part(rows[0], number); N];
+                for n in 1..N {
+                    parts[n] = B::part(rows[n], number);
+                }
                 columns = run::<B, 0, N>((&scales, &parts), number, columns, accs.as_mut());
                 ahead.run(runs, B::BYTES);
                 if B::RUNS >= 2 {
@@ -230,7 +237,10 @@ unsafe fn run<B: Blocks, const R: usize, const N: usize>(
 ) -> ColumnBlock {
     // SAFETY: by contract.
     unsafe {
-        let weights = std::array::from_fn(|n| B::run::<R>(&scales[n], number, &parts[n]));
+        let mut weights = [B::run::<R>(&scales[0], number, &parts[0]); N];
+        for n in 1..N {
+            weights[n] = B::run::<R>(&scales[n], number, &parts[n]);
+        }
         for accs in accs {
             Weights::accumulate(&weights, columns, accs);
             columns = columns.next();

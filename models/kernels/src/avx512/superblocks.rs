@@ -14,6 +14,7 @@ pub(super) enum Q5K {}
 pub(super) enum Q6K {}
 
 /// Of Q4_K: d and −dmin, and their 6-bit factors for each of the eight runs.
+#[derive(Clone, Copy)]
 pub(super) struct ScalesQ4K {
     d: __m512,
     negative_dmin: __m512,
@@ -128,6 +129,7 @@ impl Blocks for Q5K {
 }
 
 /// Of Q6_K: d, and a signed factor for each 16 weights.
+#[derive(Clone, Copy)]
 pub(super) struct ScalesQ6K {
     d: __m512,
     /// Byte i of a lane of vector j: the factor of the sixteen number 4j + i.
@@ -135,6 +137,7 @@ pub(super) struct ScalesQ6K {
 }
 
 /// Half a block of Q6_K: low nibbles of runs 0 and 2, of runs 1 and 3, and the high pairs of bits of all four.
+#[derive(Clone, Copy)]
 pub(super) struct PartQ6K {
     low: [[__m512i; 8]; 2],
     high: [__m512i; 8],

@@ -43,12 +43,14 @@ pub(super) struct Centred<const ZERO: i16> {
 }
 
 /// Quants above their value by `ZERO`, with a scale for the first and for the second 16 of each row.
+#[derive(Clone, Copy)]
 pub(super) struct CentredHalves<const ZERO: i16> {
     pub(super) quants: [__m512i; 8],
     pub(super) scales: [__m512; 2],
 }
 
 /// Quants with a scale and an integer minimum for the first and for the second 16 of each row.
+#[derive(Clone, Copy)]
 pub(super) struct OffsetHalves {
     pub(super) quants: [__m512i; 8],
     pub(super) scales: [__m512; 2],
